@@ -13,7 +13,9 @@
 namespace sinkbench {
 namespace {
 
-std::string reason() { return std::strerror(errno); }
+std::string reason() {
+  return std::strerror(errno);
+}
 
 /// Closes a file descriptor on every way out.
 struct Descriptor {

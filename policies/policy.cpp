@@ -1,0 +1,23 @@
+#include "policies/policy.h"
+
+namespace sinkbench {
+
+int64_t size(const View& view) {
+  int64_t total = 0;
+  for (const Range& range : view) total += range.size();
+  return total;
+}
+
+std::vector<int64_t> query_positions(const View& view, int64_t t, Positions positions) {
+  std::vector<int64_t> result(view.size(), t);
+  if (positions == Positions::original) return result;
+  const int64_t query_in_cache = size(view);
+  int64_t before = 0;  // cached tokens before this range: the place of its first key in the cache
+  for (size_t i = 0; i < view.size(); ++i) {
+    result[i] = query_in_cache + view[i].begin - before;
+    before += view[i].size();
+  }
+  return result;
+}
+
+}  // namespace sinkbench

@@ -1,0 +1,57 @@
+#include "policies/registry.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+
+namespace sinkbench {
+
+const std::vector<PolicyEntry>& policy_registry() {
+  static const std::vector<PolicyEntry> entries = {dense_policy(), window_policy(), sinks_policy(),
+                                                   recompute_policy()};
+  return entries;
+}
+
+const PolicyEntry& find_policy(std::string_view name) {
+  std::vector<std::string> names;
+  for (const PolicyEntry& entry : policy_registry()) {
+    if (entry.name == name) return entry;
+    names.push_back(entry.name);
+  }
+  throw InputError::format("unknown policy '{}'{}", name, suggestion(name, names));
+}
+
+std::unique_ptr<Policy> make_policy(std::string_view name, PolicyArguments arguments,
+                                    Positions positions) {
+  const PolicyEntry& entry = find_policy(name);
+  std::vector<std::string> names;
+  for (const PolicyParameter& parameter : entry.parameters) names.push_back(parameter.name);
+  for (const auto& [key, value] : arguments) {
+    if (std::find(names.begin(), names.end(), key) != names.end()) continue;
+    if (names.empty()) {
+      throw InputError::format("policy {}: unknown parameter '{}'; it takes none", name, key);
+    }
+    throw InputError::format("policy {}: unknown parameter '{}'{}", name, key,
+                             suggestion(key, names));
+  }
+  for (const PolicyParameter& parameter : entry.parameters) {
+    if (!arguments.contains(parameter.name)) {
+      if (!parameter.fallback) {
+        throw InputError::format("policy {}: parameter '{}' is missing ({})", name, parameter.name,
+                                 parameter.meaning);
+      }
+      arguments[parameter.name] = *parameter.fallback;
+    }
+    const int64_t value = arguments[parameter.name];
+    if (value < parameter.minimum || value > largest_policy_argument) {
+      throw InputError::format("policy {}: {} is {}; expected an integer from {} to {}", name,
+                               parameter.name, value, parameter.minimum, largest_policy_argument);
+    }
+  }
+  if (positions != Positions::cache && !entry.has_positions) {
+    throw InputError::format("policy {}: 'positions' makes no difference here; leave it out", name);
+  }
+  return entry.make(arguments, positions);
+}
+
+}  // namespace sinkbench
