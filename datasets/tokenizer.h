@@ -1,0 +1,61 @@
+// Text to token ids and back, as Hugging Face's `tokenizers` does it from a tokenizer.json.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace sinkbench {
+
+/// A tokenizer read from the tokenizer.json of a published model: byte-level BPE (GPT-2, GPT-NeoX,
+/// Llama 3, Qwen, Falcon, gpt-oss) and SentencePiece-style BPE with byte fallback (Llama 2,
+/// Mistral). Ids and decoded text equal those of https://github.com/huggingface/tokenizers 0.22.
+///
+/// Movable; the const functions may be called from several threads at once. Encoding takes time
+/// proportional to the text's length, whatever the text.
+class Tokenizer {
+ public:
+  /// `path` is a tokenizer.json or the folder that holds one. InputError names the file and the
+  /// field where it is missing, broken, or asks for what isn't supported; nothing is ignored.
+  static Tokenizer load(const std::filesystem::path& path);
+
+  Tokenizer(Tokenizer&&) noexcept;
+  Tokenizer& operator=(Tokenizer&&) noexcept;
+  ~Tokenizer();
+
+  /// The ids of `text`. `add_special_tokens` lets the post-processor add its own (a BOS); tokens
+  /// that are spelled out in the text, such as "<|endoftext|>", are found either way. Invalid
+  /// UTF-8 is read as `to_valid_utf8` (datasets/utf8.h) writes it.
+  std::vector<int32_t> encode(std::string_view text, bool add_special_tokens = true) const;
+
+  /// The text of `ids`: always valid UTF-8, with U+FFFD where the ids' bytes aren't. InputError on
+  /// an id that no token has.
+  std::string decode(std::span<const int32_t> ids, bool skip_special_tokens = false) const;
+
+  /// The highest id + 1, added tokens included: what a model's logits must at least cover.
+  int64_t vocab_size() const;
+
+  /// The id of a token as tokenizer.json spells it ("Ġthe", "<s>"), if there is one.
+  std::optional<int32_t> token_id(std::string_view token) const;
+
+  /// The id that the post-processor puts before every text, if it does.
+  std::optional<int32_t> bos_id() const;
+
+  /// For provenance: the SHA-256 of tokenizer.json's bytes, 64 hexadecimal digits.
+  const std::string& sha256() const;
+
+  /// One line for people and records: "byte-level BPE, 50257 tokens".
+  std::string description() const;
+
+ private:
+  struct Impl;
+  explicit Tokenizer(std::unique_ptr<const Impl> impl);
+  std::unique_ptr<const Impl> impl_;
+};
+
+}  // namespace sinkbench
