@@ -1,0 +1,282 @@
+#include "models/checkpoint.h"
+
+#include <ATen/ATen.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <set>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/sha256.h"
+
+namespace sinkbench {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+/// safetensors' own limit on the header.
+constexpr uint64_t longest_header = 100'000'000;
+
+std::optional<at::ScalarType> scalar_type(const std::string& name) {
+  if (name == "F64") return at::kDouble;
+  if (name == "F32") return at::kFloat;
+  if (name == "F16") return at::kHalf;
+  if (name == "BF16") return at::kBFloat16;
+  if (name == "I64") return at::kLong;
+  if (name == "I32") return at::kInt;
+  if (name == "I16") return at::kShort;
+  if (name == "I8") return at::kChar;
+  if (name == "U8") return at::kByte;
+  if (name == "BOOL") return at::kBool;
+  return std::nullopt;
+}
+
+/// What checkpoints carry beside weights: masks and tables that old versions of the modeling code
+/// registered as buffers and that follow from the configuration.
+bool is_buffer(const std::string& name) {
+  for (const char* suffix : {".rotary_emb.inv_freq", ".attention.bias", ".attention.masked_bias",
+                             ".attn.bias", ".attn.masked_bias"}) {
+    if (name.ends_with(suffix)) return true;
+  }
+  return false;
+}
+
+json parse_object(std::string_view text, const fs::path& path, const char* what) {
+  // A callback that sees every key finds those given twice, which nlohmann would merge silently.
+  std::vector<std::set<std::string>> keys;
+  const auto callback = [&](int, json::parse_event_t event, json& value) {
+    if (event == json::parse_event_t::object_start) keys.emplace_back();
+    if (event == json::parse_event_t::object_end) keys.pop_back();
+    if (event == json::parse_event_t::key && !keys.back().insert(value.get<std::string>()).second) {
+      throw InputError::format("{}: {}: '{}' stands twice", path.string(), what,
+                               value.get<std::string>());
+    }
+    return true;
+  };
+  json object;
+  try {
+    object = json::parse(text, callback);
+  } catch (const json::exception& error) {
+    throw InputError::format("{}: {} is not valid JSON: {}", path.string(), what, error.what());
+  }
+  if (!object.is_object()) {
+    throw InputError::format("{}: {}: expected a JSON object", path.string(), what);
+  }
+  return object;
+}
+
+}  // namespace
+
+SafetensorsCheckpoint::SafetensorsCheckpoint(const fs::path& folder, at::ScalarType dtype,
+                                             at::Device device)
+    : dtype_(dtype), device_(device) {
+  const fs::path single = folder / "model.safetensors";
+  const fs::path index = folder / "model.safetensors.index.json";
+  if (fs::exists(single)) {
+    add_file(single);
+    return;
+  }
+  if (!fs::exists(index)) {
+    for (const char* old : {"pytorch_model.bin", "pytorch_model.bin.index.json"}) {
+      if (fs::exists(folder / old)) {
+        throw InputError::format(
+            "{}: PyTorch's pickle format can run code when it is read and is not supported; "
+            "convert it once in Python: AutoModelForCausalLM.from_pretrained(\"{}\")"
+            ".save_pretrained(OUT, safe_serialization=True)",
+            (folder / old).string(), folder.string());
+      }
+    }
+    throw InputError::format("{}: no model.safetensors and no model.safetensors.index.json",
+                             folder.string());
+  }
+  const json object = parse_object(read_file(index), index, "index");
+  const auto map = object.find("weight_map");
+  if (map == object.end() || !map->is_object()) {
+    throw InputError::format("{}: weight_map: expected an object of tensor names and files",
+                             index.string());
+  }
+  std::set<std::string> shards;
+  for (const auto& [name, shard] : map->items()) {
+    if (!shard.is_string()) {
+      throw InputError::format("{}: weight_map.{}: expected a file name", index.string(), name);
+    }
+    const std::string file = shard.get<std::string>();
+    if (file.empty() || fs::path(file).filename() != file) {
+      throw InputError::format(
+          "{}: weight_map.{} is '{}'; expected the name of a file in the same folder",
+          index.string(), name, file);
+    }
+    shards.insert(file);
+  }
+  for (const std::string& shard : shards) add_file(folder / shard);
+  for (const auto& [name, shard] : map->items()) {
+    const auto it = tensors_.find(name);
+    if (it == tensors_.end() || it->second.file->path().filename() != shard.get<std::string>()) {
+      throw InputError::format("{}: weight_map puts {} into {}, which does not hold it",
+                               index.string(), name, shard.get<std::string>());
+    }
+  }
+}
+
+void SafetensorsCheckpoint::add_file(const fs::path& path) {
+  const auto file = std::make_shared<MappedFile>(path);
+  const std::span<const std::byte> bytes = file->bytes();
+  uint64_t header_size = 0;
+  if (bytes.size() < sizeof header_size) {
+    throw InputError::format(
+        "{}: {} bytes long; expected a safetensors file, which begins with "
+        "8 bytes of header size",
+        path.string(), bytes.size());
+  }
+  std::memcpy(&header_size, bytes.data(), sizeof header_size);  // little-endian, as this machine
+  const uint64_t after_size = bytes.size() - sizeof header_size;
+  if (header_size > longest_header || header_size > after_size) {
+    throw InputError::format(
+        "{}: the header's size is given as {} bytes, but {} follow: truncated, or no safetensors",
+        path.string(), header_size, after_size);
+  }
+  const size_t data_begin = sizeof header_size + header_size;
+  const uint64_t data_size = bytes.size() - data_begin;
+  const json header =
+      parse_object(file->text().substr(sizeof header_size, header_size), path, "header");
+
+  std::vector<std::pair<uint64_t, uint64_t>> extents;
+  for (const auto& [name, value] : header.items()) {
+    if (name == "__metadata__") continue;
+    const auto fail = [&, name = name](const std::string& text) {
+      throw InputError::format("{}: header: {}: {}", path.string(), name, text);
+    };
+    if (!value.is_object() || !value.contains("dtype") || !value.contains("shape") ||
+        !value.contains("data_offsets")) {
+      fail("expected an object with dtype, shape and data_offsets");
+    }
+    if (!value["dtype"].is_string()) fail("dtype: expected a string");
+    const auto dtype = scalar_type(value["dtype"].get<std::string>());
+    if (!dtype) {
+      fail(fmt::format("dtype is '{}'; expected F64, F32, F16, BF16 or an integer type",
+                       value["dtype"].get<std::string>()));
+    }
+    Entry entry;
+    entry.file = file;
+    entry.dtype = *dtype;
+    if (!value["shape"].is_array()) fail("shape: expected an array of sizes");
+    uint64_t elements = 1;
+    for (const json& size : value["shape"]) {
+      if (!size.is_number_unsigned() || size.get<uint64_t>() > (uint64_t{1} << 40)) {
+        fail(fmt::format("shape is {}; expected sizes from 0 to 2^40", value["shape"].dump()));
+      }
+      if (__builtin_mul_overflow(elements, size.get<uint64_t>(), &elements)) {
+        fail(fmt::format("shape {} has more elements than can be counted", value["shape"].dump()));
+      }
+      entry.shape.push_back(size.get<int64_t>());
+    }
+    const json& offsets = value["data_offsets"];
+    if (!offsets.is_array() || offsets.size() != 2 || !offsets[0].is_number_unsigned() ||
+        !offsets[1].is_number_unsigned()) {
+      fail(fmt::format("data_offsets is {}; expected [begin, end]", offsets.dump()));
+    }
+    const uint64_t begin = offsets[0].get<uint64_t>();
+    const uint64_t end = offsets[1].get<uint64_t>();
+    if (begin > end || end > data_size) {
+      fail(fmt::format("data_offsets is [{}, {}], but the file holds {} bytes of data{}", begin,
+                       end, data_size, begin <= end ? ": truncated" : ""));
+    }
+    uint64_t size_bytes = 0;
+    if (__builtin_mul_overflow(elements, at::elementSize(*dtype), &size_bytes) ||
+        size_bytes != end - begin) {
+      fail(fmt::format("shape {} of {} does not take the {} bytes of data_offsets [{}, {}]",
+                       value["shape"].dump(), value["dtype"].get<std::string>(), end - begin, begin,
+                       end));
+    }
+    entry.begin = data_begin + begin;
+    extents.emplace_back(begin, end);
+    if (!tensors_.emplace(name, std::move(entry)).second) {
+      fail("stands in two files of the checkpoint");
+    }
+  }
+  std::sort(extents.begin(), extents.end());
+  for (size_t i = 1; i < extents.size(); ++i) {
+    if (extents[i].first < extents[i - 1].second) {
+      throw InputError::format("{}: header: two tensors share bytes {} to {}", path.string(),
+                               extents[i].first, extents[i - 1].second);
+    }
+  }
+  files_.push_back(file);
+}
+
+at::Tensor SafetensorsCheckpoint::get(const std::string& name, at::IntArrayRef shape) {
+  const auto it = tensors_.find(name);
+  const std::string where = files_.empty() ? "" : files_.front()->path().parent_path().string();
+  if (it == tensors_.end()) {
+    throw InputError::format("{}: tensor {} is missing; expected shape [{}]", where, name,
+                             fmt::join(shape, ", "));
+  }
+  Entry& entry = it->second;
+  const std::string path = entry.file->path().string();
+  if (at::IntArrayRef(entry.shape) != shape) {
+    throw InputError::format("{}: tensor {} has shape [{}]; expected [{}] from config.json", path,
+                             name, fmt::join(entry.shape, ", "), fmt::join(shape, ", "));
+  }
+  if (!at::isFloatingType(entry.dtype)) {
+    throw InputError::format("{}: tensor {} is of type {}; expected floating point", path, name,
+                             at::toString(entry.dtype));
+  }
+  entry.used = true;
+  // The format does not promise that a tensor begins at a multiple of its element's size.
+  const std::byte* data = entry.file->bytes().data() + entry.begin;
+  const auto options = at::TensorOptions().dtype(entry.dtype);
+  if (reinterpret_cast<uintptr_t>(data) % at::elementSize(entry.dtype) != 0) {
+    at::Tensor copy = at::empty(shape, options);
+    std::memcpy(copy.data_ptr(), data, copy.nbytes());
+    return copy.to(at::TensorOptions().dtype(dtype_).device(device_));
+  }
+  // The map stays alive as long as the tensor; it is read-only, and nothing writes to weights.
+  const at::Tensor mapped = at::from_blob(
+      const_cast<std::byte*>(data), shape, [file = entry.file](void*) {}, options);
+  return mapped.to(at::TensorOptions().dtype(dtype_).device(device_));
+}
+
+void SafetensorsCheckpoint::check_all_used() const {
+  for (const auto& [name, entry] : tensors_) {
+    if (entry.used || is_buffer(name)) continue;
+    throw InputError::format(
+        "{}: tensor {} has no place in the model that config.json describes: the two don't match, "
+        "or the model has a part that is not supported",
+        entry.file->path().string(), name);
+  }
+}
+
+std::vector<std::string> SafetensorsCheckpoint::names() const {
+  std::vector<std::string> result;
+  for (const auto& [name, entry] : tensors_) result.push_back(name);
+  return result;
+}
+
+std::string SafetensorsCheckpoint::sha256() const {
+  Sha256 hash;
+  for (const auto& file : files_) hash.update(file->bytes());
+  return hash.hex();
+}
+
+at::Tensor RandomWeights::get(const std::string& name, at::IntArrayRef shape) {
+  if (name.ends_with("bias")) {
+    return at::zeros(shape, at::TensorOptions().dtype(dtype_).device(device_));
+  }
+  if (shape.size() == 1) {
+    return at::ones(shape, at::TensorOptions().dtype(dtype_).device(device_));
+  }
+  // FNV-1a, so that the seed of a tensor doesn't hang on the standard library's hash.
+  uint64_t seed = 14695981039346656037ULL ^ seed_;
+  for (const char c : name) seed = (seed ^ static_cast<unsigned char>(c)) * 1099511628211ULL;
+  at::Generator generator = at::detail::createCPUGenerator(seed);
+  return at::empty(shape, at::kFloat)
+      .normal_(0.0, 0.02, generator)
+      .to(at::TensorOptions().dtype(dtype_).device(device_));
+}
+
+}  // namespace sinkbench

@@ -1,0 +1,76 @@
+// Tensors of a checkpoint by name. Format: https://huggingface.co/docs/safetensors
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace sinkbench {
+
+/// Where a family takes its tensors from: a checkpoint on disk, or random numbers of the same
+/// shapes. Each tensor is handed out in the precision and on the device that were asked for.
+class TensorSource {
+ public:
+  virtual ~TensorSource() = default;
+  /// The tensor of this name. Throws InputError where it is missing or its shape is another.
+  virtual at::Tensor get(const std::string& name, at::IntArrayRef shape) = 0;
+  virtual bool has(const std::string& name) const = 0;
+  /// Throws InputError where a tensor is left that nobody asked for and that is no known buffer:
+  /// a model that is not what its configuration says must not be run as if it were.
+  virtual void check_all_used() const = 0;
+};
+
+/// model.safetensors, or the shards that model.safetensors.index.json lists, memory-mapped.
+class SafetensorsCheckpoint final : public TensorSource {
+ public:
+  /// Throws InputError naming the file and what is wrong: no checkpoint in the folder, a header
+  /// that is truncated, no JSON, or lies about types, shapes or offsets.
+  SafetensorsCheckpoint(const std::filesystem::path& folder, at::ScalarType dtype,
+                        at::Device device);
+
+  at::Tensor get(const std::string& name, at::IntArrayRef shape) override;
+  bool has(const std::string& name) const override { return tensors_.contains(name); }
+  void check_all_used() const override;
+
+  std::vector<std::string> names() const;
+  /// SHA-256 over the files' contents, in name order.
+  std::string sha256() const;
+
+ private:
+  struct Entry {
+    std::shared_ptr<class MappedFile> file;
+    at::ScalarType dtype;
+    std::vector<int64_t> shape;
+    size_t begin = 0;  ///< byte offset in the file
+    bool used = false;
+  };
+  void add_file(const std::filesystem::path& path);
+
+  std::map<std::string, Entry> tensors_;
+  std::vector<std::shared_ptr<class MappedFile>> files_;
+  at::ScalarType dtype_;
+  at::Device device_;
+};
+
+/// Random weights: normal with standard deviation 0.02 for matrices, 1 for norms' factors and 0
+/// for biases, drawn per tensor from the seed and the tensor's name, so that a tensor does not
+/// depend on the order in which they are asked for.
+class RandomWeights final : public TensorSource {
+ public:
+  RandomWeights(uint64_t seed, at::ScalarType dtype, at::Device device)
+      : seed_(seed), dtype_(dtype), device_(device) {}
+  at::Tensor get(const std::string& name, at::IntArrayRef shape) override;
+  bool has(const std::string& name) const override { return false; }
+  void check_all_used() const override {}
+
+ private:
+  uint64_t seed_;
+  at::ScalarType dtype_;
+  at::Device device_;
+};
+
+}  // namespace sinkbench

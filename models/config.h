@@ -1,0 +1,50 @@
+// What a decoder is, as plain data. A family (models/families) fills it in from a config.json;
+// nothing else in the program asks which family a model is of.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace sinkbench {
+
+enum class NormKind { rms, layer };
+enum class Activation { silu, gelu, gelu_tanh, relu };
+
+/// Rotary position embedding (Su et al. 2021, arXiv 2104.09864), the halves of the rotated part
+/// turned against each other as in GPT-NeoX and Llama.
+struct RotaryConfig {
+  int64_t dims = 0;                         ///< leading dimensions of each head that are rotated
+  std::vector<double> inverse_frequencies;  ///< radians per position, [dims / 2]
+  double magnitude = 1.0;                   ///< factor on cosine and sine (YaRN's attention factor)
+};
+
+struct DecoderConfig {
+  std::string family;  ///< the model_type of config.json
+  int64_t vocab_size = 0;
+  int64_t hidden_size = 0;
+  int64_t mlp_size = 0;  ///< width of the MLP's inner layer
+  int64_t layers = 0;
+  int64_t heads = 0;     ///< query heads
+  int64_t kv_heads = 0;  ///< key/value heads; divides heads
+  int64_t head_dim = 0;
+  int64_t context = 0;  ///< positions that the model was trained on; 0: not stated
+
+  NormKind norm = NormKind::rms;
+  double norm_epsilon = 1e-5;
+  Activation activation = Activation::silu;
+  bool gated_mlp = true;           ///< down(act(gate(x)) * up(x)), else down(act(up(x)))
+  bool parallel_residual = false;  ///< x + attention(norm(x)) + mlp(norm'(x))
+  bool tied_head = false;          ///< logits are products with the embedding
+  double attention_scale = 0.0;    ///< factor on query-key products
+
+  std::optional<RotaryConfig> rotary;
+
+  /// Bytes of keys and values that one cached token takes, over all layers.
+  int64_t kv_bytes_per_token(int64_t element_bytes) const {
+    return 2 * layers * kv_heads * head_dim * element_bytes;
+  }
+};
+
+}  // namespace sinkbench

@@ -1,0 +1,124 @@
+#include "models/config_reader.h"
+
+#include <cmath>
+
+#include "base/error.h"
+#include "base/file.h"
+
+namespace sinkbench {
+namespace {
+
+/// No size in a real config comes near; keeps products of sizes far from overflow.
+constexpr int64_t largest_integer = int64_t{1} << 31;
+
+/// A JSON value as it reads in an error, cut where long.
+std::string shown(const nlohmann::json& value) {
+  std::string text = value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  if (text.size() > 60) text = text.substr(0, 57) + "...";
+  return text;
+}
+
+}  // namespace
+
+ConfigReader::ConfigReader(const std::filesystem::path& path) : path_(path) {
+  const MappedFile file(path);
+  try {
+    object_ = nlohmann::json::parse(file.text());
+  } catch (const nlohmann::json::exception& error) {
+    throw InputError::format("{}: not valid JSON: {}", path.string(), error.what());
+  }
+  if (!object_.is_object()) {
+    throw InputError::format("{}: expected a JSON object, found {}", path.string(),
+                             object_.type_name());
+  }
+}
+
+ConfigReader::ConfigReader(std::filesystem::path path, nlohmann::json object, std::string where)
+    : path_(std::move(path)), object_(std::move(object)), where_(std::move(where)) {}
+
+void ConfigReader::fail(const std::string& field, const std::string& text) const {
+  const std::string full = where_.empty() ? field : where_ + "." + field;
+  throw InputError::format("{}: {}: {}", path_.string(), full, text);
+}
+
+const nlohmann::json* ConfigReader::find(Names names) const {
+  for (const char* name : names) {
+    const auto it = object_.find(name);
+    if (it != object_.end() && !it->is_null()) return &*it;
+  }
+  return nullptr;
+}
+
+std::string ConfigReader::field(Names names) const {
+  for (const char* name : names) {
+    const auto it = object_.find(name);
+    if (it != object_.end() && !it->is_null()) return name;
+  }
+  return *names.begin();
+}
+
+bool ConfigReader::has(const char* name) const {
+  return find({name}) != nullptr;
+}
+
+int64_t ConfigReader::integer(Names names, int64_t minimum, std::optional<int64_t> fallback) const {
+  const nlohmann::json* value = find(names);
+  if (value == nullptr) {
+    if (fallback) return *fallback;
+    fail(field(names), "is missing; expected an integer");
+  }
+  if (!value->is_number_integer() ||
+      (value->is_number_unsigned() && value->get<uint64_t>() > uint64_t{largest_integer}) ||
+      value->get<int64_t>() < minimum || value->get<int64_t>() > largest_integer) {
+    fail(field(names), fmt::format("is {}; expected an integer from {} to {}", shown(*value),
+                                   minimum, largest_integer));
+  }
+  return value->get<int64_t>();
+}
+
+double ConfigReader::number(Names names, std::optional<double> fallback) const {
+  const nlohmann::json* value = find(names);
+  if (value == nullptr) {
+    if (fallback) return *fallback;
+    fail(field(names), "is missing; expected a number");
+  }
+  if (!value->is_number() || !std::isfinite(value->get<double>())) {
+    fail(field(names), fmt::format("is {}; expected a number", shown(*value)));
+  }
+  return value->get<double>();
+}
+
+bool ConfigReader::boolean(Names names, std::optional<bool> fallback) const {
+  const nlohmann::json* value = find(names);
+  if (value == nullptr) {
+    if (fallback) return *fallback;
+    fail(field(names), "is missing; expected true or false");
+  }
+  if (!value->is_boolean()) {
+    fail(field(names), fmt::format("is {}; expected true or false", shown(*value)));
+  }
+  return value->get<bool>();
+}
+
+std::string ConfigReader::text(Names names, std::optional<std::string> fallback) const {
+  const nlohmann::json* value = find(names);
+  if (value == nullptr) {
+    if (fallback) return *fallback;
+    fail(field(names), "is missing; expected a string");
+  }
+  if (!value->is_string()) {
+    fail(field(names), fmt::format("is {}; expected a string", shown(*value)));
+  }
+  return value->get<std::string>();
+}
+
+std::optional<ConfigReader> ConfigReader::object(Names names) const {
+  const nlohmann::json* value = find(names);
+  if (value == nullptr) return std::nullopt;
+  if (!value->is_object()) {
+    fail(field(names), fmt::format("is {}; expected an object", shown(*value)));
+  }
+  return ConfigReader(path_, *value, where_.empty() ? field(names) : where_ + "." + field(names));
+}
+
+}  // namespace sinkbench

@@ -1,0 +1,156 @@
+#include "models/decoder.h"
+
+#include <ATen/ATen.h>
+
+#include <set>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/sha256.h"
+#include "models/checkpoint.h"
+#include "models/family.h"
+
+namespace sinkbench {
+namespace {
+
+at::Tensor apply(const Linear& linear, const at::Tensor& x) {
+  return at::linear(x, linear.weight, linear.bias);
+}
+
+/// Every tensor of the model, each allocation once.
+template <typename Visit>
+void for_each_weight(const DecoderWeights& weights, Visit visit) {
+  std::set<const void*> seen;
+  const auto once = [&](const at::Tensor& tensor) {
+    if (tensor.defined() && seen.insert(tensor.data_ptr()).second) visit(tensor);
+  };
+  const auto linear = [&](const Linear& l) {
+    once(l.weight);
+    once(l.bias);
+  };
+  const auto norm = [&](const NormWeights& n) {
+    once(n.weight);
+    once(n.bias);
+  };
+  once(weights.embedding);
+  for (const LayerWeights& layer : weights.layers) {
+    norm(layer.attention_norm);
+    norm(layer.mlp_norm);
+    linear(layer.qkv);
+    linear(layer.output);
+    linear(layer.gate_up);
+    linear(layer.down);
+  }
+  norm(weights.final_norm);
+  linear(weights.head);
+}
+
+}  // namespace
+
+Decoder Decoder::load(const std::filesystem::path& folder, const DecoderOptions& options) {
+  const ConfigReader reader(folder / "config.json");
+  DecoderConfig config = read_decoder_config(reader);
+  SafetensorsCheckpoint checkpoint(folder, options.dtype, options.device);
+  DecoderWeights weights = find_family(reader).read_weights(config, reader, checkpoint);
+  checkpoint.check_all_used();
+  Decoder decoder(std::move(config), std::move(weights), options);
+  Sha256 hash;
+  hash.update(read_file(folder / "config.json"));
+  hash.update(checkpoint.sha256());
+  decoder.sha256_ = hash.hex();
+  return decoder;
+}
+
+Decoder Decoder::random(const std::filesystem::path& config_json, uint64_t seed,
+                        const DecoderOptions& options) {
+  const ConfigReader reader(config_json);
+  DecoderConfig config = read_decoder_config(reader);
+  RandomWeights source(seed, options.dtype, options.device);
+  DecoderWeights weights = find_family(reader).read_weights(config, reader, source);
+  Decoder decoder(std::move(config), std::move(weights), options);
+  decoder.sha256_ =
+      sha256_hex(read_file(config_json) + fmt::format("random weights, seed {}", seed));
+  return decoder;
+}
+
+Decoder::Decoder(DecoderConfig config, DecoderWeights weights, const DecoderOptions& options)
+    : config_(std::move(config)), weights_(std::move(weights)), options_(options) {}
+
+at::ScalarType Decoder::accumulate_dtype() const {
+  return options_.dtype == at::kDouble ? at::kDouble : at::kFloat;
+}
+
+int64_t Decoder::parameters() const {
+  int64_t total = 0;
+  for_each_weight(weights_, [&](const at::Tensor& tensor) { total += tensor.numel(); });
+  return total;
+}
+
+int64_t Decoder::weight_bytes() const {
+  int64_t total = 0;
+  for_each_weight(
+      weights_, [&](const at::Tensor& tensor) { total += static_cast<int64_t>(tensor.nbytes()); });
+  return total;
+}
+
+at::Tensor Decoder::embed(const at::Tensor& ids) const {
+  return at::embedding(weights_.embedding, ids).to(accumulate_dtype());
+}
+
+at::Tensor Decoder::norm(const NormWeights& weights, const at::Tensor& x) const {
+  // In the residual stream's precision; only the result is rounded to that of the products.
+  const at::Tensor weight = weights.weight.to(x.scalar_type());
+  if (config_.norm == NormKind::rms) {
+    const at::Tensor inverse = (x.square().mean(-1, true) + config_.norm_epsilon).rsqrt_();
+    return (x * inverse).mul_(weight).to(options_.dtype);
+  }
+  const at::Tensor bias = weights.bias.defined() ? weights.bias.to(x.scalar_type()) : at::Tensor();
+  return at::layer_norm(x, {config_.hidden_size}, weight, bias, config_.norm_epsilon)
+      .to(options_.dtype);
+}
+
+Projection Decoder::project(int64_t layer, const at::Tensor& x) const {
+  const LayerWeights& weights = weights_.layers[layer];
+  const int64_t n = x.size(0);
+  const int64_t heads = config_.heads;
+  const int64_t kv_heads = config_.kv_heads;
+  const at::Tensor rows = apply(weights.qkv, norm(weights.attention_norm, x))
+                              .view({n, heads + 2 * kv_heads, config_.head_dim});
+  return {.query = rows.narrow(1, 0, heads),
+          .key = rows.narrow(1, heads, kv_heads),
+          .value = rows.narrow(1, heads + kv_heads, kv_heads)};
+}
+
+at::Tensor Decoder::mlp(const LayerWeights& layer, const at::Tensor& normed) const {
+  const auto activate = [&](const at::Tensor& x) {
+    switch (config_.activation) {
+      case Activation::silu:
+        return at::silu(x);
+      case Activation::gelu:
+        return at::gelu(x, "none");
+      case Activation::gelu_tanh:
+        return at::gelu(x, "tanh");
+      case Activation::relu:
+        return at::relu(x);
+    }
+    throw std::logic_error("unknown activation");
+  };
+  const at::Tensor inner = apply(layer.gate_up, normed);
+  if (!config_.gated_mlp) return apply(layer.down, activate(inner));
+  const at::Tensor gate = inner.narrow(1, 0, config_.mlp_size);
+  const at::Tensor up = inner.narrow(1, config_.mlp_size, config_.mlp_size);
+  return apply(layer.down, activate(gate).mul_(up));
+}
+
+at::Tensor Decoder::finish(int64_t layer, const at::Tensor& x, const at::Tensor& attended) const {
+  const LayerWeights& weights = weights_.layers[layer];
+  const at::Tensor after_attention = x + apply(weights.output, attended);
+  const at::Tensor& mlp_input = config_.parallel_residual ? x : after_attention;
+  return after_attention + mlp(weights, norm(weights.mlp_norm, mlp_input));
+}
+
+at::Tensor Decoder::logits(const at::Tensor& x) const {
+  return apply(weights_.head, norm(weights_.final_norm, x));
+}
+
+}  // namespace sinkbench

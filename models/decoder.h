@@ -1,0 +1,70 @@
+// The one decoder: tokens into queries, keys, values and logits. It knows nothing of policies or
+// of caches; an engine calls it layer by layer and does the attention between `project` and
+// `finish`.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "models/config.h"
+#include "models/weights.h"
+
+namespace sinkbench {
+
+/// Precision and place of a model's weights and products. Residual stream, norms and softmax are
+/// float32 (float64 where dtype is), whatever the weights are.
+struct DecoderOptions {
+  at::ScalarType dtype = at::kFloat;
+  at::Device device = at::kCPU;
+};
+
+/// What a layer's attention works on, before any position is encoded.
+struct Projection {
+  at::Tensor query;  ///< [n, heads, head_dim]
+  at::Tensor key;    ///< [n, kv_heads, head_dim]
+  at::Tensor value;  ///< [n, kv_heads, head_dim]
+};
+
+class Decoder {
+ public:
+  /// A Hugging Face folder: config.json and safetensors. Throws InputError naming what is wrong.
+  static Decoder load(const std::filesystem::path& folder, const DecoderOptions& options);
+  /// The shape of a config.json with random weights, for timing shapes without a checkpoint.
+  static Decoder random(const std::filesystem::path& config_json, uint64_t seed,
+                        const DecoderOptions& options);
+  Decoder(DecoderConfig config, DecoderWeights weights, const DecoderOptions& options);
+
+  const DecoderConfig& config() const { return config_; }
+  const DecoderOptions& options() const { return options_; }
+  /// Precision of the residual stream, norms and softmax.
+  at::ScalarType accumulate_dtype() const;
+  int64_t parameters() const;
+  int64_t weight_bytes() const;  ///< a tied matrix counted once
+  /// SHA-256 of config.json and the weights' files; of config.json and the seed for random ones.
+  const std::string& sha256() const { return sha256_; }
+
+  /// ids: int64 [n] on the decoder's device. Returns the residual stream [n, hidden].
+  at::Tensor embed(const at::Tensor& ids) const;
+  /// x: the residual stream [n, hidden] before layer `layer`.
+  Projection project(int64_t layer, const at::Tensor& x) const;
+  /// Adds attention's output and the MLP. attended: [n, heads * head_dim]; returns the residual
+  /// stream [n, hidden] after the layer.
+  at::Tensor finish(int64_t layer, const at::Tensor& x, const at::Tensor& attended) const;
+  /// Logits [n, vocab] in the weights' precision, of the residual stream after the last layer.
+  at::Tensor logits(const at::Tensor& x) const;
+
+ private:
+  at::Tensor norm(const NormWeights& weights, const at::Tensor& x) const;
+  at::Tensor mlp(const LayerWeights& layer, const at::Tensor& normed) const;
+
+  DecoderConfig config_;
+  DecoderWeights weights_;
+  DecoderOptions options_;
+  std::string sha256_;
+};
+
+}  // namespace sinkbench

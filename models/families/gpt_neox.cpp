@@ -1,0 +1,84 @@
+// GPT-NeoX and Pythia (Black et al. 2022, arXiv 2204.06745) as in transformers'
+// GPTNeoXForCausalLM.
+#include <ATen/ATen.h>
+
+#include "models/family.h"
+
+namespace sinkbench {
+namespace {
+
+DecoderConfig read_config(const ConfigReader& reader) {
+  DecoderConfig config;
+  config.vocab_size = reader.integer({"vocab_size"}, 1);
+  config.hidden_size = reader.integer({"hidden_size"}, 1);
+  config.mlp_size = reader.integer({"intermediate_size"}, 1, 4 * config.hidden_size);
+  config.layers = reader.integer({"num_hidden_layers"}, 1);
+  config.heads = reader.integer({"num_attention_heads"}, 1);
+  config.kv_heads = config.heads;
+  if (config.hidden_size % config.heads != 0) {
+    reader.fail("num_attention_heads", fmt::format("is {}; expected a divisor of hidden_size {}",
+                                                   config.heads, config.hidden_size));
+  }
+  config.head_dim = config.hidden_size / config.heads;
+  config.context = reader.integer({"max_position_embeddings"}, 1, 0);
+  config.norm = NormKind::layer;
+  config.norm_epsilon = reader.number({"layer_norm_eps"}, 1e-5);
+  config.activation = read_activation(reader, {"hidden_act"}, "gelu");
+  config.gated_mlp = false;
+  config.parallel_residual = reader.boolean({"use_parallel_residual"}, true);
+  config.tied_head = reader.boolean({"tie_word_embeddings"}, false);
+  const auto parameters = reader.object({"rope_parameters"});
+  const ConfigReader& rope = parameters ? *parameters : reader;
+  const double fraction = rope.has("partial_rotary_factor")
+                              ? rope.number({"partial_rotary_factor"})
+                              : reader.number({"rotary_pct", "partial_rotary_factor"}, 0.25);
+  if (fraction <= 0.0 || fraction > 1.0) {
+    reader.fail("rotary_pct", fmt::format("is {}; expected more than 0 and at most 1", fraction));
+  }
+  const double theta = rope.has("rope_theta")
+                           ? rope.number({"rope_theta"})
+                           : reader.number({"rotary_emb_base", "rope_theta"}, 10000.0);
+  config.rotary =
+      read_rotary(reader, static_cast<int64_t>(config.head_dim * fraction), theta, config.context);
+  return config;
+}
+
+/// Rows interleaved per head as [heads, (query, key, value), head_dim] to all queries, all keys,
+/// all values.
+at::Tensor by_kind(const at::Tensor& rows, const DecoderConfig& config) {
+  return rows.view({config.heads, 3, config.head_dim, -1}).transpose(0, 1).reshape(rows.sizes());
+}
+
+DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader& reader,
+                            TensorSource& source) {
+  const int64_t hidden = config.hidden_size;
+  const bool attention_bias = reader.boolean({"attention_bias"}, true);
+  DecoderWeights weights;
+  for (int64_t i = 0; i < config.layers; ++i) {
+    const std::string prefix = fmt::format("gpt_neox.layers.{}.", i);
+    LayerWeights layer;
+    layer.attention_norm = read_norm(source, prefix + "input_layernorm", hidden, true);
+    layer.mlp_norm = read_norm(source, prefix + "post_attention_layernorm", hidden, true);
+    layer.qkv = read_linear(source, prefix + "attention.query_key_value", 3 * hidden, hidden,
+                            attention_bias);
+    layer.qkv.weight = by_kind(layer.qkv.weight, config);
+    if (attention_bias) layer.qkv.bias = by_kind(layer.qkv.bias, config);
+    layer.output = read_linear(source, prefix + "attention.dense", hidden, hidden, attention_bias);
+    layer.gate_up =
+        read_linear(source, prefix + "mlp.dense_h_to_4h", config.mlp_size, hidden, true);
+    layer.down = read_linear(source, prefix + "mlp.dense_4h_to_h", hidden, config.mlp_size, true);
+    weights.layers.push_back(std::move(layer));
+  }
+  weights.final_norm = read_norm(source, "gpt_neox.final_layer_norm", hidden, true);
+  read_embedding_and_head(config, "gpt_neox.embed_in", "embed_out", source, weights);
+  return weights;
+}
+
+}  // namespace
+
+Family gpt_neox_family() {
+  return {"gpt_neox", "GPT-NeoX, Pythia, RedPajama and others of GPTNeoXForCausalLM", read_config,
+          read_weights};
+}
+
+}  // namespace sinkbench

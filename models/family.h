@@ -1,0 +1,57 @@
+// A family maps the names and quirks of one kind of checkpoint onto the one decoder.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "models/checkpoint.h"
+#include "models/config.h"
+#include "models/config_reader.h"
+#include "models/weights.h"
+
+namespace sinkbench {
+
+struct Family {
+  std::string name;     ///< model_type in config.json
+  std::string summary;  ///< one line: what is supported
+  /// Throws InputError naming a field that is missing, wrong, or asks for what isn't supported.
+  DecoderConfig (*read_config)(const ConfigReader&);
+  DecoderWeights (*read_weights)(const DecoderConfig&, const ConfigReader&, TensorSource&);
+};
+
+/// One entry per file of models/families.
+Family llama_family();
+Family gpt_neox_family();
+
+const std::vector<Family>& family_registry();
+
+/// The family of a config.json by its model_type; InputError where it is missing or unknown.
+const Family& find_family(const ConfigReader& config);
+
+/// Reads the configuration and checks what every family must satisfy (heads divisible by
+/// key/value heads, ...).
+DecoderConfig read_decoder_config(const ConfigReader& config);
+
+// For the families' files:
+
+/// weight [out, in] under `name`.weight, and `name`.bias where `bias`.
+Linear read_linear(TensorSource& source, const std::string& name, int64_t out, int64_t in,
+                   bool bias);
+/// `name`.weight, and `name`.bias where `bias`.
+NormWeights read_norm(TensorSource& source, const std::string& name, int64_t size, bool bias);
+/// Embedding and output head. Where they are tied, the one matrix may be stored under either name
+/// or both; where they aren't, both must be there.
+void read_embedding_and_head(const DecoderConfig& config, const std::string& embedding,
+                             const std::string& head, TensorSource& source,
+                             DecoderWeights& weights);
+/// One product in place of several that share their input: rows one below the other.
+Linear stack(const std::vector<Linear>& parts);
+/// Inverse frequencies theta^(-2i/dims), i = 0 .. dims/2 - 1, with the `rope_scaling` (or
+/// `rope_parameters`) of the configuration applied. Supported types: default, linear, llama3
+/// (Llama 3.1), yarn (Peng et al. 2023, arXiv 2309.00071).
+RotaryConfig read_rotary(const ConfigReader& config, int64_t dims, double theta, int64_t context);
+Activation read_activation(const ConfigReader& config, ConfigReader::Names names,
+                           const std::string& fallback);
+
+}  // namespace sinkbench

@@ -1,0 +1,42 @@
+#include "models/rotary.h"
+
+#include <ATen/ATen.h>
+
+#include <cmath>
+
+namespace sinkbench {
+
+RotaryTable rotary_table(const RotaryConfig& config, std::span<const int64_t> positions,
+                         at::ScalarType dtype, at::Device device) {
+  const int64_t n = static_cast<int64_t>(positions.size());
+  const int64_t pairs = config.dims / 2;
+  at::Tensor cosine = at::empty({n, pairs}, at::kDouble);
+  at::Tensor sine = at::empty({n, pairs}, at::kDouble);
+  double* c = cosine.data_ptr<double>();
+  double* s = sine.data_ptr<double>();
+  for (const int64_t position : positions) {
+    for (const double frequency : config.inverse_frequencies) {
+      const double angle = static_cast<double>(position) * frequency;
+      *c++ = std::cos(angle) * config.magnitude;
+      *s++ = std::sin(angle) * config.magnitude;
+    }
+  }
+  const auto options = at::TensorOptions().dtype(dtype).device(device);
+  return {cosine.to(options), sine.to(options)};
+}
+
+at::Tensor rotate(const RotaryConfig& config, const at::Tensor& x, const RotaryTable& table) {
+  const int64_t half = config.dims / 2;
+  const at::Tensor cosine = table.cosine.unsqueeze(1);  // the same for every head
+  const at::Tensor sine = table.sine.unsqueeze(1);
+  const at::Tensor first = x.narrow(-1, 0, half).to(cosine.scalar_type());
+  const at::Tensor second = x.narrow(-1, half, half).to(cosine.scalar_type());
+  at::Tensor result = at::empty(x.sizes(), x.options());
+  result.narrow(-1, 0, half).copy_(first * cosine - second * sine);
+  result.narrow(-1, half, half).copy_(second * cosine + first * sine);
+  const int64_t rest = x.size(-1) - config.dims;
+  if (rest > 0) result.narrow(-1, config.dims, rest).copy_(x.narrow(-1, config.dims, rest));
+  return result;
+}
+
+}  // namespace sinkbench

@@ -1,0 +1,37 @@
+// The decoder's tensors in the one layout that it computes with, whatever the checkpoint's.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <vector>
+
+namespace sinkbench {
+
+/// y = x weight^T + bias
+struct Linear {
+  at::Tensor weight;  ///< [out, in]
+  at::Tensor bias;    ///< [out], or undefined
+};
+
+struct NormWeights {
+  at::Tensor weight;  ///< [hidden]
+  at::Tensor bias;    ///< [hidden], or undefined
+};
+
+struct LayerWeights {
+  NormWeights attention_norm;
+  NormWeights mlp_norm;
+  Linear qkv;      ///< rows: all query heads, all key heads, all value heads
+  Linear output;   ///< [hidden, heads * head_dim]
+  Linear gate_up;  ///< rows: gate then up; without a gate, up alone
+  Linear down;     ///< [hidden, mlp]
+};
+
+struct DecoderWeights {
+  at::Tensor embedding;  ///< [vocab, hidden]
+  std::vector<LayerWeights> layers;
+  NormWeights final_norm;
+  Linear head;  ///< [vocab, hidden]; shares the embedding's memory where tied
+};
+
+}  // namespace sinkbench
