@@ -1,0 +1,57 @@
+#include "eval/engine.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "eval/recompute.h"
+#include "eval/stepwise.h"
+
+namespace sinkbench {
+
+const std::vector<std::string>& engine_names() {
+  static const std::vector<std::string> names = {"stepwise"};
+  return names;
+}
+
+std::unique_ptr<Engine> make_engine(const std::string& name, const Decoder& decoder,
+                                    const Policy& policy, const EngineOptions& options) {
+  if (name == "stepwise") {
+    if (policy.recomputes()) return std::make_unique<RecomputeEngine>(decoder, policy);
+    return std::make_unique<StepwiseEngine>(decoder, policy);
+  }
+  throw InputError::format("unknown engine '{}'{}", name, suggestion(name, engine_names()));
+}
+
+int64_t kept_entries(const Policy& policy, int64_t fed) {
+  // A policy that recomputes holds the keys and values of a whole pass, the query's among them.
+  const auto capacity = policy.capacity();
+  if (!capacity) return fed;
+  return std::min(fed, *capacity + (policy.recomputes() ? 1 : 0));
+}
+
+void check_ids(std::span<const int32_t> ids, const DecoderConfig& config) {
+  if (ids.size() < 2) {
+    throw InputError::format(
+        "the stream has {} token{}; expected at least 2 (one to feed, one to "
+        "score)",
+        ids.size(), ids.size() == 1 ? "" : "s");
+  }
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (ids[i] < 0 || ids[i] >= config.vocab_size) {
+      throw InputError::format(
+          "token {} of the stream is {}; expected an id from 0 to {}, the "
+          "model's vocabulary",
+          i, ids[i], config.vocab_size - 1);
+    }
+  }
+}
+
+at::Tensor negative_log_likelihood(const at::Tensor& logits, const at::Tensor& targets,
+                                   at::ScalarType dtype) {
+  const at::Tensor exact = logits.to(dtype);
+  return at::logsumexp(exact, {-1}) - exact.gather(-1, targets.unsqueeze(-1)).squeeze(-1);
+}
+
+}  // namespace sinkbench

@@ -1,0 +1,62 @@
+// A cache that physically holds only what a policy keeps, in memory allocated once.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "models/decoder.h"
+#include "policies/policy.h"
+
+namespace sinkbench {
+
+/// A run of neighbouring slots whose tokens belong to the same range of the query's view.
+struct Segment {
+  int64_t slot = 0;
+  int64_t size = 0;
+  size_t range = 0;  ///< index into the view
+};
+
+/// Which slot holds which token. Slots are reused as tokens are evicted, so a sliding window is a
+/// ring; the order of slots means nothing to attention.
+class SlotMap {
+ public:
+  explicit SlotMap(const Policy& policy) : policy_(&policy), view_(policy.view(0)) {}
+
+  /// Evicts what the query after token t will not see, and returns the slot for token t, or -1
+  /// where that query does not see it. Tokens must come in order: t = 0, 1, 2, ...
+  int64_t advance(int64_t t);
+
+  /// What the next query sees.
+  const View& view() const { return view_; }
+  /// Token of each slot, -1 for a free one.
+  std::span<const int64_t> tokens() const { return tokens_; }
+  std::vector<Segment> segments() const;
+  int64_t entries() const;  ///< tokens held
+
+ private:
+  const Policy* policy_;
+  View view_;
+  std::vector<int64_t> tokens_;
+  std::vector<int64_t> free_;
+};
+
+/// Keys and values of every layer by slot. Keys of a rotary model are stored rotated at their
+/// place in the stream: distances, and so scores, come out the same wherever the query is put
+/// (see query_positions), and no key is rotated twice.
+class KvCache {
+ public:
+  KvCache(const DecoderConfig& config, int64_t slots, const DecoderOptions& options);
+
+  at::Tensor& keys(int64_t layer) { return keys_[layer]; }      ///< [kv_heads, slots, head_dim]
+  at::Tensor& values(int64_t layer) { return values_[layer]; }  ///< [kv_heads, slots, head_dim]
+  int64_t bytes() const;  ///< of the tensors' memory, counted tensor by tensor
+
+ private:
+  std::vector<at::Tensor> keys_;
+  std::vector<at::Tensor> values_;
+};
+
+}  // namespace sinkbench

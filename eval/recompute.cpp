@@ -1,0 +1,70 @@
+#include "eval/recompute.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/InferenceMode.h>
+
+#include <algorithm>
+#include <limits>
+#include <numeric>
+
+#include "eval/attention.h"
+#include "models/rotary.h"
+
+namespace sinkbench {
+
+RecomputeEngine::RecomputeEngine(const Decoder& decoder, const Policy& policy)
+    : decoder_(decoder), policy_(policy) {}
+
+at::Tensor RecomputeEngine::pass(std::span<const int32_t> ids) {
+  const c10::InferenceMode inference;
+  const DecoderConfig& config = decoder_.config();
+  const at::Device device = decoder_.options().device;
+  const int64_t n = static_cast<int64_t>(ids.size());
+
+  std::vector<int64_t> positions(ids.size());
+  std::iota(positions.begin(), positions.end(), 0);
+  RotaryTable table;
+  if (config.rotary) {
+    table = rotary_table(*config.rotary, positions, decoder_.accumulate_dtype(), device);
+  }
+  const auto placed = [&](const at::Tensor& heads) {  // [n, h, d] -> [h, n, d]
+    return (config.rotary ? rotate(*config.rotary, heads, table) : heads).transpose(0, 1);
+  };
+  const at::Tensor future =
+      at::full({n, n}, -std::numeric_limits<double>::infinity(),
+               at::TensorOptions().dtype(decoder_.accumulate_dtype()).device(device))
+          .triu(1);
+
+  const std::vector<int64_t> wide(ids.begin(), ids.end());
+  at::Tensor x = decoder_.embed(at::tensor(wide, at::kLong).to(device));
+  int64_t bytes = 0;
+  for (int64_t layer = 0; layer < config.layers; ++layer) {
+    const Projection projection = decoder_.project(layer, x);
+    const KeyGroup all = {.query = placed(projection.query),
+                          .keys = placed(projection.key),
+                          .values = projection.value.transpose(0, 1),
+                          .mask = future};
+    bytes += static_cast<int64_t>(all.keys.nbytes() + all.values.nbytes());
+    x = decoder_.finish(layer, x,
+                        attend({all}, config.attention_scale, decoder_.accumulate_dtype()));
+  }
+  kv_bytes_held_ = std::max(kv_bytes_held_, bytes);
+  return decoder_.logits(x.narrow(0, n - 1, 1));
+}
+
+void RecomputeEngine::score(std::span<const int32_t> ids, const NllSink& sink) {
+  const c10::InferenceMode inference;
+  check_ids(ids, decoder_.config());
+  kv_bytes_held_ = 0;
+  for (size_t t = 0; t + 1 < ids.size(); t += policy_.stride()) {
+    const size_t begin = policy_.view(static_cast<int64_t>(t)).front().begin;
+    const at::Tensor logits = pass(ids.subspan(begin, t + 1 - begin));
+    const at::Tensor target = at::full(
+        {1}, ids[t + 1], at::TensorOptions().dtype(at::kLong).device(decoder_.options().device));
+    const float nll =
+        negative_log_likelihood(logits, target, decoder_.accumulate_dtype()).item().toFloat();
+    sink({&nll, 1});
+  }
+}
+
+}  // namespace sinkbench

@@ -1,0 +1,26 @@
+// Sliding window with recomputation, the plain way: a forward pass for every scored token.
+#pragma once
+
+#include "eval/engine.h"
+
+namespace sinkbench {
+
+class RecomputeEngine final : public Engine {
+ public:
+  /// For a policy that recomputes.
+  RecomputeEngine(const Decoder& decoder, const Policy& policy);
+
+  void score(std::span<const int32_t> ids, const NllSink& sink) override;
+  int64_t kv_bytes_held() const override { return kv_bytes_held_; }
+
+  /// One pass: the logits [1, vocab] that follow the tokens, dense causal attention, positions
+  /// from 0.
+  at::Tensor pass(std::span<const int32_t> ids);
+
+ private:
+  const Decoder& decoder_;
+  const Policy& policy_;
+  int64_t kv_bytes_held_ = 0;
+};
+
+}  // namespace sinkbench

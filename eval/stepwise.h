@@ -1,0 +1,36 @@
+// One token at a time through a cache that holds only what the policy keeps: the oracle for
+// perplexity, and what latency and memory are measured on.
+#pragma once
+
+#include <memory>
+
+#include "eval/engine.h"
+#include "eval/kv_cache.h"
+
+namespace sinkbench {
+
+class StepwiseEngine final : public Engine {
+ public:
+  StepwiseEngine(const Decoder& decoder, const Policy& policy);
+
+  void score(std::span<const int32_t> ids, const NllSink& sink) override;
+  int64_t kv_bytes_held() const override { return cache_ ? cache_->bytes() : 0; }
+
+  /// Empties the cache and allocates it for a stream of which `fed` tokens will be fed.
+  void reset(int64_t fed);
+  /// Feeds the next token of the stream, then evicts. Returns the logits [1, vocab].
+  at::Tensor step(int32_t id);
+  /// As if `count` tokens had been fed: the cache is filled with random keys and values. A step
+  /// takes the same time as after real ones; for timing a full cache without filling it.
+  void fill(int64_t count);
+  int64_t cache_entries() const { return slots_.entries(); }
+
+ private:
+  const Decoder& decoder_;
+  const Policy& policy_;
+  SlotMap slots_;
+  std::unique_ptr<KvCache> cache_;
+  int64_t fed_ = 0;  // tokens so far, so the place of the next in the stream
+};
+
+}  // namespace sinkbench

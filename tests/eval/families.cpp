@@ -1,0 +1,62 @@
+// Per-token NLL against what Hugging Face's modeling code and mit-han-lab/streaming-llm's loop
+// gave on tiny random-weight checkpoints of each family (see tests/data/families/README.md).
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "eval/engine.h"
+#include "policies/registry.h"
+#include "tests/catch.h"
+#include "tests/data.h"
+
+using namespace sinkbench;
+
+namespace {
+
+std::vector<float> score(const std::string& engine, const Decoder& decoder, const Policy& policy,
+                         const std::vector<int32_t>& ids) {
+  std::vector<float> result;
+  make_engine(engine, decoder, policy, {})->score(ids, [&](std::span<const float> nll) {
+    result.insert(result.end(), nll.begin(), nll.end());
+  });
+  return result;
+}
+
+double largest_difference(const std::vector<float>& ours, const std::vector<double>& golden) {
+  REQUIRE(ours.size() == golden.size());
+  double largest = 0.0;
+  for (size_t i = 0; i < ours.size(); ++i)
+    largest = std::max(largest, std::abs(ours[i] - golden[i]));
+  return largest;
+}
+
+}  // namespace
+
+TEST_CASE("NLL of every family's golden, every policy, every token") {
+  constexpr double tolerance = 1e-4;  // nats; the goldens are float32, within 1e-5 of float64
+  size_t families = 0;
+  for (const auto& folder : std::filesystem::directory_iterator(test::data("families"))) {
+    if (!folder.is_directory()) continue;
+    ++families;
+    const auto golden = nlohmann::json::parse(std::ifstream(folder.path() / "expected.json"));
+    const auto ids = nlohmann::json::parse(std::ifstream(folder.path() / "tokens.json"))
+                         .get<std::vector<int32_t>>();
+    const Decoder decoder = Decoder::load(folder.path(), {});
+    for (const std::string& engine : engine_names()) {
+      INFO(folder.path().filename() << ", engine " << engine);
+      const auto check = [&](const std::string& name, const PolicyArguments& arguments,
+                             const nlohmann::json& nll) {
+        const auto policy = make_policy(name, arguments);
+        INFO(policy->label());
+        CHECK(largest_difference(score(engine, decoder, *policy, ids),
+                                 nll.get<std::vector<double>>()) < tolerance);
+      };
+      check("dense", {}, golden["dense_nll"]);
+      for (const auto& streaming : golden.value("streaming", nlohmann::json::array())) {
+        check("sinks", {{"sinks", streaming["sinks"]}, {"window", streaming["window"]}},
+              streaming["nll"]);
+      }
+      check("recompute", {{"window", golden["recompute"]["window"]}}, golden["recompute"]["nll"]);
+    }
+  }
+  CHECK(families >= 5);
+}
