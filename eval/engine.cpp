@@ -5,13 +5,14 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "eval/chunked.h"
 #include "eval/recompute.h"
 #include "eval/stepwise.h"
 
 namespace sinkbench {
 
 const std::vector<std::string>& engine_names() {
-  static const std::vector<std::string> names = {"stepwise"};
+  static const std::vector<std::string> names = {"chunked", "stepwise"};
   return names;
 }
 
@@ -20,6 +21,10 @@ std::unique_ptr<Engine> make_engine(const std::string& name, const Decoder& deco
   if (name == "stepwise") {
     if (policy.recomputes()) return std::make_unique<RecomputeEngine>(decoder, policy);
     return std::make_unique<StepwiseEngine>(decoder, policy);
+  }
+  if (name == "chunked") {
+    if (policy.recomputes()) return std::make_unique<RecomputeEngine>(decoder, policy);
+    return std::make_unique<ChunkedEngine>(decoder, policy, options.chunk);
   }
   throw InputError::format("unknown engine '{}'{}", name, suggestion(name, engine_names()));
 }

@@ -25,16 +25,14 @@ class Engine {
   /// Order: feed token t, score t+1, then evict. The last id is scored but not fed. Needs two ids
   /// or more, each below the vocabulary's size (InputError names the first that isn't).
   virtual void score(std::span<const int32_t> ids, const NllSink& sink) = 0;
-
-  /// Bytes of keys and values that tensors held for the cache, at the most, in the last `score`.
-  virtual int64_t kv_bytes_held() const = 0;
 };
 
 struct EngineOptions {
   int64_t chunk = 0;  ///< queries per block of the chunked engine; 0: chosen by the engine
 };
 
-/// "stepwise": one token at a time, the oracle. The decoder and the policy must outlive the engine.
+/// "chunked": blocks as matrix products. "stepwise": one token at a time, the oracle. The decoder
+/// and the policy must outlive the engine.
 std::unique_ptr<Engine> make_engine(const std::string& name, const Decoder& decoder,
                                     const Policy& policy, const EngineOptions& options);
 const std::vector<std::string>& engine_names();

@@ -11,7 +11,8 @@ class RecomputeEngine final : public Engine {
   RecomputeEngine(const Decoder& decoder, const Policy& policy);
 
   void score(std::span<const int32_t> ids, const NllSink& sink) override;
-  int64_t kv_bytes_held() const override { return kv_bytes_held_; }
+  /// Bytes of keys and values that the tensors of the largest pass so far held together.
+  int64_t kv_bytes_held() const { return kv_bytes_held_; }
 
   /// One pass: the logits [1, vocab] that follow the tokens, dense causal attention, positions
   /// from 0.

@@ -14,7 +14,6 @@ class StepwiseEngine final : public Engine {
   StepwiseEngine(const Decoder& decoder, const Policy& policy);
 
   void score(std::span<const int32_t> ids, const NllSink& sink) override;
-  int64_t kv_bytes_held() const override { return cache_ ? cache_->bytes() : 0; }
 
   /// Empties the cache and allocates it for a stream of which `fed` tokens will be fed.
   void reset(int64_t fed);
@@ -23,6 +22,8 @@ class StepwiseEngine final : public Engine {
   /// As if `count` tokens had been fed: the cache is filled with random keys and values. A step
   /// takes the same time as after real ones; for timing a full cache without filling it.
   void fill(int64_t count);
+  /// Bytes of keys and values that the cache's tensors hold.
+  int64_t kv_bytes_held() const { return cache_ ? cache_->bytes() : 0; }
   int64_t cache_entries() const { return slots_.entries(); }
 
  private:

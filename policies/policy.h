@@ -42,9 +42,9 @@ class Policy {
   virtual ~Policy() = default;
 
   /// What query t (t >= 0) sees. For a given policy the number of ranges is the same for every t
-  /// (some may be empty), begin and end of each range never decrease with t, no range passes t,
-  /// and what has left the view never comes back. These are the terms on which an engine may
-  /// evict, and work on blocks of queries.
+  /// (some may be empty), begin and end of each range never decrease with t, the last
+  /// range ends at t, and what has left the view never comes back. These are the terms on which an
+  /// engine may evict, and work on blocks of queries.
   virtual View view(int64_t t) const = 0;
 
   /// The most earlier tokens that any query sees; nothing where it grows with the stream.

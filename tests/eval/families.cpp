@@ -7,29 +7,11 @@
 #include "policies/registry.h"
 #include "tests/catch.h"
 #include "tests/data.h"
+#include "tests/eval/score.h"
 
 using namespace sinkbench;
-
-namespace {
-
-std::vector<float> score(const std::string& engine, const Decoder& decoder, const Policy& policy,
-                         const std::vector<int32_t>& ids) {
-  std::vector<float> result;
-  make_engine(engine, decoder, policy, {})->score(ids, [&](std::span<const float> nll) {
-    result.insert(result.end(), nll.begin(), nll.end());
-  });
-  return result;
-}
-
-double largest_difference(const std::vector<float>& ours, const std::vector<double>& golden) {
-  REQUIRE(ours.size() == golden.size());
-  double largest = 0.0;
-  for (size_t i = 0; i < ours.size(); ++i)
-    largest = std::max(largest, std::abs(ours[i] - golden[i]));
-  return largest;
-}
-
-}  // namespace
+using test::largest_difference;
+using test::score;
 
 TEST_CASE("NLL of every family's golden, every policy, every token") {
   constexpr double tolerance = 1e-4;  // nats; the goldens are float32, within 1e-5 of float64
@@ -47,7 +29,7 @@ TEST_CASE("NLL of every family's golden, every policy, every token") {
                              const nlohmann::json& nll) {
         const auto policy = make_policy(name, arguments);
         INFO(policy->label());
-        CHECK(largest_difference(score(engine, decoder, *policy, ids),
+        CHECK(largest_difference(score(engine, decoder, *policy, ids, {.chunk = 48}),
                                  nll.get<std::vector<double>>()) < tolerance);
       };
       check("dense", {}, golden["dense_nll"]);

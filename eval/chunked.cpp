@@ -1,0 +1,219 @@
+#include "eval/chunked.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/InferenceMode.h>
+
+#include <algorithm>
+#include <limits>
+#include <numeric>
+
+#include "eval/attention.h"
+#include "eval/attention_kernel.h"
+#include "models/rotary.h"
+
+namespace sinkbench {
+namespace {
+
+/// Logits exist for so many elements at once, whatever the vocabulary.
+constexpr int64_t logits_at_once = int64_t{1} << 24;
+
+}  // namespace
+
+/// What all layers of a block share.
+struct ChunkedEngine::Block {
+  int64_t begin = 0;    // place in the stream of the first query
+  int64_t size = 0;     // queries
+  View cached;          // what the first query's view holds, in the buffer before the block's own
+  int64_t carried = 0;  // keys in `cached`
+  RotaryTable key_table;
+  // Per range of the view; the last one holds the query itself.
+  std::vector<RotaryTable> query_tables;
+  std::vector<bool> as_last;  // seen from the same places as the last range, so rotated once
+  std::vector<std::vector<int64_t>> first, last;  // [queries], indices of keys, last excluded
+
+  /// Index in the buffer of the token at a place in the stream, or of the next one that is there.
+  int64_t index_of(int64_t place) const {
+    if (place >= begin) return carried + place - begin;
+    int64_t before = 0;
+    for (const Range& range : cached) {
+      if (place < range.end) return before + std::max<int64_t>(place - range.begin, 0);
+      before += range.size();
+    }
+    return before;
+  }
+};
+
+ChunkedEngine::ChunkedEngine(const Decoder& decoder, const Policy& policy, int64_t chunk)
+    : decoder_(decoder), policy_(policy), chunk_(chunk > 0 ? chunk : default_chunk) {}
+
+void ChunkedEngine::score(std::span<const int32_t> ids, const NllSink& sink) {
+  const c10::InferenceMode inference;
+  check_ids(ids, decoder_.config());
+  const DecoderConfig& config = decoder_.config();
+  const int64_t fed = static_cast<int64_t>(ids.size()) - 1;
+  const int64_t block = std::min(chunk_, fed);
+  // Dense keeps everything: the last block's keys land where its own room is.
+  const int64_t room = std::min(kept_entries(policy_, fed) + block, fed + block);
+  const auto options =
+      at::TensorOptions().dtype(decoder_.accumulate_dtype()).device(decoder_.options().device);
+  keys_.clear();
+  values_.clear();
+  for (int64_t layer = 0; layer < config.layers; ++layer) {
+    keys_.push_back(at::zeros({config.kv_heads, room, config.head_dim}, options));
+    values_.push_back(at::zeros({config.kv_heads, room, config.head_dim}, options));
+  }
+  for (int64_t begin = 0; begin < fed; begin += block) {
+    run_block(ids, begin, std::min(begin + block, fed), sink);
+  }
+}
+
+void ChunkedEngine::run_block(std::span<const int32_t> ids, int64_t begin, int64_t end,
+                              const NllSink& sink) {
+  const DecoderConfig& config = decoder_.config();
+  const at::Device device = decoder_.options().device;
+  Block block;
+  block.begin = begin;
+  block.size = end - begin;
+  block.cached = policy_.view(begin);
+  block.carried = sinkbench::size(block.cached);
+  const size_t ranges = block.cached.size();
+  std::vector<std::vector<int64_t>> places(ranges);  // of the query for each range
+  block.first.resize(ranges);
+  block.last.resize(ranges);
+  for (int64_t t = begin; t < end; ++t) {
+    const View view = policy_.view(t);
+    const std::vector<int64_t> positions = query_positions(view, t, policy_.positions());
+    for (size_t r = 0; r < ranges; ++r) {
+      places[r].push_back(positions[r]);
+      block.first[r].push_back(block.index_of(view[r].begin));
+      block.last[r].push_back(block.index_of(view[r].end) + (r + 1 == ranges ? 1 : 0));
+    }
+  }
+  if (config.rotary) {
+    std::vector<int64_t> stream(block.size);
+    std::iota(stream.begin(), stream.end(), begin);
+    const auto table = [&](const std::vector<int64_t>& positions) {
+      return rotary_table(*config.rotary, positions, decoder_.accumulate_dtype(), device);
+    };
+    block.key_table = table(stream);
+    for (size_t r = 0; r < ranges; ++r) {
+      block.as_last.push_back(places[r] == places.back());
+      block.query_tables.push_back(block.as_last[r] ? RotaryTable{} : table(places[r]));
+    }
+    block.query_tables.back() = table(places.back());
+  }
+
+  const std::vector<int64_t> wide(ids.begin() + begin, ids.begin() + end + 1);
+  const at::Tensor all = at::tensor(wide, at::kLong).to(device);
+  at::Tensor x = decoder_.embed(all.narrow(0, 0, block.size));
+  for (int64_t layer = 0; layer < config.layers; ++layer) {
+    const Projection projection = decoder_.project(layer, x);
+    x = decoder_.finish(layer, x, attend(block, layer, projection));
+  }
+  carry(block, end);
+
+  const int64_t rows = std::clamp<int64_t>(logits_at_once / config.vocab_size, 1, block.size);
+  for (int64_t row = 0; row < block.size; row += rows) {
+    const int64_t n = std::min(rows, block.size - row);
+    const at::Tensor nll =
+        negative_log_likelihood(decoder_.logits(x.narrow(0, row, n)), all.narrow(0, row + 1, n),
+                                decoder_.accumulate_dtype())
+            .to(at::TensorOptions().dtype(at::kFloat).device(at::kCPU))
+            .contiguous();
+    sink({nll.data_ptr<float>(), static_cast<size_t>(n)});
+  }
+}
+
+at::Tensor ChunkedEngine::attend(const Block& block, int64_t layer, const Projection& projection) {
+  const DecoderConfig& config = decoder_.config();
+  const at::ScalarType dtype = decoder_.accumulate_dtype();
+  const auto placed = [&](const at::Tensor& heads, const RotaryTable& table) {
+    const at::Tensor exact = heads.to(dtype);
+    return config.rotary ? rotate(*config.rotary, exact, table) : exact;
+  };
+  keys_[layer]
+      .narrow(1, block.carried, block.size)
+      .copy_(placed(projection.key, block.key_table).transpose(0, 1));
+  values_[layer].narrow(1, block.carried, block.size).copy_(projection.value.transpose(0, 1));
+  const int64_t keys = block.carried + block.size;
+
+  const size_t ranges = block.first.size();
+  std::vector<at::Tensor> queries(ranges);  // [heads, queries, head_dim]
+  for (size_t i = 0; i < ranges; ++i) {
+    const size_t r = ranges - 1 - i;  // the last one first: others may be the same
+    const bool same = r + 1 < ranges && (!config.rotary || block.as_last[r]);
+    queries[r] =
+        same ? queries.back()
+             : placed(projection.query, config.rotary ? block.query_tables[r] : RotaryTable{})
+                   .transpose(0, 1)
+                   .contiguous();
+  }
+
+  if (dtype == at::kFloat && decoder_.options().device.is_cpu()) {
+    at::Tensor output = at::empty({block.size, config.heads * config.head_dim}, at::kFloat);
+    std::vector<RangeOfBlock> views;
+    for (size_t r = 0; r < ranges; ++r) {
+      views.push_back({.query = queries[r].data_ptr<float>(),
+                       .begin = block.first[r].data(),
+                       .end = block.last[r].data(),
+                       .bias_offset = nullptr});
+    }
+    attend_block({.queries = block.size,
+                  .heads = config.heads,
+                  .kv_heads = config.kv_heads,
+                  .head_dim = config.head_dim,
+                  .keys = keys,
+                  .key_stride = keys_[layer].size(1),
+                  .key = keys_[layer].data_ptr<float>(),
+                  .value = values_[layer].data_ptr<float>(),
+                  .scale = static_cast<float>(config.attention_scale),
+                  .bias_table = nullptr,
+                  .bias_stride = 0,
+                  .sink_logit = nullptr,
+                  .output = output.data_ptr<float>()},
+                 views);
+    return output.to(decoder_.options().dtype);
+  }
+
+  // Any device and precision: plain tensor operations under a mask per range.
+  std::vector<KeyGroup> groups;
+  const auto on_device = [&](const std::vector<int64_t>& values) {
+    return at::tensor(values, at::kLong).to(decoder_.options().device).unsqueeze(1);
+  };
+  for (size_t r = 0; r < ranges; ++r) {
+    const int64_t first = block.first[r].front();
+    const int64_t count = block.last[r].back() - first;
+    if (count == 0) continue;
+    const at::Tensor index =
+        at::arange(first, first + count,
+                   at::TensorOptions().dtype(at::kLong).device(decoder_.options().device));
+    const at::Tensor seen =
+        (index >= on_device(block.first[r])).logical_and(index < on_device(block.last[r]));
+    const at::Tensor mask =
+        at::zeros(seen.sizes(), queries[r].options())
+            .masked_fill(seen.logical_not(), -std::numeric_limits<double>::infinity());
+    groups.push_back({.query = queries[r],
+                      .keys = keys_[layer].narrow(1, first, count),
+                      .values = values_[layer].narrow(1, first, count),
+                      .mask = mask});
+  }
+  return sinkbench::attend(groups, config.attention_scale, dtype).to(decoder_.options().dtype);
+}
+
+void ChunkedEngine::carry(const Block& block, int64_t next) {
+  int64_t target = 0;
+  for (const Range& range : policy_.view(next)) {
+    const int64_t source = block.index_of(range.begin);
+    if (range.size() > 0 && source != target) {
+      for (const auto& buffers : {keys_, values_}) {
+        for (const at::Tensor& buffer : buffers) {  // the two places may overlap: through a copy
+          buffer.narrow(1, target, range.size())
+              .copy_(buffer.narrow(1, source, range.size()).clone());
+        }
+      }
+    }
+    target += range.size();
+  }
+}
+
+}  // namespace sinkbench

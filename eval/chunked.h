@@ -1,0 +1,41 @@
+// Whole blocks of a stream as matrix products, for any policy whose view is ranges: the same
+// numbers as one token at a time.
+//
+// What is stored of a token (its key before rotation, its value) does not depend on when other
+// tokens are evicted. So a block of queries takes one pass over what the first of them has in its
+// cache and the block itself, each query looking at its own part of that, and each range of its
+// view seen from the place where the query stands for it (see query_positions). Between blocks
+// only what the next query sees is carried on.
+#pragma once
+
+#include <vector>
+
+#include "eval/engine.h"
+
+namespace sinkbench {
+
+class ChunkedEngine final : public Engine {
+ public:
+  /// For a policy that does not recompute. `chunk`: queries per block; 0 takes the default.
+  ChunkedEngine(const Decoder& decoder, const Policy& policy, int64_t chunk);
+
+  void score(std::span<const int32_t> ids, const NllSink& sink) override;
+
+  static constexpr int64_t default_chunk = 512;
+
+ private:
+  struct Block;
+  void run_block(std::span<const int32_t> ids, int64_t begin, int64_t end, const NllSink& sink);
+  at::Tensor attend(const Block& block, int64_t layer, const Projection& projection);
+  void carry(const Block& block, int64_t next);
+
+  const Decoder& decoder_;
+  const Policy& policy_;
+  int64_t chunk_;
+
+  // Rotated keys and values of what the next block's first query sees, and room for a block.
+  std::vector<at::Tensor> keys_;  // per layer [kv_heads, room, head_dim], float32 or float64
+  std::vector<at::Tensor> values_;
+};
+
+}  // namespace sinkbench
