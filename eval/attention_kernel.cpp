@@ -5,9 +5,10 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <type_traits>
 #include <vector>
 
-#include "eval/simd.h"
+#include "base/simd.h"
 
 #pragma GCC diagnostic ignored "-Wpsabi"
 
@@ -167,17 +168,17 @@ using TileFunction = void (*)(const BlockAttention&, std::span<const RangeOfBloc
 
 #if defined(__x86_64__)
 // Tiles are as large as each instruction set's registers hold.
-__attribute__((target("avx512f,avx512dq,avx512vl,avx512bw,fma"))) void attend_tile_avx512(
-    const BlockAttention& block, std::span<const RangeOfBlock> ranges, const Packed& packed,
-    int64_t head, int64_t first_query, const TileScratch& scratch) {
+SINKBENCH_AVX512 void attend_tile_avx512(const BlockAttention& block,
+                                         std::span<const RangeOfBlock> ranges, const Packed& packed,
+                                         int64_t head, int64_t first_query,
+                                         const TileScratch& scratch) {
   attend_tile<64, 8, 2>(block, ranges, packed, head, first_query, scratch);
 }
 
-__attribute__((target("avx2,fma"))) void attend_tile_avx2(const BlockAttention& block,
-                                                          std::span<const RangeOfBlock> ranges,
-                                                          const Packed& packed, int64_t head,
-                                                          int64_t first_query,
-                                                          const TileScratch& scratch) {
+SINKBENCH_AVX2 void attend_tile_avx2(const BlockAttention& block,
+                                     std::span<const RangeOfBlock> ranges, const Packed& packed,
+                                     int64_t head, int64_t first_query,
+                                     const TileScratch& scratch) {
   attend_tile<32, 4, 2>(block, ranges, packed, head, first_query, scratch);
 }
 #endif
@@ -195,13 +196,105 @@ struct Dispatch {
 
 Dispatch best_tile() {
 #if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw")) {
-    return {attend_tile_avx512, 8};
-  }
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return {attend_tile_avx2, 4};
+  if (simd::level() == simd::Level::avx512) return {attend_tile_avx512, 8};
+  if (simd::level() == simd::Level::avx2) return {attend_tile_avx2, 4};
 #endif
   return {attend_tile_baseline, 4};
+}
+
+/// Scores, softmax and mix of one query head. `scores`: room for all keys and itself.
+template <int bytes, typename T>
+SINKBENCH_INLINE void attend_one_head(const DecodeAttention& a, int64_t head, float* scores) {
+  using F = simd::Float<bytes>;
+  constexpr int64_t width = bytes / sizeof(float);
+  const int64_t d = a.head_dim;
+  const int64_t kv_head = head / (a.heads / a.kv_heads);
+  const T* keys = static_cast<const T*>(a.key) + kv_head * a.slots * d;
+  const T* values = static_cast<const T*>(a.value) + kv_head * a.slots * d;
+  const float* own_query = a.query + (a.ranges * a.heads + head) * d;
+
+  int64_t n = 0;
+  for (const Segment& segment : a.segments) {
+    const float* query = a.query + (static_cast<int64_t>(segment.range) * a.heads + head) * d;
+    const float* bias = a.bias != nullptr ? a.bias + head * a.slots + segment.slot : nullptr;
+    for (int64_t j = 0; j < segment.size; ++j, ++n) {
+      scores[n] = simd::dot<bytes>(keys + (segment.slot + j) * d, query, d) * a.scale;
+      if (bias != nullptr) scores[n] += bias[j];
+    }
+  }
+  scores[n++] = simd::dot<bytes>(a.own_key + kv_head * d, own_query, d) * a.scale;
+
+  float maximum = *std::max_element(scores, scores + n);
+  if (a.sink_logit != nullptr) maximum = std::max(maximum, a.sink_logit[head]);
+  const int64_t end = (n + width - 1) / width * width;
+  std::fill(scores + n, scores + end, -std::numeric_limits<float>::infinity());
+  F total{};
+  for (int64_t j = 0; j < end; j += width) {
+    const F weight = simd::exp<bytes>(simd::load<bytes>(scores + j) - maximum);
+    simd::store<bytes>(scores + j, weight);
+    total += weight;
+  }
+  float denominator = simd::sum<bytes>(total);
+  if (a.sink_logit != nullptr) denominator += std::exp(a.sink_logit[head] - maximum);
+
+  float* out = a.output + head * d;
+  const float own = scores[n - 1];
+  for (int64_t c = 0; c < d; ++c) out[c] = own * a.own_value[kv_head * d + c];
+  // Four columns of vectors stay in registers while the values pass by.
+  int64_t c = 0;
+  const auto mix = [&]<int vectors>(std::integral_constant<int, vectors>)
+      __attribute__((always_inline)) {
+    F sum[vectors];
+    for (int v = 0; v < vectors; ++v) sum[v] = simd::load<bytes>(out + c + v * width);
+    const float* weight = scores;
+    for (const Segment& segment : a.segments) {
+      const T* row = values + segment.slot * d + c;
+      for (int64_t j = 0; j < segment.size; ++j, row += d) {
+        const float factor = *weight++;
+        for (int v = 0; v < vectors; ++v) {
+          sum[v] += factor * simd::load_as_float<bytes>(row + v * width);
+        }
+      }
+    }
+    for (int v = 0; v < vectors; ++v) simd::store<bytes>(out + c + v * width, sum[v]);
+  };
+  for (; c + 4 * width <= d; c += 4 * width) mix(std::integral_constant<int, 4>());
+  for (; c + width <= d; c += width) mix(std::integral_constant<int, 1>());
+  for (; c < d; ++c) {
+    const float* weight = scores;
+    for (const Segment& segment : a.segments) {
+      for (int64_t j = 0; j < segment.size; ++j) {
+        out[c] += *weight++ * simd::as_float(values[(segment.slot + j) * d + c]);
+      }
+    }
+  }
+  const float inverse = 1.0f / denominator;
+  for (int64_t i = 0; i < d; ++i) out[i] *= inverse;
+}
+
+using OneHeadFunction = void (*)(const DecodeAttention&, int64_t head, float* scores);
+
+#if defined(__x86_64__)
+template <typename T>
+SINKBENCH_AVX512 void attend_one_head_avx512(const DecodeAttention& a, int64_t head,
+                                             float* scores) {
+  attend_one_head<64, T>(a, head, scores);
+}
+template <typename T>
+SINKBENCH_AVX2 void attend_one_head_avx2(const DecodeAttention& a, int64_t head, float* scores) {
+  attend_one_head<32, T>(a, head, scores);
+}
+#endif
+
+template <typename T>
+OneHeadFunction best_one_head() {
+#if defined(__x86_64__)
+  if (simd::level() == simd::Level::avx512) return attend_one_head_avx512<T>;
+  if (simd::level() == simd::Level::avx2) return attend_one_head_avx2<T>;
+#endif
+  return [](const DecodeAttention& a, int64_t head, float* scores) {
+    attend_one_head<16, T>(a, head, scores);
+  };
 }
 
 }  // namespace
@@ -247,6 +340,17 @@ void attend_block(const BlockAttention& block, std::span<const RangeOfBlock> ran
       tile.function(block, ranges, packed, head, (i % tiles) * tile.rows,
                     {query.data(), scores.data(), mixed.data()});
     }
+  });
+}
+
+void attend_one(const DecodeAttention& a) {
+  static const OneHeadFunction float32 = best_one_head<float>();
+  static const OneHeadFunction bfloat16 = best_one_head<uint16_t>();
+  const OneHeadFunction function = a.bfloat16 ? bfloat16 : float32;
+  constexpr int64_t widest = 16;  // floats in a vector, which the last store may fill
+  at::parallel_for(0, a.heads, 1, [&](int64_t from, int64_t to) {
+    std::vector<float> scores(a.slots + 1 + widest);
+    for (int64_t head = from; head < to; ++head) function(a, head, scores.data());
   });
 }
 

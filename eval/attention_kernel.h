@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <span>
 
+#include "eval/kv_cache.h"
+
 namespace sinkbench {
 
 /// One range of the views of a block of queries. Keys are counted by their index in the buffer.
@@ -34,5 +36,25 @@ struct BlockAttention {
 /// range are skipped. Every query must see at least one key over all ranges. Scratch: twice the
 /// buffer of one block, and some kilobytes for each thread.
 void attend_block(const BlockAttention& block, std::span<const RangeOfBlock> ranges);
+
+/// One decode step: a query against the slots of a cache and itself.
+struct DecodeAttention {
+  int64_t heads, kv_heads, head_dim;
+  int64_t ranges;      ///< of the view
+  const float* query;  ///< [ranges + 1, heads, head_dim]: placed for each range, then
+                       ///< for the query itself
+  int64_t slots;       ///< of the cache, per key head
+  bool bfloat16;       ///< the cache holds bfloat16, else float32
+  const void* key;     ///< [kv_heads, slots, head_dim]
+  const void* value;   ///< [kv_heads, slots, head_dim]
+  std::span<const Segment> segments;  ///< the occupied slots
+  const float* bias;                  ///< [heads, slots], or null; 0 for the query itself
+  const float* own_key;               ///< [kv_heads, head_dim]
+  const float* own_value;             ///< [kv_heads, head_dim]
+  float scale;
+  const float* sink_logit;  ///< as in BlockAttention
+  float* output;            ///< [heads * head_dim]
+};
+void attend_one(const DecodeAttention& attention);
 
 }  // namespace sinkbench

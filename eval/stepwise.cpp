@@ -4,6 +4,7 @@
 #include <c10/core/InferenceMode.h>
 
 #include "eval/attention.h"
+#include "eval/attention_kernel.h"
 #include "models/rotary.h"
 
 namespace sinkbench {
@@ -53,25 +54,20 @@ at::Tensor StepwiseEngine::step(int32_t id) {
     return (config.rotary ? rotate(*config.rotary, heads, row(i)) : heads).transpose(0, 1);
   };
 
+  const bool use_kernel =
+      decoder_.options().device.is_cpu() &&
+      (decoder_.options().dtype == at::kFloat || decoder_.options().dtype == at::kBFloat16);
   at::Tensor x = decoder_.embed(
       at::full({1}, id, at::TensorOptions().dtype(at::kLong).device(decoder_.options().device)));
   for (int64_t layer = 0; layer < config.layers; ++layer) {
     const Projection projection = decoder_.project(layer, x);
-    const size_t itself = positions.size();
-    const at::Tensor own_key = placed(projection.key, itself);
+    const at::Tensor own_key = placed(projection.key, positions.size());
     const at::Tensor own_value = projection.value.transpose(0, 1);
-    std::vector<KeyGroup> groups;
-    for (const Segment& segment : segments) {
-      groups.push_back({.query = placed(projection.query, segment.range),
-                        .keys = cache_->keys(layer).narrow(1, segment.slot, segment.size),
-                        .values = cache_->values(layer).narrow(1, segment.slot, segment.size),
-                        .mask = {}});
-    }
-    groups.push_back({.query = placed(projection.query, itself),
-                      .keys = own_key,
-                      .values = own_value,
-                      .mask = {}});
-    const at::Tensor attended = attend(groups, config.attention_scale, decoder_.accumulate_dtype());
+    std::vector<at::Tensor> queries;  // for each range, then for the query itself
+    for (size_t i = 0; i <= positions.size(); ++i) queries.push_back(placed(projection.query, i));
+    const at::Tensor attended =
+        use_kernel ? attend_in_kernel(layer, queries, own_key, own_value, segments)
+                   : attend_in_tensors(layer, queries, own_key, own_value, segments);
     if (slot >= 0) {
       cache_->keys(layer).narrow(1, slot, 1).copy_(own_key);
       cache_->values(layer).narrow(1, slot, 1).copy_(own_value);
@@ -80,6 +76,47 @@ at::Tensor StepwiseEngine::step(int32_t id) {
   }
   ++fed_;
   return decoder_.logits(x);
+}
+
+at::Tensor StepwiseEngine::attend_in_tensors(int64_t layer, const std::vector<at::Tensor>& queries,
+                                             const at::Tensor& own_key, const at::Tensor& own_value,
+                                             const std::vector<Segment>& segments) {
+  std::vector<KeyGroup> groups;
+  for (const Segment& segment : segments) {
+    groups.push_back({.query = queries[segment.range],
+                      .keys = cache_->keys(layer).narrow(1, segment.slot, segment.size),
+                      .values = cache_->values(layer).narrow(1, segment.slot, segment.size),
+                      .mask = {}});
+  }
+  groups.push_back({.query = queries.back(), .keys = own_key, .values = own_value, .mask = {}});
+  return attend(groups, decoder_.config().attention_scale, decoder_.accumulate_dtype());
+}
+
+at::Tensor StepwiseEngine::attend_in_kernel(int64_t layer, const std::vector<at::Tensor>& queries,
+                                            const at::Tensor& own_key, const at::Tensor& own_value,
+                                            const std::vector<Segment>& segments) {
+  const DecoderConfig& config = decoder_.config();
+  const at::Tensor query = at::stack(queries).to(at::kFloat).contiguous();
+  const at::Tensor key = own_key.to(at::kFloat).contiguous();
+  const at::Tensor value = own_value.to(at::kFloat).contiguous();
+  at::Tensor output = at::empty({1, config.heads * config.head_dim}, at::kFloat);
+  attend_one({.heads = config.heads,
+              .kv_heads = config.kv_heads,
+              .head_dim = config.head_dim,
+              .ranges = static_cast<int64_t>(queries.size()) - 1,
+              .query = query.data_ptr<float>(),
+              .slots = cache_->keys(layer).size(1),
+              .bfloat16 = decoder_.options().dtype == at::kBFloat16,
+              .key = cache_->keys(layer).data_ptr(),
+              .value = cache_->values(layer).data_ptr(),
+              .segments = segments,
+              .bias = nullptr,
+              .own_key = key.data_ptr<float>(),
+              .own_value = value.data_ptr<float>(),
+              .scale = static_cast<float>(config.attention_scale),
+              .sink_logit = nullptr,
+              .output = output.data_ptr<float>()});
+  return output.to(decoder_.options().dtype);
 }
 
 void StepwiseEngine::score(std::span<const int32_t> ids, const NllSink& sink) {

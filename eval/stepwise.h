@@ -27,6 +27,16 @@ class StepwiseEngine final : public Engine {
   int64_t cache_entries() const { return slots_.entries(); }
 
  private:
+  // One layer's attention: the kernel, and plain tensor operations for other devices and
+  // precisions. queries: [heads, 1, head_dim] for each range, then for the query itself; own_key,
+  // own_value: [kv_heads, 1, head_dim]. Returns [1, heads * head_dim].
+  at::Tensor attend_in_kernel(int64_t layer, const std::vector<at::Tensor>& queries,
+                              const at::Tensor& own_key, const at::Tensor& own_value,
+                              const std::vector<Segment>& segments);
+  at::Tensor attend_in_tensors(int64_t layer, const std::vector<at::Tensor>& queries,
+                               const at::Tensor& own_key, const at::Tensor& own_value,
+                               const std::vector<Segment>& segments);
+
   const Decoder& decoder_;
   const Policy& policy_;
   SlotMap slots_;

@@ -9,11 +9,13 @@
 #include "base/sha256.h"
 #include "models/checkpoint.h"
 #include "models/family.h"
+#include "models/row_product.h"
 
 namespace sinkbench {
 namespace {
 
 at::Tensor apply(const Linear& linear, const at::Tensor& x) {
+  if (takes_row_product(x, linear.weight)) return row_product(x, linear.weight, linear.bias);
   return at::linear(x, linear.weight, linear.bias);
 }
 

@@ -1,0 +1,158 @@
+// Vectors of floats through GCC's and Clang's vector extensions, for kernels that are compiled
+// once per instruction set. Everything here is inlined into a function that names its target.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#define SINKBENCH_INLINE inline __attribute__((always_inline))
+
+namespace sinkbench::simd {
+
+// Wider than the baseline's registers on purpose; never passed across a call.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wpsabi"
+
+template <int bytes>
+struct Vector;
+template <>
+struct Vector<16> {
+  typedef float Float __attribute__((vector_size(16)));
+  typedef int32_t Int __attribute__((vector_size(16)));
+  typedef uint32_t Word __attribute__((vector_size(16)));
+  typedef uint16_t Half __attribute__((vector_size(8)));
+};
+template <>
+struct Vector<32> {
+  typedef float Float __attribute__((vector_size(32)));
+  typedef int32_t Int __attribute__((vector_size(32)));
+  typedef uint32_t Word __attribute__((vector_size(32)));
+  typedef uint16_t Half __attribute__((vector_size(16)));
+};
+template <>
+struct Vector<64> {
+  typedef float Float __attribute__((vector_size(64)));
+  typedef int32_t Int __attribute__((vector_size(64)));
+  typedef uint32_t Word __attribute__((vector_size(64)));
+  typedef uint16_t Half __attribute__((vector_size(32)));
+};
+
+template <int bytes>
+using Float = typename Vector<bytes>::Float;
+template <int bytes>
+using Int = typename Vector<bytes>::Int;
+
+template <int bytes>
+SINKBENCH_INLINE Float<bytes> load(const float* p) {
+  Float<bytes> v;
+  std::memcpy(&v, p, bytes);
+  return v;
+}
+
+template <int bytes>
+SINKBENCH_INLINE void store(float* p, Float<bytes> v) {
+  std::memcpy(p, &v, bytes);
+}
+
+/// Loads bytes / 4 numbers stored as float or as bfloat16 (its upper half of a float).
+template <int bytes>
+SINKBENCH_INLINE Float<bytes> load_as_float(const float* p) {
+  return load<bytes>(p);
+}
+template <int bytes>
+SINKBENCH_INLINE Float<bytes> load_as_float(const uint16_t* p) {
+  using Half = typename Vector<bytes>::Half;
+  using Word = typename Vector<bytes>::Word;
+  Half half;
+  std::memcpy(&half, p, sizeof half);
+  const Word word = __builtin_convertvector(half, Word) << 16;
+  Float<bytes> v;
+  std::memcpy(&v, &word, bytes);
+  return v;
+}
+SINKBENCH_INLINE float as_float(float x) {
+  return x;
+}
+SINKBENCH_INLINE float as_float(uint16_t x) {
+  const uint32_t word = uint32_t{x} << 16;
+  float v;
+  std::memcpy(&v, &word, sizeof v);
+  return v;
+}
+
+template <int bytes>
+SINKBENCH_INLINE float sum(Float<bytes> v) {
+  float total = 0.0f;
+  for (int i = 0; i < bytes / 4; ++i) total += v[i];
+  return total;
+}
+
+/// a . b over n numbers; a as stored, b in float32.
+template <int bytes, typename T>
+SINKBENCH_INLINE float dot(const T* a, const float* b, int64_t n) {
+  constexpr int64_t width = bytes / sizeof(float);
+  // Several sums at once: one alone would wait for each multiply-add to finish.
+  Float<bytes> s0{}, s1{}, s2{}, s3{};
+  int64_t i = 0;
+  for (; i + 4 * width <= n; i += 4 * width) {
+    s0 += load_as_float<bytes>(a + i) * load<bytes>(b + i);
+    s1 += load_as_float<bytes>(a + i + width) * load<bytes>(b + i + width);
+    s2 += load_as_float<bytes>(a + i + 2 * width) * load<bytes>(b + i + 2 * width);
+    s3 += load_as_float<bytes>(a + i + 3 * width) * load<bytes>(b + i + 3 * width);
+  }
+  for (; i + width <= n; i += width) s0 += load_as_float<bytes>(a + i) * load<bytes>(b + i);
+  float total = sum<bytes>((s0 + s1) + (s2 + s3));
+  for (; i < n; ++i) total += as_float(a[i]) * b[i];
+  return total;
+}
+
+/// exp(x) for x <= 0, relative error below 3e-7; 0 for x below -87.
+template <int bytes>
+SINKBENCH_INLINE Float<bytes> exp(Float<bytes> x) {
+  using F = Float<bytes>;
+  using I = Int<bytes>;
+  const I underflow = x < -87.0f;
+  x = underflow ? F{} : x;
+  // x = n ln 2 + r with |r| <= ln(2)/2; adding 1.5 * 2^23 rounds to the nearest integer.
+  const F shifted = x * 1.44269504088896341f + 12582912.0f;
+  const F n = shifted - 12582912.0f;
+  const F r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
+  F p = r * 1.9875691500e-4f + 1.3981999507e-3f;  // the polynomial of Cephes' expf
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * r * r + r + 1.0f;
+  const I exponent = (__builtin_convertvector(n, I) + 127) << 23;
+  F power;
+  std::memcpy(&power, &exponent, bytes);
+  const F result = p * power;
+  return underflow ? F{} : result;
+}
+
+#pragma GCC diagnostic pop
+
+/// Which of a kernel's versions this machine runs.
+enum class Level { baseline, avx2, avx512 };
+inline Level level() {
+#if defined(__x86_64__)
+  static const Level best = [] {
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw")) {
+      return Level::avx512;
+    }
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return Level::avx2;
+    return Level::baseline;
+  }();
+  return best;
+#else
+  return Level::baseline;
+#endif
+}
+
+#if defined(__x86_64__)
+#define SINKBENCH_AVX2 __attribute__((target("avx2,fma")))
+#define SINKBENCH_AVX512 __attribute__((target("avx512f,avx512dq,avx512vl,avx512bw,avx2,fma")))
+#endif
+
+}  // namespace sinkbench::simd

@@ -1,0 +1,16 @@
+// One-row products: what a decode step spends its time in. Bound by the memory that the weights
+// are read from, where a BLAS made for large matrices falls short of it.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+namespace sinkbench {
+
+/// Whether row_product takes these: one row, on the CPU, float32 or bfloat16, contiguous.
+bool takes_row_product(const at::Tensor& x, const at::Tensor& weight);
+
+/// x [1, in] weight^T [out, in] + bias [out] (or undefined) = [1, out], sums in float32, the
+/// result in x's precision.
+at::Tensor row_product(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias);
+
+}  // namespace sinkbench
