@@ -1,0 +1,157 @@
+#include "datasets/added_tokens.h"
+
+#include <utf8proc.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "base/error.h"
+#include "datasets/unicode_classes.h"
+
+namespace sinkbench {
+namespace {
+
+/// No published token is near as long; looking for them takes this many steps a byte at worst.
+constexpr size_t kMaxLength = 1024;
+
+bool is_space(const char* p) {
+  return (char_classes()[decode_utf8(p).value] & kSpace) != 0;
+}
+
+/// \w of Rust's regular expressions: letters, marks, decimal and letter numbers, connecting
+/// punctuation and joiners; and the circled letters, which are Alphabetic without being letters.
+bool is_word(const char* p) {
+  const uint32_t c = decode_utf8(p).value;
+  switch (utf8proc_category(static_cast<utf8proc_int32_t>(c))) {
+    case UTF8PROC_CATEGORY_LU:
+    case UTF8PROC_CATEGORY_LL:
+    case UTF8PROC_CATEGORY_LT:
+    case UTF8PROC_CATEGORY_LM:
+    case UTF8PROC_CATEGORY_LO:
+    case UTF8PROC_CATEGORY_MN:
+    case UTF8PROC_CATEGORY_MC:
+    case UTF8PROC_CATEGORY_ME:
+    case UTF8PROC_CATEGORY_ND:
+    case UTF8PROC_CATEGORY_NL:
+    case UTF8PROC_CATEGORY_PC:
+      return true;
+    default:
+      return c == 0x200C || c == 0x200D || (c >= 0x24B6 && c <= 0x24E9) ||
+             (c >= 0x1F130 && c <= 0x1F149) || (c >= 0x1F150 && c <= 0x1F169) ||
+             (c >= 0x1F170 && c <= 0x1F189);
+  }
+}
+
+}  // namespace
+
+void TokenFinder::add(std::string_view text, const AddedToken& token) {
+  starts_[static_cast<unsigned char>(text[0])] = true;
+  uint32_t node = 0;
+  for (const char c : text) {
+    const auto next = static_cast<uint32_t>(tokens_.size());
+    const uint64_t edge = static_cast<uint64_t>(node) << 8 | static_cast<unsigned char>(c);
+    const auto [child, is_new] = children_.try_emplace(edge, next);
+    if (is_new) tokens_.push_back(nullptr);
+    node = child->second;
+  }
+  if (tokens_[node] == nullptr) tokens_[node] = &token;
+}
+
+TokenFinder::Match TokenFinder::find(std::string_view text, size_t from) const {
+  if (children_.empty()) return {};
+  for (size_t begin = from; begin < text.size(); ++begin) {
+    if (!starts_[static_cast<unsigned char>(text[begin])]) continue;
+    Match longest;
+    uint32_t node = 0;
+    for (size_t i = begin; i < text.size(); ++i) {
+      const auto child =
+          children_.find(static_cast<uint64_t>(node) << 8 | static_cast<unsigned char>(text[i]));
+      if (child == children_.end()) break;
+      node = child->second;
+      if (tokens_[node] != nullptr) longest = {begin, i + 1, tokens_[node]};
+    }
+    if (longest.token != nullptr) return longest;
+  }
+  return {};
+}
+
+bool TokenFinder::settle(std::string_view text, size_t done, Match& match) const {
+  const char* const p = text.data();
+  if (match.token->single_word) {
+    if (match.begin > 0 && is_word(previous_utf8(p + match.begin))) return false;
+    if (match.end < text.size() && is_word(p + match.end)) return false;
+  }
+  if (match.token->lstrip) {
+    while (match.begin > done && is_space(previous_utf8(p + match.begin))) {
+      match.begin = static_cast<size_t>(previous_utf8(p + match.begin) - p);
+    }
+  }
+  if (match.token->rstrip) {
+    // Within the spaces that the token before took, those that follow end where they ended.
+    match.end = std::max(match.end, done);
+    while (match.end < text.size() && is_space(p + match.end)) {
+      match.end += decode_utf8(p + match.end).length;
+    }
+  }
+  return true;
+}
+
+AddedTokens::AddedTokens(const JsonField& root, const Vocabulary& vocabulary,
+                         const Normalizer& normalizer) {
+  if (!root.has("added_tokens")) return;
+  const std::vector<JsonField> fields = root["added_tokens"].items();
+  std::vector<const AddedToken*> tokens;
+  for (const JsonField& field : fields) tokens.push_back(&add(field, vocabulary));
+  // Of two tokens that are the same once normalized, the special one is found, else the first.
+  for (const bool special : {true, false}) {
+    for (size_t i = 0; i < tokens.size(); ++i) {
+      const AddedToken& token = *tokens[i];
+      if (token.special != special) continue;
+      const std::string text = token.normalized ? normalizer.apply(token.content) : token.content;
+      if (text.empty())
+        fields[i]["content"].fail("a text of which the normalizer leaves something");
+      (token.normalized ? normalized_ : raw_).add(text, token);
+    }
+  }
+}
+
+const AddedToken& AddedTokens::add(const JsonField& field, const Vocabulary& vocabulary) {
+  AddedToken token;
+  token.id = static_cast<int32_t>(field["id"].integer(max_token_id));
+  token.content = field["content"].string();
+  token.single_word = field["single_word"].boolean();
+  token.lstrip = field["lstrip"].boolean();
+  token.rstrip = field["rstrip"].boolean();
+  token.normalized = field["normalized"].boolean();
+  token.special = field["special"].boolean();
+  if (token.content.empty() || token.content.size() > kMaxLength) {
+    field["content"].fail(fmt::format("a text of 1 to {} bytes", kMaxLength));
+  }
+  const int32_t known = vocabulary.find(token.content);
+  if (known >= 0 && known != token.id) {
+    field["id"].fail(fmt::format("{}, the id of \"{}\" in model.vocab", known, token.content));
+  }
+  if (known < 0 && vocabulary.contains(token.id)) {
+    field["id"].fail(
+        fmt::format("an id other than that of \"{}\" in model.vocab", vocabulary.token(token.id)));
+  }
+  max_id_ = std::max(max_id_, token.id);
+  if (!by_content_.emplace(token.content, token.id).second) {
+    field["content"].fail("a token that is not in the list already");
+  }
+  const auto [place, is_new] = by_id_.emplace(token.id, std::move(token));
+  if (!is_new) field["id"].fail("an id that is not in the list already");
+  return place->second;
+}
+
+const AddedToken* AddedTokens::find(std::string_view content) const {
+  const auto found = by_content_.find(std::string(content));
+  return found == by_content_.end() ? nullptr : find(found->second);
+}
+
+const AddedToken* AddedTokens::find(int32_t id) const {
+  const auto found = by_id_.find(id);
+  return found == by_id_.end() ? nullptr : &found->second;
+}
+
+}  // namespace sinkbench

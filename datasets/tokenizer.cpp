@@ -1,0 +1,251 @@
+#include "datasets/tokenizer.h"
+
+#include <algorithm>
+#include <mutex>
+#include <utility>
+
+#include "base/error.h"
+#include "datasets/added_tokens.h"
+#include "datasets/bpe.h"
+#include "datasets/decoder.h"
+#include "datasets/normalizer.h"
+#include "datasets/pre_tokenizer.h"
+#include "datasets/tokenizer_json.h"
+#include "datasets/utf8.h"
+#include "datasets/word_cache.h"
+
+namespace sinkbench {
+namespace {
+
+/// A field of the file, or null where it lacks it.
+JsonField optional_field(const JsonField& parent, const char* key) {
+  static const nlohmann::json null;
+  return parent.has(key) ? parent[key] : JsonField(null, parent.file(), key);
+}
+
+/// Refuses what no part of this reads.
+void check_frame(const TokenizerJson& json) {
+  const JsonField root = json.field();
+  if (root.has("version") && root["version"].string() != "1.0") root["version"].fail("\"1.0\"");
+  for (const char* key : {"truncation", "padding"}) {
+    if (root.has(key)) root[key].fail("null: it is not supported");
+  }
+  const JsonField model = root["model"];
+  // Files from before 2021 give no type; their kind shows from the merges.
+  if (model.has("type") && model["type"].string() != "BPE") {
+    model["type"].fail("BPE: no other kind of model is supported");
+  }
+  if (!json.has_vocab) model["vocab"].fail("an object of tokens and their ids");
+  if (!json.has_merges) model["merges"].fail("a list of merges");
+}
+
+/// The ids that the post-processor puts around every text.
+struct Template {
+  std::vector<int32_t> before, after;
+};
+
+std::vector<int32_t> special_ids(const JsonField& specials, const JsonField& piece) {
+  std::vector<int32_t> ids;
+  const std::string name = piece["id"].string();
+  for (const JsonField& id : specials[name.c_str()]["ids"].items()) {
+    ids.push_back(static_cast<int32_t>(id.integer(max_token_id)));
+  }
+  return ids;
+}
+
+void read_template(const JsonField& field, Template& out) {
+  bool text = false;  // whether the text itself came already
+  for (const JsonField& piece : field["single"].items()) {
+    if (piece.has("Sequence")) {
+      const JsonField id = piece["Sequence"]["id"];
+      if (id.string() != "A" || text) id.fail("A, once");
+      text = true;
+    } else {
+      const auto ids = special_ids(field["special_tokens"], piece["SpecialToken"]);
+      std::vector<int32_t>& side = text ? out.after : out.before;
+      side.insert(side.end(), ids.begin(), ids.end());
+    }
+  }
+  if (!text) field["single"].fail("a list with the Sequence A");
+}
+
+/// ByteLevel moves only offsets, which nothing here asks for.
+void read_post_processor(const JsonField& field, Template& out) {
+  if (field.is_null()) return;
+  const std::string type = field["type"].string();
+  if (type == "Sequence") {
+    for (const JsonField& step : field["processors"].items()) read_post_processor(step, out);
+  } else if (type == "TemplateProcessing") {
+    if (!out.before.empty() || !out.after.empty()) field["type"].fail("one TemplateProcessing");
+    read_template(field, out);
+  } else if (type != "ByteLevel") {
+    field["type"].fail("ByteLevel, Sequence or TemplateProcessing");
+  }
+}
+
+}  // namespace
+
+struct Tokenizer::Impl {
+  explicit Impl(TokenizerJson& json);
+
+  /// What one thread needs to encode, kept for the next text.
+  struct Scratch {
+    WordCache cache;
+    BpeScratch bpe;
+    std::vector<int32_t> ids;  // of one unit
+  };
+  std::unique_ptr<Scratch> take_scratch() const;
+
+  void encode_part(std::string_view part, bool at_start, Scratch& scratch,
+                   std::vector<int32_t>& ids) const;
+  void encode_unit(std::string_view unit, Scratch& scratch, std::vector<int32_t>& ids) const;
+
+  std::string file, sha256;
+  Bpe bpe;
+  Normalizer normalizer;
+  PreTokenizer pre_tokenizer;
+  Decoder decoder;
+  AddedTokens added;
+  Template post;
+
+  mutable std::mutex mutex;
+  mutable std::vector<std::unique_ptr<Scratch>> idle;  // guarded by `mutex`
+};
+
+Tokenizer::Impl::Impl(TokenizerJson& json)
+    : file(json.file),
+      sha256(json.sha256),
+      bpe((check_frame(json), json)),
+      normalizer(optional_field(json.field(), "normalizer")),
+      pre_tokenizer(optional_field(json.field(), "pre_tokenizer")),
+      decoder(optional_field(json.field(), "decoder")),
+      added(json.field(), bpe.vocabulary(), normalizer) {
+  read_post_processor(optional_field(json.field(), "post_processor"), post);
+  for (const auto& side : {post.before, post.after}) {
+    for (const int32_t id : side) {
+      if (bpe.vocabulary().contains(id) || added.find(id) != nullptr) continue;
+      throw InputError::format("{}: post_processor: {}: expected the id of a token", file, id);
+    }
+  }
+}
+
+std::unique_ptr<Tokenizer::Impl::Scratch> Tokenizer::Impl::take_scratch() const {
+  const std::lock_guard lock(mutex);
+  if (idle.empty()) return std::make_unique<Scratch>();
+  auto scratch = std::move(idle.back());
+  idle.pop_back();
+  return scratch;
+}
+
+void Tokenizer::Impl::encode_part(std::string_view part, bool at_start, Scratch& scratch,
+                                  std::vector<int32_t>& ids) const {
+  const auto encode_cached = [&](std::string_view unit) {
+    if (unit.size() > WordCache::kMaxWord) return encode_unit(unit, scratch, ids);
+    WordCache::Entry& entry = scratch.cache.entry(unit);
+    if (!entry.holds(unit)) {
+      scratch.ids.clear();
+      encode_unit(unit, scratch, scratch.ids);
+      if (scratch.ids.size() > WordCache::kMaxIds) {
+        ids.insert(ids.end(), scratch.ids.begin(), scratch.ids.end());
+        return;
+      }
+      entry.set(unit, scratch.ids);
+    }
+    const auto known = entry.value();
+    ids.insert(ids.end(), known.begin(), known.end());
+  };
+  pre_tokenizer.for_each_unit(part, at_start, [&](std::string_view unit) {
+    if (pre_tokenizer.byte_level()) {
+      encode_cached(unit);
+    } else {
+      bpe.for_each_piece(unit, encode_cached);
+    }
+  });
+}
+
+void Tokenizer::Impl::encode_unit(std::string_view unit, Scratch& scratch,
+                                  std::vector<int32_t>& ids) const {
+  pre_tokenizer.for_each_word(unit,
+                              [&](std::string_view word) { bpe.encode(word, scratch.bpe, ids); });
+}
+
+Tokenizer::Tokenizer(std::unique_ptr<const Impl> impl) : impl_(std::move(impl)) {}
+Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
+Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
+Tokenizer::~Tokenizer() = default;
+
+Tokenizer Tokenizer::load(const std::filesystem::path& path) {
+  TokenizerJson json = read_tokenizer_json(path);
+  return Tokenizer(std::make_unique<const Impl>(json));
+}
+
+std::vector<int32_t> Tokenizer::encode(std::string_view text, bool add_special_tokens) const {
+  std::string mended;
+  if (valid_utf8_prefix(text) != text.size()) text = mended = to_valid_utf8(text);
+
+  std::unique_ptr<Impl::Scratch> scratch = impl_->take_scratch();
+  std::vector<int32_t> ids;
+  if (add_special_tokens) ids = impl_->post.before;
+  const auto on_token = [&](int32_t id) { ids.push_back(id); };
+  const auto on_raw_part = [&](std::string_view part) {
+    const bool first = part.data() == text.data();
+    std::string normalized;
+    if (!impl_->normalizer.is_identity()) part = normalized = impl_->normalizer.apply(part);
+    impl_->added.normalized().split(
+        part,
+        [&](std::string_view piece) {
+          impl_->encode_part(piece, first && piece.data() == part.data(), *scratch, ids);
+        },
+        on_token);
+  };
+  impl_->added.raw().split(text, on_raw_part, on_token);
+  if (add_special_tokens) {
+    ids.insert(ids.end(), impl_->post.after.begin(), impl_->post.after.end());
+  }
+  const std::lock_guard lock(impl_->mutex);
+  impl_->idle.push_back(std::move(scratch));
+  return ids;
+}
+
+std::string Tokenizer::decode(std::span<const int32_t> ids, bool skip_special_tokens) const {
+  std::vector<std::string> tokens;
+  tokens.reserve(ids.size());
+  for (const int32_t id : ids) {
+    if (const AddedToken* token = impl_->added.find(id)) {
+      if (!(skip_special_tokens && token->special)) tokens.push_back(token->content);
+    } else if (impl_->bpe.vocabulary().contains(id)) {
+      tokens.emplace_back(impl_->bpe.vocabulary().token(id));
+    } else {
+      throw InputError::format("{}: {}: no token has this id; expected ids of 0 to {}", impl_->file,
+                               id, vocab_size() - 1);
+    }
+  }
+  return impl_->decoder.decode(std::move(tokens));
+}
+
+int64_t Tokenizer::vocab_size() const {
+  return int64_t{std::max(impl_->bpe.vocabulary().max_id(), impl_->added.max_id())} + 1;
+}
+
+std::optional<int32_t> Tokenizer::token_id(std::string_view token) const {
+  if (const AddedToken* added = impl_->added.find(token)) return added->id;
+  const int32_t id = impl_->bpe.vocabulary().find(token);
+  return id < 0 ? std::nullopt : std::optional(id);
+}
+
+std::optional<int32_t> Tokenizer::bos_id() const {
+  return impl_->post.before.empty() ? std::nullopt : std::optional(impl_->post.before.front());
+}
+
+const std::string& Tokenizer::sha256() const {
+  return impl_->sha256;
+}
+
+std::string Tokenizer::description() const {
+  const char* kind = impl_->pre_tokenizer.byte_level() ? "byte-level BPE"
+                     : impl_->bpe.byte_fallback()      ? "BPE with byte fallback"
+                                                       : "BPE";
+  return fmt::format("{}, {} tokens, {} merges", kind, vocab_size(), impl_->bpe.merge_count());
+}
+
+}  // namespace sinkbench

@@ -1,0 +1,254 @@
+#include "datasets/tokenizer_json.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/sha256.h"
+#include "datasets/unicode_classes.h"
+#include "datasets/utf8.h"
+
+namespace sinkbench {
+namespace {
+
+using nlohmann::json;
+
+/// At most `limit` bytes of `text` and on one line, for messages.
+std::string shortened(std::string text, size_t limit) {
+  if (text.size() > limit) text = text.substr(0, limit) + "...";
+  std::replace(text.begin(), text.end(), '\n', ' ');
+  return to_valid_utf8(text);
+}
+
+/// Takes the parser's events: the vocabulary and the merges go straight to their lists, since a
+/// JSON value each would cost more time and memory than all else; the rest becomes `root`.
+class Handler : public nlohmann::json_sax<json> {
+ public:
+  explicit Handler(TokenizerJson& out) : out_(out) {}
+
+  bool null() override { return value(nullptr); }
+  bool boolean(bool b) override { return value(b); }
+  bool number_integer(int64_t i) override { return value(i); }
+  bool number_unsigned(uint64_t u) override {
+    if (place_ == Place::kVocab && u <= static_cast<uint64_t>(max_token_id)) {
+      out_.tokens.push_back(key_);
+      out_.ids.push_back(static_cast<int32_t>(u));
+      return true;
+    }
+    return value(u);
+  }
+  bool number_float(double d, const std::string&) override { return value(d); }
+  bool binary(json::binary_t&) override { return false; }  // JSON text has none
+
+  bool string(std::string& s) override {
+    if (place_ == Place::kMerges) {
+      const size_t space = s.find(' ');
+      if (s.rfind("#version", 0) == 0) return true;  // a comment, as in merges.txt
+      if (space == std::string::npos || s.find(' ', space + 1) != std::string::npos) {
+        fail_merge(s);
+      }
+      out_.merges.push_back(std::string_view(s).substr(0, space));
+      out_.merges.push_back(std::string_view(s).substr(space + 1));
+      return true;
+    }
+    if (place_ == Place::kPair) {
+      if (++in_pair_ > 2) fail_merge("a list of three or more");
+      out_.merges.push_back(s);
+      return true;
+    }
+    return value(std::move(s));
+  }
+
+  bool start_object(size_t) override {
+    if (at_model("vocab")) {
+      place_ = Place::kVocab;
+      out_.has_vocab = true;
+      return true;
+    }
+    return open(json::object());
+  }
+  bool start_array(size_t) override {
+    if (place_ == Place::kMerges) {
+      place_ = Place::kPair;
+      in_pair_ = 0;
+      return true;
+    }
+    if (at_model("merges")) {
+      place_ = Place::kMerges;
+      out_.has_merges = true;
+      return true;
+    }
+    return open(json::array());
+  }
+  bool key(std::string& k) override {
+    key_ = std::move(k);
+    if (place_ == Place::kRoot) {
+      json& object = *open_.back();
+      const bool list_read =
+          at_model("vocab") ? out_.has_vocab : at_model("merges") && out_.has_merges;
+      if (object.contains(key_) || list_read) {
+        throw InputError::format("{}: {}: given twice", out_.file, path());
+      }
+    }
+    return true;
+  }
+  bool end_object() override { return close(); }
+  bool end_array() override { return close(); }
+
+  bool parse_error(size_t position, const std::string&, const json::exception& error) override {
+    const std::string what = error.what();
+    const size_t reason = what.find(": ");
+    throw InputError::format(
+        "{}: not valid JSON at byte {}: {}", out_.file, position,
+        shortened(reason == std::string::npos ? what : what.substr(reason + 2), 120));
+  }
+
+ private:
+  enum class Place { kRoot, kVocab, kMerges, kPair };
+  static constexpr size_t kMaxDepth = 64;
+
+  /// Whether the value to come is `model`'s `name`.
+  bool at_model(std::string_view name) const {
+    return place_ == Place::kRoot && open_.size() == 2 && keys_.back() == "model" && key_ == name;
+  }
+
+  /// The key to come, with those above it.
+  std::string path() const {
+    std::string path;
+    for (const std::string& k : keys_) path += k.empty() ? "" : k + ".";
+    return shortened(path + key_, 200);
+  }
+
+  [[noreturn]] void fail_merge(const std::string& what) const {
+    throw InputError::format("{}: model.merges[{}]: {}: expected \"a b\" or [\"a\", \"b\"]",
+                             out_.file, out_.merges.size() / 2, shortened(what, 80));
+  }
+
+  /// Puts a value where the parser stands and returns it.
+  json& place(json v) {
+    if (place_ == Place::kVocab) {
+      throw InputError::format("{}: model.vocab[\"{}\"]: {}: expected an id of 0 to {}", out_.file,
+                               shortened(key_, 80), shortened(v.dump(), 80), max_token_id);
+    }
+    if (place_ != Place::kRoot) fail_merge(v.dump());
+    if (open_.empty()) return out_.root = std::move(v);
+    json& parent = *open_.back();
+    if (parent.is_array()) {
+      parent.push_back(std::move(v));
+      return parent.back();
+    }
+    return parent[key_] = std::move(v);
+  }
+
+  bool value(json v) {
+    place(std::move(v));
+    return true;
+  }
+
+  bool open(json v) {
+    if (open_.size() >= kMaxDepth) {
+      throw InputError::format("{}: {}: nested more than {} deep", out_.file, path(), kMaxDepth);
+    }
+    json& placed = place(std::move(v));
+    // Values in arrays lie under no key of their own.
+    keys_.push_back(open_.empty() || open_.back()->is_array() ? "" : key_);
+    open_.push_back(&placed);
+    return true;
+  }
+
+  bool close() {
+    if (place_ == Place::kPair) {
+      if (in_pair_ != 2) fail_merge("a list of fewer than two");
+      place_ = Place::kMerges;
+    } else if (place_ != Place::kRoot) {
+      place_ = Place::kRoot;
+    } else {
+      open_.pop_back();
+      keys_.pop_back();
+    }
+    return true;
+  }
+
+  TokenizerJson& out_;
+  Place place_ = Place::kRoot;
+  int in_pair_ = 0;
+  std::string key_;                // the last key read
+  std::vector<json*> open_;        // the objects and arrays around the parser
+  std::vector<std::string> keys_;  // and the key each lies under
+};
+
+}  // namespace
+
+void JsonField::fail(std::string_view expected) const {
+  // The head of an object or array would be its braces: its kind says more.
+  const std::string value = value_->is_structured() ? std::string("an ") + value_->type_name()
+                                                    : shortened(value_->dump(), 80);
+  throw InputError::format("{}: {}: {}: expected {}", *file_,
+                           path_.empty() ? "the whole file" : path_, value, expected);
+}
+
+bool JsonField::has(const char* key) const {
+  if (!value_->is_object()) fail("an object");
+  const auto found = value_->find(key);
+  return found != value_->end() && !found->is_null();
+}
+
+JsonField JsonField::operator[](const char* key) const {
+  if (!value_->is_object()) fail("an object");
+  const auto found = value_->find(key);
+  const std::string path = path_.empty() ? key : path_ + "." + key;
+  if (found == value_->end()) throw InputError::format("{}: {}: missing", *file_, path);
+  return {*found, *file_, path};
+}
+
+std::vector<JsonField> JsonField::items() const {
+  if (!value_->is_array()) fail("a list");
+  std::vector<JsonField> items;
+  for (size_t i = 0; i < value_->size(); ++i) {
+    items.emplace_back((*value_)[i], *file_, fmt::format("{}[{}]", path_, i));
+  }
+  return items;
+}
+
+bool JsonField::boolean() const {
+  if (!value_->is_boolean()) fail("true or false");
+  return value_->get<bool>();
+}
+
+bool JsonField::boolean(const char* key, bool absent) const {
+  return has(key) ? (*this)[key].boolean() : absent;
+}
+
+std::string JsonField::string() const {
+  if (!value_->is_string()) fail("a string");
+  return value_->get<std::string>();
+}
+
+std::string JsonField::character() const {
+  const std::string text = string();
+  if (text.empty() || static_cast<size_t>(decode_utf8(text.data()).length) != text.size()) {
+    fail("a string of one character");
+  }
+  return text;
+}
+
+int64_t JsonField::integer(int64_t max) const {
+  if (!value_->is_number_unsigned() || value_->get<uint64_t>() > static_cast<uint64_t>(max)) {
+    fail(fmt::format("an integer of 0 to {}", max));
+  }
+  return value_->get<int64_t>();
+}
+
+TokenizerJson read_tokenizer_json(const std::filesystem::path& path) {
+  const bool folder = std::filesystem::is_directory(path);
+  const MappedFile file(folder ? path / "tokenizer.json" : path);
+  TokenizerJson out;
+  out.file = file.path().string();
+  Handler handler(out);
+  json::sax_parse(file.text(), &handler);
+  out.sha256 = sha256_hex(file.text());
+  return out;
+}
+
+}  // namespace sinkbench

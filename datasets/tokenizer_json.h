@@ -1,0 +1,89 @@
+// tokenizer.json as it lies on disk: read fast, checked field by field.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace sinkbench {
+
+/// A value of a JSON file that knows where it lies, so that every complaint can say so. Valid as
+/// long as the document it came from.
+class JsonField {
+ public:
+  JsonField(const nlohmann::json& value, const std::string& file, std::string path)
+      : value_(&value), file_(&file), path_(std::move(path)) {}
+
+  bool is_null() const { return value_->is_null(); }
+  bool is_zero() const { return value_->is_number() && value_->get<double>() == 0; }
+  /// Whether the object holds `key` with a value other than null.
+  bool has(const char* key) const;
+  /// The object's `key`; InputError where this is no object or lacks it.
+  JsonField operator[](const char* key) const;
+  std::vector<JsonField> items() const;
+
+  bool boolean() const;
+  /// `key`'s boolean, or `absent` where the object has no such key or a null there.
+  bool boolean(const char* key, bool absent) const;
+  std::string string() const;
+  /// A string of exactly one character.
+  std::string character() const;
+  /// A non-negative integer up to `max`.
+  int64_t integer(int64_t max) const;
+
+  const std::string& file() const { return *file_; }
+  const std::string& path() const { return path_; }
+
+  /// "FILE: PATH: VALUE: expected WHAT"
+  [[noreturn]] void fail(std::string_view expected) const;
+
+ private:
+  const nlohmann::json* value_;
+  const std::string* file_;
+  std::string path_;
+};
+
+/// Many short strings in one piece of memory.
+class StringList {
+ public:
+  void push_back(std::string_view text) {
+    bytes_ += text;
+    ends_.push_back(bytes_.size());
+  }
+  size_t size() const { return ends_.size(); }
+  std::string_view operator[](size_t i) const {
+    const size_t begin = i == 0 ? 0 : ends_[i - 1];
+    return std::string_view(bytes_).substr(begin, ends_[i] - begin);
+  }
+
+ private:
+  std::string bytes_;
+  std::vector<size_t> ends_;
+};
+
+/// The whole file: the two long lists apart, all else in `root`.
+struct TokenizerJson {
+  std::string file;     // the path, for messages
+  std::string sha256;   // of the file's bytes
+  nlohmann::json root;  // without model.vocab (where it is an object) and model.merges
+  bool has_vocab = false;
+  bool has_merges = false;
+  StringList tokens;         // model.vocab's keys, in the file's order
+  std::vector<int32_t> ids;  // and their ids, each in [0, max_token_id]
+  StringList merges;         // left and right of each of model.merges, in turn
+
+  JsonField field() const { return {root, file, ""}; }
+};
+
+/// No published vocabulary comes near; a bound keeps a broken file from taking all memory.
+constexpr int64_t max_token_id = (1 << 22) - 1;
+
+/// `path` is the file or the folder that holds "tokenizer.json". InputError where it can't be
+/// read, isn't JSON, repeats a key or nests deeper than any real one.
+TokenizerJson read_tokenizer_json(const std::filesystem::path& path);
+
+}  // namespace sinkbench
