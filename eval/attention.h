@@ -1,26 +1,41 @@
-// Attention as plain tensor operations.
+// Attention of a block of queries, each over its own part of a buffer of keys.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
 #include <vector>
 
+#include "models/alibi.h"
 #include "models/decoder.h"
 
 namespace sinkbench {
 
-/// Keys and values that one form of the query looks at: the query's rotation differs from range to
-/// range of its view.
-struct KeyGroup {
-  at::Tensor query;   ///< [heads, n, head_dim], placed for this group
-  at::Tensor keys;    ///< [kv_heads, m, head_dim]
-  at::Tensor values;  ///< [kv_heads, m, head_dim]
-  at::Tensor mask;    ///< added to the scores: [n, m] of 0 or -infinity, or undefined
+/// One range of the views of a block of queries; keys by their index in the buffer.
+struct RangeView {
+  at::Tensor query;            ///< [heads, n, head_dim], placed for this range
+  std::vector<int64_t> first;  ///< [n] first key that each query sees; never decreases
+  std::vector<int64_t> last;   ///< [n] one past the last; never decreases
+  /// [n], where there is a bias: the column of key j in its table is column[i] + j.
+  std::vector<int64_t> column;
 };
 
-/// softmax over all groups' keys together, then the mix of their values: [n, heads * head_dim].
-/// Products in the inputs' precision, softmax in `accumulate`. Query heads share key heads in
-/// order, heads / kv_heads each.
-at::Tensor attend(const std::vector<KeyGroup>& groups, double scale, at::ScalarType accumulate);
+struct AttentionInput {
+  std::vector<RangeView> ranges;
+  at::Tensor keys;    ///< [kv_heads, m, head_dim]
+  at::Tensor values;  ///< [kv_heads, m, head_dim]
+  const AlibiTable* bias = nullptr;
+  at::Tensor sink_logit;  ///< [heads], or undefined
+  double scale = 1.0;
+};
+
+/// Softmax over what each query sees in all ranges together, then the mix of the values:
+/// [n, heads * head_dim] in the keys' precision, which is float32 or float64. Query heads share key
+/// heads in order. On the CPU in float32 by the kernel of attention_kernel.h, else by
+/// attend_in_tensors.
+at::Tensor attend(const AttentionInput& input);
+
+/// The same by plain tensor operations, on any device, one mask [n, keys] for each range.
+at::Tensor attend_in_tensors(const AttentionInput& input);
 
 }  // namespace sinkbench

@@ -4,11 +4,9 @@
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
-#include <limits>
 #include <numeric>
 
 #include "eval/attention.h"
-#include "eval/attention_kernel.h"
 #include "models/rotary.h"
 
 namespace sinkbench {
@@ -26,10 +24,9 @@ struct ChunkedEngine::Block {
   View cached;          // what the first query's view holds, in the buffer before the block's own
   int64_t carried = 0;  // keys in `cached`
   RotaryTable key_table;
-  // Per range of the view; the last one holds the query itself.
-  std::vector<RotaryTable> query_tables;
+  std::vector<RangeView> ranges;  // all but the queries; the last range holds the query itself
+  std::vector<RotaryTable> query_tables;  // for each range
   std::vector<bool> as_last;  // seen from the same places as the last range, so rotated once
-  std::vector<std::vector<int64_t>> first, last;  // [queries], indices of keys, last excluded
 
   /// Index in the buffer of the token at a place in the stream, or of the next one that is there.
   int64_t index_of(int64_t place) const {
@@ -62,6 +59,10 @@ void ChunkedEngine::score(std::span<const int32_t> ids, const NllSink& sink) {
     keys_.push_back(at::zeros({config.kv_heads, room, config.head_dim}, options));
     values_.push_back(at::zeros({config.kv_heads, room, config.head_dim}, options));
   }
+  if (config.alibi) {
+    bias_.emplace(*config.alibi, config.attention_scale, bias_places(policy_, fed),
+                  decoder_.accumulate_dtype(), decoder_.options().device);
+  }
   for (int64_t begin = 0; begin < fed; begin += block) {
     run_block(ids, begin, std::min(begin + block, fed), sink);
   }
@@ -78,15 +79,19 @@ void ChunkedEngine::run_block(std::span<const int32_t> ids, int64_t begin, int64
   block.carried = sinkbench::size(block.cached);
   const size_t ranges = block.cached.size();
   std::vector<std::vector<int64_t>> places(ranges);  // of the query for each range
-  block.first.resize(ranges);
-  block.last.resize(ranges);
+  block.ranges.resize(ranges);
   for (int64_t t = begin; t < end; ++t) {
     const View view = policy_.view(t);
     const std::vector<int64_t> positions = query_positions(view, t, policy_.positions());
     for (size_t r = 0; r < ranges; ++r) {
+      RangeView& range = block.ranges[r];
       places[r].push_back(positions[r]);
-      block.first[r].push_back(block.index_of(view[r].begin));
-      block.last[r].push_back(block.index_of(view[r].end) + (r + 1 == ranges ? 1 : 0));
+      range.first.push_back(block.index_of(view[r].begin));
+      range.last.push_back(block.index_of(view[r].end) + (r + 1 == ranges ? 1 : 0));
+      if (bias_) {
+        range.column.push_back(bias_->column(view[r].begin, positions[r], sinkbench::size(view)) -
+                               range.first.back());
+      }
     }
   }
   if (config.rotary) {
@@ -137,67 +142,23 @@ at::Tensor ChunkedEngine::attend(const Block& block, int64_t layer, const Projec
   values_[layer].narrow(1, block.carried, block.size).copy_(projection.value.transpose(0, 1));
   const int64_t keys = block.carried + block.size;
 
-  const size_t ranges = block.first.size();
-  std::vector<at::Tensor> queries(ranges);  // [heads, queries, head_dim]
-  for (size_t i = 0; i < ranges; ++i) {
-    const size_t r = ranges - 1 - i;  // the last one first: others may be the same
-    const bool same = r + 1 < ranges && (!config.rotary || block.as_last[r]);
-    queries[r] =
-        same ? queries.back()
-             : placed(projection.query, config.rotary ? block.query_tables[r] : RotaryTable{})
-                   .transpose(0, 1)
-                   .contiguous();
-  }
-
-  if (dtype == at::kFloat && decoder_.options().device.is_cpu()) {
-    at::Tensor output = at::empty({block.size, config.heads * config.head_dim}, at::kFloat);
-    std::vector<RangeOfBlock> views;
-    for (size_t r = 0; r < ranges; ++r) {
-      views.push_back({.query = queries[r].data_ptr<float>(),
-                       .begin = block.first[r].data(),
-                       .end = block.last[r].data(),
-                       .bias_offset = nullptr});
-    }
-    attend_block({.queries = block.size,
-                  .heads = config.heads,
-                  .kv_heads = config.kv_heads,
-                  .head_dim = config.head_dim,
-                  .keys = keys,
-                  .key_stride = keys_[layer].size(1),
-                  .key = keys_[layer].data_ptr<float>(),
-                  .value = values_[layer].data_ptr<float>(),
-                  .scale = static_cast<float>(config.attention_scale),
-                  .bias_table = nullptr,
-                  .bias_stride = 0,
-                  .sink_logit = nullptr,
-                  .output = output.data_ptr<float>()},
-                 views);
-    return output.to(decoder_.options().dtype);
-  }
-
-  // Any device and precision: plain tensor operations under a mask per range.
-  std::vector<KeyGroup> groups;
-  const auto on_device = [&](const std::vector<int64_t>& values) {
-    return at::tensor(values, at::kLong).to(decoder_.options().device).unsqueeze(1);
+  AttentionInput input = {.ranges = block.ranges,
+                          .keys = keys_[layer].narrow(1, 0, keys),
+                          .values = values_[layer].narrow(1, 0, keys),
+                          .bias = bias_ ? &*bias_ : nullptr,
+                          .sink_logit = decoder_.sink_logit(layer),
+                          .scale = config.attention_scale};
+  const auto query = [&](size_t r) {
+    return placed(projection.query, config.rotary ? block.query_tables[r] : RotaryTable{})
+        .transpose(0, 1)
+        .contiguous();
   };
-  for (size_t r = 0; r < ranges; ++r) {
-    const int64_t first = block.first[r].front();
-    const int64_t count = block.last[r].back() - first;
-    if (count == 0) continue;
-    const at::Tensor index =
-        at::arange(first, first + count,
-                   at::TensorOptions().dtype(at::kLong).device(decoder_.options().device));
-    const at::Tensor seen =
-        (index >= on_device(block.first[r])).logical_and(index < on_device(block.last[r]));
-    const at::Tensor mask =
-        at::zeros(seen.sizes(), queries[r].options())
-            .masked_fill(seen.logical_not(), -std::numeric_limits<double>::infinity());
-    groups.push_back({.query = queries[r],
-                      .keys = keys_[layer].narrow(1, first, count),
-                      .values = values_[layer].narrow(1, first, count),
-                      .mask = mask});
+  input.ranges.back().query = query(block.ranges.size() - 1);
+  for (size_t r = 0; r + 1 < block.ranges.size(); ++r) {
+    const bool same = !config.rotary || block.as_last[r];
+    input.ranges[r].query = same ? input.ranges.back().query : query(r);
   }
-  return sinkbench::attend(groups, config.attention_scale, dtype).to(decoder_.options().dtype);
+  return sinkbench::attend(input).to(decoder_.options().dtype);
 }
 
 void ChunkedEngine::carry(const Block& block, int64_t next) {

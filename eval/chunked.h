@@ -8,8 +8,10 @@
 // only what the next query sees is carried on.
 #pragma once
 
+#include <optional>
 #include <vector>
 
+#include "eval/attention.h"
 #include "eval/engine.h"
 
 namespace sinkbench {
@@ -36,6 +38,7 @@ class ChunkedEngine final : public Engine {
   // Rotated keys and values of what the next block's first query sees, and room for a block.
   std::vector<at::Tensor> keys_;  // per layer [kv_heads, room, head_dim], float32 or float64
   std::vector<at::Tensor> values_;
+  std::optional<AlibiTable> bias_;
 };
 
 }  // namespace sinkbench

@@ -36,6 +36,10 @@ int64_t kept_entries(const Policy& policy, int64_t fed) {
   return std::min(fed, *capacity + (policy.recomputes() ? 1 : 0));
 }
 
+int64_t bias_places(const Policy& policy, int64_t fed) {
+  return (policy.positions() == Positions::original ? fed : kept_entries(policy, fed)) + 1;
+}
+
 void check_ids(std::span<const int32_t> ids, const DecoderConfig& config) {
   if (ids.size() < 2) {
     throw InputError::format(

@@ -41,6 +41,9 @@ const std::vector<std::string>& engine_names();
 /// "KV bytes by formula" = entries * kv_bytes_per_token.
 int64_t kept_entries(const Policy& policy, int64_t fed);
 
+/// Columns that a table of biases needs: the farthest that a query stands from a key, and one.
+int64_t bias_places(const Policy& policy, int64_t fed);
+
 /// Throws InputError naming the first id that is outside the model's vocabulary, or a stream of
 /// fewer than two ids.
 void check_ids(std::span<const int32_t> ids, const DecoderConfig& config);

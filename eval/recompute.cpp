@@ -4,8 +4,8 @@
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
-#include <limits>
 #include <numeric>
+#include <optional>
 
 #include "eval/attention.h"
 #include "models/rotary.h"
@@ -30,23 +30,30 @@ at::Tensor RecomputeEngine::pass(std::span<const int32_t> ids) {
   const auto placed = [&](const at::Tensor& heads) {  // [n, h, d] -> [h, n, d]
     return (config.rotary ? rotate(*config.rotary, heads, table) : heads).transpose(0, 1);
   };
-  const at::Tensor future =
-      at::full({n, n}, -std::numeric_limits<double>::infinity(),
-               at::TensorOptions().dtype(decoder_.accumulate_dtype()).device(device))
-          .triu(1);
-
+  std::optional<AlibiTable> bias;
+  if (config.alibi) {
+    bias.emplace(*config.alibi, config.attention_scale, n, decoder_.accumulate_dtype(), device);
+  }
+  RangeView causal{.query = {}, .first = std::vector<int64_t>(n, 0), .last = {}, .column = {}};
+  for (int64_t i = 0; i < n; ++i) {
+    causal.last.push_back(i + 1);
+    if (bias) causal.column.push_back(bias->column(0, i, i));
+  }
   const std::vector<int64_t> wide(ids.begin(), ids.end());
   at::Tensor x = decoder_.embed(at::tensor(wide, at::kLong).to(device));
   int64_t bytes = 0;
   for (int64_t layer = 0; layer < config.layers; ++layer) {
     const Projection projection = decoder_.project(layer, x);
-    const KeyGroup all = {.query = placed(projection.query),
-                          .keys = placed(projection.key),
-                          .values = projection.value.transpose(0, 1),
-                          .mask = future};
-    bytes += static_cast<int64_t>(all.keys.nbytes() + all.values.nbytes());
-    x = decoder_.finish(layer, x,
-                        attend({all}, config.attention_scale, decoder_.accumulate_dtype()));
+    AttentionInput input = {
+        .ranges = {causal},
+        .keys = placed(projection.key).to(decoder_.accumulate_dtype()),
+        .values = projection.value.transpose(0, 1).to(decoder_.accumulate_dtype()),
+        .bias = bias ? &*bias : nullptr,
+        .sink_logit = decoder_.sink_logit(layer),
+        .scale = config.attention_scale};
+    input.ranges.front().query = placed(projection.query).to(decoder_.accumulate_dtype());
+    bytes += static_cast<int64_t>(projection.key.nbytes() + projection.value.nbytes());
+    x = decoder_.finish(layer, x, attend_in_tensors(input).to(decoder_.options().dtype));
   }
   kv_bytes_held_ = std::max(kv_bytes_held_, bytes);
   return decoder_.logits(x.narrow(0, n - 1, 1));

@@ -3,9 +3,11 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 
 #include "eval/engine.h"
 #include "eval/kv_cache.h"
+#include "models/alibi.h"
 
 namespace sinkbench {
 
@@ -27,20 +29,24 @@ class StepwiseEngine final : public Engine {
   int64_t cache_entries() const { return slots_.entries(); }
 
  private:
-  // One layer's attention: the kernel, and plain tensor operations for other devices and
-  // precisions. queries: [heads, 1, head_dim] for each range, then for the query itself; own_key,
-  // own_value: [kv_heads, 1, head_dim]. Returns [1, heads * head_dim].
-  at::Tensor attend_in_kernel(int64_t layer, const std::vector<at::Tensor>& queries,
-                              const at::Tensor& own_key, const at::Tensor& own_value,
-                              const std::vector<Segment>& segments);
-  at::Tensor attend_in_tensors(int64_t layer, const std::vector<at::Tensor>& queries,
-                               const at::Tensor& own_key, const at::Tensor& own_value,
-                               const std::vector<Segment>& segments);
+  /// What all layers of a step share.
+  struct Step {
+    std::vector<Segment> segments;  // what the query sees in the cache
+    at::Tensor bias;                // [heads, slots], 0 for the query itself; or undefined
+  };
+  // One layer's attention by the kernel, and by plain tensor operations for other devices and
+  // precisions. queries: [ranges + 1, heads, head_dim], for each range and then for the query
+  // itself; own_key, own_value: [1, kv_heads, head_dim]. Returns [1, heads * head_dim].
+  at::Tensor attend_by_kernel(const Step& step, int64_t layer, const at::Tensor& queries,
+                              const at::Tensor& own_key, const at::Tensor& own_value);
+  at::Tensor attend_by_tensors(const Step& step, int64_t layer, const at::Tensor& queries,
+                               const at::Tensor& own_key, const at::Tensor& own_value);
 
   const Decoder& decoder_;
   const Policy& policy_;
   SlotMap slots_;
   std::unique_ptr<KvCache> cache_;
+  std::optional<AlibiTable> bias_;
   int64_t fed_ = 0;  // tokens so far, so the place of the next in the stream
 };
 

@@ -20,6 +20,16 @@ struct RotaryConfig {
   double magnitude = 1.0;                   ///< factor on cosine and sine (YaRN's attention factor)
 };
 
+/// Attention with linear biases (Press et al. 2021, arXiv 2108.12409): a key at distance x has
+/// -slope * x added to its score, a slope for each head.
+struct AlibiConfig {
+  std::vector<double> slopes;  ///< [heads]
+  /// How a family computes it, to the last rounding. Falcon rounds the slope and slope * position
+  /// of the key to bfloat16 and scales it together with the query-key product, so that where keys
+  /// stand matters, not only how far away they are.
+  enum class Rule { by_distance, by_rounded_position } rule = Rule::by_distance;
+};
+
 struct DecoderConfig {
   std::string family;  ///< the model_type of config.json
   int64_t vocab_size = 0;
@@ -40,6 +50,7 @@ struct DecoderConfig {
   double attention_scale = 0.0;    ///< factor on query-key products
 
   std::optional<RotaryConfig> rotary;
+  std::optional<AlibiConfig> alibi;
 
   /// Bytes of keys and values that one cached token takes, over all layers.
   int64_t kv_bytes_per_token(int64_t element_bytes) const {
