@@ -1,0 +1,166 @@
+#include "datasets/stream.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/sha256.h"
+#include "datasets/documents.h"
+
+namespace sinkbench {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kReplacement = "\xEF\xBF\xBD";  // U+FFFD
+
+std::string sha256_of(const std::vector<int32_t>& ids) {
+  std::string bytes;
+  bytes.reserve(4 * ids.size());
+  for (const int32_t id : ids) {
+    for (int shift = 0; shift < 32; shift += 8) {
+      bytes.push_back(static_cast<char>(static_cast<uint32_t>(id) >> shift));
+    }
+  }
+  return sha256_hex(bytes);
+}
+
+void check_limit(const std::optional<int64_t>& tokens) {
+  if (tokens && *tokens < 2) {
+    throw InputError::format("tokens: expected at least 2 (the first is not scored), found {}",
+                             *tokens);
+  }
+}
+
+/// Bytes of the white-space character that `text` begins with, or 0.
+size_t leading_white_space(std::string_view text) {
+  const auto byte = [&](size_t i) {
+    return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u;
+  };
+  if (byte(0) == ' ' || (byte(0) >= '\t' && byte(0) <= '\r')) return 1;
+  if (byte(0) == 0xC2) return byte(1) == 0x85 || byte(1) == 0xA0 ? 2 : 0;  // U+0085, U+00A0
+  const unsigned point = (byte(0) & 0xF) << 12 | (byte(1) & 0x3F) << 6 | (byte(2) & 0x3F);
+  const bool space = (byte(0) & 0xF0) == 0xE0 &&
+                     (point == 0x1680 || (point >= 0x2000 && point <= 0x200A) || point == 0x2028 ||
+                      point == 0x2029 || point == 0x202F || point == 0x205F || point == 0x3000);
+  return space ? 3 : 0;
+}
+
+/// `ids` is a prefix of the encoding of `text`: the part of the text that it stands for.
+std::string covered(const Tokenizer& tokenizer, std::span<const int32_t> ids,
+                    std::string_view text) {
+  std::string decoded = tokenizer.decode(ids);
+  // The bytes of a character that the cut has split come out as replacements.
+  while (decoded.ends_with(kReplacement) && !text.starts_with(decoded)) {
+    decoded.resize(decoded.size() - kReplacement.size());
+  }
+  return decoded;
+}
+
+}  // namespace
+
+int64_t count_whitespace_words(std::string_view text) {
+  int64_t words = 0;
+  bool inside = false;
+  for (size_t i = 0; i < text.size();) {
+    const size_t space = leading_white_space(text.substr(i, 3));
+    if (space == 0 && !inside) ++words;
+    inside = space == 0;
+    i += std::max<size_t>(1, space);
+  }
+  return words;
+}
+
+TokenStream read_text_stream(const TextSource& source, const Tokenizer& tokenizer) {
+  check_limit(source.tokens);
+  std::optional<int32_t> bos;
+  if (source.bos != BosPlacement::none) bos = tokenizer.bos_id();
+  const auto limit = static_cast<size_t>(source.tokens.value_or(INT64_MAX));
+
+  TokenStream stream;
+  TokenStream::Extent extent;
+  Sha256 content;
+  DocumentReader reader(source.paths, source.text_field);
+  while (stream.ids.size() < limit) {
+    const std::optional<Document> document = reader.next();
+    if (!document) break;
+    std::string_view text = document->text;
+    content.update(text);
+    ++stream.documents;
+    if (bos && (stream.ids.empty() || source.bos == BosPlacement::document)) {
+      stream.ids.push_back(*bos);
+    }
+    std::vector<int32_t> ids = tokenizer.encode(text, /*add_special_tokens=*/false);
+
+    // What the scored ones of this document's ids stand for.
+    const size_t room = limit - stream.ids.size();
+    std::string prefix;
+    if (ids.size() > room) {
+      ids.resize(room);
+      prefix = covered(tokenizer, ids, text);
+      text = prefix;
+    }
+    if (stream.ids.empty() && !ids.empty()) {
+      const size_t unscored = tokenizer.decode(std::span(ids).first(1)).size();
+      text.remove_prefix(std::min(unscored, text.size()));
+    }
+    extent.bytes += static_cast<int64_t>(text.size());
+    extent.words += count_whitespace_words(text);
+
+    if (stream.ids.empty()) {
+      stream.ids = std::move(ids);
+    } else {
+      stream.ids.insert(stream.ids.end(), ids.begin(), ids.end());
+    }
+  }
+  if (stream.ids.size() < 2) {
+    throw InputError::format("{}: expected a text of at least 2 tokens, found {}",
+                             source.paths.empty() ? "text" : source.paths.front().string(),
+                             stream.ids.size());
+  }
+  stream.ids_sha256 = sha256_of(stream.ids);
+  stream.content_sha256 = content.hex();
+  stream.scored_text = extent;
+  return stream;
+}
+
+TokenStream read_token_file(const fs::path& file, int64_t vocab_size,
+                            std::optional<int64_t> tokens) {
+  check_limit(tokens);
+  const MappedFile bytes(file);
+  nlohmann::json array;
+  try {
+    array = nlohmann::json::parse(bytes.text());
+  } catch (const nlohmann::json::exception& error) {
+    throw InputError::format("{}: expected a JSON array of token ids: {}", file.string(),
+                             error.what());
+  }
+  if (!array.is_array()) {
+    throw InputError::format("{}: expected a JSON array of token ids, found another JSON value: {}",
+                             file.string(), array.type_name());
+  }
+  TokenStream stream;
+  stream.documents = 1;
+  for (size_t i = 0; i < array.size(); ++i) {
+    const nlohmann::json& id = array[i];
+    // As unsigned: a negative number is then too large, and none wraps around.
+    if (!id.is_number_unsigned() || id.get<uint64_t>() >= static_cast<uint64_t>(vocab_size)) {
+      throw InputError::format("{}: element {}: expected a token id from 0 to {}, found {}",
+                               file.string(), i, vocab_size - 1, id.dump());
+    }
+    stream.ids.push_back(id.get<int32_t>());
+  }
+  if (tokens && static_cast<size_t>(*tokens) < stream.ids.size()) {
+    stream.ids.resize(static_cast<size_t>(*tokens));
+  }
+  if (stream.ids.size() < 2) {
+    throw InputError::format("{}: expected at least 2 token ids, found {}", file.string(),
+                             stream.ids.size());
+  }
+  stream.ids_sha256 = sha256_of(stream.ids);
+  stream.content_sha256 = sha256_hex(bytes.text());
+  return stream;
+}
+
+}  // namespace sinkbench

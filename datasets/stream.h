@@ -1,0 +1,57 @@
+// The token stream: what is fed to a model, and what its scores must be divided by.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "datasets/tokenizer.h"
+
+namespace sinkbench {
+
+/// Where the tokenizer's BOS stands, if its post-processor has one: once at the start, at the start
+/// of every document, or nowhere.
+enum class BosPlacement { stream, document, none };
+
+struct TextSource {
+  std::vector<std::filesystem::path> paths;  // as DocumentReader takes them
+  std::string text_field = "text";           // of .jsonl files
+  BosPlacement bos = BosPlacement::stream;
+  std::optional<int64_t> tokens = {};  // at most so many ids are fed, the BOS included; at least 2
+};
+
+/// A model is fed `ids` in order and scored on every id but the first.
+struct TokenStream {
+  std::vector<int32_t> ids;  // at least 2
+  int64_t documents = 0;     // that were read, the last perhaps in part
+  std::string ids_sha256;    // of the ids as little-endian uint32: what was fed
+  std::string
+      content_sha256;  // of the text of the documents read, or of the bytes of a tokens file
+
+  /// The part of the text that the scored ids stand for: all of it, but without a first token that
+  /// isn't a BOS, and up to the last whole character where `tokens` cuts it off.
+  struct Extent {
+    int64_t bytes = 0;  // of UTF-8
+    int64_t words = 0;  // as count_whitespace_words counts
+  };
+  std::optional<Extent> scored_text;  // nothing for a tokens file, whose text isn't known
+};
+
+/// Reads documents until `source.tokens` ids are there. Each document is encoded by itself, whole
+/// (so that a limited stream is a prefix of the unlimited one, whatever the tokenizer), and the ids
+/// are joined. InputError where a path is bad, as DocumentReader has it, or where there are fewer
+/// than two tokens.
+TokenStream read_text_stream(const TextSource& source, const Tokenizer& tokenizer);
+
+/// Reads a JSON array of token ids, taken as they are: nothing is added. InputError names the file
+/// and the first element (index from 0, value) that isn't an id in [0, vocab_size).
+TokenStream read_token_file(const std::filesystem::path& file, int64_t vocab_size,
+                            std::optional<int64_t> tokens = std::nullopt);
+
+/// The number of maximal runs of characters that aren't white space (Unicode's White_Space).
+int64_t count_whitespace_words(std::string_view text);
+
+}  // namespace sinkbench

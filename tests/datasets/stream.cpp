@@ -1,0 +1,221 @@
+#include "datasets/stream.h"
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/sha256.h"
+#include "tests/catch.h"
+
+using namespace sinkbench;
+using nlohmann::json;
+namespace fs = std::filesystem;
+
+namespace {
+
+/// Files of one test: a byte-level tokenizer of a few characters, with a BOS, and texts.
+class Files {
+ public:
+  Files() : path_(fs::temp_directory_path() / fmt::format("sinkbench-stream-{}", ::getpid())) {
+    fs::create_directories(path_);
+  }
+  ~Files() { fs::remove_all(path_); }
+
+  fs::path write(const std::string& name, std::string_view content) const {
+    write_file_atomically(path_ / name, content);
+    return path_ / name;
+  }
+
+  /// Ids: <s> 0, then a b c d, space, line feed, the two bytes of é, then "ab" and " ab".
+  Tokenizer tokenizer(bool with_bos = true) const {
+    json vocab{{"<s>", 0}};
+    for (const char* token : {"a", "b", "c", "d", "Ġ", "Ċ", "Ã", "©", "ab", "Ġab"}) {
+      const size_t id = vocab.size();
+      vocab[token] = id;
+    }
+    json file{{"version", "1.0"},
+              {"added_tokens", json::array({json{{"id", 0},
+                                                 {"content", "<s>"},
+                                                 {"single_word", false},
+                                                 {"lstrip", false},
+                                                 {"rstrip", false},
+                                                 {"normalized", false},
+                                                 {"special", true}}})},
+              {"normalizer", nullptr},
+              {"pre_tokenizer", byte_level()},
+              {"post_processor", nullptr},
+              {"decoder", byte_level()},
+              {"model",
+               json{{"type", "BPE"}, {"vocab", vocab}, {"merges", json::array({"a b", "Ġ ab"})}}}};
+    if (with_bos) {
+      file["post_processor"] = json::parse(R"({
+        "type": "TemplateProcessing",
+        "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}},
+                   {"Sequence": {"id": "A", "type_id": 0}}],
+        "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+        "special_tokens": {"<s>": {"id": "<s>", "ids": [0], "tokens": ["<s>"]}}})");
+    }
+    return Tokenizer::load(write("tokenizer.json", file.dump()));
+  }
+
+ private:
+  static json byte_level() {
+    return json{{"type", "ByteLevel"},
+                {"add_prefix_space", false},
+                {"trim_offsets", true},
+                {"use_regex", true}};
+  }
+
+  fs::path path_;
+};
+
+using Ids = std::vector<int32_t>;
+constexpr int32_t kBos = 0, kA = 1, kC = 3, kD = 4, kLine = 6, kFirstOfE = 7, kSecondOfE = 8,
+                  kAb = 9, kSpaceAb = 10;
+
+template <typename Read>
+std::string message_of(const Read& read) {
+  try {
+    read();
+  } catch (const InputError& error) {
+    return error.what();
+  }
+  return "nothing was thrown";
+}
+
+}  // namespace
+
+TEST_CASE("documents are joined, with the BOS where it is asked for") {
+  const Files files;
+  const Tokenizer tokenizer = files.tokenizer();
+  const fs::path one = files.write("1.txt", "ab ab\n"), two = files.write("2.txt", "cd");
+  TextSource source{{one, two}};
+
+  TokenStream stream = read_text_stream(source, tokenizer);
+  CHECK(stream.ids == Ids{kBos, kAb, kSpaceAb, kLine, kC, kD});
+  CHECK(stream.documents == 2);
+  CHECK(stream.scored_text->bytes == 8);
+  CHECK(stream.scored_text->words == 3);
+  CHECK(stream.content_sha256 == sha256_hex("ab ab\ncd"));
+
+  source.bos = BosPlacement::document;
+  CHECK(read_text_stream(source, tokenizer).ids == Ids{kBos, kAb, kSpaceAb, kLine, kBos, kC, kD});
+
+  // Without a BOS the first token isn't scored, and its text isn't counted.
+  source.bos = BosPlacement::none;
+  stream = read_text_stream(source, tokenizer);
+  CHECK(stream.ids == Ids{kAb, kSpaceAb, kLine, kC, kD});
+  CHECK(stream.scored_text->bytes == 6);
+  CHECK(stream.scored_text->words == 2);
+
+  source.bos = BosPlacement::stream;
+  CHECK(read_text_stream(source, files.tokenizer(false)).ids == stream.ids);
+}
+
+TEST_CASE("a limited stream is a prefix of the whole one") {
+  const Files files;
+  const Tokenizer tokenizer = files.tokenizer();
+  TextSource source{{files.write("1.txt", "ab a\xC3\xA9 c\n"), files.write("2.txt", "ab ab dd")}};
+  source.bos = GENERATE(BosPlacement::stream, BosPlacement::document, BosPlacement::none);
+  const TokenStream whole = read_text_stream(source, tokenizer);
+  for (int64_t limit = 2; limit <= static_cast<int64_t>(whole.ids.size()) + 1; ++limit) {
+    source.tokens = limit;
+    const TokenStream part = read_text_stream(source, tokenizer);
+    const size_t expected = std::min<size_t>(limit, whole.ids.size());
+    CHECK(part.ids == Ids(whole.ids.begin(), whole.ids.begin() + expected));
+    if (limit >= static_cast<int64_t>(whole.ids.size())) {
+      CHECK(part.scored_text->bytes == whole.scored_text->bytes);
+      CHECK(part.scored_text->words == whole.scored_text->words);
+      CHECK(part.ids_sha256 == whole.ids_sha256);
+    } else {
+      CHECK(part.ids_sha256 != whole.ids_sha256);
+    }
+  }
+}
+
+TEST_CASE("the text of a limited stream ends at its last whole character") {
+  const Files files;
+  const Tokenizer tokenizer = files.tokenizer();
+  TextSource source{{files.write("1.txt", "ab\xC3\xA9 ab")}};
+  struct Case {
+    int64_t tokens;
+    Ids ids;
+    int64_t bytes, words;
+  };
+  for (const Case& c : {Case{2, {kBos, kAb}, 2, 1}, Case{3, {kBos, kAb, kFirstOfE}, 2, 1},
+                        Case{4, {kBos, kAb, kFirstOfE, kSecondOfE}, 4, 1},
+                        Case{5, {kBos, kAb, kFirstOfE, kSecondOfE, kSpaceAb}, 7, 2}}) {
+    source.tokens = c.tokens;
+    const TokenStream stream = read_text_stream(source, tokenizer);
+    CHECK(stream.ids == c.ids);
+    CHECK(stream.scored_text->bytes == c.bytes);
+    CHECK(stream.scored_text->words == c.words);
+  }
+}
+
+TEST_CASE("documents behind the limit aren't read") {
+  const Files files;
+  TextSource source{{files.write("1.txt", "ab ab"), files.write("2.jsonl", "not JSON")}};
+  source.tokens = 3;
+  const TokenStream stream = read_text_stream(source, files.tokenizer());
+  CHECK(stream.documents == 1);
+  CHECK(stream.ids == Ids{kBos, kAb, kSpaceAb});
+}
+
+TEST_CASE("the hash of ids is that of little-endian 32-bit numbers") {
+  const Files files;
+  const TokenStream stream = read_token_file(files.write("ids.json", "[1, 258]"), 1000);
+  CHECK(stream.ids_sha256 == sha256_hex(std::string_view("\x01\0\0\0\x02\x01\0\0", 8)));
+  CHECK(stream.content_sha256 == sha256_hex("[1, 258]"));
+}
+
+TEST_CASE("a tokens file is taken as it is") {
+  const Files files;
+  const fs::path file = files.write("ids.json", "[7, 0, 7,\n 9]");
+  TokenStream stream = read_token_file(file, 10);
+  CHECK(stream.ids == Ids{7, 0, 7, 9});
+  CHECK(!stream.scored_text);
+  CHECK(read_token_file(file, 10, 3).ids == Ids{7, 0, 7});
+
+  const auto refused = [&](std::string_view content) {
+    const fs::path bad = files.write("bad.json", content);
+    return message_of([&] { read_token_file(bad, 10); });
+  };
+  CHECK_THAT(message_of([&] { read_token_file(file, 9); }),
+             ContainsSubstring("ids.json: element 3: expected a token id from 0 to 8, found 9"));
+  CHECK_THAT(refused("[1, -1]"), ContainsSubstring("element 1: ") && ContainsSubstring("found -1"));
+  CHECK_THAT(refused("[1, 2.0]"),
+             ContainsSubstring("element 1: ") && ContainsSubstring("found 2.0"));
+  CHECK_THAT(refused("[1, \"2\"]"), ContainsSubstring("element 1: "));
+  CHECK_THAT(refused("[18446744073709551615, 1]"), ContainsSubstring("element 0: "));
+  CHECK_THAT(refused("{}"), ContainsSubstring("expected a JSON array of token ids"));
+  CHECK_THAT(refused("[1, 2"), ContainsSubstring("expected a JSON array of token ids"));
+  CHECK_THAT(refused("[1]"), ContainsSubstring("expected at least 2 token ids, found 1"));
+}
+
+TEST_CASE("texts and limits of less than two tokens are refused") {
+  const Files files;
+  const Tokenizer tokenizer = files.tokenizer();
+  TextSource source{{files.write("short.txt", "")}};
+  CHECK_THAT(message_of([&] { read_text_stream(source, tokenizer); }),
+             ContainsSubstring("short.txt: expected a text of at least 2 tokens, found 1"));
+  source.paths = {files.write("long.txt", "ab ab ab")};
+  source.tokens = 1;
+  CHECK_THAT(message_of([&] { read_text_stream(source, tokenizer); }),
+             ContainsSubstring("expected at least 2") && ContainsSubstring("found 1"));
+}
+
+TEST_CASE("words are runs of what isn't white space") {
+  CHECK(count_whitespace_words("") == 0);
+  CHECK(count_whitespace_words(" \t\r\n\v\f") == 0);
+  CHECK(count_whitespace_words("one") == 1);
+  CHECK(count_whitespace_words(" one  two\nthree ") == 3);
+  // U+00A0, U+2003 and U+3000 part words; é, U+200B and a character outside the BMP don't.
+  CHECK(count_whitespace_words("a\xC2\xA0"
+                               "b\xE2\x80\x83"
+                               "c\xE3\x80\x80"
+                               "d") == 4);
+  CHECK(count_whitespace_words("caf\xC3\xA9s a\xE2\x80\x8B"
+                               "b \xF0\x9F\x98\x80") == 3);
+}
