@@ -11,11 +11,6 @@
 
 namespace sinkbench {
 
-const std::vector<std::string>& engine_names() {
-  static const std::vector<std::string> names = {"chunked", "stepwise"};
-  return names;
-}
-
 std::unique_ptr<Engine> make_engine(const std::string& name, const Decoder& decoder,
                                     const Policy& policy, const EngineOptions& options) {
   if (name == "stepwise") {

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "eval/engine_names.h"
 #include "models/decoder.h"
 #include "policies/policy.h"
 
@@ -35,7 +36,6 @@ struct EngineOptions {
 /// and the policy must outlive the engine.
 std::unique_ptr<Engine> make_engine(const std::string& name, const Decoder& decoder,
                                     const Policy& policy, const EngineOptions& options);
-const std::vector<std::string>& engine_names();
 
 /// Entries that a policy keeps of a stream of `fed` tokens, at the most: the formula's side of
 /// "KV bytes by formula" = entries * kv_bytes_per_token.

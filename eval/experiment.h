@@ -1,0 +1,94 @@
+// An experiment: one YAML file, unfolded into the grid of cells that it describes. The keys are
+// documented in configs/README.md.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "datasets/stream.h"
+#include "policies/registry.h"
+
+namespace sinkbench {
+
+/// A checkpoint's folder, or the shape of a config.json with random weights.
+struct ModelSpec {
+  std::filesystem::path path;  ///< the folder; with random weights the config.json
+  bool random = false;
+  uint64_t seed = 0;  ///< of random weights
+  auto operator<=>(const ModelSpec&) const = default;
+};
+
+/// Text, or a file of token ids.
+struct DatasetSpec {
+  std::vector<std::filesystem::path> texts;  ///< one stream, in this order
+  std::filesystem::path tokens_file;         ///< instead of texts
+  std::string field = "text";                ///< of JSON lines
+  BosPlacement bos = BosPlacement::stream;
+  std::optional<int64_t> tokens;  ///< at most so many are fed
+  auto operator<=>(const DatasetSpec&) const = default;
+};
+
+struct PolicySpec {
+  std::string name;
+  PolicyArguments arguments;
+  Positions positions = Positions::cache;
+  auto operator<=>(const PolicySpec&) const = default;
+};
+
+/// How decode steps are timed.
+struct LatencySpec {
+  int64_t warmup = 16;
+  int64_t samples = 128;
+  std::vector<int64_t> lengths;  ///< cache entries at which a policy without capacity is timed
+  auto operator<=>(const LatencySpec&) const = default;
+};
+
+enum class Metric { perplexity, latency, memory };
+
+/// One measurement: a point of the grid.
+struct Cell {
+  /// Readable, the same for the same cell in every experiment, fit for a file's name:
+  /// model-dataset-policy-dtype and whatever else departs from its default.
+  std::string id;
+  ModelSpec model;
+  DatasetSpec dataset;
+  PolicySpec policy;
+  std::string engine = "chunked";
+  std::string dtype = "float32";
+  std::string device = "cpu";
+  int64_t threads = 0;  ///< 0: all cores
+  int64_t chunk = 0;    ///< queries per block of the chunked engine; 0: the engine's choice
+  LatencySpec latency;
+  std::set<Metric> metrics = {Metric::perplexity, Metric::latency, Metric::memory};
+};
+
+struct Experiment {
+  std::string name;
+  std::vector<Cell> cells;  ///< model by model, dataset by dataset
+  std::string sha256;       ///< of the YAML with its overrides
+};
+
+/// What the command line changes in a YAML file.
+struct Overrides {
+  /// "key=value" with a dotted key ("dataset.tokens=4096", "policies.1.window=64") and a YAML
+  /// value. Paths in it are relative to the current folder, those in the file to the file.
+  std::vector<std::string> set;
+  std::optional<int64_t> limit;  ///< no dataset is longer
+  std::optional<int64_t> threads;
+  std::optional<std::string> device;
+};
+
+/// Throws InputError naming file, line, key, value and what was expected: unknown keys (with the
+/// nearest valid one), wrong types, keys given twice, bad policies, two cells that are the same.
+Experiment load_experiment(const std::filesystem::path& yaml, const Overrides& overrides);
+
+std::string to_string(Metric metric);
+std::string to_string(BosPlacement bos);
+std::string to_string(Positions positions);
+const std::vector<std::string>& dtype_names();
+
+}  // namespace sinkbench

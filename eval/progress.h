@@ -1,0 +1,41 @@
+// How far a long piece of work has come: a bar on a terminal, a line now and then in a log.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+
+namespace sinkbench {
+
+class Progress {
+ public:
+  enum class Style { bar, log, silent };
+  /// A bar where standard error is a terminal, else log lines.
+  static Style detect();
+
+  /// Announces `label` with `total` steps of `unit` ("tokens") to come; written to standard error.
+  Progress(Style style, std::string label, int64_t total, std::string unit);
+  ~Progress();  ///< clears the bar
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
+
+  void update(int64_t done);
+
+ private:
+  void show(double seconds);
+
+  using Clock = std::chrono::steady_clock;
+  Style style_;
+  std::string label_;
+  int64_t total_;
+  std::string unit_;
+  int64_t done_ = 0;
+  Clock::time_point begin_ = Clock::now();
+  Clock::time_point next_;
+  double interval_seconds_;
+};
+
+/// "0:07", "12:34", "3:04:05"
+std::string format_duration(double seconds);
+
+}  // namespace sinkbench

@@ -1,0 +1,24 @@
+// Results as tables: formatting only.
+#pragma once
+
+#include <array>
+#include <string>
+
+#include "eval/results.h"
+
+namespace sinkbench {
+
+enum class Table { perplexity, latency, memory };
+inline constexpr std::array all_tables = {Table::perplexity, Table::latency, Table::memory};
+std::string to_string(Table table);
+
+enum class ReportFormat { table, markdown, csv };
+
+/// One table. As `table` and `markdown`, for reading: human units, columns that are the same in
+/// every row named once above the table instead. As `csv`, for programs: every column, plain units.
+std::string format_table(const Results& results, Table table, ReportFormat format);
+
+/// All tables that have rows, what they have in common, cells that failed and why, warnings.
+std::string format_report(const Results& results, ReportFormat format);
+
+}  // namespace sinkbench

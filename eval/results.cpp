@@ -1,0 +1,292 @@
+#include "eval/results.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <numeric>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "eval/report.h"
+
+namespace sinkbench {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+/// JSON knows no NaN: a number that isn't there is null.
+json number(double value) {
+  return std::isfinite(value) ? json(value) : json(nullptr);
+}
+double number(const json& value) {
+  return value.is_null() ? std::numeric_limits<double>::quiet_NaN() : value.get<double>();
+}
+
+json optional_number(const std::optional<double>& value) {
+  return value ? number(*value) : json(nullptr);
+}
+std::optional<double> optional_number(const json& value) {
+  return value.is_null() ? std::nullopt : std::optional(value.get<double>());
+}
+
+json cell_to_json(const CellResult& result) {
+  const Cell& cell = result.cell;
+  json model = {{"path", cell.model.path.string()},
+                {"sha256", result.model_sha256},
+                {"parameters", result.parameters},
+                {"context", result.context},
+                {"weights", cell.model.random ? "random" : "checkpoint"}};
+  if (cell.model.random) model["seed"] = cell.model.seed;
+  json dataset = {{"sha256", result.dataset_sha256},
+                  {"tokenizer_sha256", result.tokenizer_sha256},
+                  {"bos", to_string(cell.dataset.bos)},
+                  {"field", cell.dataset.field},
+                  {"tokens", cell.dataset.tokens ? json(*cell.dataset.tokens) : json(nullptr)}};
+  if (cell.dataset.texts.empty()) {
+    dataset["tokens_file"] = cell.dataset.tokens_file.string();
+  } else {
+    dataset["text"] = json::array();
+    for (const fs::path& path : cell.dataset.texts) dataset["text"].push_back(path.string());
+  }
+  json latency_spec = {{"warmup", cell.latency.warmup},
+                       {"samples", cell.latency.samples},
+                       {"lengths", cell.latency.lengths}};
+  json metrics = json::array();
+  for (const Metric metric : cell.metrics) metrics.push_back(to_string(metric));
+  json object = {{"id", cell.id},
+                 {"model", model},
+                 {"dataset", dataset},
+                 {"policy",
+                  {{"name", cell.policy.name},
+                   {"label", result.policy_label},
+                   {"parameters", cell.policy.arguments},
+                   {"positions", to_string(cell.policy.positions)}}},
+                 {"engine", cell.engine},
+                 {"chunk", cell.chunk},
+                 {"dtype", cell.dtype},
+                 {"device", cell.device},
+                 {"threads", result.threads},
+                 {"metrics", metrics},
+                 {"latency_settings", latency_spec},
+                 {"scoring_seconds", result.scoring_seconds},
+                 {"seconds", result.seconds},
+                 {"error", result.error.empty() ? json(nullptr) : json(result.error)},
+                 {"perplexity", nullptr},
+                 {"latency", json::array()},
+                 {"memory", nullptr},
+                 {"nll_file", result.nll_file.empty() ? json(nullptr) : json(result.nll_file)}};
+  if (result.perplexity) {
+    const PerplexityResult& p = *result.perplexity;
+    object["perplexity"] = {{"token", number(p.token)},
+                            {"token_stderr", number(p.token_stderr)},
+                            {"nll_mean", number(p.nll_mean)},
+                            {"stderr", number(p.nll_stderr)},
+                            {"scored", p.scored},
+                            {"stride", p.stride},
+                            {"word", optional_number(p.word)},
+                            {"byte", optional_number(p.byte)},
+                            {"bits_per_byte", optional_number(p.bits_per_byte)}};
+  }
+  for (const LatencyResult& l : result.latency) {
+    object["latency"].push_back({{"p50_ms", l.p50_ms},
+                                 {"p90_ms", l.p90_ms},
+                                 {"p99_ms", l.p99_ms},
+                                 {"samples", l.samples},
+                                 {"cache_entries", l.cache_entries},
+                                 {"samples_ms", l.samples_ms}});
+  }
+  if (result.memory) {
+    const MemoryResult& m = *result.memory;
+    object["memory"] = {{"cache_entries", m.cache_entries},
+                        {"kv_bytes_formula", m.kv_bytes_formula},
+                        {"kv_bytes_held", m.kv_bytes_held},
+                        {"weight_bytes", m.weight_bytes},
+                        {"peak_rss_bytes", m.peak_rss_bytes}};
+  }
+  return object;
+}
+
+CellResult cell_from_json(const json& object) {
+  CellResult result;
+  Cell& cell = result.cell;
+  cell.id = object.at("id").get<std::string>();
+  const json& model = object.at("model");
+  cell.model.path = model.at("path").get<std::string>();
+  cell.model.random = model.at("weights").get<std::string>() == "random";
+  cell.model.seed = model.value("seed", uint64_t{0});
+  result.model_sha256 = model.at("sha256").get<std::string>();
+  result.parameters = model.at("parameters").get<int64_t>();
+  result.context = model.at("context").get<int64_t>();
+  const json& dataset = object.at("dataset");
+  result.dataset_sha256 = dataset.at("sha256").get<std::string>();
+  result.tokenizer_sha256 = dataset.at("tokenizer_sha256").get<std::string>();
+  const std::string bos = dataset.at("bos").get<std::string>();
+  cell.dataset.bos = bos == "document" ? BosPlacement::document
+                     : bos == "none"   ? BosPlacement::none
+                                       : BosPlacement::stream;
+  cell.dataset.field = dataset.at("field").get<std::string>();
+  if (!dataset.at("tokens").is_null()) cell.dataset.tokens = dataset["tokens"].get<int64_t>();
+  if (dataset.contains("tokens_file")) {
+    cell.dataset.tokens_file = dataset["tokens_file"].get<std::string>();
+  } else {
+    for (const json& path : dataset.at("text")) {
+      cell.dataset.texts.emplace_back(path.get<std::string>());
+    }
+  }
+  const json& policy = object.at("policy");
+  cell.policy.name = policy.at("name").get<std::string>();
+  cell.policy.arguments = policy.at("parameters").get<PolicyArguments>();
+  cell.policy.positions = policy.at("positions").get<std::string>() == "original"
+                              ? Positions::original
+                              : Positions::cache;
+  result.policy_label = policy.at("label").get<std::string>();
+  cell.engine = object.at("engine").get<std::string>();
+  cell.chunk = object.at("chunk").get<int64_t>();
+  cell.dtype = object.at("dtype").get<std::string>();
+  cell.device = object.at("device").get<std::string>();
+  result.threads = object.at("threads").get<int64_t>();
+  cell.threads = result.threads;
+  cell.metrics.clear();
+  for (const json& name : object.at("metrics")) {
+    for (const Metric metric : {Metric::perplexity, Metric::latency, Metric::memory}) {
+      if (to_string(metric) == name.get<std::string>()) cell.metrics.insert(metric);
+    }
+  }
+  const json& settings = object.at("latency_settings");
+  cell.latency = {.warmup = settings.at("warmup").get<int64_t>(),
+                  .samples = settings.at("samples").get<int64_t>(),
+                  .lengths = settings.at("lengths").get<std::vector<int64_t>>()};
+  result.scoring_seconds = object.at("scoring_seconds").get<double>();
+  result.seconds = object.at("seconds").get<double>();
+  if (!object.at("error").is_null()) result.error = object["error"].get<std::string>();
+  if (!object.at("nll_file").is_null()) result.nll_file = object["nll_file"].get<std::string>();
+  if (const json& p = object.at("perplexity"); !p.is_null()) {
+    result.perplexity = {.token = number(p.at("token")),
+                         .token_stderr = number(p.at("token_stderr")),
+                         .nll_mean = number(p.at("nll_mean")),
+                         .nll_stderr = number(p.at("stderr")),
+                         .scored = p.at("scored").get<int64_t>(),
+                         .stride = p.at("stride").get<int64_t>(),
+                         .word = optional_number(p.at("word")),
+                         .byte = optional_number(p.at("byte")),
+                         .bits_per_byte = optional_number(p.at("bits_per_byte"))};
+  }
+  for (const json& l : object.at("latency")) {
+    result.latency.push_back({.p50_ms = l.at("p50_ms").get<double>(),
+                              .p90_ms = l.at("p90_ms").get<double>(),
+                              .p99_ms = l.at("p99_ms").get<double>(),
+                              .samples = l.at("samples").get<int64_t>(),
+                              .cache_entries = l.at("cache_entries").get<int64_t>(),
+                              .samples_ms = l.at("samples_ms").get<std::vector<double>>()});
+  }
+  if (const json& m = object.at("memory"); !m.is_null()) {
+    result.memory = {.cache_entries = m.at("cache_entries").get<int64_t>(),
+                     .kv_bytes_formula = m.at("kv_bytes_formula").get<int64_t>(),
+                     .kv_bytes_held = m.at("kv_bytes_held").get<int64_t>(),
+                     .weight_bytes = m.at("weight_bytes").get<int64_t>(),
+                     .peak_rss_bytes = m.at("peak_rss_bytes").get<int64_t>()};
+  }
+  return result;
+}
+
+/// The design's conventions, recorded with every result so that old numbers stay comparable.
+json conventions() {
+  return {{"order", "feed token t, score token t+1, then evict"},
+          {"capacity", "a query attends to at most sinks + window cached keys and itself"},
+          {"positions", "cache: by place in the cache; original: by place in the stream"},
+          {"recompute", "a fresh pass on the last `window` tokens, positions from 0"},
+          {"perplexity", "exp(mean NLL in nats) over scored tokens; every token after the first"},
+          {"latency", "one-token decode steps at a full cache, after warm-up; recompute: one pass"},
+          {"memory", "keys and values of the cached tokens; the query's own not counted"}};
+}
+
+}  // namespace
+
+json to_json(const Results& results) {
+  json cells = json::array();
+  for (const CellResult& cell : results.cells) cells.push_back(cell_to_json(cell));
+  return {{"schema_version", results_schema_version},
+          {"name", results.info.name},
+          {"config_sha256", results.info.config_sha256},
+          {"started", results.info.started},
+          {"versions", results.info.versions},
+          {"machine", results.info.machine},
+          {"warnings", results.info.warnings},
+          {"conventions", conventions()},
+          {"cells", cells}};
+}
+
+Results read_results(const fs::path& folder) {
+  const fs::path path = folder / "results.json";
+  const MappedFile file(path);
+  try {
+    const json object = json::parse(file.text());
+    const int version = object.at("schema_version").get<int>();
+    if (version != results_schema_version) {
+      throw InputError::format("{}: schema_version is {}; this program reads {}", path.string(),
+                               version, results_schema_version);
+    }
+    Results results;
+    results.info = {.name = object.at("name").get<std::string>(),
+                    .config_sha256 = object.at("config_sha256").get<std::string>(),
+                    .started = object.at("started").get<std::string>(),
+                    .versions = object.at("versions").get<std::map<std::string, std::string>>(),
+                    .machine = object.at("machine").get<std::map<std::string, std::string>>(),
+                    .warnings = object.at("warnings").get<std::vector<std::string>>()};
+    for (const json& cell : object.at("cells")) results.cells.push_back(cell_from_json(cell));
+    return results;
+  } catch (const json::exception& error) {
+    throw InputError::format("{}: not the results of a run: {}", path.string(), error.what());
+  }
+}
+
+void write_results(const Results& results, const fs::path& folder) {
+  // A path or an error message may hold bytes that are no UTF-8.
+  const std::string text =
+      to_json(results).dump(2, ' ', false, json::error_handler_t::replace) + "\n";
+  write_file_atomically(folder / "results.json", text);
+  for (const Table table : all_tables) {
+    write_file_atomically(folder / (to_string(table) + ".csv"),
+                          format_table(results, table, ReportFormat::csv));
+  }
+}
+
+BatchMeans::BatchMeans(int64_t length) {
+  const int64_t blocks = std::clamp<int64_t>(std::llround(std::sqrt(length)), 1, 64);
+  block_size_ = std::max<int64_t>(1, length / blocks);
+}
+
+void BatchMeans::add(double value) {
+  total_ += value;
+  block_total_ += value;
+  if (++count_ % block_size_ == 0) {
+    block_means_.push_back(block_total_ / static_cast<double>(block_size_));
+    block_total_ = 0;
+  }
+}
+
+double BatchMeans::mean() const {
+  return total_ / static_cast<double>(count_);
+}
+
+double BatchMeans::standard_error() const {
+  const double n = static_cast<double>(block_means_.size());
+  if (n < 2) return std::numeric_limits<double>::quiet_NaN();
+  const double mean = std::accumulate(block_means_.begin(), block_means_.end(), 0.0) / n;
+  double squares = 0;
+  for (const double m : block_means_) squares += (m - mean) * (m - mean);
+  return std::sqrt(squares / (n - 1) / n);
+}
+
+double quantile(std::vector<double> samples, double q) {
+  if (samples.empty()) return std::numeric_limits<double>::quiet_NaN();
+  std::sort(samples.begin(), samples.end());
+  const double place = q * static_cast<double>(samples.size() - 1);
+  const size_t below = static_cast<size_t>(place);
+  const size_t above = std::min(below + 1, samples.size() - 1);
+  return samples[below] + (place - static_cast<double>(below)) * (samples[above] - samples[below]);
+}
+
+}  // namespace sinkbench

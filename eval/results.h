@@ -1,0 +1,107 @@
+// What was measured, as plain data. Reports only format it; configs/README.md documents the JSON.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "eval/experiment.h"
+
+namespace sinkbench {
+
+/// Over the scored tokens. NLL in nats, natural logarithm.
+struct PerplexityResult {
+  double token = 0;         ///< exp(nll_mean)
+  double token_stderr = 0;  ///< token * nll_stderr
+  double nll_mean = 0;
+  double nll_stderr = 0;  ///< by batch means over blocks: neighbouring tokens are correlated
+  int64_t scored = 0;
+  int64_t stride = 1;  ///< one token in so many was scored
+  /// By words and bytes of the text that the scored tokens stand for; nothing where the text is
+  /// not known (a file of token ids).
+  std::optional<double> word, byte, bits_per_byte;
+};
+
+/// One-token decode steps at a full cache; for a policy that recomputes, whole passes.
+struct LatencyResult {
+  double p50_ms = 0, p90_ms = 0, p99_ms = 0;
+  int64_t samples = 0;
+  int64_t cache_entries = 0;  ///< keys that the query attended to beside itself
+  std::vector<double> samples_ms;
+};
+
+struct MemoryResult {
+  int64_t cache_entries = 0;  ///< kept at the most
+  int64_t kv_bytes_formula =
+      0;                      ///< entries * layers * kv_heads * head_dim * 2 * bytes of an element
+  int64_t kv_bytes_held = 0;  ///< counted on the tensors
+  int64_t weight_bytes = 0;
+  int64_t peak_rss_bytes = 0;  ///< of the process while the cell ran
+};
+
+struct CellResult {
+  Cell cell;
+  std::string model_sha256, tokenizer_sha256, dataset_sha256;  ///< of what was really read
+  int64_t context = 0;  ///< positions that the model was trained on; 0: not stated
+  int64_t parameters = 0;
+  int64_t threads = 0;
+  std::string policy_label;  ///< "4+252"
+  std::optional<PerplexityResult> perplexity;
+  std::vector<LatencyResult> latency;
+  std::optional<MemoryResult> memory;
+  std::string nll_file;        ///< relative to the results' folder; empty without perplexity
+  double scoring_seconds = 0;  ///< wall time of the perplexity run; never a latency
+  double seconds = 0;          ///< wall time of the cell
+  std::string error;           ///< why it failed; empty where it didn't
+};
+
+/// Facts of the machine and of the program that ran.
+struct RunInfo {
+  std::string name;  ///< of the experiment
+  std::string config_sha256;
+  std::string started;  ///< UTC, ISO 8601
+  std::map<std::string, std::string> versions;
+  std::map<std::string, std::string> machine;
+  std::vector<std::string> warnings;  ///< why a measurement can't be trusted
+};
+
+struct Results {
+  RunInfo info;
+  std::vector<CellResult> cells;
+};
+
+inline constexpr int results_schema_version = 1;
+
+nlohmann::json to_json(const Results& results);
+/// Throws InputError naming the file and the field.
+Results read_results(const std::filesystem::path& folder);
+/// results.json, perplexity.csv, latency.csv and memory.csv, each replaced as a whole.
+void write_results(const Results& results, const std::filesystem::path& folder);
+
+/// Mean and standard error of a stream of known length, in constant memory. The standard error is
+/// by batch means: the stream is cut into as many blocks as the square root of its length, 64 at
+/// the most, and the blocks' means are taken as independent.
+class BatchMeans {
+ public:
+  explicit BatchMeans(int64_t length);
+  void add(double value);
+  double mean() const;
+  double standard_error() const;  ///< NaN below two whole blocks
+  int64_t count() const { return count_; }
+
+ private:
+  int64_t block_size_;
+  int64_t count_ = 0;
+  double total_ = 0;
+  double block_total_ = 0;
+  std::vector<double> block_means_;
+};
+
+/// The q-quantile (0..1) of samples, interpolated between neighbours (R's type 7, numpy's default).
+double quantile(std::vector<double> samples, double q);
+
+}  // namespace sinkbench
