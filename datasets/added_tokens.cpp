@@ -129,11 +129,12 @@ const AddedToken& AddedTokens::add(const JsonField& field, const Vocabulary& voc
   }
   const int32_t known = vocabulary.find(token.content);
   if (known >= 0 && known != token.id) {
-    field["id"].fail(fmt::format("{}, the id of \"{}\" in model.vocab", known, token.content));
+    field["id"].fail(
+        fmt::format("{}, the id of {} in model.vocab", known, in_quotes(token.content)));
   }
   if (known < 0 && vocabulary.contains(token.id)) {
-    field["id"].fail(
-        fmt::format("an id other than that of \"{}\" in model.vocab", vocabulary.token(token.id)));
+    field["id"].fail(fmt::format("an id other than that of {} in model.vocab",
+                                 in_quotes(vocabulary.token(token.id))));
   }
   max_id_ = std::max(max_id_, token.id);
   if (!by_content_.emplace(token.content, token.id).second) {

@@ -69,9 +69,8 @@ void Bpe::read_merges(const TokenizerJson& json) {
     const auto id_of = [&](std::string_view token) {
       const int32_t id = vocabulary_.find(token);
       if (id < 0 || token.empty()) {
-        throw InputError::format(
-            "{}: model.merges[{}]: \"{}\" + \"{}\": \"{}\" is not in model.vocab", json.file, rank,
-            left, right, token);
+        throw InputError::format("{}: model.merges[{}]: {} + {}: {} is not in model.vocab",
+                                 json.file, rank, in_quotes(left), in_quotes(right), in_quotes(token));
       }
       return id;
     };
@@ -82,8 +81,8 @@ void Bpe::read_merges(const TokenizerJson& json) {
     size_t slot = hash_of(merge.pair) & mask;
     while (merges_[slot].rank != kNoMerge) {
       if (merges_[slot].pair == merge.pair) {
-        throw InputError::format("{}: model.merges[{}]: \"{}\" + \"{}\": given before, at {}",
-                                 json.file, rank, left, right, merges_[slot].rank);
+        throw InputError::format("{}: model.merges[{}]: {} + {}: given before, at {}", json.file,
+                                 rank, in_quotes(left), in_quotes(right), merges_[slot].rank);
       }
       slot = (slot + 1) & mask;
     }

@@ -2,6 +2,7 @@
 
 #include <charconv>
 #include <optional>
+#include <utility>
 
 #include "datasets/byte_level.h"
 #include "datasets/pre_tokenizer.h"
@@ -32,6 +33,7 @@ std::optional<char> fallback_byte(std::string_view token) {
 
 Decoder::Decoder(const JsonField& field) : present_(!field.is_null()) {
   if (present_) add(field);
+  check_step_count(field, steps_.size());
 }
 
 void Decoder::add(const JsonField& field) {
@@ -103,8 +105,14 @@ void Decoder::apply(const Fuse&, std::vector<std::string>& tokens) {
 
 void Decoder::apply(const Metaspace& step, std::vector<std::string>& tokens) {
   for (size_t i = 0; i < tokens.size(); ++i) {
-    const bool drop = i == 0 && step.drop_first;
-    tokens[i] = replace_all(tokens[i], step.replacement, drop ? "" : " ");
+    const std::string token = std::exchange(tokens[i], "");
+    const std::string_view space = i == 0 && step.drop_first ? "" : " ";
+    size_t done = 0;
+    for (size_t at; (at = token.find(step.replacement, done)) != std::string::npos;
+         done = at + step.replacement.size()) {
+      tokens[i].append(token, done, at - done).append(space);
+    }
+    tokens[i].append(token, done);
   }
 }
 

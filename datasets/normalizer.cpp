@@ -74,6 +74,7 @@ std::string normalize_unicode(std::string_view text, NormalizationForm form) {
 
 Normalizer::Normalizer(const JsonField& field) {
   if (!field.is_null()) add(field);
+  check_step_count(field, steps_.size());
 }
 
 void Normalizer::add(const JsonField& field) {

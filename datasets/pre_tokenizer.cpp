@@ -2,13 +2,10 @@
 
 #include <algorithm>
 
-#include "base/error.h"
 #include "datasets/byte_level.h"
 
 namespace sinkbench {
 namespace {
-
-constexpr size_t kMaxSteps = 16;  // more than any published one has; run() goes as deep
 
 Behavior read_behavior(const JsonField& field) {
   const std::string name = field.string();
@@ -59,14 +56,8 @@ std::vector<Span> apply_behavior(std::vector<Span> spans, Behavior behavior) {
 
 PreTokenizer::PreTokenizer(const JsonField& field) {
   if (!field.is_null()) add(field);
-  if (steps_.size() > kMaxSteps) {
-    field.fail(fmt::format("at most {} steps, found {}", kMaxSteps, steps_.size()));
-  }
-  const auto alphabet = std::find_if(steps_.begin(), steps_.end(), [](const Step& s) {
-    return std::holds_alternative<ByteAlphabet>(s);
-  });
-  byte_level_ = alphabet != steps_.end();
-  units_from_ = static_cast<size_t>(alphabet - steps_.begin());
+  check_step_count(field, steps_.size());
+  if (!byte_level_) units_from_ = steps_.size();
 }
 
 void PreTokenizer::add(const JsonField& field) {
@@ -74,8 +65,11 @@ void PreTokenizer::add(const JsonField& field) {
   if (type == "Sequence") {
     for (const JsonField& step : field["pretokenizers"].items()) add(step);
   } else if (type == "ByteLevel") {
+    if (byte_level_) field["type"].fail("one ByteLevel at most");
     if (field["add_prefix_space"].boolean()) steps_.push_back(PrefixSpace{});
     if (field.boolean("use_regex", true)) steps_.push_back(SplitTiled<split_patterns::Gpt2>{});
+    byte_level_ = true;
+    units_from_ = steps_.size();
     steps_.push_back(ByteAlphabet{});
   } else if (type == "Digits") {
     const bool individual = field["individual_digits"].boolean();
@@ -95,10 +89,8 @@ void PreTokenizer::add(const JsonField& field) {
 }
 
 void PreTokenizer::add_metaspace(const JsonField& field) {
-  for (const Step& s : steps_) {
-    // It may depend on what came before, and what follows ByteLevel is encoded word by word.
-    if (std::holds_alternative<ByteAlphabet>(s)) field["type"].fail("no Metaspace after ByteLevel");
-  }
+  // It may depend on what came before, and what follows ByteLevel is encoded word by word.
+  if (byte_level_) field["type"].fail("no Metaspace after ByteLevel");
   const std::string replacement = field["replacement"].character();
   const MetaspacePrepend prepend = read_metaspace_prepend(field);
   steps_.push_back(Metaspace{replacement, prepend});
@@ -130,7 +122,10 @@ void PreTokenizer::add_split(const JsonField& field) {
 }
 
 std::string PreTokenizer::rewrite(const PrefixSpace&, std::string_view piece, bool) const {
-  return (piece.starts_with(' ') ? "" : " ") + std::string(piece);
+  std::string text;
+  if (!piece.starts_with(' ')) text += ' ';
+  text += piece;
+  return text;
 }
 
 std::string PreTokenizer::rewrite(const ByteAlphabet&, std::string_view piece, bool) const {

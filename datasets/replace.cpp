@@ -1,5 +1,7 @@
 #include "datasets/replace.h"
 
+#include "base/error.h"
+
 namespace sinkbench {
 namespace {
 
@@ -12,36 +14,41 @@ std::variant<std::string, Regex> read_pattern(const JsonField& pattern) {
 
 }  // namespace
 
-std::string replace_all(std::string_view text, std::string_view pattern, std::string_view content) {
-  std::string out;
-  out.reserve(text.size());
-  size_t done = 0;
-  for (size_t at; (at = text.find(pattern, done)) != std::string_view::npos;
-       done = at + pattern.size()) {
-    out.append(text, done, at - done).append(content);
-  }
-  return out.append(text, done);
-}
-
 Replace::Replace(const JsonField& field)
-    : pattern_(read_pattern(field["pattern"])), content_(field["content"].string()) {
+    : pattern_(read_pattern(field["pattern"])),
+      content_(field["content"].string()),
+      where_(field.file() + ": " + field.path()) {
   if (std::holds_alternative<Regex>(pattern_) && content_.find('$') != std::string::npos) {
     field["content"].fail("a text without $: groups of the pattern are not supported");
   }
 }
 
 std::string Replace::apply(std::string_view text) const {
-  if (const auto* plain = std::get_if<std::string>(&pattern_)) {
-    return replace_all(text, *plain, content_);
-  }
+  // A few steps of a broken file could make terabytes of a line.
+  const size_t limit = 1024 + 64 * text.size();
   std::string out;
-  for (const Span& s : std::get<Regex>(pattern_).find_all(text)) {
-    if (s.is_match) {
-      out += content_;
-    } else {
-      out.append(text, s.begin, s.end - s.begin);
+  out.reserve(text.size());
+  const auto put = [&](std::string_view part) {
+    if (out.size() + part.size() > limit) {
+      throw InputError::format("{}: makes more than {} bytes of a text of {}", where_, limit,
+                               text.size());
     }
+    out += part;
+  };
+  if (const auto* regex = std::get_if<Regex>(&pattern_)) {
+    for (const Span& s : regex->find_all(text)) {
+      put(s.is_match ? content_ : text.substr(s.begin, s.end - s.begin));
+    }
+    return out;
   }
+  const std::string& pattern = std::get<std::string>(pattern_);
+  size_t done = 0;
+  for (size_t at; (at = text.find(pattern, done)) != std::string_view::npos;
+       done = at + pattern.size()) {
+    put(text.substr(done, at - done));
+    put(content_);
+  }
+  put(text.substr(done));
   return out;
 }
 

@@ -10,19 +10,19 @@
 
 namespace sinkbench {
 
-/// `text` with each `pattern`, which isn't empty, replaced, from left to right.
-std::string replace_all(std::string_view text, std::string_view pattern, std::string_view content);
-
+/// Puts a text where a pattern matches, from left to right.
 class Replace {
  public:
   /// `field` holds a pattern, a string or a regular expression, and its content.
   explicit Replace(const JsonField& field);
 
+  /// Throws InputError where the text would grow out of all proportion.
   std::string apply(std::string_view text) const;
 
  private:
   std::variant<std::string, Regex> pattern_;
   std::string content_;
+  std::string where_;  // the file and the field, for messages
 };
 
 }  // namespace sinkbench

@@ -53,7 +53,8 @@ class Handler : public nlohmann::json_sax<json> {
       return true;
     }
     if (place_ == Place::kPair) {
-      if (++in_pair_ > 2) fail_merge("a list of three or more");
+      if (in_pair_ == 2) fail_merge("a list of three or more");
+      ++in_pair_;
       out_.merges.push_back(s);
       return true;
     }
@@ -71,7 +72,6 @@ class Handler : public nlohmann::json_sax<json> {
   bool start_array(size_t) override {
     if (place_ == Place::kMerges) {
       place_ = Place::kPair;
-      in_pair_ = 0;
       return true;
     }
     if (at_model("merges")) {
@@ -122,14 +122,14 @@ class Handler : public nlohmann::json_sax<json> {
 
   [[noreturn]] void fail_merge(const std::string& what) const {
     throw InputError::format("{}: model.merges[{}]: {}: expected \"a b\" or [\"a\", \"b\"]",
-                             out_.file, out_.merges.size() / 2, shortened(what, 80));
+                             out_.file, (out_.merges.size() - in_pair_) / 2, shortened(what, 80));
   }
 
   /// Puts a value where the parser stands and returns it.
   json& place(json v) {
     if (place_ == Place::kVocab) {
-      throw InputError::format("{}: model.vocab[\"{}\"]: {}: expected an id of 0 to {}", out_.file,
-                               shortened(key_, 80), shortened(v.dump(), 80), max_token_id);
+      throw InputError::format("{}: model.vocab[{}]: {}: expected an id of 0 to {}", out_.file,
+                               in_quotes(key_), shortened(v.dump(), 80), max_token_id);
     }
     if (place_ != Place::kRoot) fail_merge(v.dump());
     if (open_.empty()) return out_.root = std::move(v);
@@ -160,6 +160,7 @@ class Handler : public nlohmann::json_sax<json> {
   bool close() {
     if (place_ == Place::kPair) {
       if (in_pair_ != 2) fail_merge("a list of fewer than two");
+      in_pair_ = 0;
       place_ = Place::kMerges;
     } else if (place_ != Place::kRoot) {
       place_ = Place::kRoot;
@@ -172,13 +173,22 @@ class Handler : public nlohmann::json_sax<json> {
 
   TokenizerJson& out_;
   Place place_ = Place::kRoot;
-  int in_pair_ = 0;
+  size_t in_pair_ = 0;             // strings read of the pair at hand
   std::string key_;                // the last key read
   std::vector<json*> open_;        // the objects and arrays around the parser
   std::vector<std::string> keys_;  // and the key each lies under
 };
 
 }  // namespace
+
+void check_step_count(const JsonField& field, size_t steps) {
+  constexpr size_t most = 16;
+  if (steps > most) field.fail(fmt::format("at most {} steps, found {}", most, steps));
+}
+
+std::string in_quotes(std::string_view text) {
+  return shortened(json(text).dump(), 80);
+}
 
 void JsonField::fail(std::string_view expected) const {
   // The head of an object or array would be its braces: its kind says more.
@@ -241,7 +251,8 @@ int64_t JsonField::integer(int64_t max) const {
 }
 
 TokenizerJson read_tokenizer_json(const std::filesystem::path& path) {
-  const bool folder = std::filesystem::is_directory(path);
+  std::error_code ignored;  // MappedFile tells what is wrong
+  const bool folder = std::filesystem::is_directory(path, ignored);
   const MappedFile file(folder ? path / "tokenizer.json" : path);
   TokenizerJson out;
   out.file = file.path().string();

@@ -47,6 +47,13 @@ class JsonField {
   std::string path_;
 };
 
+/// Refuses a normalizer, pre-tokenizer or decoder, which `field` holds, of more steps than any real
+/// one has.
+void check_step_count(const JsonField& field, size_t steps);
+
+/// `text` as a JSON string, cut short where it is long, for messages.
+std::string in_quotes(std::string_view text);
+
 /// Many short strings in one piece of memory.
 class StringList {
  public:

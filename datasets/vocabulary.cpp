@@ -25,12 +25,12 @@ Vocabulary::Vocabulary(TokenizerJson& json)
     const uint32_t hash = hash_of(token);
     Slot& free = slots_[slot(token, hash)];
     if (free.index >= 0) {
-      throw InputError::format("{}: model.vocab[\"{}\"]: given twice", json.file, token);
+      throw InputError::format("{}: model.vocab[{}]: given twice", json.file, in_quotes(token));
     }
     int32_t& holder = index_of_id_[ids_[i]];
     if (holder >= 0) {
-      throw InputError::format("{}: model.vocab[\"{}\"]: {}: already the id of \"{}\"", json.file,
-                               token, ids_[i], tokens_[holder]);
+      throw InputError::format("{}: model.vocab[{}]: {}: already the id of {}", json.file,
+                               in_quotes(token), ids_[i], in_quotes(tokens_[holder]));
     }
     free = {hash, static_cast<int32_t>(i)};
     holder = static_cast<int32_t>(i);
