@@ -69,8 +69,8 @@ int64_t SlotMap::entries() const {
 KvCache::KvCache(const DecoderConfig& config, int64_t slots, const DecoderOptions& options) {
   const auto tensor_options = at::TensorOptions().dtype(options.dtype).device(options.device);
   for (int64_t layer = 0; layer < config.layers; ++layer) {
-    keys_.push_back(at::zeros({config.kv_heads, slots, config.head_dim}, tensor_options));
-    values_.push_back(at::zeros({config.kv_heads, slots, config.head_dim}, tensor_options));
+    keys_.push_back(at::empty({config.kv_heads, slots, config.head_dim}, tensor_options));
+    values_.push_back(at::empty({config.kv_heads, slots, config.head_dim}, tensor_options));
   }
 }
 

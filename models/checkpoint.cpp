@@ -227,6 +227,7 @@ at::Tensor SafetensorsCheckpoint::get(const std::string& name, at::IntArrayRef s
                              at::toString(entry.dtype));
   }
   entry.used = true;
+  if (device_.is_meta()) return at::empty(shape, at::TensorOptions().dtype(dtype_).device(device_));
   // The format does not promise that a tensor begins at a multiple of its element's size.
   const std::byte* data = entry.file->bytes().data() + entry.begin;
   const auto options = at::TensorOptions().dtype(entry.dtype);

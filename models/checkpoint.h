@@ -28,7 +28,8 @@ class TensorSource {
 class SafetensorsCheckpoint final : public TensorSource {
  public:
   /// Throws InputError naming the file and what is wrong: no checkpoint in the folder, a header
-  /// that is truncated, no JSON, or lies about types, shapes or offsets.
+  /// that is truncated, no JSON, or lies about types, shapes or offsets. On the meta device tensors
+  /// are handed out without contents, for checking a folder.
   SafetensorsCheckpoint(const std::filesystem::path& folder, at::ScalarType dtype,
                         at::Device device);
 

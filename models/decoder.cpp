@@ -63,6 +63,14 @@ Decoder Decoder::load(const std::filesystem::path& folder, const DecoderOptions&
   return decoder;
 }
 
+void Decoder::check(const std::filesystem::path& folder) {
+  const ConfigReader reader(folder / "config.json");
+  const DecoderConfig config = read_decoder_config(reader);
+  SafetensorsCheckpoint checkpoint(folder, at::kFloat, at::kMeta);
+  find_family(reader).read_weights(config, reader, checkpoint);
+  checkpoint.check_all_used();
+}
+
 Decoder Decoder::random(const std::filesystem::path& config_json, uint64_t seed,
                         const DecoderOptions& options) {
   const ConfigReader reader(config_json);
@@ -80,6 +88,11 @@ Decoder::Decoder(DecoderConfig config, DecoderWeights weights, const DecoderOpti
 
 at::ScalarType Decoder::accumulate_dtype() const {
   return options_.dtype == at::kDouble ? at::kDouble : at::kFloat;
+}
+
+void Decoder::synchronize() const {
+  // Reading one number back waits for everything queued before it.
+  if (!options_.device.is_cpu()) weights_.embedding.flatten().narrow(0, 0, 1).cpu();
 }
 
 int64_t Decoder::parameters() const {

@@ -36,6 +36,8 @@ class Decoder {
   /// The shape of a config.json with random weights, for timing shapes without a checkpoint.
   static Decoder random(const std::filesystem::path& config_json, uint64_t seed,
                         const DecoderOptions& options);
+  /// Throws what `load` would throw, without reading the tensors' contents.
+  static void check(const std::filesystem::path& folder);
   Decoder(DecoderConfig config, DecoderWeights weights, const DecoderOptions& options);
 
   const DecoderConfig& config() const { return config_; }
@@ -44,6 +46,9 @@ class Decoder {
   at::ScalarType accumulate_dtype() const;
   int64_t parameters() const;
   int64_t weight_bytes() const;  ///< a tied matrix counted once
+  /// Waits until the device has done what was asked of it; for timing. Nothing to wait for on a
+  /// CPU.
+  void synchronize() const;
   /// SHA-256 of config.json and the weights' files; of config.json and the seed for random ones.
   const std::string& sha256() const { return sha256_; }
 

@@ -1,0 +1,27 @@
+// One function per subcommand, each in the file of its name: adds it to the program, with a
+// callback that does the work.
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+namespace sinkbench {
+
+void add_run(CLI::App& app);
+void add_report(CLI::App& app);
+void add_tokenize(CLI::App& app);
+void add_train(CLI::App& app);
+
+/// Exit statuses, the same for every subcommand.
+enum ExitStatus : int {
+  exit_ok = 0,
+  exit_bad_input = 2,      ///< nothing was run; one line on standard error says why
+  exit_incomplete = 4,     ///< some of the work failed, the rest is there
+  exit_interrupted = 130,  ///< SIGINT, as shells have it
+};
+
+/// Thrown by a callback to end the program with a status after it has said what there is to say.
+struct Exit {
+  ExitStatus status;
+};
+
+}  // namespace sinkbench

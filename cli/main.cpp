@@ -1,0 +1,63 @@
+#include <fmt/format.h>
+#include <malloc.h>
+
+#include <cstdio>
+#include <cstdlib>
+
+#include "base/error.h"
+#include "cli/commands.h"
+#include "eval/version.h"
+
+namespace {
+
+#if defined(__x86_64__) && defined(__linux__)
+/// OpenBLAS before 0.3.22 takes AMD's AVX-512 processors for older ones and runs its AVX2 kernels,
+/// at half the speed. It chooses when it is loaded, so this must be said before any library starts.
+void choose_blas_kernels(int, char**, char**) {
+  __builtin_cpu_init();
+  if (__builtin_cpu_is("amd") && __builtin_cpu_supports("avx512f") &&
+      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512vl")) {
+    setenv("OPENBLAS_CORETYPE", "SKYLAKEX", /*overwrite=*/0);
+  }
+}
+__attribute__((section(".preinit_array"),
+               used)) void (*const at_load)(int, char**, char**) = choose_blas_kernels;
+#endif
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  using namespace sinkbench;
+  // Blocks of a few megabytes come and go with every layer; handed back to the system each time,
+  // they would cost a page fault for every 4 KiB.
+  mallopt(M_MMAP_THRESHOLD, 1 << 30);
+  mallopt(M_TRIM_THRESHOLD, 1 << 30);
+
+  CLI::App app(
+      "sinkbench measures what a KV-cache policy costs a language model and what it buys: "
+      "perplexity, latency and memory over long text streams.");
+  app.name("sinkbench");
+  app.set_version_flag("--version", fmt::format("sinkbench {} ({})", version, commit));
+  app.require_subcommand(1);
+  app.footer("Example: sinkbench run configs/quickstart.yaml");
+  add_run(app);
+  add_report(app);
+  add_tokenize(app);
+  add_train(app);
+  try {
+    app.parse(argc, argv);
+    return exit_ok;
+  } catch (const CLI::ParseError& error) {
+    const int status = app.exit(error);
+    return status == 0 ? exit_ok : exit_bad_input;
+  } catch (const Exit& exit) {
+    return exit.status;
+  } catch (const InputError& error) {
+    fmt::print(stderr, "sinkbench: {}\n", error.what());
+    return exit_bad_input;
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "sinkbench: internal error: {}\n", error.what());
+    return 70;  // EX_SOFTWARE
+  }
+}

@@ -1,0 +1,86 @@
+// sinkbench tokenize: text to ids and back, to see what a checkpoint's tokenizer does.
+#include <fmt/format.h>
+#include <CLI/CLI.hpp>
+
+#include <cstdint>
+#include <cstdio>
+#include <iostream>
+#include <iterator>
+#include <limits>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "cli/commands.h"
+#include "datasets/tokenizer.h"
+
+namespace sinkbench {
+namespace {
+
+struct Options {
+  std::string tokenizer, file;
+  bool no_special = false, decode = false, count = false;
+};
+
+std::string read_input(const std::string& file) {
+  if (file != "-") return read_file(file);
+  return {std::istreambuf_iterator<char>(std::cin), {}};
+}
+
+std::vector<int32_t> read_ids(const std::string& file) {
+  const auto json = nlohmann::json::parse(read_input(file), nullptr, false);
+  if (!json.is_array()) throw InputError::format("{}: expected a JSON array of token ids", file);
+  std::vector<int32_t> ids;
+  for (size_t i = 0; i < json.size(); ++i) {
+    constexpr uint64_t most = std::numeric_limits<int32_t>::max();
+    if (!json[i].is_number_unsigned() || json[i].get<uint64_t>() > most) {
+      throw InputError::format("{}: [{}]: expected a token id", file, i);
+    }
+    ids.push_back(json[i].get<int32_t>());
+  }
+  return ids;
+}
+
+void write(const std::string& text) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) {
+    throw InputError("standard output: cannot write");
+  }
+}
+
+void run(const Options& options) {
+  const Tokenizer tokenizer = Tokenizer::load(options.tokenizer);
+  if (options.decode) {
+    write(tokenizer.decode(read_ids(options.file), options.no_special));
+    return;
+  }
+  const std::vector<int32_t> ids = tokenizer.encode(read_input(options.file), !options.no_special);
+  write(options.count ? fmt::format("{}\n", ids.size())
+                      : fmt::format("[{}]\n", fmt::join(ids, ",")));
+}
+
+}  // namespace
+
+void add_tokenize(CLI::App& app) {
+  const auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("tokenize", "Turn text into token ids, or ids into text");
+  command
+      ->add_option("tokenizer", options->tokenizer,
+                   "A tokenizer.json, or a model's folder with one")
+      ->required();
+  command
+      ->add_option("file", options->file,
+                   "The text (or, with --decode, the ids); - for standard input")
+      ->required();
+  command->add_flag("--no-special", options->no_special,
+                    "Add no special tokens; with --decode, leave them out of the text");
+  auto* decode = command->add_flag("--decode", options->decode,
+                                   "The file is a JSON array of ids: print their text");
+  command->add_flag("--count", options->count, "Print only how many tokens there are")
+      ->excludes(decode);
+  command->callback([options] { run(*options); });
+}
+
+}  // namespace sinkbench

@@ -1,0 +1,316 @@
+#include "eval/run.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+#include "base/error.h"
+#include "datasets/tokenizer.h"
+#include "eval/machine.h"
+#include "eval/nll_file.h"
+#include "eval/recompute.h"
+#include "eval/stepwise.h"
+#include "models/family.h"
+
+namespace sinkbench {
+namespace {
+
+namespace fs = std::filesystem;
+using Clock = std::chrono::steady_clock;
+
+/// Timing stops here even if fewer samples than asked for are there, so that a slow cell ends.
+constexpr double latency_budget_seconds = 30.0;
+constexpr size_t fewest_samples = 5;
+
+double seconds_since(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+DecoderOptions decoder_options(const Cell& cell) {
+  DecoderOptions options;
+  options.dtype = cell.dtype == "bfloat16"  ? at::kBFloat16
+                  : cell.dtype == "float16" ? at::kHalf
+                  : cell.dtype == "float64" ? at::kDouble
+                                            : at::kFloat;
+  options.device = cell.device == "cuda" ? at::Device(at::kCUDA) : at::Device(at::kCPU);
+  if (options.device.is_cuda() && !at::hasCUDA()) {
+    throw InputError::format(
+        "device is 'cuda', but this LibTorch or this machine has no CUDA; "
+        "expected cpu");
+  }
+  if (options.device.is_cpu() && options.dtype == at::kHalf) {
+    throw InputError::format(
+        "dtype float16 has no matrix products on the CPU; expected bfloat16 or "
+        "float32, or device cuda");
+  }
+  return options;
+}
+
+/// The folder of a model's config.json and tokenizer.json.
+fs::path model_folder(const ModelSpec& model) {
+  return model.random ? model.path.parent_path() : model.path;
+}
+
+fs::path config_path(const ModelSpec& model) {
+  if (model.random) return model.path;
+  if (!fs::exists(model.path)) {
+    throw InputError::format("{}: no such model folder", model.path.string());
+  }
+  if (!fs::is_directory(model.path)) {
+    throw InputError::format("{}: expected a folder with config.json and model.safetensors",
+                             model.path.string());
+  }
+  return model.path / "config.json";
+}
+
+LatencyResult summarize(std::vector<double> samples_ms, int64_t cache_entries) {
+  return {.p50_ms = quantile(samples_ms, 0.50),
+          .p90_ms = quantile(samples_ms, 0.90),
+          .p99_ms = quantile(samples_ms, 0.99),
+          .samples = static_cast<int64_t>(samples_ms.size()),
+          .cache_entries = cache_entries,
+          .samples_ms = samples_ms};
+}
+
+}  // namespace
+
+struct Runner::State {
+  Progress::Style style;
+  const std::atomic<bool>* stop;
+
+  // The last of each, and what it was made from.
+  std::optional<Decoder> decoder;
+  std::tuple<ModelSpec, std::string, std::string> decoder_key;
+  std::optional<TokenStream> stream;
+  std::pair<DatasetSpec, fs::path> stream_key;
+  std::string tokenizer_sha256;
+  std::map<fs::path, DecoderConfig> checked;  // models whose tensors have been looked through
+
+  void leave_if_stopped() const {
+    if (stop != nullptr && stop->load()) throw Interrupted();
+  }
+
+  const Decoder& load_decoder(const Cell& cell) {
+    const auto key = std::make_tuple(cell.model, cell.dtype, cell.device);
+    if (!decoder || decoder_key != key) {
+      decoder.reset();  // before the next one takes memory
+      const DecoderOptions options = decoder_options(cell);
+      config_path(cell.model);
+      decoder.emplace(cell.model.random ? Decoder::random(cell.model.path, cell.model.seed, options)
+                                        : Decoder::load(cell.model.path, options));
+      decoder_key = key;
+    }
+    return *decoder;
+  }
+
+  const TokenStream& load_stream(const Cell& cell, const DecoderConfig& config) {
+    const fs::path folder = model_folder(cell.model);
+    const auto key = std::make_pair(cell.dataset, folder);
+    if (stream && stream_key == key) return *stream;
+    stream.reset();
+    if (cell.dataset.texts.empty()) {
+      stream = read_token_file(cell.dataset.tokens_file, config.vocab_size, cell.dataset.tokens);
+      tokenizer_sha256.clear();
+    } else {
+      for (const fs::path& text : cell.dataset.texts) {
+        if (!fs::exists(text)) throw missing_text(text);
+      }
+      const Tokenizer tokenizer = Tokenizer::load(folder);
+      tokenizer_sha256 = tokenizer.sha256();
+      stream = read_text_stream({.paths = cell.dataset.texts,
+                                 .text_field = cell.dataset.field,
+                                 .bos = cell.dataset.bos,
+                                 .tokens = cell.dataset.tokens},
+                                tokenizer);
+    }
+    check_ids(stream->ids, config);
+    stream_key = key;
+    return *stream;
+  }
+
+  static InputError missing_text(const fs::path& text) {
+    std::string help;
+    if (text.filename() == "king-james.txt") {
+      help =
+          "; make it with: bible -f -l100 gen1:1-rev22:21 > king-james.txt (Debian's package "
+          "bible-kjv), or give another text with --set dataset.text=FILE";
+    }
+    return InputError::format("{}: no such text{}", text.string(), help);
+  }
+
+  PerplexityResult perplexity(const Cell& cell, const Decoder& decoder, const Policy& policy,
+                              const TokenStream& stream, const fs::path& nll_path) {
+    const auto engine = make_engine(cell.engine, decoder, policy, {.chunk = cell.chunk});
+    const int64_t fed = static_cast<int64_t>(stream.ids.size()) - 1;
+    const int64_t scored = (fed + policy.stride() - 1) / policy.stride();
+    BatchMeans means(scored);
+    NllFile file(nll_path);
+    Progress progress(style, cell.id, scored, "tokens");
+    engine->score(stream.ids, [&](std::span<const float> nll) {
+      leave_if_stopped();
+      for (const float value : nll) means.add(value);
+      file.append(nll);
+      progress.update(means.count());
+    });
+    if (!std::isfinite(means.mean())) {
+      throw std::runtime_error(
+          "the NLL is not a finite number: the model's weights or the precision "
+          "overflow");
+    }
+    file.finish();
+
+    PerplexityResult result;
+    result.nll_mean = means.mean();
+    result.nll_stderr = means.standard_error();
+    result.token = std::exp(result.nll_mean);
+    result.token_stderr = result.token * result.nll_stderr;
+    result.scored = means.count();
+    result.stride = policy.stride();
+    if (stream.scored_text) {
+      // With a stride, the tokens in between are taken to be like those that were scored.
+      const double total = result.nll_mean * static_cast<double>(fed);
+      const double bytes = static_cast<double>(stream.scored_text->bytes);
+      const double words = static_cast<double>(stream.scored_text->words);
+      if (words > 0) result.word = std::exp(total / words);
+      if (bytes > 0) {
+        result.byte = std::exp(total / bytes);
+        result.bits_per_byte = total / bytes / std::log(2.0);
+      }
+    }
+    return result;
+  }
+
+  /// Times `step` after warm-up.
+  template <typename Step>
+  std::vector<double> time(const LatencySpec& spec, Step step) {
+    const auto begin = Clock::now();
+    for (int64_t i = 0; i < spec.warmup && seconds_since(begin) < latency_budget_seconds / 2; ++i) {
+      step(i);
+    }
+    std::vector<double> samples_ms;
+    for (int64_t i = 0; i < spec.samples; ++i) {
+      leave_if_stopped();
+      if (samples_ms.size() >= fewest_samples && seconds_since(begin) > latency_budget_seconds)
+        break;
+      const auto start = Clock::now();
+      step(spec.warmup + i);
+      samples_ms.push_back(1e3 * seconds_since(start));
+    }
+    return samples_ms;
+  }
+
+  std::vector<LatencyResult> latency(const Cell& cell, const Decoder& decoder, const Policy& policy,
+                                     const TokenStream& stream) {
+    const int64_t fed = static_cast<int64_t>(stream.ids.size()) - 1;
+    const auto id = [&](int64_t i) { return stream.ids[i % fed]; };
+    const auto wait = [&] {
+      if (decoder.options().device.is_cuda()) decoder.synchronize();
+    };
+    if (policy.recomputes()) {
+      RecomputeEngine engine(decoder, policy);
+      const int64_t window = *policy.capacity() + 1;
+      std::vector<int32_t> ids(window);
+      for (int64_t i = 0; i < window; ++i) ids[i] = id(i);
+      LatencySpec spec = cell.latency;
+      spec.warmup = std::min<int64_t>(spec.warmup, 2);  // a pass is long enough to warm up on
+      return {summarize(time(spec,
+                             [&](int64_t) {
+                               engine.pass(ids);
+                               wait();
+                             }),
+                        window - 1)};
+    }
+    std::vector<int64_t> lengths = {policy.capacity().value_or(fed)};
+    if (!policy.capacity() && !cell.latency.lengths.empty()) lengths = cell.latency.lengths;
+    std::vector<LatencyResult> results;
+    for (const int64_t length : lengths) {
+      StepwiseEngine engine(decoder, policy);
+      const int64_t steps = cell.latency.warmup + cell.latency.samples;
+      engine.reset(length + steps);
+      engine.fill(length);
+      const std::vector<double> samples_ms = time(cell.latency, [&](int64_t i) {
+        engine.step(id(i));
+        wait();
+      });
+      results.push_back(summarize(samples_ms, length));
+    }
+    return results;
+  }
+
+  MemoryResult memory(const Decoder& decoder, const Policy& policy, const TokenStream& stream) {
+    const int64_t fed = static_cast<int64_t>(stream.ids.size()) - 1;
+    MemoryResult result;
+    result.cache_entries = kept_entries(policy, fed);
+    result.kv_bytes_formula =
+        result.cache_entries * decoder.config().kv_bytes_per_token(
+                                   static_cast<int64_t>(at::elementSize(decoder.options().dtype)));
+    if (policy.recomputes()) {
+      RecomputeEngine engine(decoder, policy);
+      engine.pass(std::span(stream.ids).first(result.cache_entries));
+      result.kv_bytes_held = engine.kv_bytes_held();
+    } else {
+      StepwiseEngine engine(decoder, policy);
+      engine.reset(fed);
+      result.kv_bytes_held = engine.kv_bytes_held();
+    }
+    result.weight_bytes = decoder.weight_bytes();
+    return result;
+  }
+};
+
+Runner::Runner(Progress::Style progress, const std::atomic<bool>* stop)
+    : state_(std::make_unique<State>()) {
+  state_->style = progress;
+  state_->stop = stop;
+}
+
+Runner::~Runner() = default;
+
+void Runner::check(const Cell& cell) {
+  decoder_options(cell);
+  const fs::path config_json = config_path(cell.model);
+  if (!state_->checked.contains(config_json)) {
+    const DecoderConfig config = read_decoder_config(ConfigReader(config_json));
+    if (!cell.model.random) Decoder::check(cell.model.path);
+    state_->checked.emplace(config_json, config);
+  }
+  state_->load_stream(cell, state_->checked.at(config_json));
+}
+
+CellResult Runner::run(const Cell& cell, const fs::path& nll_file) {
+  const auto begin = Clock::now();
+  reset_peak_rss();
+  CellResult result;
+  result.cell = cell;
+  result.threads = cell.threads > 0 ? cell.threads : available_cores();
+  at::set_num_threads(static_cast<int>(result.threads));
+  const auto policy = make_policy(cell.policy.name, cell.policy.arguments, cell.policy.positions);
+  result.policy_label = policy->label();
+  const Decoder& decoder = state_->load_decoder(cell);
+  const TokenStream& stream = state_->load_stream(cell, decoder.config());
+  result.model_sha256 = decoder.sha256();
+  result.parameters = decoder.parameters();
+  result.context = decoder.config().context;
+  result.dataset_sha256 = stream.ids_sha256;
+  result.tokenizer_sha256 = state_->tokenizer_sha256;
+  if (cell.metrics.contains(Metric::perplexity)) {
+    const auto start = Clock::now();
+    result.perplexity = state_->perplexity(cell, decoder, *policy, stream, nll_file);
+    result.scoring_seconds = seconds_since(start);
+    result.nll_file = (nll_file.parent_path().filename() / nll_file.filename()).string();
+  }
+  if (cell.metrics.contains(Metric::memory)) {
+    result.memory = state_->memory(decoder, *policy, stream);
+  }
+  if (cell.metrics.contains(Metric::latency)) {
+    result.latency = state_->latency(cell, decoder, *policy, stream);
+  }
+  if (result.memory) result.memory->peak_rss_bytes = peak_rss_bytes();
+  result.seconds = seconds_since(begin);
+  return result;
+}
+
+}  // namespace sinkbench

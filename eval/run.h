@@ -1,0 +1,40 @@
+// Runs the cells of an experiment.
+#pragma once
+
+#include <atomic>
+#include <filesystem>
+#include <memory>
+#include <stdexcept>
+
+#include "eval/experiment.h"
+#include "eval/progress.h"
+#include "eval/results.h"
+
+namespace sinkbench {
+
+/// Thrown out of Runner::run when the flag given to the runner was set.
+struct Interrupted : std::runtime_error {
+  Interrupted() : std::runtime_error("interrupted") {}
+};
+
+/// Loads models and datasets, keeping the last of each, so that neighbouring cells share them.
+class Runner {
+ public:
+  /// `stop`: set from outside (a signal) to leave a cell early.
+  explicit Runner(Progress::Style progress, const std::atomic<bool>* stop = nullptr);
+  ~Runner();
+
+  /// Throws InputError for everything about a cell that can be known without running it: device,
+  /// precision, configuration, names and shapes of tensors, tokenizer, text, token ids.
+  void check(const Cell& cell);
+
+  /// Measures. With perplexity, the NLL of each scored token is written to `nll_file` as raw
+  /// little-endian float32, complete or not at all.
+  CellResult run(const Cell& cell, const std::filesystem::path& nll_file);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace sinkbench
