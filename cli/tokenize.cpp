@@ -1,5 +1,5 @@
 // sinkbench tokenize: text to ids and back, to see what a checkpoint's tokenizer does.
-#include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <CLI/CLI.hpp>
 
 #include <cstdint>
@@ -32,12 +32,13 @@ std::string read_input(const std::string& file) {
 
 std::vector<int32_t> read_ids(const std::string& file) {
   const auto json = nlohmann::json::parse(read_input(file), nullptr, false);
-  if (!json.is_array()) throw InputError::format("{}: expected a JSON array of token ids", file);
+  const std::string name = file == "-" ? "standard input" : file;
+  if (!json.is_array()) throw InputError::format("{}: expected a JSON array of token ids", name);
   std::vector<int32_t> ids;
   for (size_t i = 0; i < json.size(); ++i) {
     constexpr uint64_t most = std::numeric_limits<int32_t>::max();
     if (!json[i].is_number_unsigned() || json[i].get<uint64_t>() > most) {
-      throw InputError::format("{}: [{}]: expected a token id", file, i);
+      throw InputError::format("{}: [{}]: expected a token id", name, i);
     }
     ids.push_back(json[i].get<int32_t>());
   }
