@@ -1,0 +1,110 @@
+// Each fused operation against the same thing in plain ATen operations, values and gradients.
+#include "training/ops.h"
+
+#include <torch/torch.h>
+
+#include <cmath>
+#include <functional>
+
+#include "tests/catch.h"
+
+using namespace sinkbench;
+
+namespace {
+
+at::Tensor random(at::IntArrayRef shape, uint64_t seed) {
+  at::Generator generator = at::detail::createCPUGenerator(seed);
+  return at::empty(shape).normal_(0, 1, generator);
+}
+
+/// The largest difference, as a share of the largest value.
+double difference(const at::Tensor& a, const at::Tensor& b) {
+  REQUIRE(a.sizes() == b.sizes());
+  return ((a - b).abs().max() / b.abs().max()).item<double>();
+}
+
+using Operation = std::function<at::Tensor(const std::vector<at::Tensor>&)>;
+
+/// Runs both on equal inputs and pulls the same gradient back through both.
+void check_equal(const Operation& fused, const Operation& plain,
+                 const std::vector<at::Tensor>& inputs, double tolerance) {
+  std::vector<at::Tensor> a, b;
+  for (const at::Tensor& input : inputs) {
+    a.push_back(input.clone().requires_grad_());
+    b.push_back(input.clone().requires_grad_());
+  }
+  const at::Tensor y = fused(a), expected = plain(b);
+  CHECK(difference(y, expected) < tolerance);
+  const at::Tensor grad = random(expected.sizes(), 99);
+  y.backward(grad);
+  expected.backward(grad);
+  for (size_t i = 0; i < inputs.size(); ++i)
+    CHECK(difference(a[i].grad(), b[i].grad()) < tolerance);
+}
+
+/// Rotary positions by complex numbers: (x1 + i x2) e^(i angle).
+at::Tensor rotate(const at::Tensor& x, const at::Tensor& angles) {
+  const auto halves = x.chunk(2, -1);
+  const at::Tensor turned =
+      at::complex(halves[0], halves[1]) * at::polar(at::ones_like(angles), angles).unsqueeze(1);
+  return at::cat({at::real(turned), at::imag(turned)}, -1);
+}
+
+at::Tensor plain_attention(const at::Tensor& qkv, const at::Tensor& angles) {
+  const int64_t tokens = qkv.size(1), head_dim = qkv.size(4);
+  const at::Tensor q = rotate(qkv.select(2, 0), angles).transpose(1, 2);
+  const at::Tensor k = rotate(qkv.select(2, 1), angles).transpose(1, 2);
+  const at::Tensor v = qkv.select(2, 2).transpose(1, 2);
+  const at::Tensor later = at::ones({tokens, tokens}, at::kBool).triu(1);
+  const at::Tensor scores = at::matmul(q, k.transpose(2, 3)) / std::sqrt(double(head_dim));
+  const at::Tensor weights = at::softmax(scores.masked_fill(later, -INFINITY), -1);
+  return at::matmul(weights, v).transpose(1, 2).flatten(2);
+}
+
+}  // namespace
+
+TEST_CASE("the fused RMS norm equals its definition") {
+  check_equal([](const auto& in) { return ops::rms_norm(in[0], in[1], 1e-5); },
+              [](const auto& in) {
+                const at::Tensor mean = in[0].pow(2).mean(-1, true);
+                return in[0] * at::rsqrt(mean + 1e-5) * in[1];
+              },
+              {random({2, 37, 50}, 1), random({50}, 2)}, 1e-5);
+}
+
+TEST_CASE("the fused SwiGLU equals its definition") {
+  check_equal([](const auto& in) { return ops::swiglu(in[0]); },
+              [](const auto& in) {
+                const auto parts = in[0].chunk(2, -1);
+                return at::silu(parts[0]) * parts[1];
+              },
+              {random({33, 2 * 19}, 3) * 4}, 1e-5);
+}
+
+TEST_CASE("a linear layer's products equal ATen's, in bfloat16 up to its rounding") {
+  const std::vector<at::Tensor> inputs{random({40, 24}, 4), random({56, 24}, 5)};
+  const Operation plain = [](const auto& in) { return at::matmul(in[0], in[1].t()); };
+  check_equal([](const auto& in) { return ops::linear(in[0], in[1], false); }, plain, inputs, 1e-6);
+  check_equal([](const auto& in) { return ops::linear(in[0], in[1], true); }, plain, inputs, 0.02);
+}
+
+TEST_CASE("fused causal attention with rotary positions equals its definition") {
+  // Fewer tokens than a block of queries, several blocks, and a last block that isn't full.
+  const int64_t tokens = GENERATE(1, 7, 64, 150);
+  const at::Tensor frequencies = at::pow(10000.0, -at::arange(0, 8, 2) / 8.0);
+  const at::Tensor angles = at::outer(at::arange(tokens, at::kFloat), frequencies);
+  check_equal(
+      [&](const auto& in) { return ops::causal_attention(in[0], angles.cos(), angles.sin()); },
+      [&](const auto& in) { return plain_attention(in[0], angles); },
+      {random({2, tokens, 3, 3, 8}, 6) * 2}, 1e-5);
+}
+
+TEST_CASE("the attention that is handed out is causal and sums to one") {
+  const at::Tensor angles =
+      at::outer(at::arange(70, at::kFloat), at::pow(100.0, -at::arange(4) / 4.0));
+  at::Tensor attention;
+  ops::causal_attention(random({2, 70, 3, 3, 8}, 7), angles.cos(), angles.sin(), &attention);
+  REQUIRE(attention.sizes() == at::IntArrayRef{6, 70, 70});
+  CHECK(attention.triu(1).abs().max().item<float>() == 0);
+  CHECK(difference(attention.sum(-1), at::ones({6, 70})) < 1e-6);
+}

@@ -1,0 +1,287 @@
+#include "training/train.h"
+
+#include <dlfcn.h>
+#include <torch/torch.h>
+
+#include <chrono>
+#include <cmath>
+#include <cstdlib>
+#include <numbers>
+#include <sstream>
+
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
+#include "base/error.h"
+#include "base/file.h"
+#include "datasets/tokenizer.h"
+#include "training/checkpoint.h"
+#include "training/corpus.h"
+#include "training/kernels.h"
+#include "training/model.h"
+#include "training/samples.h"
+
+namespace sinkbench {
+namespace {
+
+namespace fs = std::filesystem;
+using Clock = std::chrono::steady_clock;
+
+/// Linear warm-up, then half a cosine from the peak to the final rate.
+double learning_rate(const ScheduleConfig& schedule, int64_t step) {
+  if (step < schedule.warmup_steps) {
+    return schedule.learning_rate * static_cast<double>(step + 1) /
+           static_cast<double>(schedule.warmup_steps);
+  }
+  const double done =
+      static_cast<double>(step - schedule.warmup_steps) /
+      static_cast<double>(std::max<int64_t>(1, schedule.steps - schedule.warmup_steps));
+  return schedule.final_learning_rate + (schedule.learning_rate - schedule.final_learning_rate) *
+                                            (1 + std::cos(std::numbers::pi * done)) / 2;
+}
+
+at::Tensor tensor_of(std::vector<int64_t>& values, int64_t rows) {
+  return at::from_blob(values.data(), {rows, static_cast<int64_t>(values.size()) / rows},
+                       at::kLong);
+}
+
+/// The rows of a CSV file that is written whole at each checkpoint. What an earlier process wrote
+/// after the checkpoint it left is dropped.
+class Log {
+ public:
+  Log(fs::path file, const std::string& header, int64_t steps_done)
+      : file_(std::move(file)), text_(header + "\n") {
+    if (steps_done == 0 || !fs::exists(file_)) return;
+    std::istringstream lines(read_file(file_));
+    std::string line;
+    std::getline(lines, line);
+    while (std::getline(lines, line) && std::atoll(line.c_str()) <= steps_done)
+      text_ += line + "\n";
+  }
+  /// `row` begins with the number of steps done.
+  void add(const std::string& row) { text_ += row + "\n"; }
+  void write() const { write_file_atomically(file_, text_); }
+
+ private:
+  fs::path file_;
+  std::string text_;
+};
+
+void set_threads(int threads) {
+  at::set_num_threads(threads);
+  // OpenBLAS has threads of its own, which ATen doesn't know of.
+  using SetThreads = void (*)(int);
+  if (void* symbol = ::dlsym(RTLD_DEFAULT, "openblas_set_num_threads")) {
+    reinterpret_cast<SetThreads>(symbol)(threads);
+  }
+}
+
+/// Each step allocates the same large tensors again: without this, glibc gives them back to the
+/// system every time, and fresh pages took a fifth of the training.
+void keep_freed_memory() {
+#ifdef __GLIBC__
+  ::mallopt(M_MMAP_MAX, 0);
+  ::mallopt(M_TRIM_THRESHOLD, -1);
+#endif
+}
+
+class Training {
+ public:
+  Training(const TrainConfig& config, const TrainOptions& options)
+      : config_(config),
+        options_(options),
+        corpus_(
+            prepare_corpus(config.corpus, config.tokenizer, options.out / "cache", options.say)),
+        bos_(bos()),
+        model_(config.model, config.schedule.sample_tokens, config.schedule.bfloat16,
+               config.schedule.seed) {
+    check_size(corpus_.train(), "to train on");
+    check_size(corpus_.held_out(), "held out");
+    state_.identity = fmt::format("{} on corpus {}", config.identity(), corpus_.key());
+    for (const auto& parameter : model_.parameters()) {
+      state_.weights.push_back(parameter.value);
+      state_.means.push_back(at::zeros_like(parameter.value.detach()));
+      state_.squares.push_back(at::zeros_like(parameter.value.detach()));
+    }
+  }
+
+  TrainResult run() {
+    const ScheduleConfig& schedule = config_.schedule;
+    const fs::path checkpoint = options_.out / "checkpoint.pt";
+    if (fs::exists(checkpoint)) {
+      load_state(checkpoint, state_);
+      options_.say(fmt::format("going on from {} at step {} of {}", checkpoint.string(),
+                               state_.step, schedule.steps));
+    }
+    Log losses(options_.out / "loss.csv", "step,tokens,loss,gradient_norm,learning_rate",
+               state_.step);
+    Log validations(options_.out / "validation.csv", validation_header(), state_.step);
+    const auto save = [&] {
+      losses.write();
+      validations.write();
+      export_huggingface(model_, config_, corpus_.tokenizer_json(), bos_, options_.out);
+      save_state(state_, checkpoint);
+    };
+
+    const auto started = Clock::now();
+    const int64_t first = state_.step;
+    double recent = 0;
+    while (state_.step < schedule.steps) {
+      const auto [loss, norm, rate] = step();
+      losses.add(fmt::format("{},{},{:.9g},{:.9g},{:.9g}", state_.step, state_.step * step_tokens(),
+                             loss, norm, rate));
+      if (!std::isfinite(loss)) {
+        throw InputError::format("the loss is {} at step {}: try a lower learning_rate than {}",
+                                 loss, state_.step, schedule.learning_rate);
+      }
+      recent = recent == 0 ? loss : 0.98 * recent + 0.02 * loss;
+      const double seconds = std::chrono::duration<double>(Clock::now() - started).count();
+      const double per_step = seconds / static_cast<double>(state_.step - first);
+      options_.progress(
+          fmt::format("step {}/{}  loss {:.4f}  {:.0f} tokens/s  {} left", state_.step,
+                      schedule.steps, recent, static_cast<double>(step_tokens()) / per_step,
+                      duration(per_step * static_cast<double>(schedule.steps - state_.step))));
+
+      const bool finished = state_.step == schedule.steps;
+      const bool stop = !finished && options_.should_stop();
+      if (state_.step % config_.validation_steps == 0 || finished) {
+        report(validate(), validations);
+      }
+      if (state_.step % config_.checkpoint_steps == 0 || finished || stop) save();
+      if (stop) break;
+    }
+    return {state_.step, state_.step == schedule.steps, validate().loss};
+  }
+
+ private:
+  struct Step {
+    double loss, gradient_norm, learning_rate;
+  };
+
+  Step step() {
+    const ScheduleConfig& schedule = config_.schedule;
+    Batch batch = training_batch(corpus_.train(), schedule, bos_, state_.step);
+    const at::Tensor loss =
+        model_.loss(tensor_of(batch.ids, schedule.batch), tensor_of(batch.targets, schedule.batch));
+    loss.backward();
+
+    double square = 0;
+    for (const at::Tensor& weight : state_.weights) {
+      square += at::dot(weight.grad().view({-1}), weight.grad().view({-1})).item<double>();
+    }
+    const double norm = std::sqrt(square);
+    const double rate = learning_rate(schedule, state_.step);
+    ++state_.step;
+    kernels::AdamW update{};
+    update.learning_rate = static_cast<float>(rate);
+    update.beta1 = static_cast<float>(schedule.beta1);
+    update.beta2 = static_cast<float>(schedule.beta2);
+    update.eps = 1e-8f;
+    update.bias1 =
+        static_cast<float>(1 - std::pow(schedule.beta1, static_cast<double>(state_.step)));
+    update.bias2 =
+        static_cast<float>(1 - std::pow(schedule.beta2, static_cast<double>(state_.step)));
+    update.grad_scale = static_cast<float>(std::min(1.0, schedule.clip_norm / (norm + 1e-6)));
+    for (size_t i = 0; i < state_.weights.size(); ++i) {
+      at::Tensor& weight = state_.weights[i];
+      update.weight_decay = weight.dim() > 1 ? static_cast<float>(schedule.weight_decay) : 0;
+      kernels::adamw(update, weight.grad().data_ptr<float>(), weight.numel(),
+                     weight.data_ptr<float>(), state_.means[i].data_ptr<float>(),
+                     state_.squares[i].data_ptr<float>());
+      weight.mutable_grad() = at::Tensor();
+    }
+    return {loss.item<double>(), norm, rate};
+  }
+
+  struct Validation {
+    double loss;
+    at::Tensor attention_to_first;  // [layers, heads], on the first samples
+  };
+
+  Validation validate() const {
+    const torch::NoGradGuard no_gradients;
+    const int64_t total = config_.validation_samples;
+    Validation result{0, {}};
+    for (int64_t first = 0; first < total; first += config_.schedule.batch) {
+      const int64_t count = std::min(config_.schedule.batch, total - first);
+      Batch batch = validation_batch(corpus_.held_out(), config_.schedule.sample_tokens, bos_,
+                                     first, count, total);
+      const at::Tensor ids = tensor_of(batch.ids, count);
+      result.loss += model_.loss(ids, tensor_of(batch.targets, count)).item<double>() *
+                     static_cast<double>(count) / static_cast<double>(total);
+      if (first == 0) result.attention_to_first = model_.attention_to_first(ids);
+    }
+    return result;
+  }
+
+  void report(const Validation& validation, Log& log) const {
+    std::string row =
+        fmt::format("{},{},{:.9g}", state_.step, state_.step * step_tokens(), validation.loss);
+    std::string sinks;
+    for (const at::Tensor& heads : validation.attention_to_first.unbind()) {
+      const double mean = heads.mean().item<double>(), max = heads.max().item<double>();
+      row += fmt::format(",{:.6g},{:.6g}", mean, max);
+      sinks += fmt::format("  {:.3f}/{:.3f}", mean, max);
+    }
+    log.add(row);
+    options_.say(fmt::format(
+        "step {}: held-out loss {:.4f}; attention to the first position by layer, mean/max{}",
+        state_.step, validation.loss, sinks));
+  }
+
+  int64_t step_tokens() const { return config_.schedule.batch * config_.schedule.sample_tokens; }
+
+  std::string validation_header() const {
+    std::string header = "step,tokens,held_out_loss";
+    for (int64_t l = 0; l < config_.model.layers; ++l) {
+      header += fmt::format(",first_mean_{0},first_max_{0}", l);
+    }
+    return header;
+  }
+
+  void check_size(std::span<const uint16_t> ids, const char* which) const {
+    if (static_cast<int64_t>(ids.size()) >= config_.schedule.sample_tokens) return;
+    throw InputError::format("{}: expected at least {} tokens {}, found {}",
+                             config_.corpus.text.front().string(), config_.schedule.sample_tokens,
+                             which, ids.size());
+  }
+
+  /// The BOS of the corpus's tokenizer, which must have one and as many tokens as the model.
+  int64_t bos() const {
+    const Tokenizer tokenizer = Tokenizer::load(corpus_.tokenizer_json());
+    if (tokenizer.vocab_size() != config_.model.vocab) {
+      throw InputError::format("{}: expected the {} tokens of tokenizer.vocab, found {}",
+                               corpus_.tokenizer_json().string(), config_.model.vocab,
+                               tokenizer.vocab_size());
+    }
+    if (!tokenizer.bos_id()) {
+      throw InputError::format("{}: expected a tokenizer whose post-processor puts a BOS first",
+                               corpus_.tokenizer_json().string());
+    }
+    return *tokenizer.bos_id();
+  }
+
+  static std::string duration(double seconds) {
+    const auto whole = static_cast<int64_t>(seconds);
+    return fmt::format("{}:{:02}:{:02}", whole / 3600, whole / 60 % 60, whole % 60);
+  }
+
+  const TrainConfig& config_;
+  const TrainOptions& options_;
+  Corpus corpus_;
+  int64_t bos_;
+  TrainedModel model_;
+  TrainingState state_;
+};
+
+}  // namespace
+
+TrainResult train(const TrainConfig& config, const TrainOptions& options) {
+  set_threads(options.threads);
+  keep_freed_memory();
+  fs::create_directories(options.out);
+  return Training(config, options).run();
+}
+
+}  // namespace sinkbench
