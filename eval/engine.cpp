@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "eval/batched_recompute.h"
 #include "eval/chunked.h"
 #include "eval/recompute.h"
 #include "eval/stepwise.h"
@@ -18,7 +19,7 @@ std::unique_ptr<Engine> make_engine(const std::string& name, const Decoder& deco
     return std::make_unique<StepwiseEngine>(decoder, policy);
   }
   if (name == "chunked") {
-    if (policy.recomputes()) return std::make_unique<RecomputeEngine>(decoder, policy);
+    if (policy.recomputes()) return std::make_unique<BatchedRecomputeEngine>(decoder, policy);
     return std::make_unique<ChunkedEngine>(decoder, policy, options.chunk);
   }
   throw InputError::format("unknown engine '{}'{}", name, suggestion(name, engine_names()));

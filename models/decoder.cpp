@@ -136,6 +136,22 @@ Projection Decoder::project(int64_t layer, const at::Tensor& x) const {
           .value = rows.narrow(1, heads + kv_heads, kv_heads)};
 }
 
+Projection Decoder::project(int64_t layer, const at::Tensor& x, const at::Tensor& x_query) const {
+  const LayerWeights& weights = weights_.layers[layer];
+  const int64_t query_size = config_.heads * config_.head_dim;
+  const int64_t key_size = config_.kv_heads * config_.head_dim;
+  const auto rows = [&](const at::Tensor& input, int64_t begin, int64_t size) {
+    Linear part{weights.qkv.weight.narrow(0, begin, size), {}};
+    if (weights.qkv.bias.defined()) part.bias = weights.qkv.bias.narrow(0, begin, size);
+    return apply(part, norm(weights.attention_norm, input))
+        .view({input.size(0), size / config_.head_dim, config_.head_dim});
+  };
+  const at::Tensor keys_and_values = rows(x, query_size, 2 * key_size);
+  return {.query = rows(x_query, 0, query_size),
+          .key = keys_and_values.narrow(1, 0, config_.kv_heads),
+          .value = keys_and_values.narrow(1, config_.kv_heads, config_.kv_heads)};
+}
+
 at::Tensor Decoder::mlp(const LayerWeights& layer, const at::Tensor& normed) const {
   const auto activate = [&](const at::Tensor& x) {
     switch (config_.activation) {

@@ -56,6 +56,8 @@ class Decoder {
   at::Tensor embed(const at::Tensor& ids) const;
   /// x: the residual stream [n, hidden] before layer `layer`.
   Projection project(int64_t layer, const at::Tensor& x) const;
+  /// The same with queries of some rows only: x_query holds those rows of x.
+  Projection project(int64_t layer, const at::Tensor& x, const at::Tensor& x_query) const;
   /// [heads] float32 on the decoder's device, or undefined (see LayerWeights).
   const at::Tensor& sink_logit(int64_t layer) const { return weights_.layers[layer].sink_logit; }
   /// Adds attention's output and the MLP. attended: [n, heads * head_dim]; returns the residual

@@ -1,0 +1,147 @@
+#include "eval/batched_recompute.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/InferenceMode.h>
+
+#include <algorithm>
+#include <optional>
+
+#include "eval/attention.h"
+#include "eval/chunked.h"
+#include "models/rotary.h"
+#include "policies/registry.h"
+
+namespace sinkbench {
+
+void BatchedRecomputeEngine::score(std::span<const int32_t> ids, const NllSink& sink) {
+  const c10::InferenceMode inference;
+  check_ids(ids, decoder_.config());
+  const int64_t fed = static_cast<int64_t>(ids.size()) - 1;
+  const int64_t stride = policy_.stride();
+
+  // Windows that begin with the stream: one dense pass scores them all.
+  int64_t prefix = 1;
+  while (prefix < fed && policy_.view(prefix).front().begin == 0) ++prefix;
+  const auto dense = make_policy("dense", {});
+  int64_t t = 0;
+  ChunkedEngine(decoder_, *dense, 0).score(ids.first(prefix + 1), [&](std::span<const float> nll) {
+    for (const float value : nll) {
+      if (t++ % stride == 0) sink({&value, 1});
+    }
+  });
+
+  t = (prefix + stride - 1) / stride * stride;
+  std::vector<int64_t> queries;
+  while (t < fed) {
+    const int64_t window = t + 1 - policy_.view(t).front().begin;
+    queries.clear();
+    for (; t < fed && t + 1 - policy_.view(t).front().begin == window &&
+           (queries.empty() || (static_cast<int64_t>(queries.size()) + 1) * window <= rows_at_once);
+         t += stride) {
+      queries.push_back(t);
+    }
+    sink(pass(ids, queries));
+  }
+}
+
+std::vector<float> BatchedRecomputeEngine::pass(std::span<const int32_t> ids,
+                                                std::span<const int64_t> queries) {
+  const DecoderConfig& config = decoder_.config();
+  const at::Device device = decoder_.options().device;
+  const at::ScalarType dtype = decoder_.accumulate_dtype();
+  const int64_t windows = static_cast<int64_t>(queries.size());
+  const int64_t size = queries.front() + 1 - policy_.view(queries.front()).front().begin;
+  const auto tensor = [&](const std::vector<int64_t>& values) {
+    return at::tensor(values, at::kLong).to(device);
+  };
+
+  // Every token that is in some window, once; and for each row of each window, which it is.
+  std::vector<int64_t> tokens, places, token_of_row, position_of_row, last_rows, targets;
+  for (int64_t w = 0; w < windows; ++w) {
+    for (int64_t i = 0; i < size; ++i) {
+      const int64_t place = queries[w] + 1 - size + i;
+      if (places.empty() || place > places.back()) {
+        places.push_back(place);
+        tokens.push_back(ids[place]);
+      }
+      const auto it = std::lower_bound(places.begin(), places.end(), place);
+      token_of_row.push_back(it - places.begin());
+      position_of_row.push_back(i);
+    }
+    last_rows.push_back((w + 1) * size - 1);
+    targets.push_back(ids[queries[w] + 1]);
+  }
+  const at::Tensor rows = tensor(token_of_row);
+  const at::Tensor last = tensor(last_rows);
+
+  RotaryTable table, last_table;
+  if (config.rotary) {
+    table = rotary_table(*config.rotary, position_of_row, dtype, device);
+    last_table = {table.cosine.index_select(0, last), table.sine.index_select(0, last)};
+  }
+  const auto placed = [&](const at::Tensor& heads, const RotaryTable& at) {
+    return (config.rotary ? rotate(*config.rotary, heads, at) : heads).to(dtype);
+  };
+  std::optional<AlibiTable> bias;
+  if (config.alibi) bias.emplace(*config.alibi, config.attention_scale, size, dtype, device);
+  // What the rows of one window see: all of them, and the last one alone.
+  const auto causal = [&](int64_t first_row) {
+    RangeView view;
+    for (int64_t i = first_row; i < size; ++i) {
+      view.first.push_back(0);
+      view.last.push_back(i + 1);
+      if (bias) view.column.push_back(bias->column(0, i, i));
+    }
+    return view;
+  };
+
+  const at::Tensor embedded = decoder_.embed(tensor(tokens));
+  at::Tensor x = embedded.index_select(0, rows);
+  for (int64_t layer = 0; layer < config.layers; ++layer) {
+    const bool is_last = layer + 1 == config.layers;
+    Projection projection;
+    if (layer == 0) {
+      projection = decoder_.project(0, embedded);
+      projection.query =
+          projection.query.index_select(0, is_last ? rows.index_select(0, last) : rows);
+      projection.key = projection.key.index_select(0, rows);
+      projection.value = projection.value.index_select(0, rows);
+      if (is_last) x = x.index_select(0, last);
+    } else if (is_last) {
+      const at::Tensor x_last = x.index_select(0, last);
+      projection = decoder_.project(layer, x, x_last);
+      x = x_last;
+    } else {
+      projection = decoder_.project(layer, x);
+    }
+    const int64_t query_rows = is_last ? 1 : size;
+    // [windows * rows, heads, head_dim] -> [windows, heads, rows, head_dim]
+    const auto by_window = [&](const at::Tensor& heads, int64_t n) {
+      return heads.view({windows, n, heads.size(1), config.head_dim}).transpose(1, 2).contiguous();
+    };
+    const at::Tensor query =
+        by_window(placed(projection.query, is_last ? last_table : table), query_rows);
+    const at::Tensor key = by_window(placed(projection.key, table), size);
+    const at::Tensor value = by_window(projection.value.contiguous().to(dtype), size);
+    AttentionInput input = {.ranges = {causal(size - query_rows)},
+                            .keys = {},
+                            .values = {},
+                            .bias = bias ? &*bias : nullptr,
+                            .sink_logit = decoder_.sink_logit(layer),
+                            .scale = config.attention_scale};
+    std::vector<at::Tensor> attended;
+    for (int64_t w = 0; w < windows; ++w) {
+      input.ranges.front().query = query[w];
+      input.keys = key[w];
+      input.values = value[w];
+      attended.push_back(attend(input));
+    }
+    x = decoder_.finish(layer, x, at::cat(attended).to(decoder_.options().dtype));
+  }
+  const at::Tensor nll = negative_log_likelihood(decoder_.logits(x), tensor(targets), dtype)
+                             .to(at::TensorOptions().dtype(at::kFloat).device(at::kCPU))
+                             .contiguous();
+  return {nll.data_ptr<float>(), nll.data_ptr<float>() + windows};
+}
+
+}  // namespace sinkbench
