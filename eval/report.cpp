@@ -1,0 +1,413 @@
+#include "eval/report.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+
+namespace sinkbench {
+namespace {
+
+struct Column {
+  std::string name;
+  std::vector<std::string> cells;
+  bool number = true;    // set right
+  bool foldable = true;  // said once above the table where all rows have the same
+};
+
+constexpr const char* none = "-";
+
+std::string bytes(int64_t n) {
+  constexpr const char* units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+  double value = static_cast<double>(n);
+  size_t unit = 0;
+  while (value >= 1024 && unit + 1 < std::size(units)) {
+    value /= 1024;
+    ++unit;
+  }
+  return unit == 0 ? fmt::format("{} B", n)
+                   : fmt::format("{:.{}f} {}", value,
+                                 value < 10    ? 2
+                                 : value < 100 ? 1
+                                               : 0,
+                                 units[unit]);
+}
+
+/// Digits that a reader compares: four significant ones.
+std::string significant(double value) {
+  if (!std::isfinite(value)) return none;
+  const double size = std::abs(value);
+  return fmt::format("{:.{}f}", value, size < 10 ? 3 : size < 100 ? 2 : size < 1000 ? 1 : 0);
+}
+std::string significant(const std::optional<double>& value) {
+  return value ? significant(*value) : none;
+}
+
+std::string model_name(const Cell& cell) {
+  const auto& path = cell.model.path;
+  if (cell.model.random) {
+    const auto name =
+        path.filename() == "config.json" ? path.parent_path().filename() : path.stem();
+    return name.string() + " (random weights)";
+  }
+  return (path.has_filename() ? path : path.parent_path()).filename().string();
+}
+
+std::string dataset_name(const Cell& cell) {
+  if (cell.dataset.texts.empty()) return cell.dataset.tokens_file.filename().string();
+  const auto& path = cell.dataset.texts.front();
+  std::string name = (path.has_filename() ? path : path.parent_path()).filename().string();
+  if (cell.dataset.texts.size() > 1)
+    name += fmt::format(" and {} more", cell.dataset.texts.size() - 1);
+  return name;
+}
+
+/// One row of a table: a cell, and which of its timings.
+struct Row {
+  const CellResult* result;
+  const LatencyResult* latency = nullptr;
+};
+
+std::vector<Row> rows_of(const Results& results, Table table) {
+  std::vector<Row> rows;
+  for (const CellResult& result : results.cells) {
+    if (table == Table::perplexity && result.perplexity) rows.push_back({&result});
+    if (table == Table::memory && result.memory) rows.push_back({&result});
+    if (table == Table::latency) {
+      for (const LatencyResult& latency : result.latency) rows.push_back({&result, &latency});
+    }
+  }
+  return rows;
+}
+
+using Columns = std::vector<Column>;
+
+void add(Columns& columns, const std::vector<Row>& rows, const std::string& name,
+         const std::function<std::string(const Row&)>& cell, bool number = true,
+         bool foldable = true) {
+  Column column{.name = name, .cells = {}, .number = number, .foldable = foldable};
+  for (const Row& row : rows) column.cells.push_back(cell(row));
+  columns.push_back(std::move(column));
+}
+
+void add_setting_columns(Columns& columns, const std::vector<Row>& rows, Table table) {
+  add(
+      columns, rows, "model", [](const Row& r) { return model_name(r.result->cell); }, false);
+  add(
+      columns, rows, "dataset", [](const Row& r) { return dataset_name(r.result->cell); }, false);
+  add(
+      columns, rows, "bos", [](const Row& r) { return to_string(r.result->cell.dataset.bos); },
+      false);
+  add(
+      columns, rows, "dtype", [](const Row& r) { return r.result->cell.dtype; }, false);
+  add(
+      columns, rows, "device", [](const Row& r) { return r.result->cell.device; }, false);
+  add(columns, rows, "threads", [](const Row& r) { return std::to_string(r.result->threads); });
+  if (table == Table::perplexity) {
+    add(
+        columns, rows, "engine", [](const Row& r) { return r.result->cell.engine; }, false);
+  }
+  add(
+      columns, rows, "positions",
+      [](const Row& r) { return to_string(r.result->cell.policy.positions); }, false);
+  add(
+      columns, rows, "policy", [](const Row& r) { return r.result->cell.policy.name; }, false,
+      false);
+  add(
+      columns, rows, "cache",
+      [](const Row& r) {
+        const PolicyArguments& arguments = r.result->cell.policy.arguments;
+        if (arguments.empty()) return std::string("all");
+        if (r.result->cell.policy.name == "window")
+          return fmt::format("0+{}", arguments.at("window"));
+        if (r.result->cell.policy.name == "recompute")
+          return std::to_string(arguments.at("window"));
+        return r.result->policy_label;
+      },
+      true, false);
+}
+
+Columns columns_of(const Results& results, Table table) {
+  const std::vector<Row> rows = rows_of(results, table);
+  Columns columns;
+  add_setting_columns(columns, rows, table);
+  const auto number = [&](const std::string& name,
+                          const std::function<std::string(const Row&)>& cell) {
+    add(columns, rows, name, cell, true, false);
+  };
+  switch (table) {
+    case Table::perplexity:
+      number("perplexity", [](const Row& r) { return significant(r.result->perplexity->token); });
+      number("±", [](const Row& r) { return significant(r.result->perplexity->token_stderr); });
+      number("NLL",
+             [](const Row& r) { return fmt::format("{:.4f}", r.result->perplexity->nll_mean); });
+      number("per word", [](const Row& r) { return significant(r.result->perplexity->word); });
+      number("bits/byte", [](const Row& r) {
+        const auto& bits = r.result->perplexity->bits_per_byte;
+        return bits ? fmt::format("{:.3f}", *bits) : none;
+      });
+      number("scored", [](const Row& r) {
+        const PerplexityResult& p = *r.result->perplexity;
+        return p.stride == 1 ? std::to_string(p.scored)
+                             : fmt::format("{} (1 in {})", p.scored, p.stride);
+      });
+      number("tokens/s", [](const Row& r) {
+        return fmt::format("{:.0f}", static_cast<double>(r.result->perplexity->scored) /
+                                         r.result->scoring_seconds);
+      });
+      break;
+    case Table::latency:
+      number("cached", [](const Row& r) { return std::to_string(r.latency->cache_entries); });
+      number("p50 ms", [](const Row& r) { return fmt::format("{:.3f}", r.latency->p50_ms); });
+      number("p90 ms", [](const Row& r) { return fmt::format("{:.3f}", r.latency->p90_ms); });
+      number("p99 ms", [](const Row& r) { return fmt::format("{:.3f}", r.latency->p99_ms); });
+      number("samples", [](const Row& r) { return std::to_string(r.latency->samples); });
+      break;
+    case Table::memory:
+      number("cached",
+             [](const Row& r) { return std::to_string(r.result->memory->cache_entries); });
+      number("KV by formula",
+             [](const Row& r) { return bytes(r.result->memory->kv_bytes_formula); });
+      number("KV held", [](const Row& r) { return bytes(r.result->memory->kv_bytes_held); });
+      number("weights", [](const Row& r) { return bytes(r.result->memory->weight_bytes); });
+      number("peak of process",
+             [](const Row& r) { return bytes(r.result->memory->peak_rss_bytes); });
+      break;
+  }
+  return columns;
+}
+
+/// Columns on a terminal that a text takes: its code points, all of ours being one wide.
+size_t width_of(const std::string& text) {
+  return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) {
+    return (static_cast<unsigned char>(c) & 0xC0) != 0x80;
+  }));
+}
+
+std::string padded(const std::string& text, size_t width, bool right) {
+  const std::string space(width - std::min(width, width_of(text)), ' ');
+  return right ? space + text : text + space;
+}
+
+std::string render(const Columns& columns, ReportFormat format) {
+  if (columns.empty() || columns.front().cells.empty()) return "";
+  std::string text;
+  std::vector<size_t> widths;
+  for (const Column& column : columns) {
+    size_t width = width_of(column.name);
+    for (const std::string& cell : column.cells) width = std::max(width, width_of(cell));
+    widths.push_back(width);
+  }
+  const bool markdown = format == ReportFormat::markdown;
+  const auto line = [&](const std::function<std::string(size_t)>& cell) {
+    std::string row = markdown ? "|" : " ";
+    for (size_t c = 0; c < columns.size(); ++c) {
+      row += " " + padded(cell(c), widths[c], columns[c].number) + (markdown ? " |" : " ");
+    }
+    row.erase(row.find_last_not_of(' ') + 1);
+    text += row + "\n";
+  };
+  line([&](size_t c) { return columns[c].name; });
+  if (markdown) {
+    text += "|";
+    for (size_t c = 0; c < columns.size(); ++c) {
+      text += std::string(widths[c] + 1, '-') + (columns[c].number ? ":|" : "-|");
+    }
+    text += "\n";
+  } else {
+    line([&](size_t c) { return std::string(widths[c], '-'); });
+  }
+  for (size_t r = 0; r < columns.front().cells.size(); ++r) {
+    line([&](size_t c) {
+      std::string cell = columns[c].cells[r];
+      if (markdown) {
+        for (size_t p = 0; (p = cell.find('|', p)) != std::string::npos; p += 2)
+          cell.insert(p, "\\");
+      }
+      return cell;
+    });
+  }
+  return text;
+}
+
+bool is_constant(const Column& column) {
+  return std::all_of(column.cells.begin(), column.cells.end(),
+                     [&](const std::string& cell) { return cell == column.cells.front(); });
+}
+
+/// RFC 4180.
+std::string quoted(const std::string& text) {
+  if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
+  std::string result = "\"";
+  for (const char c : text) {
+    if (c == '"') result += '"';
+    result += c;
+  }
+  return result + "\"";
+}
+
+std::string csv(const Results& results, Table table) {
+  Columns columns;
+  const std::vector<Row> rows = rows_of(results, table);
+  const auto text = [&](const std::string& name,
+                        const std::function<std::string(const Row&)>& cell) {
+    add(columns, rows, name, cell);
+  };
+  const auto number = [&](const std::string& name,
+                          const std::function<std::optional<double>(const Row&)>& cell) {
+    add(columns, rows, name, [cell](const Row& r) {
+      const std::optional<double> value = cell(r);
+      return value && std::isfinite(*value) ? fmt::format("{}", *value) : std::string();
+    });
+  };
+  text("id", [](const Row& r) { return r.result->cell.id; });
+  text("model", [](const Row& r) { return r.result->cell.model.path.string(); });
+  text("dataset", [](const Row& r) {
+    const DatasetSpec& dataset = r.result->cell.dataset;
+    std::vector<std::string> paths;
+    for (const auto& path : dataset.texts) paths.push_back(path.string());
+    return paths.empty() ? dataset.tokens_file.string() : fmt::format("{}", fmt::join(paths, ";"));
+  });
+  text("bos", [](const Row& r) { return to_string(r.result->cell.dataset.bos); });
+  text("policy", [](const Row& r) { return r.result->cell.policy.name; });
+  text("label", [](const Row& r) { return r.result->policy_label; });
+  text("positions", [](const Row& r) { return to_string(r.result->cell.policy.positions); });
+  text("engine", [](const Row& r) { return r.result->cell.engine; });
+  text("dtype", [](const Row& r) { return r.result->cell.dtype; });
+  text("device", [](const Row& r) { return r.result->cell.device; });
+  text("threads", [](const Row& r) { return std::to_string(r.result->threads); });
+  switch (table) {
+    case Table::perplexity:
+      number("perplexity", [](const Row& r) { return r.result->perplexity->token; });
+      number("perplexity_stderr", [](const Row& r) { return r.result->perplexity->token_stderr; });
+      number("nll_mean", [](const Row& r) { return r.result->perplexity->nll_mean; });
+      number("nll_stderr", [](const Row& r) { return r.result->perplexity->nll_stderr; });
+      number("word_perplexity", [](const Row& r) { return r.result->perplexity->word; });
+      number("byte_perplexity", [](const Row& r) { return r.result->perplexity->byte; });
+      number("bits_per_byte", [](const Row& r) { return r.result->perplexity->bits_per_byte; });
+      number("scored",
+             [](const Row& r) { return static_cast<double>(r.result->perplexity->scored); });
+      number("stride",
+             [](const Row& r) { return static_cast<double>(r.result->perplexity->stride); });
+      number("scoring_seconds", [](const Row& r) { return r.result->scoring_seconds; });
+      break;
+    case Table::latency:
+      number("cache_entries",
+             [](const Row& r) { return static_cast<double>(r.latency->cache_entries); });
+      number("p50_ms", [](const Row& r) { return r.latency->p50_ms; });
+      number("p90_ms", [](const Row& r) { return r.latency->p90_ms; });
+      number("p99_ms", [](const Row& r) { return r.latency->p99_ms; });
+      number("samples", [](const Row& r) { return static_cast<double>(r.latency->samples); });
+      break;
+    case Table::memory:
+      text("cache_entries",
+           [](const Row& r) { return std::to_string(r.result->memory->cache_entries); });
+      text("kv_bytes_formula",
+           [](const Row& r) { return std::to_string(r.result->memory->kv_bytes_formula); });
+      text("kv_bytes_held",
+           [](const Row& r) { return std::to_string(r.result->memory->kv_bytes_held); });
+      text("weight_bytes",
+           [](const Row& r) { return std::to_string(r.result->memory->weight_bytes); });
+      text("peak_rss_bytes",
+           [](const Row& r) { return std::to_string(r.result->memory->peak_rss_bytes); });
+      break;
+  }
+  std::string out;
+  const auto line = [&](const std::function<const std::string&(const Column&)>& cell) {
+    for (size_t c = 0; c < columns.size(); ++c)
+      out += (c > 0 ? "," : "") + quoted(cell(columns[c]));
+    out += "\n";
+  };
+  line([](const Column& column) -> const std::string& { return column.name; });
+  for (size_t r = 0; r < rows.size(); ++r) {
+    line([r](const Column& column) -> const std::string& { return column.cells[r]; });
+  }
+  return out;
+}
+
+const char* title(Table table) {
+  switch (table) {
+    case Table::perplexity:
+      return "Perplexity";
+    case Table::latency:
+      return "Latency of one decode step at a full cache (recompute: of one pass)";
+    case Table::memory:
+      return "Memory";
+  }
+  return "";
+}
+
+}  // namespace
+
+std::string to_string(Table table) {
+  switch (table) {
+    case Table::perplexity:
+      return "perplexity";
+    case Table::latency:
+      return "latency";
+    case Table::memory:
+      return "memory";
+  }
+  return "";
+}
+
+std::string format_table(const Results& results, Table table, ReportFormat format) {
+  if (format == ReportFormat::csv) return csv(results, table);
+  Columns shown;
+  for (Column& column : columns_of(results, table)) {
+    const bool folded = column.foldable && !column.cells.empty() && is_constant(column);
+    if (!folded) shown.push_back(std::move(column));
+  }
+  return render(shown, format);
+}
+
+std::string format_report(const Results& results, ReportFormat format) {
+  std::string text;
+  if (format == ReportFormat::csv) {
+    for (const Table table : all_tables) {
+      if (rows_of(results, table).empty()) continue;
+      text += (text.empty() ? "" : "\n") + csv(results, table);
+    }
+    return text;
+  }
+  const bool markdown = format == ReportFormat::markdown;
+  // What every row of every table has in common, said once.
+  std::vector<std::string> common;
+  for (const Table table : all_tables) {
+    for (const Column& column : columns_of(results, table)) {
+      if (!column.foldable || column.cells.empty() || !is_constant(column)) continue;
+      const std::string fact = fmt::format("{} {}", column.name, column.cells.front());
+      if (std::find(common.begin(), common.end(), fact) == common.end()) common.push_back(fact);
+    }
+  }
+  text +=
+      fmt::format("{}{}: {}\n", markdown ? "# " : "", results.info.name, fmt::join(common, ", "));
+  const auto machine = results.info.machine.find("cpu");
+  if (machine != results.info.machine.end()) {
+    text +=
+        fmt::format("{}{}, {} cores, {}\n", markdown ? "\n" : "", machine->second,
+                    results.info.machine.contains("cores") ? results.info.machine.at("cores") : "?",
+                    results.info.started);
+  }
+  for (const Table table : all_tables) {
+    const std::string body = format_table(results, table, format);
+    if (body.empty()) continue;
+    text += fmt::format("\n{}{}\n{}{}", markdown ? "## " : "", title(table), markdown ? "\n" : "",
+                        body);
+  }
+  bool first = true;
+  for (const CellResult& cell : results.cells) {
+    if (cell.error.empty()) continue;
+    if (first) text += fmt::format("\n{}Failed\n{}", markdown ? "## " : "", markdown ? "\n" : "");
+    first = false;
+    text += fmt::format("{}{}: {}\n", markdown ? "- " : "  ", cell.cell.id, cell.error);
+  }
+  for (const std::string& warning : results.info.warnings) {
+    text += fmt::format("\n{}warning: {}\n", markdown ? "> " : "", warning);
+  }
+  return text;
+}
+
+}  // namespace sinkbench
