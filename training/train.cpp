@@ -1,6 +1,5 @@
 #include "training/train.h"
 
-#include <dlfcn.h>
 #include <torch/torch.h>
 
 #include <chrono>
@@ -8,10 +7,6 @@
 #include <cstdlib>
 #include <numbers>
 #include <sstream>
-
-#ifdef __GLIBC__
-#include <malloc.h>
-#endif
 
 #include "base/error.h"
 #include "base/file.h"
@@ -67,24 +62,6 @@ class Log {
   fs::path file_;
   std::string text_;
 };
-
-void set_threads(int threads) {
-  at::set_num_threads(threads);
-  // OpenBLAS has threads of its own, which ATen doesn't know of.
-  using SetThreads = void (*)(int);
-  if (void* symbol = ::dlsym(RTLD_DEFAULT, "openblas_set_num_threads")) {
-    reinterpret_cast<SetThreads>(symbol)(threads);
-  }
-}
-
-/// Each step allocates the same large tensors again: without this, glibc gives them back to the
-/// system every time, and fresh pages took a fifth of the training.
-void keep_freed_memory() {
-#ifdef __GLIBC__
-  ::mallopt(M_MMAP_MAX, 0);
-  ::mallopt(M_TRIM_THRESHOLD, -1);
-#endif
-}
 
 class Training {
  public:
@@ -278,8 +255,7 @@ class Training {
 }  // namespace
 
 TrainResult train(const TrainConfig& config, const TrainOptions& options) {
-  set_threads(options.threads);
-  keep_freed_memory();
+  at::set_num_threads(options.threads);
   fs::create_directories(options.out);
   return Training(config, options).run();
 }
