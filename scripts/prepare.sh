@@ -1,0 +1,96 @@
+# Sourced by ./sinkbench and ./test: installs what is missing from Debian's packages and builds what
+# has changed. Speaks on standard error only. Expects $root, the folder of the checkout.
+
+packages=(
+  g++ cmake ninja-build pkg-config git ca-certificates
+  libtorch-dev libopenblas0-openmp
+  libcli11-dev libfmt-dev libyaml-cpp-dev nlohmann-json3-dev
+  libpcre2-dev libutf8proc-dev libzstd-dev libssl-dev
+  catch2 bible-kjv
+)
+
+say() { printf 'sinkbench: %s\n' "$*" >&2; }
+die() { say "$@"; exit 1; }
+
+install_packages() {
+  command -v dpkg-query >/dev/null && command -v apt-get >/dev/null || return 0  # not a Debian
+  local missing=() package installed
+  installed=" $(dpkg-query -W -f '${db:Status-Status}:${Package} ' "${packages[@]}" 2>/dev/null || true) "
+  for package in "${packages[@]}"; do
+    [[ $installed == *" installed:$package "* ]] || missing+=("$package")
+  done
+  ((${#missing[@]})) || return 0
+  local as_root=()
+  if ((EUID != 0)); then
+    sudo -n true 2>/dev/null ||
+      die "these packages are missing and installing them needs root: ${missing[*]}" \
+        "(run: sudo apt-get install ${missing[*]})"
+    as_root=(sudo -n)
+  fi
+  say "installing Debian packages: ${missing[*]}"
+  local log
+  log=$(mktemp)
+  local apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y)
+  if ! { "${apt[@]}" install --no-install-recommends "${missing[@]}" ||
+    { "${apt[@]}" update && "${apt[@]}" install --no-install-recommends "${missing[@]}"; }; } \
+    >"$log" 2>&1 </dev/null; then
+    tail -n 5 "$log" >&2
+    rm -f "$log"
+    die "could not install Debian packages: ${missing[*]}"
+  fi
+  rm -f "$log"
+}
+
+# LibTorch takes whatever BLAS the system has selected. The one that shares its threads is chosen for
+# our processes alone; the system's choice is left as it is.
+choose_blas() {
+  local folder
+  for folder in /usr/lib/*/openblas-openmp; do
+    if [[ -d $folder ]]; then
+      export LD_LIBRARY_PATH="$folder${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
+    fi
+  done
+}
+
+# build TARGET...: in build/, by one process at a time.
+build() {
+  local folder=$root/build log=$root/build/build.log
+  mkdir -p "$folder"
+  exec 9>"$folder/.lock"
+  flock 9
+  local fail="the build failed; the whole log is in $log"
+  if [[ ! -f $folder/build.ninja ]]; then
+    say "configuring"
+    cmake -S "$root" -B "$folder" -G Ninja -DCMAKE_BUILD_TYPE=Release >"$log" 2>&1 ||
+      { grep -A5 'CMake Error' "$log" >&2 || tail -n 20 "$log" >&2; rm -f "$folder/build.ninja"; die "$fail"; }
+  fi
+  # Nothing is said where nothing much is to be done.
+  local first=
+  [[ -x $folder/cli/sinkbench ]] || first=" (the first time takes some minutes)"
+  (
+    exec 9>&-
+    sleep 1.5 >/dev/null 2>&1
+    say "building$first"
+  ) &
+  local announcement=$!
+  local status=0
+  ninja -C "$folder" "$@" >"$log" 2>&1 || status=$?
+  { kill "$announcement" && wait "$announcement"; } 2>/dev/null || true
+  if ((status != 0)); then
+    grep -E -A3 'error|FAILED|undefined' "$log" | head -n 40 >&2
+    die "$fail"
+  fi
+  flock -u 9
+  exec 9>&-
+}
+
+# The quick start's text: other people's, so it is not in the repository but in a package.
+make_book() {
+  local book=$root/.cache/king-james.txt
+  [[ -s $book ]] && return 0
+  command -v bible >/dev/null || return 0  # whoever needs it is told how to make it
+  mkdir -p "$root/.cache"
+  local part
+  part=$(mktemp "$book.XXXXXX")
+  bible -f -l100 gen1:1-rev22:21 >"$part" && mv "$part" "$book"
+}
