@@ -17,7 +17,7 @@ namespace sinkbench {
 /// Mistral). Ids and decoded text equal those of https://github.com/huggingface/tokenizers 0.22.
 ///
 /// Movable; the const functions may be called from several threads at once. Encoding takes time
-/// proportional to the text's length, whatever the text.
+/// proportional to the text's length; at worst, where a whole text is one word, n log n.
 class Tokenizer {
  public:
   /// `path` is a tokenizer.json or the folder that holds one. InputError names the file and the
