@@ -70,7 +70,8 @@ void Bpe::read_merges(const TokenizerJson& json) {
       const int32_t id = vocabulary_.find(token);
       if (id < 0 || token.empty()) {
         throw InputError::format("{}: model.merges[{}]: {} + {}: {} is not in model.vocab",
-                                 json.file, rank, in_quotes(left), in_quotes(right), in_quotes(token));
+                                 json.file, rank, in_quotes(left), in_quotes(right),
+                                 in_quotes(token));
       }
       return id;
     };
