@@ -2,6 +2,7 @@
 
 #include <torch/torch.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
@@ -33,6 +34,21 @@ std::string safetensors(const std::vector<TrainedModel::Parameter>& weights, boo
     bytes.push_back(static_cast<char>(static_cast<uint64_t>(text.size()) >> (8 * byte)));
   }
   return bytes + text + data;
+}
+
+/// "training.seed: 1 there, 2 here" for all that differs between two identities.
+std::string differences(const std::string& there, const std::string& here) {
+  const json other = json::parse(there).flatten(), own = json::parse(here).flatten();
+  std::string text;
+  for (const auto& [path, value] : own.items()) {
+    const auto found = other.find(path);
+    if (found != other.end() && *found == value) continue;
+    std::string name = path.substr(1);
+    std::replace(name.begin(), name.end(), '/', '.');
+    text += fmt::format("{}{}: {} there, {} here", text.empty() ? "" : ", ", name,
+                        found == other.end() ? "nothing" : found->dump(), value.dump());
+  }
+  return text;
 }
 
 json llama_config(const TrainConfig& config, int64_t bos) {
@@ -84,9 +100,9 @@ void load_state(const fs::path& file, TrainingState& state) {
     archive.read("identity", identity);
     if (identity.toStringRef() != state.identity) {
       throw InputError::format(
-          "{}: a checkpoint of another training: expected {}, found {}; choose another --out or "
-          "remove the file to begin anew",
-          file.string(), state.identity, identity.toStringRef());
+          "{}: a checkpoint of another training ({}); choose another --out, or remove the file to "
+          "begin anew",
+          file.string(), differences(identity.toStringRef(), state.identity));
     }
     for (size_t i = 0; i < state.weights.size(); ++i) {
       for (const auto& [name, tensor] :

@@ -14,7 +14,7 @@ namespace sinkbench {
 
 struct TrainingState {
   int64_t step = 0;                 // steps done
-  std::string identity;             // TrainConfig::identity and the hash of the corpus
+  std::string identity;             // JSON: TrainConfig::identity and the key of the corpus
   std::vector<at::Tensor> weights;  // as TrainedModel::parameters
   std::vector<at::Tensor> means;    // AdamW's first moments
   std::vector<at::Tensor> squares;  // and second
@@ -24,7 +24,7 @@ struct TrainingState {
 void save_state(const TrainingState& state, const std::filesystem::path& file);
 
 /// Copies a checkpoint's tensors into those of `state` and sets its step. InputError where the file
-/// isn't a checkpoint or is one of another training (`state.identity` differs).
+/// isn't a checkpoint, or is one of another training: it names what differs in `identity`.
 void load_state(const std::filesystem::path& file, TrainingState& state);
 
 /// Writes config.json, model.safetensors and tokenizer.json into `folder`, each atomically.

@@ -159,7 +159,7 @@ std::string TrainConfig::identity() const {
                 {"vocab", model.vocab},
                 {"rope_theta", model.rope_theta},
                 {"norm_eps", model.norm_eps}}},
-              {"schedule",
+              {"training",
                {{"steps", s.steps},
                 {"batch", s.batch},
                 {"sample_tokens", s.sample_tokens},

@@ -60,8 +60,8 @@ struct TrainConfig {
   int64_t validation_samples = 96;
   bool export_bfloat16 = true;  // the weights of the Hugging Face folder; else float32
 
-  /// All of the model and its schedule that decides the numbers, as one line of JSON: a training
-  /// goes on only under the same.
+  /// All of the model and its schedule that decides the numbers, as a JSON object: a training goes
+  /// on only under the same.
   std::string identity() const;
 };
 

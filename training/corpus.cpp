@@ -84,6 +84,14 @@ std::span<const uint16_t> Corpus::ids(const MappedFile& file) {
 
 Corpus prepare_corpus(const CorpusConfig& corpus, const TokenizerConfig& tokenizer,
                       const fs::path& cache, const Say& say) {
+  for (const fs::path& path : corpus.text) {
+    if (fs::exists(path)) continue;
+    throw InputError::format(
+        "{}: no such file or folder; expected the corpus, which isn't part of sinkbench: a .jsonl "
+        "or .jsonl.zst file with a book in the field '{}' of each line, or a folder of .txt files "
+        "(data.text of the configuration, or --set data.text=PATH)",
+        path.string(), corpus.text_field);
+  }
   fs::create_directories(cache);
   Sha256 content;
   const DocumentReader reader(corpus.text, corpus.text_field);

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstdlib>
+#include <nlohmann/json.hpp>
 #include <numbers>
 #include <sstream>
 
@@ -75,7 +76,9 @@ class Training {
                config.schedule.seed) {
     check_size(corpus_.train(), "to train on");
     check_size(corpus_.held_out(), "held out");
-    state_.identity = fmt::format("{} on corpus {}", config.identity(), corpus_.key());
+    nlohmann::json identity = nlohmann::json::parse(config.identity());
+    identity["data"]["key"] = corpus_.key();
+    state_.identity = identity.dump();
     for (const auto& parameter : model_.parameters()) {
       state_.weights.push_back(parameter.value);
       state_.means.push_back(at::zeros_like(parameter.value.detach()));

@@ -137,16 +137,21 @@ TEST_CASE("a checkpoint of another training is refused") {
   const Folder folder;
   TrainConfig config = toy(folder);
   train(config, stopping(folder / "out", 3));
+  std::string message;
   SECTION("another schedule") {
     config.schedule.learning_rate = 2e-2;
+    message = "(training.learning_rate: 0.01 there, 0.02 here)";
   }
   SECTION("another corpus") {
     config.corpus.exclude_titles = {"line 3"};
+    message = "(data.key: ";
   }
   SECTION("no checkpoint at all") {
     write_file_atomically(folder / "out" / "checkpoint.pt", "not a checkpoint");
+    message = "not a checkpoint of a training";
   }
-  CHECK_THROWS_WITH(train(config, into(folder / "out")), ContainsSubstring("checkpoint.pt: "));
+  CHECK_THROWS_WITH(train(config, into(folder / "out")),
+                    ContainsSubstring("checkpoint.pt: ") && ContainsSubstring(message));
 }
 
 TEST_CASE("a model learns to copy from two tokens back") {
