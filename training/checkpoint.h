@@ -14,7 +14,7 @@ namespace sinkbench {
 
 struct TrainingState {
   int64_t step = 0;                 // steps done
-  std::string identity;             // JSON: TrainConfig::identity and the key of the corpus
+  std::string identity;             // TrainConfig::identity
   std::vector<at::Tensor> weights;  // as TrainedModel::parameters
   std::vector<at::Tensor> means;    // AdamW's first moments
   std::vector<at::Tensor> squares;  // and second

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -148,10 +149,11 @@ std::string override_value(YAML::Node root, const std::string& assignment) {
 
 }  // namespace
 
-std::string TrainConfig::identity() const {
+std::string TrainConfig::identity(const std::string& corpus_key) const {
   using json = nlohmann::ordered_json;
   const ScheduleConfig& s = schedule;
-  return json{{"model",
+  return json{{"data", {{"key", corpus_key}}},
+              {"model",
                {{"layers", model.layers},
                 {"hidden", model.hidden},
                 {"heads", model.heads},

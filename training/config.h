@@ -60,9 +60,9 @@ struct TrainConfig {
   int64_t validation_samples = 96;
   bool export_bfloat16 = true;  // the weights of the Hugging Face folder; else float32
 
-  /// All of the model and its schedule that decides the numbers, as a JSON object: a training goes
-  /// on only under the same.
-  std::string identity() const;
+  /// All that decides the numbers, as a JSON object: a training goes on only under the same.
+  /// `corpus_key` stands for the corpus (Corpus::key).
+  std::string identity(const std::string& corpus_key) const;
 };
 
 /// Reads and checks a YAML file; relative paths in it are relative to its folder. `overrides` are

@@ -5,7 +5,6 @@
 #include <chrono>
 #include <cmath>
 #include <cstdlib>
-#include <nlohmann/json.hpp>
 #include <numbers>
 #include <sstream>
 
@@ -76,9 +75,7 @@ class Training {
                config.schedule.seed) {
     check_size(corpus_.train(), "to train on");
     check_size(corpus_.held_out(), "held out");
-    nlohmann::json identity = nlohmann::json::parse(config.identity());
-    identity["data"]["key"] = corpus_.key();
-    state_.identity = identity.dump();
+    state_.identity = config.identity(corpus_.key());
     for (const auto& parameter : model_.parameters()) {
       state_.weights.push_back(parameter.value);
       state_.means.push_back(at::zeros_like(parameter.value.detach()));
