@@ -10,10 +10,13 @@ void add_run(CLI::App& app);
 void add_report(CLI::App& app);
 void add_tokenize(CLI::App& app);
 void add_train(CLI::App& app);
+void add_verify(CLI::App& app);
+void add_bench(CLI::App& app);
 
 /// Exit statuses, the same for every subcommand.
 enum ExitStatus : int {
   exit_ok = 0,
+  exit_differs = 1,        ///< a comparison found a difference
   exit_bad_input = 2,      ///< nothing was run; one line on standard error says why
   exit_incomplete = 4,     ///< some of the work failed, the rest is there
   exit_interrupted = 130,  ///< SIGINT, as shells have it

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 #include <malloc.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <cstdlib>
@@ -10,14 +11,15 @@
 
 namespace {
 
-#if defined(__linux__)
-/// Settings that libraries read when they are loaded, so before any of them starts. What the user
-/// has set stays.
-void configure_libraries(int, char**, char**) {
+/// Settings that libraries read from the environment when they are loaded, which was before main:
+/// the program starts itself once more with them. What the user has set stays.
+void configure_libraries(char** argv) {
+  constexpr const char* done = "SINKBENCH_LIBRARIES_CONFIGURED";
+  if (getenv(done) != nullptr) return;
+  setenv(done, "1", 1);
 #if defined(__x86_64__)
   // OpenBLAS before 0.3.22 takes AMD's AVX-512 processors for older ones and runs its AVX2 kernels,
   // at half the speed.
-  __builtin_cpu_init();
   if (__builtin_cpu_is("amd") && __builtin_cpu_supports("avx512f") &&
       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
       __builtin_cpu_supports("avx512vl")) {
@@ -27,15 +29,14 @@ void configure_libraries(int, char**, char**) {
   // A thread that waits for others sleeps. Spinning is no faster here, and on a busy machine the
   // one that spins holds the core that the others need: measured 100 times slower.
   setenv("OMP_WAIT_POLICY", "passive", /*overwrite=*/0);
+  execv("/proc/self/exe", argv);  // where that fails, go on without
 }
-__attribute__((section(".preinit_array"),
-               used)) void (*const at_load)(int, char**, char**) = configure_libraries;
-#endif
 
 }  // namespace
 
 int main(int argc, char** argv) {
   using namespace sinkbench;
+  configure_libraries(argv);
   // Blocks of a few megabytes come and go with every layer; handed back to the system each time,
   // they would cost a page fault for every 4 KiB.
   mallopt(M_MMAP_THRESHOLD, 1 << 30);
@@ -52,6 +53,8 @@ int main(int argc, char** argv) {
   add_report(app);
   add_tokenize(app);
   add_train(app);
+  add_verify(app);
+  add_bench(app);
   try {
     app.parse(argc, argv);
     return exit_ok;

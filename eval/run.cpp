@@ -66,6 +66,13 @@ fs::path config_path(const ModelSpec& model) {
   return model.path / "config.json";
 }
 
+/// Sets LibTorch's threads, which it would otherwise choose by itself; returns how many.
+int64_t set_threads(const Cell& cell) {
+  const int64_t threads = cell.threads > 0 ? cell.threads : available_cores();
+  at::set_num_threads(static_cast<int>(threads));
+  return threads;
+}
+
 LatencyResult summarize(std::vector<double> samples_ms, int64_t cache_entries) {
   return {.p50_ms = quantile(samples_ms, 0.50),
           .p90_ms = quantile(samples_ms, 0.90),
@@ -141,19 +148,32 @@ struct Runner::State {
     return InputError::format("{}: no such text{}", text.string(), help);
   }
 
-  PerplexityResult perplexity(const Cell& cell, const Decoder& decoder, const Policy& policy,
-                              const TokenStream& stream, const fs::path& nll_path) {
-    const auto engine = make_engine(cell.engine, decoder, policy, {.chunk = cell.chunk});
+  static int64_t scored_tokens(const Policy& policy, const TokenStream& stream) {
     const int64_t fed = static_cast<int64_t>(stream.ids.size()) - 1;
-    const int64_t scored = (fed + policy.stride() - 1) / policy.stride();
-    BatchMeans means(scored);
-    NllFile file(nll_path);
-    Progress progress(style, cell.id, scored, "tokens");
+    return (fed + policy.stride() - 1) / policy.stride();
+  }
+
+  /// Scores the stream with progress, and stops where it is told to.
+  void score(const Cell& cell, const Decoder& decoder, const Policy& policy,
+             const TokenStream& stream, const NllSink& sink) {
+    const auto engine = make_engine(cell.engine, decoder, policy, {.chunk = cell.chunk});
+    Progress progress(style, cell.id, scored_tokens(policy, stream), "tokens");
+    int64_t done = 0;
     engine->score(stream.ids, [&](std::span<const float> nll) {
       leave_if_stopped();
+      sink(nll);
+      progress.update(done += static_cast<int64_t>(nll.size()));
+    });
+  }
+
+  PerplexityResult perplexity(const Cell& cell, const Decoder& decoder, const Policy& policy,
+                              const TokenStream& stream, const fs::path& nll_path) {
+    const int64_t fed = static_cast<int64_t>(stream.ids.size()) - 1;
+    BatchMeans means(scored_tokens(policy, stream));
+    NllFile file(nll_path);
+    score(cell, decoder, policy, stream, [&](std::span<const float> nll) {
       for (const float value : nll) means.add(value);
       file.append(nll);
-      progress.update(means.count());
     });
     if (!std::isfinite(means.mean())) {
       throw std::runtime_error(
@@ -280,13 +300,23 @@ void Runner::check(const Cell& cell) {
   state_->load_stream(cell, state_->checked.at(config_json));
 }
 
+std::vector<float> Runner::score(const Cell& cell) {
+  set_threads(cell);
+  const auto policy = make_policy(cell.policy.name, cell.policy.arguments, cell.policy.positions);
+  const Decoder& decoder = state_->load_decoder(cell);
+  std::vector<float> result;
+  state_->score(
+      cell, decoder, *policy, state_->load_stream(cell, decoder.config()),
+      [&](std::span<const float> nll) { result.insert(result.end(), nll.begin(), nll.end()); });
+  return result;
+}
+
 CellResult Runner::run(const Cell& cell, const fs::path& nll_file) {
   const auto begin = Clock::now();
   reset_peak_rss();
   CellResult result;
   result.cell = cell;
-  result.threads = cell.threads > 0 ? cell.threads : available_cores();
-  at::set_num_threads(static_cast<int>(result.threads));
+  result.threads = set_threads(cell);
   const auto policy = make_policy(cell.policy.name, cell.policy.arguments, cell.policy.positions);
   result.policy_label = policy->label();
   const Decoder& decoder = state_->load_decoder(cell);

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <memory>
 #include <stdexcept>
+#include <vector>
 
 #include "eval/experiment.h"
 #include "eval/progress.h"
@@ -27,6 +28,9 @@ class Runner {
   /// Throws InputError for everything about a cell that can be known without running it: device,
   /// precision, configuration, names and shapes of tensors, tokenizer, text, token ids.
   void check(const Cell& cell);
+
+  /// The NLL of every scored token, in nats.
+  std::vector<float> score(const Cell& cell);
 
   /// Measures. With perplexity, the NLL of each scored token is written to `nll_file` as raw
   /// little-endian float32, complete or not at all.

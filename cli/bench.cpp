@@ -1,0 +1,165 @@
+// sinkbench bench: this machine's ceilings, and the engines' share of them on a model's shape.
+#include "eval/bench.h"
+
+#include <ATen/Parallel.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <random>
+
+#include "base/error.h"
+#include "cli/commands.h"
+#include "eval/engine.h"
+#include "eval/machine.h"
+#include "eval/results.h"
+#include "eval/stepwise.h"
+#include "policies/registry.h"
+
+namespace sinkbench {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+struct Options {
+  std::string model;
+  int64_t sinks = 4;
+  int64_t window = 508;
+  int64_t tokens = 8192;
+  int64_t recomputed = 64;
+  int64_t chunk = 0;
+  int64_t threads = 0;
+  int64_t samples = 100;
+  std::vector<std::string> dtypes = {"float32", "bfloat16"};
+};
+
+double seconds_since(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+Decoder load(const Options& options, at::ScalarType dtype) {
+  const std::filesystem::path path = options.model;
+  if (std::filesystem::is_directory(path)) return Decoder::load(path, {.dtype = dtype});
+  return Decoder::random(path, 0, {.dtype = dtype});
+}
+
+/// Seconds to score the stream: the better of two runs, the first of which also warms up.
+double score_seconds(const Decoder& decoder, const Policy& policy, std::span<const int32_t> ids,
+                     int64_t chunk) {
+  double best = INFINITY;
+  for (int run = 0; run < 2; ++run) {
+    const auto begin = Clock::now();
+    make_engine("chunked", decoder, policy, {.chunk = chunk})
+        ->score(ids, [](std::span<const float>) {});
+    best = std::min(best, seconds_since(begin));
+  }
+  return best;
+}
+
+void bench(const Options& options) {
+  const int64_t threads = options.threads > 0 ? options.threads : available_cores();
+  at::set_num_threads(static_cast<int>(threads));
+  const RunInfo info = describe_run("bench", "");
+  fmt::print("{}, {} threads, LibTorch {}\n{}\n", info.machine.at("cpu"), threads,
+             info.versions.at("libtorch"), info.versions.at("blas"));
+  for (const std::string& warning : info.warnings) fmt::print("warning: {}\n", warning);
+
+  const Ceilings ceilings = measure_ceilings(6);
+  fmt::print(
+      "\nCeilings of this machine, through the same library\n"
+      "  float32 product   {:8.1f} GFLOP/s\n"
+      "  bfloat16 product  {:8.1f} GFLOP/s\n"
+      "  read              {:8.1f} GB/s\n",
+      ceilings.float32_flops / 1e9, ceilings.bfloat16_flops / 1e9, ceilings.read_bytes / 1e9);
+
+  const auto policy = make_policy("sinks", {{"sinks", options.sinks}, {"window", options.window}});
+  const int64_t capacity = *policy->capacity();
+  const auto recompute = make_policy("recompute", {{"window", capacity}});
+  bool first = true;
+  for (const std::string& name : options.dtypes) {
+    const at::ScalarType dtype = name == "bfloat16" ? at::kBFloat16 : at::kFloat;
+    const double ceiling = dtype == at::kFloat ? ceilings.float32_flops : ceilings.bfloat16_flops;
+    const Decoder decoder = load(options, dtype);
+    const DecoderConfig& config = decoder.config();
+    if (first) {
+      fmt::print("\n{}: {:.1f}M parameters, cache {}\n", options.model,
+                 static_cast<double>(decoder.parameters()) / 1e6, policy->label());
+      fmt::print("  {:<9} {:<22} {:>11} {:>13} {:>11}\n", "dtype", "what", "tokens/s", "rate",
+                 "of ceiling");
+      first = false;
+    }
+    std::mt19937 random(1);
+    std::vector<int32_t> ids(std::max(options.tokens, capacity + options.recomputed) + 1);
+    for (int32_t& id : ids) id = static_cast<int32_t>(random() % config.vocab_size);
+    const auto line = [&](const std::string& what, double tokens_per_second, double rate,
+                          const char* unit, double top) {
+      fmt::print("  {:<9} {:<22} {:>11.0f} {:>6.1f} {:<6} {:>9.0f} %\n", name, what,
+                 tokens_per_second, rate / 1e9, unit, 100 * rate / top);
+    };
+
+    const auto stream = std::span(ids).first(options.tokens + 1);
+    const double seconds = score_seconds(decoder, *policy, stream, options.chunk);
+    line("scoring", static_cast<double>(options.tokens) / seconds,
+         scoring_flops(config, *policy, options.tokens) / seconds, "GFLOP/s", ceiling);
+
+    if (options.recomputed > 0) {
+      const int64_t fed = capacity + options.recomputed;
+      const double recompute_seconds =
+          score_seconds(decoder, *recompute, std::span(ids).first(fed + 1), options.chunk);
+      line(fmt::format("recompute {}", capacity), static_cast<double>(fed) / recompute_seconds,
+           scoring_flops(config, *recompute, fed) / recompute_seconds, "GFLOP/s", ceiling);
+    }
+
+    StepwiseEngine engine(decoder, *policy);
+    engine.reset(capacity + 1);
+    engine.fill(capacity);
+    for (int i = 0; i < 10; ++i) engine.step(ids[i]);
+    std::vector<double> samples;
+    for (int64_t i = 0; i < options.samples; ++i) {
+      const auto begin = Clock::now();
+      engine.step(ids[i % options.tokens]);
+      samples.push_back(seconds_since(begin));
+    }
+    const double median = quantile(samples, 0.5);
+    line(fmt::format("decode, {:.3f} ms", 1e3 * median), 1 / median,
+         decode_bytes(decoder, capacity) / median, "GB/s", ceilings.read_bytes);
+  }
+  fmt::print(
+      "\nCounted are multiply-adds (as two) of products with weights and of attention;\n"
+      "for decode the bytes of the weights and the cache. Decode: median of {} steps.\n",
+      options.samples);
+}
+
+}  // namespace
+
+void add_bench(CLI::App& app) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command =
+      app.add_subcommand("bench", "Measure this machine's ceilings and the engines' share of them");
+  command
+      ->add_option("model", options->model,
+                   "A checkpoint's folder, or a config.json (its shape, with random weights)")
+      ->required();
+  command->add_option("--sinks", options->sinks, "Sinks of the cache")->capture_default_str();
+  command->add_option("--window", options->window, "Window of the cache")->capture_default_str();
+  command->add_option("--tokens", options->tokens, "Tokens to score")
+      ->capture_default_str()
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 32));
+  command
+      ->add_option("--recomputed", options->recomputed,
+                   "Windows of sinks + window tokens to recompute; 0: none")
+      ->capture_default_str();
+  command->add_option("--chunk", options->chunk, "Queries per block (default: the engine's)");
+  command->add_option("--samples", options->samples, "Decode steps to time")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1000000));
+  command->add_option("--dtype", options->dtypes, "float32, bfloat16")
+      ->check(CLI::IsMember({"float32", "bfloat16"}))
+      ->delimiter(',');
+  command->add_option("--threads", options->threads, "Threads (default: all cores)");
+  command->footer("Example: sinkbench bench configs/shapes/llama-10m.json");
+  command->callback([options] { bench(*options); });
+}
+
+}  // namespace sinkbench

@@ -1,0 +1,76 @@
+// sinkbench verify: the chunked engine against the stepwise one, cell by cell.
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "base/error.h"
+#include "cli/commands.h"
+#include "eval/run.h"
+
+namespace sinkbench {
+namespace {
+
+struct Options {
+  std::string config;
+  Overrides overrides;
+  double tolerance = 1e-4;
+  bool quiet = false;
+};
+
+void verify(Options options) {
+  if (!options.overrides.limit) options.overrides.limit = 2048;
+  const Experiment experiment = load_experiment(options.config, options.overrides);
+  Runner runner(options.quiet ? Progress::Style::silent : Progress::detect());
+  for (const Cell& cell : experiment.cells) runner.check(cell);
+  size_t width = 4;
+  for (const Cell& cell : experiment.cells) width = std::max(width, cell.id.size());
+  fmt::print("  {:<{}}  {:>8}  {:>12}  {:>12}\n", "cell", width, "tokens", "largest", "mean");
+  bool agree = true;
+  for (const Cell& cell : experiment.cells) {
+    Cell chunked = cell, stepwise = cell;
+    chunked.engine = "chunked";
+    stepwise.engine = "stepwise";
+    const std::vector<float> a = runner.score(chunked);
+    const std::vector<float> b = runner.score(stepwise);
+    double largest = 0.0, sum = 0.0;
+    for (size_t i = 0; i < a.size(); ++i) {
+      const double difference = std::abs(static_cast<double>(a[i]) - static_cast<double>(b[i]));
+      sum += difference;
+      if (!(difference <= largest)) largest = difference;  // NaN counts as a difference
+    }
+    const bool within = largest <= options.tolerance;
+    agree = agree && within;
+    fmt::print("  {:<{}}  {:>8}  {:>12.2e}  {:>12.2e}{}\n", cell.id, width, a.size(), largest,
+               sum / static_cast<double>(a.size()), within ? "" : "  above the tolerance");
+  }
+  fmt::print("\nnats per token, chunked against stepwise; tolerance {:g}: {}\n", options.tolerance,
+             agree ? "the engines agree" : "the engines DISAGREE");
+  if (!agree) throw Exit{exit_differs};
+}
+
+}  // namespace
+
+void add_verify(CLI::App& app) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand(
+      "verify", "Compare the chunked engine with the stepwise one, token by token");
+  command->add_option("config", options->config, "The experiment, a YAML file")->required();
+  command->add_option("--set", options->overrides.set, "Replace a value: key=value (repeatable)");
+  command
+      ->add_option("--limit", options->overrides.limit,
+                   "Feed no more than so many tokens (default: 2048)")
+      ->check(CLI::Range(int64_t{2}, int64_t{1} << 40));
+  command->add_option("--threads", options->overrides.threads, "Threads (default: all cores)")
+      ->check(CLI::Range(1, 4096));
+  command
+      ->add_option("--tolerance", options->tolerance,
+                   "Largest difference allowed, in nats per token")
+      ->capture_default_str();
+  command->add_flag("--quiet", options->quiet, "No progress");
+  command->footer(
+      "Exits with status 1 where a cell differs by more than the tolerance.\n"
+      "Example: sinkbench verify configs/quickstart.yaml --limit 1024");
+  command->callback([options] { verify(*options); });
+}
+
+}  // namespace sinkbench

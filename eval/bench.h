@@ -1,0 +1,31 @@
+// The machine's own ceilings, and what share of them the engines reach on a model's shape.
+#pragma once
+
+#include <cstdint>
+
+#include "models/decoder.h"
+#include "policies/policy.h"
+
+namespace sinkbench {
+
+/// Measured through the library that the engines compute with, in the same process.
+struct Ceilings {
+  double float32_flops = 0;  ///< per second, of a 2048 x 2048 x 2048 product
+  double bfloat16_flops = 0;
+  double read_bytes = 0;  ///< per second, of a sum over 1 GiB
+};
+Ceilings measure_ceilings(int64_t seconds);
+
+/// Floating-point operations of scoring one token: a multiply-add counts two. Products with the
+/// weights, the head's included, and query-key and weight-value products over `keys` keys (the
+/// query's own among them); norms, rotations, softmax and activations are not counted.
+double flops_per_token(const DecoderConfig& config, double keys);
+
+/// Operations of scoring `tokens` tokens under a policy, keys counted token by token; for a policy
+/// that recomputes, those that are needed with what windows share, not those of whole passes.
+double scoring_flops(const DecoderConfig& config, const Policy& policy, int64_t tokens);
+
+/// Bytes that one decode step must read: the weights (of the embedding one row) and the cache.
+double decode_bytes(const Decoder& decoder, int64_t cache_entries);
+
+}  // namespace sinkbench
