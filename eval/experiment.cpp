@@ -148,6 +148,9 @@ std::vector<ModelSpec> read_models(const Place& place) {
     entry.check_keys({"path", "config", "weights", "seed"});
     if (entry.has("path")) {
       if (entry.has("config")) entry.fail("has both 'path' and 'config'; expected one");
+      for (const char* key : {"weights", "seed"}) {
+        if (entry.has(key)) entry.at(key).fail("has no meaning beside 'path'; leave it out");
+      }
       for (const Place& path : entry.at("path").each()) models.push_back({.path = path.path()});
       continue;
     }
@@ -192,7 +195,11 @@ std::vector<DatasetSpec> read_datasets(const Place& place, const std::optional<i
                                           : BosPlacement::none;
       }
       if (values.contains("tokens")) dataset.tokens = values.at("tokens").integer(2);
-      if (limit) dataset.tokens = std::min(dataset.tokens.value_or(*limit), *limit);
+      if (limit && *limit < dataset.tokens.value_or(*limit + 1)) {
+        dataset.tokens = *limit;
+        // Several lengths may be cut to the same one.
+        if (std::find(datasets.begin(), datasets.end(), dataset) != datasets.end()) continue;
+      }
       datasets.push_back(std::move(dataset));
     }
   }
@@ -236,7 +243,11 @@ std::vector<PolicySpec> read_policies(const Place& place) {
           policy.positions = value.choice({"cache", "original"}) == "cache" ? Positions::cache
                                                                             : Positions::original;
         } else {
-          policy.arguments[key] = value.integer(std::numeric_limits<int64_t>::min());
+          const auto& parameters = find_policy(name).parameters;
+          const auto parameter =
+              std::find_if(parameters.begin(), parameters.end(),
+                           [&](const PolicyParameter& p) { return p.name == key; });
+          policy.arguments[key] = value.integer(parameter->minimum);
         }
       }
       try {
@@ -287,13 +298,30 @@ std::string path_slug(const fs::path& path) {
   return slug(clean.stem().string());
 }
 
+/// Leaves room for an extension in a file's name of 255 bytes.
+constexpr size_t longest_id = 200;
+
+std::string short_hash(const std::string& text) {
+  return sha256_hex(text).substr(0, 8);
+}
+
+/// What the paths' last parts, which an id shows, leave unsaid.
+std::string sources(const Cell& cell) {
+  std::string result = cell.model.path.string() + "\n" + cell.dataset.tokens_file.string() + "\n" +
+                       cell.dataset.field;
+  for (const fs::path& text : cell.dataset.texts) result += "\n" + text.string();
+  return result;
+}
+
 std::string cell_id(const Cell& cell) {
   const fs::path& model = cell.model.path;
-  std::string id =
-      cell.model.random && model.filename() == "config.json"
-          ? path_slug(model.parent_path())
-          : slug((model.has_filename() ? model : model.parent_path()).filename().string());
-  if (cell.model.random) id += fmt::format("-random{}", cell.model.seed);
+  std::string id;
+  if (cell.model.random) {
+    id = model.filename() == "config.json" ? path_slug(model.parent_path()) : path_slug(model);
+    id += fmt::format("-random{}", cell.model.seed);
+  } else {
+    id = slug((model.has_filename() ? model : model.parent_path()).filename().string());
+  }
   id += "-" + path_slug(cell.dataset.texts.empty() ? cell.dataset.tokens_file
                                                    : cell.dataset.texts.front());
   if (cell.dataset.texts.size() > 1) id += fmt::format("+{}", cell.dataset.texts.size() - 1);
@@ -307,7 +335,7 @@ std::string cell_id(const Cell& cell) {
   if (cell.engine != Cell().engine) id += "-" + cell.engine;
   if (cell.chunk != 0) id += fmt::format("-chunk{}", cell.chunk);
   if (cell.device != Cell().device) id += "-" + slug(cell.device);
-  return id;
+  return id.size() > longest_id ? id.substr(0, longest_id - 9) + "-" + short_hash(id) : id;
 }
 
 /// Puts the values of --set into the tree.
@@ -393,13 +421,18 @@ const std::vector<std::string>& dtype_names() {
 
 Experiment load_experiment(const fs::path& yaml, const Overrides& overrides) {
   const std::string content = read_file(yaml);
-  YAML::Node root;
+  std::vector<YAML::Node> documents;
   try {
-    root = YAML::Load(content);
+    documents = YAML::LoadAll(content);
   } catch (const YAML::Exception& error) {
     throw InputError::format("{}:{}: not valid YAML: {}", yaml.string(), error.mark.line + 1,
                              error.msg);
   }
+  if (documents.size() > 1) {
+    throw InputError::format("{}: has {} YAML documents; expected one", yaml.string(),
+                             documents.size());
+  }
+  const YAML::Node root = documents.empty() ? YAML::Node() : documents.front();
   if (!root.IsMap()) {
     throw InputError::format("{}: expected a mapping of keys such as model, dataset and policies",
                              yaml.string());
@@ -414,7 +447,7 @@ Experiment load_experiment(const fs::path& yaml, const Overrides& overrides) {
     if (!top.has(key)) top.fail(fmt::format("key '{}' is missing", key));
   }
   Experiment experiment;
-  experiment.name = top.has("name") ? top.at("name").text() : yaml.stem().string();
+  experiment.name = top.has("name") ? top.at("name").text() : slug(yaml.stem().string());
   if (experiment.name != slug(experiment.name)) {
     top.at("name").fail(
         fmt::format("is '{}'; expected letters, digits, '-', '_', '+' and '.', since "
@@ -440,10 +473,14 @@ Experiment load_experiment(const fs::path& yaml, const Overrides& overrides) {
   if (overrides.threads) base.threads = *overrides.threads;
   if (overrides.device) base.device = *overrides.device;
 
+  std::vector<std::string> varied = {"dtype", "engine", "chunk"};
+  if (!overrides.device) varied.push_back("device");
+  const std::vector<Values> settings = product(top, varied);
+
   std::map<std::string, Cell> by_id;
   for (const ModelSpec& model : models) {
     for (const DatasetSpec& dataset : datasets) {
-      for (const Values& values : product(top, {"dtype", "engine", "chunk", "device"})) {
+      for (const Values& values : settings) {
         for (const PolicySpec& policy : policies) {
           Cell cell = base;
           cell.model = model;
@@ -452,7 +489,7 @@ Experiment load_experiment(const fs::path& yaml, const Overrides& overrides) {
           if (values.contains("dtype")) cell.dtype = values.at("dtype").choice(dtype_names());
           if (values.contains("engine")) cell.engine = values.at("engine").choice(engine_names());
           if (values.contains("chunk")) cell.chunk = values.at("chunk").integer(1);
-          if (values.contains("device") && !overrides.device) {
+          if (values.contains("device")) {
             cell.device = values.at("device").choice({"cpu", "cuda"});
           }
           cell.id = cell_id(cell);
@@ -465,11 +502,7 @@ Experiment load_experiment(const fs::path& yaml, const Overrides& overrides) {
               top.at("policies").fail(fmt::format("cell {} stands twice in the grid", cell.id));
             }
             // Two folders of one name: told apart by what is behind the name.
-            const std::string what =
-                fmt::format("{} {}", cell.model.path.string(),
-                            cell.dataset.texts.empty() ? cell.dataset.tokens_file.string()
-                                                       : cell.dataset.texts.front().string());
-            cell.id += "-" + sha256_hex(what).substr(0, 8);
+            cell.id += "-" + short_hash(sources(cell));
             if (!by_id.emplace(cell.id, cell).second) {
               top.at("policies").fail(fmt::format("cell {} stands twice in the grid", cell.id));
             }

@@ -16,7 +16,7 @@ namespace sinkbench {
 
 /// A checkpoint's folder, or the shape of a config.json with random weights.
 struct ModelSpec {
-  std::filesystem::path path;  ///< the folder; with random weights the config.json
+  std::filesystem::path path = {};  ///< the folder; with random weights the config.json
   bool random = false;
   uint64_t seed = 0;  ///< of random weights
   auto operator<=>(const ModelSpec&) const = default;
@@ -24,17 +24,17 @@ struct ModelSpec {
 
 /// Text, or a file of token ids.
 struct DatasetSpec {
-  std::vector<std::filesystem::path> texts;  ///< one stream, in this order
-  std::filesystem::path tokens_file;         ///< instead of texts
-  std::string field = "text";                ///< of JSON lines
+  std::vector<std::filesystem::path> texts = {};  ///< one stream, in this order
+  std::filesystem::path tokens_file = {};         ///< instead of texts
+  std::string field = "text";                     ///< of JSON lines
   BosPlacement bos = BosPlacement::stream;
-  std::optional<int64_t> tokens;  ///< at most so many are fed
+  std::optional<int64_t> tokens = {};  ///< at most so many are fed
   auto operator<=>(const DatasetSpec&) const = default;
 };
 
 struct PolicySpec {
   std::string name;
-  PolicyArguments arguments;
+  PolicyArguments arguments = {};
   Positions positions = Positions::cache;
   auto operator<=>(const PolicySpec&) const = default;
 };
@@ -43,7 +43,7 @@ struct PolicySpec {
 struct LatencySpec {
   int64_t warmup = 16;
   int64_t samples = 128;
-  std::vector<int64_t> lengths;  ///< cache entries at which a policy without capacity is timed
+  std::vector<int64_t> lengths = {};  ///< cache entries at which a policy without capacity is timed
   auto operator<=>(const LatencySpec&) const = default;
 };
 
@@ -76,10 +76,10 @@ struct Experiment {
 struct Overrides {
   /// "key=value" with a dotted key ("dataset.tokens=4096", "policies.1.window=64") and a YAML
   /// value. Paths in it are relative to the current folder, those in the file to the file.
-  std::vector<std::string> set;
-  std::optional<int64_t> limit;  ///< no dataset is longer
-  std::optional<int64_t> threads;
-  std::optional<std::string> device;
+  std::vector<std::string> set = {};
+  std::optional<int64_t> limit = {};  ///< no dataset is longer
+  std::optional<int64_t> threads = {};
+  std::optional<std::string> device = {};
 };
 
 /// Throws InputError naming file, line, key, value and what was expected: unknown keys (with the

@@ -1,0 +1,471 @@
+#include "eval/experiment.h"
+
+#include <fstream>
+#include <random>
+
+#include "base/error.h"
+#include "tests/catch.h"
+#include "tests/experiment/files.h"
+
+using namespace sinkbench;
+namespace fs = std::filesystem;
+
+namespace {
+
+Experiment load(const std::string& yaml, const Overrides& overrides = {}) {
+  const test::TemporaryFolder folder;
+  return load_experiment(folder.write("grid.yaml", yaml), overrides);
+}
+
+Experiment set(const std::string& yaml, const std::vector<std::string>& assignments) {
+  return load(yaml, {.set = assignments});
+}
+
+/// The message with which it is refused, the file's folder left out.
+std::string refusal(const std::string& yaml, const Overrides& overrides = {}) {
+  const test::TemporaryFolder folder;
+  const fs::path file = folder.write("grid.yaml", yaml);
+  try {
+    load_experiment(file, overrides);
+  } catch (const InputError& error) {
+    std::string message = error.what();
+    const std::string prefix = folder.path().string() + "/";
+    if (message.starts_with(prefix)) message.erase(0, prefix.size());
+    return message;
+  }
+  return "it was accepted";
+}
+
+std::vector<std::string> ids(const Experiment& experiment) {
+  std::vector<std::string> result;
+  for (const Cell& cell : experiment.cells) result.push_back(cell.id);
+  return result;
+}
+
+using Strings = std::vector<std::string>;
+
+const std::string one_cell =
+    "model: m\n"
+    "dataset: {text: book.txt}\n"
+    "policies: [dense]\n";
+
+}  // namespace
+
+TEST_CASE("a full experiment is read as it is written") {
+  const test::TemporaryFolder folder;
+  const fs::path file = folder.write("configs/full.yaml", R"(name: full-1.0
+model: ../models/tiny
+dataset:
+  text: [one.jsonl, /books/two]
+  field: body
+  bos: document
+  tokens: 4096
+policies:
+  - sinks: {sinks: 2, window: 62, positions: original}
+engine: stepwise
+dtype: bfloat16
+device: cuda
+threads: 3
+chunk: 128
+metrics: [latency, memory]
+latency: {warmup: 5, samples: 50, lengths: [256, 1024]}
+)");
+  const Experiment experiment = load_experiment(file, {});
+  CHECK(experiment.name == "full-1.0");
+  CHECK(experiment.sha256.size() == 64);
+  REQUIRE(experiment.cells.size() == 1);
+  const Cell& cell = experiment.cells.front();
+  CHECK(cell.model == ModelSpec{.path = folder.path() / "models/tiny"});
+  CHECK(cell.dataset == DatasetSpec{.texts = {folder.path() / "configs/one.jsonl", "/books/two"},
+                                    .tokens_file = {},
+                                    .field = "body",
+                                    .bos = BosPlacement::document,
+                                    .tokens = 4096});
+  CHECK(cell.policy == PolicySpec{.name = "sinks",
+                                  .arguments = {{"sinks", 2}, {"window", 62}},
+                                  .positions = Positions::original});
+  CHECK(cell.engine == "stepwise");
+  CHECK(cell.dtype == "bfloat16");
+  CHECK(cell.device == "cuda");
+  CHECK(cell.threads == 3);
+  CHECK(cell.chunk == 128);
+  CHECK(cell.metrics == std::set{Metric::latency, Metric::memory});
+  CHECK(cell.latency == LatencySpec{.warmup = 5, .samples = 50, .lengths = {256, 1024}});
+  CHECK(cell.id ==
+        "tiny-one+1-4096-bos.document-sinks-2+62-original-bfloat16-stepwise-chunk128-cuda");
+}
+
+TEST_CASE("what is left out has its default") {
+  const Experiment experiment = load(one_cell);
+  CHECK(experiment.name == "grid");  // the file's
+  REQUIRE(experiment.cells.size() == 1);
+  const Cell& cell = experiment.cells.front();
+  CHECK(cell.dataset.field == "text");
+  CHECK(cell.dataset.bos == BosPlacement::stream);
+  CHECK(!cell.dataset.tokens);
+  CHECK(cell.engine == "chunked");
+  CHECK(cell.dtype == "float32");
+  CHECK(cell.device == "cpu");
+  CHECK(cell.threads == 0);
+  CHECK(cell.chunk == 0);
+  CHECK(cell.metrics == std::set{Metric::perplexity, Metric::latency, Metric::memory});
+  CHECK(cell.id == "m-book-dense-float32");
+  const Experiment sinks = set(one_cell, {"policies=[{sinks: {window: 8}}]"});
+  CHECK(sinks.cells.at(0).policy.arguments == PolicyArguments{{"sinks", 4}, {"window", 8}});
+}
+
+TEST_CASE("lists unfold into the product, neighbours sharing model and dataset") {
+  const Experiment experiment = load(R"(
+model: [a, b]
+dataset: {text: book.txt, tokens: [10, 20]}
+policies:
+  - dense
+  - sinks: {sinks: [0, 4], window: [12, 28]}
+dtype: [float32, bfloat16]
+)");
+  CHECK(experiment.cells.size() == 2 * 2 * 2 * 5);
+  const Strings all = ids(experiment);
+  CHECK(Strings(all.begin(), all.begin() + 12) ==
+        Strings{"a-book-10-dense-float32", "a-book-10-sinks-0+12-float32",
+                "a-book-10-sinks-0+28-float32", "a-book-10-sinks-4+12-float32",
+                "a-book-10-sinks-4+28-float32", "a-book-10-dense-bfloat16",
+                "a-book-10-sinks-0+12-bfloat16", "a-book-10-sinks-0+28-bfloat16",
+                "a-book-10-sinks-4+12-bfloat16", "a-book-10-sinks-4+28-bfloat16",
+                "a-book-20-dense-float32", "a-book-20-sinks-0+12-float32"});
+  CHECK(all.back() == "b-book-20-sinks-4+28-bfloat16");
+  CHECK(std::set(all.begin(), all.end()).size() == all.size());
+}
+
+TEST_CASE("several models and datasets, of every kind") {
+  const Experiment experiment = load(R"(
+model:
+  - x/pythia-1.4b
+  - {path: [x/one, x/two/]}
+  - {config: shapes/config.json, weights: random}
+  - {config: shapes/llama-10m.json, weights: random, seed: [1, 2]}
+dataset:
+  - {text: [a.txt, b.txt]}
+  - {tokens_file: ids.json}
+policies: [dense]
+)");
+  CHECK(ids(experiment) ==
+        Strings{"pythia-1.4b-a+1-dense-float32", "pythia-1.4b-ids-dense-float32",
+                "one-a+1-dense-float32", "one-ids-dense-float32", "two-a+1-dense-float32",
+                "two-ids-dense-float32", "shapes-random0-a+1-dense-float32",
+                "shapes-random0-ids-dense-float32", "llama-10m-random1-a+1-dense-float32",
+                "llama-10m-random1-ids-dense-float32", "llama-10m-random2-a+1-dense-float32",
+                "llama-10m-random2-ids-dense-float32"});
+  CHECK(experiment.cells[10].model.random);
+  CHECK(experiment.cells[10].model.seed == 2);
+  CHECK(experiment.cells[1].dataset.texts.empty());
+  CHECK(experiment.cells[1].dataset.tokens_file.filename() == "ids.json");
+}
+
+TEST_CASE("an id says what the policy is, in characters fit for a file's name") {
+  const Experiment experiment = load(R"yaml(
+model: "models/my model (new)"
+dataset: {text: "/books/Don Quixote é.txt"}
+policies:
+  - window: {window: 16}
+  - recompute: {window: 16, stride: [1, 8]}
+)yaml");
+  CHECK(ids(experiment) == Strings{"my-model-new-Don-Quixote-window-0+16-float32",
+                                   "my-model-new-Don-Quixote-recompute-16-float32",
+                                   "my-model-new-Don-Quixote-recompute-16-1-in-8-float32"});
+}
+
+TEST_CASE("an id is no longer than a file's name may be") {
+  const std::string name(240, 'x');
+  const Experiment experiment =
+      set(one_cell, {"model=[" + name + "1, " + name + "2]", "dataset.text=" + name});
+  REQUIRE(experiment.cells.size() == 2);
+  for (const Cell& cell : experiment.cells) CHECK(cell.id.size() <= 200);
+  CHECK(experiment.cells[0].id != experiment.cells[1].id);
+}
+
+TEST_CASE("cells of one name are told apart by what is behind the name") {
+  const Strings found = ids(load(R"(
+model: [a/tiny, b/tiny, c/tiny]
+dataset:
+  - {text: [book.txt, one.txt]}
+  - {text: [book.txt, two.txt]}
+  - {text: [book.txt, two.txt], field: body}
+policies: [dense]
+)"));
+  CHECK(found.size() == 9);
+  CHECK(std::set(found.begin(), found.end()).size() == 9);
+  CHECK(found[0] == "tiny-book+1-dense-float32");
+  for (const std::string& id : found) CHECK(id.starts_with("tiny-book+1-dense-float32"));
+}
+
+TEST_CASE("--set replaces values, and paths in it are relative to the current folder") {
+  const Experiment experiment = set(one_cell, {"dataset.text=other.txt", "dataset.tokens=[8, 9]",
+                                               "name=quick", "latency.samples=7"});
+  CHECK(experiment.name == "quick");
+  REQUIRE(experiment.cells.size() == 2);
+  CHECK(experiment.cells[0].dataset.texts == std::vector{fs::current_path() / "other.txt"});
+  CHECK(experiment.cells[1].dataset.tokens == 9);
+  CHECK(experiment.cells[0].latency.samples == 7);
+  CHECK(experiment.cells[0].model.path.parent_path() != fs::current_path());
+
+  const std::string listed =
+      "model: m\ndataset: {text: [a.txt, b.txt]}\npolicies: [dense, window: {window: 4}]\n";
+  const Experiment one = set(listed, {"dataset.text.1=c.txt", "policies.1.window.window=6"});
+  CHECK(one.cells[1].policy.arguments.at("window") == 6);
+  CHECK(one.cells[1].dataset.texts[1] == fs::current_path() / "c.txt");
+  CHECK(one.cells[1].dataset.texts[0] != fs::current_path() / "a.txt");
+  // A list that replaces a list, and an empty value that takes a key away.
+  CHECK(set(listed, {"policies=[dense]"}).cells.size() == 1);
+  CHECK(!set("dataset: {text: a, tokens: 5}\nmodel: m\npolicies: [dense]\n", {"dataset.tokens="})
+             .cells[0]
+             .dataset.tokens);
+}
+
+TEST_CASE("limit, threads and device of the command line come last") {
+  const std::string yaml =
+      "model: m\ndataset: {text: a, tokens: [10, 1000, 2000]}\npolicies: [dense]\nthreads: 3\n"
+      "device: [cpu, cuda]\n";
+  const Experiment experiment = load(yaml, {.limit = 100, .threads = 2, .device = "cpu"});
+  // The two larger ones are the same now, and so are the two devices.
+  CHECK(ids(experiment) == Strings{"m-a-10-dense-float32", "m-a-100-dense-float32"});
+  CHECK(experiment.cells[0].threads == 2);
+  CHECK(load(one_cell, {.limit = 100}).cells[0].dataset.tokens == 100);
+}
+
+TEST_CASE("the hash follows the content and what is set") {
+  CHECK(load(one_cell).sha256 == load(one_cell).sha256);
+  CHECK(load(one_cell).sha256 == load("# a remark\n" + one_cell).sha256);
+  CHECK(load(one_cell).sha256 != set(one_cell, {"dtype=bfloat16"}).sha256);
+}
+
+TEST_CASE("refused: keys") {
+  CHECK(refusal(one_cell + "dtpye: float32\n") ==
+        "grid.yaml:4: dtpye: unknown key 'dtpye'; did you mean 'dtype'?");
+  CHECK(refusal("model: m\ndataset: {txt: a}\npolicies: [dense]\n") ==
+        "grid.yaml:2: dataset.txt: unknown key 'txt'; did you mean 'text'?");
+  CHECK_THAT(refusal(one_cell + "zebra: 1\n"),
+             ContainsSubstring("grid.yaml:4: zebra: unknown key 'zebra'; expected one of: name, "));
+  CHECK(refusal(one_cell + "model: other\n") == "grid.yaml:4: model: key 'model' stands twice");
+  CHECK(refusal("model: m\ndataset:\n  text: a\n  text: b\npolicies: [dense]\n") ==
+        "grid.yaml:4: dataset.text: key 'text' stands twice");
+  CHECK(refusal("dataset: {text: a}\npolicies: [dense]\n") ==
+        "grid.yaml:1: key 'model' is missing");
+  CHECK(refusal("model: m\npolicies: [dense]\n") == "grid.yaml:1: key 'dataset' is missing");
+  CHECK(refusal("model: m\ndataset: {text: a}\n") == "grid.yaml:1: key 'policies' is missing");
+  CHECK(refusal("model: m\ndataset: {text: a}\npolicies:\n") ==
+        "grid.yaml:1: key 'policies' is missing");
+  CHECK(refusal(one_cell + "[a]: 1\n") == "grid.yaml:1: has a key that is no word");
+  CHECK(refusal(one_cell + "latency: {sample: 3}\n") ==
+        "grid.yaml:4: latency.sample: unknown key 'sample'; did you mean 'samples'?");
+}
+
+TEST_CASE("refused: values") {
+  CHECK(refusal(one_cell + "dtype: float23\n") ==
+        "grid.yaml:4: dtype: is 'float23'; did you mean 'float32'?");
+  CHECK(refusal(one_cell + "dtype:\n  - float32\n  - int\n") ==
+        "grid.yaml:6: dtype.1: is 'int'; expected one of: float32, bfloat16, float16, float64");
+  CHECK(refusal(one_cell + "dtype: {a: b}\n") ==
+        "grid.yaml:4: dtype: is a mapping; expected a word");
+  CHECK(refusal(one_cell + "engine: chunky\n") ==
+        "grid.yaml:4: engine: is 'chunky'; did you mean 'chunked'?");
+  CHECK(refusal(one_cell + "device: metal\n") ==
+        "grid.yaml:4: device: is 'metal'; expected one of: cpu, cuda");
+  CHECK(refusal(one_cell + "metrics: [perplexity, speed]\n") ==
+        "grid.yaml:4: metrics.1: is 'speed'; expected one of: perplexity, latency, memory");
+  CHECK(refusal(one_cell + "metrics: []\n") ==
+        "grid.yaml:4: metrics: is an empty list; expected at least one value");
+  CHECK(refusal(one_cell + "threads: -1\n") ==
+        "grid.yaml:4: threads: is '-1'; expected an integer of 0 or more");
+  CHECK(refusal(one_cell + "threads: [1, 2]\n") ==
+        "grid.yaml:4: threads: is a list; expected an integer of 0 or more");
+  CHECK(refusal(one_cell + "chunk: 1.5\n") ==
+        "grid.yaml:4: chunk: is '1.5'; expected an integer of 1 or more");
+  CHECK(refusal(one_cell + "latency:\n  samples: 0\n") ==
+        "grid.yaml:5: latency.samples: is '0'; expected an integer of 1 or more");
+  CHECK(refusal(one_cell + "latency: 5\n") == "grid.yaml:4: latency: is '5'; expected a mapping");
+  CHECK_THAT(refusal(one_cell + "name: a/b\n"),
+             ContainsSubstring("grid.yaml:4: name: is 'a/b'; expected letters, digits"));
+  CHECK_THAT(refusal(one_cell + "name: ..\n"), ContainsSubstring("grid.yaml:4: name: is '..'"));
+}
+
+TEST_CASE("refused: models and datasets") {
+  const auto with = [](const std::string& model, const std::string& dataset) {
+    return refusal("model: " + model + "\ndataset: " + dataset + "\npolicies: [dense]\n");
+  };
+  CHECK(with("{path: a, config: b}", "{text: a}") ==
+        "grid.yaml:1: model: has both 'path' and 'config'; expected one");
+  CHECK_THAT(with("{weights: random}", "{text: a}"),
+             ContainsSubstring("grid.yaml:1: model: expected 'path'"));
+  CHECK(with("{config: a}", "{text: a}") ==
+        "grid.yaml:1: model: expected 'weights: random' beside 'config'");
+  CHECK(with("{config: a, weights: zero}", "{text: a}") ==
+        "grid.yaml:1: model.weights: is 'zero'; expected one of: random");
+  CHECK(with("{config: a, weights: random, seed: -3}", "{text: a}") ==
+        "grid.yaml:1: model.seed: is '-3'; expected an integer of 0 or more");
+  CHECK(with("{path: a, seed: 3}", "{text: a}") ==
+        "grid.yaml:1: model.seed: has no meaning beside 'path'; leave it out");
+  CHECK(with("[a, [b]]", "{text: a}") == "grid.yaml:1: model.1: is a list; expected a word");
+  CHECK(with("[a, '']", "{text: a}") == "grid.yaml:1: model.1: is ''; expected a word");
+  CHECK(with("m", "book.txt") == "grid.yaml:2: dataset: is 'book.txt'; expected a mapping");
+  CHECK_THAT(with("m", "{tokens: 5}"), ContainsSubstring("grid.yaml:2: dataset: expected either"));
+  CHECK_THAT(with("m", "{text: a, tokens_file: b}"),
+             ContainsSubstring("grid.yaml:2: dataset: expected either"));
+  CHECK(with("m", "{tokens_file: a, bos: none}") ==
+        "grid.yaml:2: dataset.bos: has no meaning beside 'tokens_file'; leave it out");
+  CHECK(with("m", "{text: a, bos: everywhere}") ==
+        "grid.yaml:2: dataset.bos: is 'everywhere'; expected one of: stream, document, none");
+  CHECK(with("m", "{text: a, tokens: 1}") ==
+        "grid.yaml:2: dataset.tokens: is '1'; expected an integer of 2 or more");
+  CHECK(with("m", "{text: a, tokens: many}") ==
+        "grid.yaml:2: dataset.tokens: is 'many'; expected an integer of 2 or more");
+  CHECK(with("m", "{text: a, tokens: 99999999999999999999}") ==
+        "grid.yaml:2: dataset.tokens: is '99999999999999999999'; expected an integer of 2 or more");
+}
+
+TEST_CASE("refused: policies") {
+  const auto with = [](const std::string& policies) {
+    return refusal("model: m\ndataset: {text: a}\npolicies:\n" + policies);
+  };
+  CHECK(with("  - dense\n  - sink: {window: 3}\n") ==
+        "grid.yaml:5: policies.1: unknown policy 'sink'; did you mean 'sinks'?");
+  CHECK(with("  - windw\n") == "grid.yaml:4: policies.0: is 'windw'; did you mean 'window'?");
+  CHECK(with("  - window: {window: 0}\n") ==
+        "grid.yaml:4: policies.0.window.window: is '0'; expected an integer of 1 or more");
+  // The line is the parameter's own.
+  CHECK(with("  - dense\n  - sinks:\n      sinks: -1\n      window: 8\n") ==
+        "grid.yaml:6: policies.1.sinks.sinks: is '-1'; expected an integer of 0 or more");
+  CHECK(with("  - sinks: {window: [8, x]}\n") ==
+        "grid.yaml:4: policies.0.sinks.window.1: is 'x'; expected an integer of 1 or more");
+  CHECK_THAT(
+      with("  - window: {window: 9223372036854775807}\n"),
+      ContainsSubstring("grid.yaml:4: policies.0: policy window: window is 9223372036854775807"));
+  CHECK_THAT(
+      with("  - window:\n"),
+      ContainsSubstring("grid.yaml:4: policies.0: policy window: parameter 'window' is missing"));
+  CHECK_THAT(
+      with("  - window\n"),
+      ContainsSubstring("grid.yaml:4: policies.0: policy window: parameter 'window' is missing"));
+  CHECK(with("  - window: 8\n") == "grid.yaml:4: policies.0.window: is '8'; expected a mapping");
+  CHECK(with("  - window: {size: 8}\n") ==
+        "grid.yaml:4: policies.0.window.size: unknown key 'size'; expected one of: window, "
+        "positions");
+  CHECK_THAT(with("  - window: {window: 8}\n    sinks: {window: 8}\n"),
+             ContainsSubstring("grid.yaml:4: policies.0: expected one policy"));
+  CHECK(with("  - sinks: {window: 8, positions: stream}\n") ==
+        "grid.yaml:4: policies.0.sinks.positions: is 'stream'; expected one of: cache, original");
+  CHECK_THAT(
+      with("  - dense: {positions: original}\n"),
+      ContainsSubstring("grid.yaml:4: policies.0: policy dense: 'positions' makes no difference"));
+  CHECK(with("  - dense\n  - dense\n") ==
+        "grid.yaml:4: policies: cell m-a-dense-float32 stands twice in the grid");
+  CHECK(with("  - sinks: {window: 8}\n  - sinks: {sinks: 4, window: 8}\n") ==
+        "grid.yaml:4: policies: cell m-a-sinks-4+8-float32 stands twice in the grid");
+}
+
+TEST_CASE("refused: --set") {
+  const auto with = [](const std::string& assignment) {
+    return refusal(one_cell, {.set = {assignment}});
+  };
+  CHECK(with("dtype") == "--set dtype: expected key=value, such as dataset.tokens=4096");
+  CHECK(with("=3") == "--set =3: expected key=value, such as dataset.tokens=4096");
+  CHECK(with("dataset..text=3") == "--set dataset..text=3: the key has an empty part");
+  CHECK(with("dataset.=3") == "--set dataset.=3: the key has an empty part");
+  CHECK(with("dtpye=float32") == "--set dtpye: unknown key 'dtpye'; did you mean 'dtype'?");
+  CHECK(with("dataset.txt=a") == "--set dataset.txt: unknown key 'txt'; did you mean 'text'?");
+  CHECK(with("dtype=float23") == "--set dtype: is 'float23'; did you mean 'float32'?");
+  CHECK(with("dtype=[float32, int]") ==
+        "--set dtype.1: is 'int'; expected one of: float32, bfloat16, float16, float64");
+  CHECK(with("model.path.x=3") ==
+        "--set model.path.x=3: 'path' stands below a value that is no mapping");
+  CHECK(with("policies.1=dense") ==
+        "--set policies.1=dense: '1' is no index into a list of 1 elements");
+  CHECK(with("policies.first=dense") ==
+        "--set policies.first=dense: 'first' is no index into a list of 1 elements");
+  CHECK_THAT(with("dtype=[float32"),
+             ContainsSubstring("--set dtype=[float32: the value is not valid YAML"));
+  CHECK(with("policies.0={window: {window: 0}}") ==
+        "--set policies.0.window.window: is '0'; expected an integer of 1 or more");
+  CHECK(refusal("model: m\ndataset: {text: a}\npolicies: [window: {window: 8}]\n",
+                {.set = {"policies.0.window.window=0"}}) ==
+        "--set policies.0.window.window: is '0'; expected an integer of 1 or more");
+}
+
+TEST_CASE("refused: what is no experiment at all") {
+  CHECK_THAT(refusal(""), ContainsSubstring("grid.yaml: expected a mapping"));
+  CHECK_THAT(refusal("just words"), ContainsSubstring("grid.yaml: expected a mapping"));
+  CHECK_THAT(refusal("model: [a\ndataset: b\n"), ContainsSubstring("grid.yaml:2: not valid YAML"));
+  CHECK_THAT(refusal("model: m\n\tdataset: b\n"), ContainsSubstring("not valid YAML"));
+  CHECK_THAT(refusal("model: *nowhere\n"), ContainsSubstring("grid.yaml:1: not valid YAML"));
+  CHECK(refusal(one_cell + "---\n" + one_cell) == "grid.yaml: has 2 YAML documents; expected one");
+  CHECK_THROWS_WITH(load_experiment("no/such.yaml", {}), ContainsSubstring("no/such.yaml"));
+  CHECK_THROWS_WITH(load_experiment(fs::temp_directory_path(), {}),
+                    ContainsSubstring(fs::temp_directory_path().string()));
+}
+
+TEST_CASE("anchors and depth cost no more than they should") {
+  std::string bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n";
+  for (int i = 1; i < 40; ++i) {
+    bomb += fmt::format("a{}: &a{} [", i, i);
+    for (int j = 0; j < 9; ++j) bomb += fmt::format("{}*a{}", j > 0 ? ", " : "", i - 1);
+    bomb += "]\n";
+  }
+  CHECK_THAT(refusal(bomb + one_cell), ContainsSubstring("unknown key 'a0'"));
+  CHECK_THAT(refusal("model: &m [*m]\ndataset: {text: a}\npolicies: [dense]\n"),
+             ContainsSubstring("model"));
+  CHECK_THAT(refusal("model: " + std::string(200'000, '[')), ContainsSubstring("not valid YAML"));
+  std::string grid = "model: m\ndataset: {text: a}\npolicies:\n  - sinks:\n      sinks: [";
+  for (int i = 0; i < 1000; ++i) grid += std::to_string(i) + ", ";
+  grid += "1000]\n      window: [";
+  for (int i = 1; i < 1000; ++i) grid += std::to_string(i) + ", ";
+  CHECK_THAT(refusal(grid + "1000]\n"),
+             ContainsSubstring("grid.yaml:6: policies.0.sinks.window: makes too large a grid"));
+  // An anchor is fine where it saves writing.
+  CHECK(load("model: &m m\ndataset: {text: *m}\npolicies: [dense]\n").cells[0].id ==
+        "m-m-dense-float32");
+}
+
+TEST_CASE("no damage to a file makes anything but one line of complaint") {
+  const std::string whole = R"(name: full
+model: [../models/tiny, {config: a/config.json, weights: random, seed: [1, 2]}]
+dataset: {text: [one.jsonl, /books/two], field: body, bos: document, tokens: [40, 50]}
+policies:
+  - dense
+  - sinks: {sinks: 2, window: 62, positions: original}
+  - recompute: {window: &w 16, stride: 8}
+  - window: {window: *w}
+metrics: [latency, memory]
+latency: {warmup: 5, samples: 50, lengths: [256, 1024]}
+)";
+  const std::string spice = "{}[]:,-&*#?|>!%@'\"\\ \n\t~.0a\xff";
+  std::mt19937 random(1);
+  const auto below = [&](size_t n) { return random() % n; };
+  const test::TemporaryFolder folder;
+  const fs::path file = folder.path() / "damaged.yaml";
+  int refused = 0;
+  for (int i = 0; i < 3000; ++i) {
+    std::string text = whole;
+    for (size_t edits = 1 + below(3); edits > 0; --edits) {
+      const size_t place = below(text.size());
+      switch (below(3)) {
+        case 0:
+          text[place] = spice[below(spice.size())];
+          break;
+        case 1:
+          text.insert(place, 1, spice[below(spice.size())]);
+          break;
+        case 2:
+          text.erase(place, 1 + below(12));
+          break;
+      }
+    }
+    std::ofstream(file) << text;
+    INFO(text);
+    try {
+      load_experiment(file, {});
+    } catch (const InputError& error) {
+      ++refused;
+      REQUIRE(std::string(error.what()).find('\n') == std::string::npos);
+    }
+  }
+  CHECK(refused > 1000);
+}
