@@ -3,11 +3,12 @@
 
 #ifdef SINKBENCH_CATCH_V3
 #include <catch2/catch_all.hpp>
+using Catch::Approx;
 using Catch::Matchers::ContainsSubstring;
 #else
 #include <catch2/catch.hpp>
 inline auto ContainsSubstring(const std::string& text) {
   return Catch::Matchers::Contains(text);
 }
-using Catch::Approx;
+using Approx = Catch::Detail::Approx;
 #endif
