@@ -1,0 +1,207 @@
+#include "eval/results.h"
+
+#include <cmath>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <random>
+
+#include "base/error.h"
+#include "tests/catch.h"
+#include "tests/experiment/example.h"
+#include "tests/experiment/files.h"
+
+using namespace sinkbench;
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+namespace {
+
+/// The message with which a results.json is refused, the folder left out.
+std::string refusal(const std::string& content) {
+  const test::TemporaryFolder folder;
+  folder.write("results.json", content);
+  try {
+    read_results(folder.path());
+  } catch (const InputError& error) {
+    std::string message = error.what();
+    const std::string prefix = folder.path().string() + "/";
+    if (message.starts_with(prefix)) message.erase(0, prefix.size());
+    return message;
+  }
+  return "it was accepted";
+}
+
+}  // namespace
+
+TEST_CASE("results are the same after writing and reading") {
+  const test::TemporaryFolder folder;
+  const Results results = test::example_results();
+  write_results(results, folder.path());
+  const Results read = read_results(folder.path());
+  CHECK(to_json(read) == to_json(results));
+
+  // Field by field where the JSON could say the same of two different things.
+  REQUIRE(read.cells.size() == results.cells.size());
+  for (size_t i = 0; i < read.cells.size(); ++i) {
+    const Cell& a = results.cells[i].cell;
+    const Cell& b = read.cells[i].cell;
+    CHECK(b.model == a.model);
+    CHECK(b.dataset == a.dataset);
+    CHECK(b.policy == a.policy);
+    CHECK(b.latency == a.latency);
+    CHECK(b.metrics == a.metrics);
+    CHECK(b.chunk == a.chunk);
+    CHECK(read.cells[i].perplexity.has_value() == results.cells[i].perplexity.has_value());
+    CHECK(read.cells[i].memory.has_value() == results.cells[i].memory.has_value());
+    CHECK(read.cells[i].error == results.cells[i].error);
+  }
+  CHECK(read.cells[0].perplexity->token == results.cells[0].perplexity->token);
+  CHECK(read.cells[0].latency[1].samples_ms == results.cells[0].latency[1].samples_ms);
+}
+
+TEST_CASE("results.json has the fields that its readers are promised") {
+  const json object = to_json(test::example_results());
+  CHECK(object.at("schema_version") == 1);
+  for (const char* key : {"name", "config_sha256", "started", "versions", "machine", "warnings"}) {
+    CHECK(object.contains(key));
+  }
+  CHECK(object.at("conventions").at("order") == "feed token t, score token t+1, then evict");
+  const json& cell = object.at("cells").at(0);
+  CHECK(cell.at("id") == "tiny-book-8192-dense-float32");
+  CHECK(cell.at("model").at("weights") == "checkpoint");
+  CHECK(cell.at("dataset").at("text") == json{"/texts/book.txt"});
+  CHECK(cell.at("dataset").at("sha256") == "d0");
+  CHECK(cell.at("policy").at("parameters") == json::object());
+  CHECK(cell.at("perplexity").at("bits_per_byte") == 1.875);
+  CHECK(cell.at("latency").at(0).at("cache_entries") == 256);
+  CHECK(cell.at("memory").at("kv_bytes_held") == 12'582'912);
+  CHECK(cell.at("nll_file") == "nll/tiny-book-8192-dense-float32.f32");
+  CHECK(cell.at("error").is_null());
+  CHECK(object.at("cells").at(1).at("policy").at("parameters") ==
+        json{{"sinks", 4}, {"window", 252}});
+  // What was not measured is null, not nought.
+  const json& failed = object.at("cells").back();
+  CHECK(failed.at("error") == "out of memory");
+  CHECK(failed.at("perplexity").is_null());
+  CHECK(failed.at("latency").empty());
+  CHECK(failed.at("memory").is_null());
+  CHECK(failed.at("nll_file").is_null());
+}
+
+TEST_CASE("a number that there isn't is null, and a text that is no UTF-8 still written") {
+  const test::TemporaryFolder folder;
+  Results results = test::example_results();
+  results.cells[0].perplexity->nll_stderr = std::nan("");
+  results.cells[0].cell.model.path = "/models/\xff";
+  write_results(results, folder.path());
+  const Results read = read_results(folder.path());
+  CHECK(std::isnan(read.cells[0].perplexity->nll_stderr));
+  CHECK(read.cells[0].cell.model.path == "/models/\uFFFD");
+}
+
+TEST_CASE("results are replaced as a whole, and nothing else is left") {
+  const test::TemporaryFolder folder;
+  Results results = test::example_results();
+  write_results(results, folder.path());
+  results.cells.pop_back();
+  write_results(results, folder.path());
+  CHECK(read_results(folder.path()).cells.size() == results.cells.size());
+  std::set<std::string> names;
+  for (const auto& file : fs::directory_iterator(folder.path())) {
+    names.insert(file.path().filename().string());
+  }
+  CHECK(names ==
+        std::set<std::string>{"results.json", "perplexity.csv", "latency.csv", "memory.csv"});
+  CHECK_THROWS_AS(write_results(results, folder.path() / "no such folder"), InputError);
+}
+
+TEST_CASE("refused: what is no results.json") {
+  CHECK_THROWS_WITH(read_results("no/such/folder"),
+                    ContainsSubstring("no/such/folder/results.json"));
+  CHECK_THAT(refusal(""), ContainsSubstring("results.json: not the results of a run"));
+  CHECK_THAT(refusal("{\"schema_version\": 1,"),
+             ContainsSubstring("results.json: not the results of a run"));
+  CHECK_THAT(refusal("[1, 2]"), ContainsSubstring("results.json: not the results of a run"));
+  CHECK(refusal("{\"schema_version\": 2}") ==
+        "results.json: schema_version is 2; this program reads 1");
+}
+
+TEST_CASE("refused: each field that is missing or of another kind") {
+  const json whole = to_json(test::example_results());
+  const auto break_at = [&](const json::json_pointer& place) {
+    const std::string name = place.back();
+    json without = whole;
+    without.at(place.parent_pointer()).erase(name);
+    INFO("without " << place.to_string());
+    CHECK_THAT(refusal(without.dump()), ContainsSubstring("'" + name + "' not found"));
+    json other = whole;
+    other.at(place) = json::array({json::array()});
+    INFO("another kind of " << place.to_string());
+    CHECK_THAT(refusal(other.dump()), ContainsSubstring("not the results of a run"));
+  };
+  for (const auto& [key, value] : whole.items()) {
+    if (key != "conventions") break_at(json::json_pointer("/" + key));
+  }
+  for (const auto& [key, value] : whole.at("cells").at(0).items()) {
+    const json::json_pointer place("/cells/0/" + key);
+    break_at(place);
+    if (!value.is_object()) continue;
+    for (const auto& [inner, ignored] : value.items()) {
+      // Which of the two there is says what kind of dataset it was.
+      if (inner == "text") continue;
+      // Maps of any content.
+      if (place.to_string() == "/cells/0/policy/parameters") continue;
+      break_at(place / inner);
+    }
+  }
+}
+
+TEST_CASE("batch means: the formula, on paper") {
+  // Sixteen values in four blocks: means 2.5, 6.5, 10.5, 14.5 around 8.5; their squares from it
+  // 36 + 4 + 4 + 36 = 80, so 80 / 3 over 4 blocks.
+  BatchMeans means(16);
+  for (int i = 1; i <= 16; ++i) means.add(i);
+  CHECK(means.count() == 16);
+  CHECK(means.mean() == 8.5);
+  CHECK(means.standard_error() == Approx(std::sqrt(80.0 / 3 / 4)));
+
+  // Two more than four blocks hold: in the mean, in no block.
+  BatchMeans longer(18);
+  for (int i = 1; i <= 18; ++i) longer.add(i);
+  CHECK(longer.mean() == 9.5);
+  CHECK(longer.standard_error() == Approx(std::sqrt(80.0 / 3 / 4)));
+
+  BatchMeans constant(100);
+  for (int i = 0; i < 100; ++i) constant.add(3);
+  CHECK(constant.mean() == 3);
+  CHECK(constant.standard_error() == 0);
+
+  BatchMeans short_one(2);  // one block
+  short_one.add(1);
+  short_one.add(2);
+  CHECK(short_one.mean() == 1.5);
+  CHECK(std::isnan(short_one.standard_error()));
+}
+
+TEST_CASE("batch means see that neighbours are correlated") {
+  // An autoregressive process x' = 0.9 x + e: the variance of the mean of n is, for large n,
+  // 1 / (1 - 0.9)^2 / n, which is 19 times that of independent values of the same spread.
+  constexpr int n = 200'000;
+  std::mt19937 random(7);
+  std::normal_distribution<double> noise;
+  BatchMeans means(n);
+  double x = 0;
+  for (int i = 0; i < n; ++i) means.add(x = 0.9 * x + noise(random));
+  const double expected = 10 / std::sqrt(static_cast<double>(n));
+  CHECK(means.standard_error() > 0.7 * expected);  // 64 blocks: known to within some 9 %
+  CHECK(means.standard_error() < 1.3 * expected);
+}
+
+TEST_CASE("quantiles lie between neighbours") {
+  CHECK(quantile({4, 1, 3, 2}, 0.5) == 2.5);
+  CHECK(quantile({4, 1, 3, 2}, 0.9) == Approx(3.7));
+  CHECK(quantile({4, 1, 3, 2}, 0) == 1);
+  CHECK(quantile({4, 1, 3, 2}, 1) == 4);
+  CHECK(quantile({5}, 0.99) == 5);
+  CHECK(std::isnan(quantile({}, 0.5)));
+}
