@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <limits>
 
 #include "eval/attention_kernel.h"
@@ -42,19 +43,8 @@ at::Tensor attend_in_kernel(const AttentionInput& input) {
   return output;
 }
 
-}  // namespace
-
-at::Tensor attend(const AttentionInput& input) {
-  const bool rows_are_packed =
-      input.keys.stride(1) == input.keys.size(2) && input.values.stride(1) == input.keys.size(2) &&
-      input.keys.stride(2) == 1 && input.values.strides() == input.keys.strides();
-  if (input.keys.device().is_cpu() && input.keys.scalar_type() == at::kFloat && rows_are_packed) {
-    return attend_in_kernel(input);
-  }
-  return attend_in_tensors(input);
-}
-
-at::Tensor attend_in_tensors(const AttentionInput& input) {
+/// All queries in one go.
+at::Tensor attend_at_once(const AttentionInput& input) {
   const at::Tensor& query = input.ranges.front().query;
   const int64_t heads = query.size(0);
   const int64_t n = query.size(1);
@@ -98,6 +88,41 @@ at::Tensor attend_in_tensors(const AttentionInput& input) {
       .view({heads, n, head_dim})
       .transpose(0, 1)
       .reshape({n, heads * head_dim});
+}
+
+}  // namespace
+
+at::Tensor attend(const AttentionInput& input) {
+  const bool rows_are_packed =
+      input.keys.stride(1) == input.keys.size(2) && input.values.stride(1) == input.keys.size(2) &&
+      input.keys.stride(2) == 1 && input.values.strides() == input.keys.strides();
+  if (input.keys.device().is_cpu() && input.keys.scalar_type() == at::kFloat && rows_are_packed) {
+    return attend_in_kernel(input);
+  }
+  return attend_in_tensors(input);
+}
+
+at::Tensor attend_in_tensors(const AttentionInput& input, int64_t pairs_at_once) {
+  const int64_t n = input.ranges.front().query.size(1);
+  const int64_t heads = input.ranges.front().query.size(0);
+  const int64_t rows = std::clamp<int64_t>(pairs_at_once / (heads * input.keys.size(1)), 1, n);
+  if (rows == n) return attend_at_once(input);
+  std::vector<at::Tensor> parts;
+  for (int64_t row = 0; row < n; row += rows) {
+    const int64_t count = std::min(rows, n - row);
+    AttentionInput part = input;
+    for (RangeView& range : part.ranges) {
+      const auto cut = [&](std::vector<int64_t>& values) {
+        if (!values.empty()) values = {values.begin() + row, values.begin() + row + count};
+      };
+      range.query = range.query.narrow(1, row, count);
+      cut(range.first);
+      cut(range.last);
+      cut(range.column);
+    }
+    parts.push_back(attend_at_once(part));
+  }
+  return at::cat(parts);
 }
 
 }  // namespace sinkbench

@@ -35,7 +35,8 @@ struct AttentionInput {
 /// attend_in_tensors.
 at::Tensor attend(const AttentionInput& input);
 
-/// The same by plain tensor operations, on any device, one mask [n, keys] for each range.
-at::Tensor attend_in_tensors(const AttentionInput& input);
+/// The same by plain tensor operations, on any device. The scores of no more than `pairs_at_once`
+/// query-key pairs (over all heads) exist at a time.
+at::Tensor attend_in_tensors(const AttentionInput& input, int64_t pairs_at_once = int64_t{1} << 26);
 
 }  // namespace sinkbench

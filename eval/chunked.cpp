@@ -13,7 +13,7 @@ namespace sinkbench {
 namespace {
 
 /// Logits exist for so many elements at once, whatever the vocabulary.
-constexpr int64_t logits_at_once = int64_t{1} << 24;
+constexpr int64_t logits_at_once = int64_t{1} << 22;
 
 }  // namespace
 

@@ -56,6 +56,18 @@ TEST_CASE("chunked equals stepwise for every cached policy and chunk size") {
   }
 }
 
+TEST_CASE("streams of ten times the capacity") {
+  const Decoder decoder = Decoder::load(test::data("families") / "llama_tied", {});
+  for (const auto& [sinks, window] :
+       std::vector<std::pair<int64_t, int64_t>>{{0, 31}, {4, 252}, {4, 1020}}) {
+    const auto policy = make_policy("sinks", {{"sinks", sinks}, {"window", window}});
+    const auto ids = random_ids(10 * (sinks + window) + 1, decoder.config().vocab_size, 6);
+    INFO(policy->label());
+    CHECK(largest_difference(score("chunked", decoder, *policy, ids),
+                             score("stepwise", decoder, *policy, ids)) < 1e-4);
+  }
+}
+
 TEST_CASE("in double precision the two engines agree to rounding") {
   const Decoder decoder =
       Decoder::load(test::data("families") / "llama_mha", {.dtype = at::kDouble});
