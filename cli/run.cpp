@@ -87,8 +87,10 @@ void add_run(CLI::App& app) {
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("run", "Run an experiment and print its tables");
   command->add_option("config", options->config, "The experiment, a YAML file")->required();
-  command->add_option("--set", options->overrides.set,
-                      "Replace a value: key=value, such as dataset.tokens=4096 (repeatable)");
+  command
+      ->add_option("--set", options->overrides.set,
+                   "Replace a value: key=value, such as dataset.tokens=4096 (repeatable)")
+      ->allow_extra_args(false);
   command->add_option("--out", options->out, "Folder for the results (default: results/NAME)");
   command->add_option("--threads", options->overrides.threads, "Threads (default: all cores)")
       ->check(CLI::Range(1, 4096));

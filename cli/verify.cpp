@@ -55,7 +55,8 @@ void add_verify(CLI::App& app) {
   CLI::App* command = app.add_subcommand(
       "verify", "Compare the chunked engine with the stepwise one, token by token");
   command->add_option("config", options->config, "The experiment, a YAML file")->required();
-  command->add_option("--set", options->overrides.set, "Replace a value: key=value (repeatable)");
+  command->add_option("--set", options->overrides.set, "Replace a value: key=value (repeatable)")
+      ->allow_extra_args(false);
   command
       ->add_option("--limit", options->overrides.limit,
                    "Feed no more than so many tokens (default: 2048)")
