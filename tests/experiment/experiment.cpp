@@ -5,7 +5,7 @@
 
 #include "base/error.h"
 #include "tests/catch.h"
-#include "tests/experiment/files.h"
+#include "tests/files.h"
 
 using namespace sinkbench;
 namespace fs = std::filesystem;

@@ -8,7 +8,7 @@
 #include <thread>
 
 #include "tests/catch.h"
-#include "tests/experiment/files.h"
+#include "tests/files.h"
 
 using namespace sinkbench;
 
