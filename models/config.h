@@ -48,9 +48,13 @@ struct DecoderConfig {
   bool parallel_residual = false;  ///< x + attention(norm(x)) + mlp(norm'(x))
   bool tied_head = false;          ///< logits are products with the embedding
   double attention_scale = 0.0;    ///< factor on query-key products
+  double clip_qkv = 0.0;           ///< queries, keys and values are clamped to this; 0: they aren't
 
   std::optional<RotaryConfig> rotary;
   std::optional<AlibiConfig> alibi;
+  int64_t learned_positions = 0;  ///< rows of the table added to the embeddings; 0: there is none
+  /// A model trained so that a query sees so many tokens at the most, itself among them; 0: all.
+  int64_t local_window = 0;
 
   /// Bytes of keys and values that one cached token takes, over all layers.
   int64_t kv_bytes_per_token(int64_t element_bytes) const {

@@ -35,10 +35,13 @@ void for_each_weight(const DecoderWeights& weights, Visit visit) {
     once(n.bias);
   };
   once(weights.embedding);
+  once(weights.positions);
   for (const LayerWeights& layer : weights.layers) {
     norm(layer.attention_norm);
     norm(layer.mlp_norm);
     linear(layer.qkv);
+    once(layer.query_norm);
+    once(layer.key_norm);
     linear(layer.output);
     linear(layer.gate_up);
     linear(layer.down);
@@ -108,8 +111,10 @@ int64_t Decoder::weight_bytes() const {
   return total;
 }
 
-at::Tensor Decoder::embed(const at::Tensor& ids) const {
-  return at::embedding(weights_.embedding, ids).to(accumulate_dtype());
+at::Tensor Decoder::embed(const at::Tensor& ids, const at::Tensor& positions) const {
+  const at::Tensor x = at::embedding(weights_.embedding, ids).to(accumulate_dtype());
+  if (config_.learned_positions == 0) return x;
+  return x + at::embedding(weights_.positions, positions).to(accumulate_dtype());
 }
 
 at::Tensor Decoder::norm(const NormWeights& weights, const at::Tensor& x) const {
@@ -124,16 +129,30 @@ at::Tensor Decoder::norm(const NormWeights& weights, const at::Tensor& x) const 
       .to(options_.dtype);
 }
 
+at::Tensor Decoder::norm_heads(const at::Tensor& heads, const at::Tensor& weight) const {
+  if (!weight.defined()) return heads;
+  const at::Tensor x = heads.to(accumulate_dtype());
+  const at::Tensor inverse = (x.square().mean(-1, true) + config_.norm_epsilon).rsqrt_();
+  return (x * inverse).mul_(weight.to(x.scalar_type())).to(options_.dtype);
+}
+
+Projection Decoder::split(const LayerWeights& layer, const at::Tensor& query,
+                          const at::Tensor& keys_and_values) const {
+  const auto clipped = [&](const at::Tensor& x) {
+    return config_.clip_qkv > 0.0 ? x.clamp(-config_.clip_qkv, config_.clip_qkv) : x;
+  };
+  const at::Tensor both = clipped(keys_and_values);
+  return {.query = norm_heads(clipped(query), layer.query_norm),
+          .key = norm_heads(both.narrow(1, 0, config_.kv_heads), layer.key_norm),
+          .value = both.narrow(1, config_.kv_heads, config_.kv_heads)};
+}
+
 Projection Decoder::project(int64_t layer, const at::Tensor& x) const {
   const LayerWeights& weights = weights_.layers[layer];
-  const int64_t n = x.size(0);
-  const int64_t heads = config_.heads;
-  const int64_t kv_heads = config_.kv_heads;
-  const at::Tensor rows = apply(weights.qkv, norm(weights.attention_norm, x))
-                              .view({n, heads + 2 * kv_heads, config_.head_dim});
-  return {.query = rows.narrow(1, 0, heads),
-          .key = rows.narrow(1, heads, kv_heads),
-          .value = rows.narrow(1, heads + kv_heads, kv_heads)};
+  const at::Tensor rows =
+      apply(weights.qkv, norm(weights.attention_norm, x)).view({x.size(0), -1, config_.head_dim});
+  return split(weights, rows.narrow(1, 0, config_.heads),
+               rows.narrow(1, config_.heads, 2 * config_.kv_heads));
 }
 
 Projection Decoder::project(int64_t layer, const at::Tensor& x, const at::Tensor& x_query) const {
@@ -146,10 +165,7 @@ Projection Decoder::project(int64_t layer, const at::Tensor& x, const at::Tensor
     return apply(part, norm(weights.attention_norm, input))
         .view({input.size(0), size / config_.head_dim, config_.head_dim});
   };
-  const at::Tensor keys_and_values = rows(x, query_size, 2 * key_size);
-  return {.query = rows(x_query, 0, query_size),
-          .key = keys_and_values.narrow(1, 0, config_.kv_heads),
-          .value = keys_and_values.narrow(1, config_.kv_heads, config_.kv_heads)};
+  return split(weights, rows(x_query, 0, query_size), rows(x, query_size, 2 * key_size));
 }
 
 at::Tensor Decoder::mlp(const LayerWeights& layer, const at::Tensor& normed) const {

@@ -52,8 +52,9 @@ class Decoder {
   /// SHA-256 of config.json and the weights' files; of config.json and the seed for random ones.
   const std::string& sha256() const { return sha256_; }
 
-  /// ids: int64 [n] on the decoder's device. Returns the residual stream [n, hidden].
-  at::Tensor embed(const at::Tensor& ids) const;
+  /// ids: int64 [n] on the decoder's device; positions: the same, each below learned_positions,
+  /// used only where the model has learned ones. Returns the residual stream [n, hidden].
+  at::Tensor embed(const at::Tensor& ids, const at::Tensor& positions = {}) const;
   /// x: the residual stream [n, hidden] before layer `layer`.
   Projection project(int64_t layer, const at::Tensor& x) const;
   /// The same with queries of some rows only: x_query holds those rows of x.
@@ -68,6 +69,9 @@ class Decoder {
 
  private:
   at::Tensor norm(const NormWeights& weights, const at::Tensor& x) const;
+  at::Tensor norm_heads(const at::Tensor& heads, const at::Tensor& weight) const;
+  Projection split(const LayerWeights& layer, const at::Tensor& query,
+                   const at::Tensor& keys_and_values) const;
   at::Tensor mlp(const LayerWeights& layer, const at::Tensor& normed) const;
 
   DecoderConfig config_;

@@ -9,7 +9,9 @@
 namespace sinkbench {
 
 const std::vector<Family>& family_registry() {
-  static const std::vector<Family> families = {llama_family(), gpt_neox_family()};
+  static const std::vector<Family> families = {llama_family(),  mistral_family(), qwen2_family(),
+                                               qwen3_family(),  phi3_family(),    gpt_neox_family(),
+                                               falcon_family(), mpt_family(),     gpt2_family()};
   return families;
 }
 
@@ -85,6 +87,31 @@ Linear stack(const std::vector<Linear>& parts) {
   Linear result{at::cat(weights, 0), {}};
   if (!biases.empty()) result.bias = at::cat(biases, 0);
   return result;
+}
+
+Linear ungroup(const Linear& rows, const DecoderConfig& config) {
+  const int64_t share = config.heads / config.kv_heads;
+  const auto by_kind = [&](const at::Tensor& x) {
+    const at::Tensor groups = x.view({config.kv_heads, share + 2, config.head_dim, -1});
+    const auto kind = [&](int64_t begin, int64_t size) {
+      return groups.narrow(1, begin, size).reshape({-1, groups.size(3)});
+    };
+    return at::cat({kind(0, share), kind(share, 1), kind(share + 1, 1)}).view(x.sizes());
+  };
+  return {by_kind(rows.weight), rows.bias.defined() ? by_kind(rows.bias) : at::Tensor()};
+}
+
+int64_t read_head_dim(const ConfigReader& config, const char* field, int64_t hidden_size,
+                      int64_t heads) {
+  if (hidden_size % heads != 0) {
+    config.fail(field,
+                fmt::format("is {}; expected a divisor of hidden_size {}", heads, hidden_size));
+  }
+  return hidden_size / heads;
+}
+
+void refuse(const ConfigReader& config, const char* field) {
+  if (config.boolean({field}, false)) config.fail(field, "is true, which is not supported");
 }
 
 RotaryConfig read_rotary(const ConfigReader& config, int64_t dims, double theta, int64_t context) {

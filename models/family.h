@@ -22,7 +22,14 @@ struct Family {
 
 /// One entry per file of models/families.
 Family llama_family();
+Family mistral_family();
+Family qwen2_family();
+Family qwen3_family();
+Family phi3_family();
 Family gpt_neox_family();
+Family falcon_family();
+Family mpt_family();
+Family gpt2_family();
 
 const std::vector<Family>& family_registry();
 
@@ -47,6 +54,14 @@ void read_embedding_and_head(const DecoderConfig& config, const std::string& emb
                              DecoderWeights& weights);
 /// One product in place of several that share their input: rows one below the other.
 Linear stack(const std::vector<Linear>& parts);
+/// Rows stored group by group, as [kv_heads, (its queries, key, value), head_dim], to all queries,
+/// all keys, all values.
+Linear ungroup(const Linear& rows, const DecoderConfig& config);
+/// hidden_size / heads; InputError naming `field` where it doesn't divide.
+int64_t read_head_dim(const ConfigReader& config, const char* field, int64_t hidden_size,
+                      int64_t heads);
+/// InputError where `field`, which is false by default, is true: it asks for what isn't supported.
+void refuse(const ConfigReader& config, const char* field);
 /// Inverse frequencies theta^(-2i/dims), i = 0 .. dims/2 - 1, with the `rope_scaling` (or
 /// `rope_parameters`) of the configuration applied. Supported types: default, linear, llama3
 /// (Llama 3.1), yarn (Peng et al. 2023, arXiv 2309.00071).

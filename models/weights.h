@@ -20,8 +20,10 @@ struct NormWeights {
 
 struct LayerWeights {
   NormWeights attention_norm;
-  NormWeights mlp_norm;
-  Linear qkv;      ///< rows: all query heads, all key heads, all value heads
+  NormWeights mlp_norm;  ///< shares the attention norm's memory where there is but one
+  Linear qkv;            ///< rows: all query heads, all key heads, all value heads
+  /// [head_dim] each, or undefined: root-mean-square norms of every query and key.
+  at::Tensor query_norm, key_norm;
   Linear output;   ///< [hidden, heads * head_dim]
   Linear gate_up;  ///< rows: gate then up; without a gate, up alone
   Linear down;     ///< [hidden, mlp]
@@ -32,6 +34,7 @@ struct LayerWeights {
 
 struct DecoderWeights {
   at::Tensor embedding;  ///< [vocab, hidden]
+  at::Tensor positions;  ///< [learned_positions, hidden], or undefined
   std::vector<LayerWeights> layers;
   NormWeights final_norm;
   Linear head;  ///< [vocab, hidden]; shares the embedding's memory where tied

@@ -1,7 +1,5 @@
 // GPT-NeoX and Pythia (Black et al. 2022, arXiv 2204.06745) as in transformers'
 // GPTNeoXForCausalLM.
-#include <ATen/ATen.h>
-
 #include "models/family.h"
 
 namespace sinkbench {
@@ -15,11 +13,7 @@ DecoderConfig read_config(const ConfigReader& reader) {
   config.layers = reader.integer({"num_hidden_layers"}, 1);
   config.heads = reader.integer({"num_attention_heads"}, 1);
   config.kv_heads = config.heads;
-  if (config.hidden_size % config.heads != 0) {
-    reader.fail("num_attention_heads", fmt::format("is {}; expected a divisor of hidden_size {}",
-                                                   config.heads, config.hidden_size));
-  }
-  config.head_dim = config.hidden_size / config.heads;
+  config.head_dim = read_head_dim(reader, "num_attention_heads", config.hidden_size, config.heads);
   config.context = reader.integer({"max_position_embeddings"}, 1, 0);
   config.norm = NormKind::layer;
   config.norm_epsilon = reader.number({"layer_norm_eps"}, 1e-5);
@@ -43,12 +37,6 @@ DecoderConfig read_config(const ConfigReader& reader) {
   return config;
 }
 
-/// Rows interleaved per head as [heads, (query, key, value), head_dim] to all queries, all keys,
-/// all values.
-at::Tensor by_kind(const at::Tensor& rows, const DecoderConfig& config) {
-  return rows.view({config.heads, 3, config.head_dim, -1}).transpose(0, 1).reshape(rows.sizes());
-}
-
 DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader& reader,
                             TensorSource& source) {
   const int64_t hidden = config.hidden_size;
@@ -59,10 +47,9 @@ DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader& rea
     LayerWeights layer;
     layer.attention_norm = read_norm(source, prefix + "input_layernorm", hidden, true);
     layer.mlp_norm = read_norm(source, prefix + "post_attention_layernorm", hidden, true);
-    layer.qkv = read_linear(source, prefix + "attention.query_key_value", 3 * hidden, hidden,
-                            attention_bias);
-    layer.qkv.weight = by_kind(layer.qkv.weight, config);
-    if (attention_bias) layer.qkv.bias = by_kind(layer.qkv.bias, config);
+    layer.qkv = ungroup(read_linear(source, prefix + "attention.query_key_value", 3 * hidden,
+                                    hidden, attention_bias),
+                        config);
     layer.output = read_linear(source, prefix + "attention.dense", hidden, hidden, attention_bias);
     layer.gate_up =
         read_linear(source, prefix + "mlp.dense_h_to_4h", config.mlp_size, hidden, true);

@@ -1,10 +1,9 @@
 // Llama (Touvron et al. 2023, arXiv 2302.13971) as in transformers' LlamaForCausalLM.
-#include "models/family.h"
+#include "models/families/llama.h"
 
 namespace sinkbench {
-namespace {
 
-DecoderConfig read_config(const ConfigReader& reader) {
+DecoderConfig read_llama_config(const ConfigReader& reader) {
   DecoderConfig config;
   config.vocab_size = reader.integer({"vocab_size"}, 1);
   config.hidden_size = reader.integer({"hidden_size"}, 1);
@@ -14,11 +13,8 @@ DecoderConfig read_config(const ConfigReader& reader) {
   config.kv_heads = reader.integer({"num_key_value_heads"}, 1, config.heads);
   config.head_dim = reader.integer({"head_dim"}, 1, 0);
   if (config.head_dim == 0) {
-    if (config.hidden_size % config.heads != 0) {
-      reader.fail("num_attention_heads", fmt::format("is {}; expected a divisor of hidden_size {}",
-                                                     config.heads, config.hidden_size));
-    }
-    config.head_dim = config.hidden_size / config.heads;
+    config.head_dim =
+        read_head_dim(reader, "num_attention_heads", config.hidden_size, config.heads);
   }
   config.context = reader.integer({"max_position_embeddings"}, 1, 0);
   config.norm = NormKind::rms;
@@ -34,31 +30,40 @@ DecoderConfig read_config(const ConfigReader& reader) {
   return config;
 }
 
-DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader& reader,
-                            TensorSource& source) {
+DecoderWeights read_llama_weights(const DecoderConfig& config, const LlamaTensors& tensors,
+                                  TensorSource& source) {
   const int64_t hidden = config.hidden_size;
   const int64_t query_size = config.heads * config.head_dim;
   const int64_t key_size = config.kv_heads * config.head_dim;
-  const bool attention_bias = reader.boolean({"attention_bias"}, false);
-  const bool mlp_bias = reader.boolean({"mlp_bias"}, false);
 
   DecoderWeights weights;
   for (int64_t i = 0; i < config.layers; ++i) {
     const std::string prefix = fmt::format("model.layers.{}.", i);
     const std::string attention = prefix + "self_attn.";
     const std::string mlp = prefix + "mlp.";
+    const auto linear = [&](const std::string& name, int64_t out, int64_t in, bool bias) {
+      return read_linear(source, name, out, in, bias);
+    };
     LayerWeights layer;
     layer.attention_norm = read_norm(source, prefix + "input_layernorm", hidden, false);
     layer.mlp_norm = read_norm(source, prefix + "post_attention_layernorm", hidden, false);
-    layer.qkv =
-        stack({read_linear(source, attention + "q_proj", query_size, hidden, attention_bias),
-               read_linear(source, attention + "k_proj", key_size, hidden, attention_bias),
-               read_linear(source, attention + "v_proj", key_size, hidden, attention_bias)});
-    layer.output = read_linear(source, attention + "o_proj", hidden, query_size, attention_bias);
-    layer.gate_up =
-        stack({read_linear(source, mlp + "gate_proj", config.mlp_size, hidden, mlp_bias),
-               read_linear(source, mlp + "up_proj", config.mlp_size, hidden, mlp_bias)});
-    layer.down = read_linear(source, mlp + "down_proj", hidden, config.mlp_size, mlp_bias);
+    if (tensors.fused) {
+      layer.qkv =
+          linear(attention + "qkv_proj", query_size + 2 * key_size, hidden, tensors.qkv_bias);
+      layer.gate_up = linear(mlp + "gate_up_proj", 2 * config.mlp_size, hidden, tensors.mlp_bias);
+    } else {
+      layer.qkv = stack({linear(attention + "q_proj", query_size, hidden, tensors.qkv_bias),
+                         linear(attention + "k_proj", key_size, hidden, tensors.qkv_bias),
+                         linear(attention + "v_proj", key_size, hidden, tensors.qkv_bias)});
+      layer.gate_up = stack({linear(mlp + "gate_proj", config.mlp_size, hidden, tensors.mlp_bias),
+                             linear(mlp + "up_proj", config.mlp_size, hidden, tensors.mlp_bias)});
+    }
+    if (tensors.query_key_norms) {
+      layer.query_norm = source.get(attention + "q_norm.weight", {config.head_dim});
+      layer.key_norm = source.get(attention + "k_norm.weight", {config.head_dim});
+    }
+    layer.output = linear(attention + "o_proj", hidden, query_size, tensors.output_bias);
+    layer.down = linear(mlp + "down_proj", hidden, config.mlp_size, tensors.mlp_bias);
     weights.layers.push_back(std::move(layer));
   }
   weights.final_norm = read_norm(source, "model.norm", hidden, false);
@@ -66,11 +71,23 @@ DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader& rea
   return weights;
 }
 
+namespace {
+
+DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader& reader,
+                            TensorSource& source) {
+  const bool attention_bias = reader.boolean({"attention_bias"}, false);
+  return read_llama_weights(config,
+                            {.qkv_bias = attention_bias,
+                             .output_bias = attention_bias,
+                             .mlp_bias = reader.boolean({"mlp_bias"}, false)},
+                            source);
+}
+
 }  // namespace
 
 Family llama_family() {
   return {"llama", "Llama 1 to 3, TinyLlama, Yi, Vicuna and others of LlamaForCausalLM",
-          read_config, read_weights};
+          read_llama_config, read_weights};
 }
 
 }  // namespace sinkbench

@@ -1,0 +1,107 @@
+// MPT (MosaicML 2023, https://www.databricks.com/blog/mpt-7b) as in transformers' MptForCausalLM:
+// ALiBi, no biases, one matrix for embedding and head.
+#include <bit>
+#include <cmath>
+
+#include "models/family.h"
+
+namespace sinkbench {
+namespace {
+
+/// 2^(-bias_max i/n) for i = 1..n, n the next power of two; where that is more than the heads,
+/// every other one from the second on comes first (build_mpt_alibi_tensor of transformers).
+std::vector<double> mpt_slopes(int64_t heads, double bias_max) {
+  const int64_t n = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(heads)));
+  std::vector<double> slopes;
+  const auto add = [&](int64_t first, int64_t step) {
+    for (int64_t i = first; i <= n && static_cast<int64_t>(slopes.size()) < heads; i += step) {
+      slopes.push_back(std::exp2(-bias_max * static_cast<double>(i) / static_cast<double>(n)));
+    }
+  };
+  if (n == heads) {
+    add(1, 1);
+  } else {
+    add(2, 2);
+    add(1, 2);
+  }
+  return slopes;
+}
+
+DecoderConfig read_config(const ConfigReader& reader) {
+  DecoderConfig config;
+  config.vocab_size = reader.integer({"vocab_size"}, 1);
+  config.hidden_size = reader.integer({"d_model", "hidden_size"}, 1);
+  config.mlp_size = reader.integer({"expansion_ratio"}, 1, 4) * config.hidden_size;
+  config.layers = reader.integer({"n_layers", "num_hidden_layers"}, 1);
+  config.heads = reader.integer({"n_heads", "num_attention_heads"}, 1);
+  config.kv_heads = config.heads;
+  config.head_dim = read_head_dim(reader, "n_heads", config.hidden_size, config.heads);
+  config.context = reader.integer({"max_seq_len"}, 1, 2048);
+  config.norm = NormKind::layer;
+  config.norm_epsilon = reader.number({"layer_norm_epsilon"}, 1e-5);
+  config.activation = Activation::gelu;
+  config.gated_mlp = false;
+  config.tied_head = reader.boolean({"tie_word_embeddings"}, true);
+  const std::string norm = reader.text({"norm_type"}, "low_precision_layernorm");
+  if (norm != "low_precision_layernorm" && norm != "layernorm") {
+    reader.fail("norm_type", fmt::format("'{}' is not supported; expected low_precision_layernorm "
+                                         "or layernorm",
+                                         norm));
+  }
+  if (reader.has("logit_scale")) reader.fail("logit_scale", "is set, which is not supported");
+
+  const ConfigReader attention =
+      reader.object({"attn_config"})
+          .value_or(ConfigReader(reader.path(), nlohmann::json::object(), "attn_config"));
+  const std::string type = attention.text({"attn_type"}, "multihead_attention");
+  if (type != "multihead_attention") {
+    attention.fail("attn_type",
+                   fmt::format("'{}' is not supported; expected multihead_attention", type));
+  }
+  for (const char* field : {"qk_ln", "prefix_lm", "rope", "attn_uses_sequence_id"}) {
+    refuse(attention, field);
+  }
+  config.attention_scale = attention.number({"softmax_scale"}, 0.0);
+  config.clip_qkv = attention.number({"clip_qkv"}, 0.0);
+  if (attention.boolean({"alibi"}, true)) {
+    config.alibi =
+        AlibiConfig{.slopes = mpt_slopes(config.heads, attention.number({"alibi_bias_max"}, 8.0))};
+  } else if (reader.boolean({"learned_pos_emb"}, true)) {
+    config.learned_positions = config.context;
+  } else {
+    attention.fail("alibi", "is false and so is learned_pos_emb: a model without positions");
+  }
+  return config;
+}
+
+DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader& reader,
+                            TensorSource& source) {
+  const int64_t hidden = config.hidden_size;
+  const bool bias = !reader.boolean({"no_bias"}, true);
+  DecoderWeights weights;
+  if (config.learned_positions > 0) {
+    weights.positions = source.get("transformer.wpe.weight", {config.learned_positions, hidden});
+  }
+  for (int64_t i = 0; i < config.layers; ++i) {
+    const std::string prefix = fmt::format("transformer.blocks.{}.", i);
+    LayerWeights layer;
+    layer.attention_norm = read_norm(source, prefix + "norm_1", hidden, bias);
+    layer.mlp_norm = read_norm(source, prefix + "norm_2", hidden, bias);
+    layer.qkv = read_linear(source, prefix + "attn.Wqkv", 3 * hidden, hidden, bias);
+    layer.output = read_linear(source, prefix + "attn.out_proj", hidden, hidden, bias);
+    layer.gate_up = read_linear(source, prefix + "ffn.up_proj", config.mlp_size, hidden, bias);
+    layer.down = read_linear(source, prefix + "ffn.down_proj", hidden, config.mlp_size, bias);
+    weights.layers.push_back(std::move(layer));
+  }
+  weights.final_norm = read_norm(source, "transformer.norm_f", hidden, bias);
+  read_embedding_and_head(config, "transformer.wte", "lm_head", source, weights);
+  return weights;
+}
+
+}  // namespace
+
+Family mpt_family() {
+  return {"mpt", "MPT 7B and 30B (MptForCausalLM)", read_config, read_weights};
+}
+
+}  // namespace sinkbench
