@@ -81,6 +81,7 @@ void add_tokenize(CLI::App& app) {
                                    "The file is a JSON array of ids: print their text");
   command->add_flag("--count", options->count, "Print only how many tokens there are")
       ->excludes(decode);
+  command->footer("Example: sinkbench tokenize models/tiny book.txt --count");
   command->callback([options] { run(*options); });
 }
 

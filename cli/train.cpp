@@ -103,8 +103,10 @@ void add_train(CLI::App& app) {
   CLI::App* command = app.add_subcommand(
       "train", "Train a small Llama-style model; an interrupted training goes on where it was");
   command->add_option("config", options->config, "The training, a YAML file")->required();
-  command->add_option("--set", options->overrides,
-                      "Replace a value: key=value, such as training.steps=500 (repeatable)");
+  command
+      ->add_option("--set", options->overrides,
+                   "Replace a value: key=value, such as training.steps=500 (repeatable)")
+      ->allow_extra_args(false);
   command->add_option("--out", options->out,
                       "Folder for model, checkpoint and logs (default: results/train/NAME)");
   command->add_option("--threads", options->threads, "Threads (default: all cores)")
