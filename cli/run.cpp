@@ -65,7 +65,8 @@ void run(const Options& options) {
       result.cell = cell;
       result.policy_label =
           make_policy(cell.policy.name, cell.policy.arguments, cell.policy.positions)->label();
-      result.error = exception.what();
+      const std::string what = exception.what();
+      result.error = what.substr(0, what.find('\n'));  // without LibTorch's stack
       results.cells.push_back(std::move(result));
     }
     write_results(results, folder);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <limits>
 #include <map>
 
 #include "base/error.h"
@@ -17,6 +18,9 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr size_t most_cells = 100'000;
+constexpr int64_t most_steps = 1'000'000;  // that are timed
+constexpr int64_t most_threads = 4096;
+constexpr int64_t largest_seed = std::numeric_limits<int64_t>::max();
 
 /// A place in the configuration: a node, the dotted key that leads to it, and how to speak of it.
 class Place {
@@ -84,10 +88,13 @@ class Place {
     return result;
   }
 
-  int64_t integer(int64_t minimum) const {
+  int64_t integer(int64_t minimum, int64_t maximum = largest_policy_argument) const {
     int64_t value = 0;
     if (!node_.IsScalar() || !YAML::convert<int64_t>::decode(node_, value) || value < minimum) {
       fail(fmt::format("is {}; expected an integer of {} or more", shown(), minimum));
+    }
+    if (value > maximum) {
+      fail(fmt::format("is {}; expected an integer of {} or less", shown(), maximum));
     }
     return value;
   }
@@ -159,11 +166,12 @@ std::vector<ModelSpec> read_models(const Place& place) {
     if (!entry.has("weights")) entry.fail("expected 'weights: random' beside 'config'");
     entry.at("weights").choice({"random"});
     for (const Values& values : product(entry, {"config", "seed"})) {
-      models.push_back({.path = values.at("config").path(),
-                        .random = true,
-                        .seed = values.contains("seed")
-                                    ? static_cast<uint64_t>(values.at("seed").integer(0))
-                                    : 0});
+      models.push_back(
+          {.path = values.at("config").path(),
+           .random = true,
+           .seed = values.contains("seed")
+                       ? static_cast<uint64_t>(values.at("seed").integer(0, largest_seed))
+                       : 0});
     }
   }
   return models;
@@ -267,8 +275,8 @@ std::vector<PolicySpec> read_policies(const Place& place) {
 LatencySpec read_latency(const Place& place) {
   place.check_keys({"warmup", "samples", "lengths"});
   LatencySpec latency;
-  if (place.has("warmup")) latency.warmup = place.at("warmup").integer(0);
-  if (place.has("samples")) latency.samples = place.at("samples").integer(1);
+  if (place.has("warmup")) latency.warmup = place.at("warmup").integer(0, most_steps);
+  if (place.has("samples")) latency.samples = place.at("samples").integer(1, most_steps);
   if (place.has("lengths")) {
     for (const Place& length : place.at("lengths").each()) {
       latency.lengths.push_back(length.integer(1));
@@ -469,7 +477,7 @@ Experiment load_experiment(const fs::path& yaml, const Overrides& overrides) {
     }
   }
   if (top.has("latency")) base.latency = read_latency(top.at("latency"));
-  if (top.has("threads")) base.threads = top.at("threads").integer(0);
+  if (top.has("threads")) base.threads = top.at("threads").integer(0, most_threads);
   if (overrides.threads) base.threads = *overrides.threads;
   if (overrides.device) base.device = *overrides.device;
 

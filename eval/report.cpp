@@ -382,8 +382,8 @@ std::string format_report(const Results& results, ReportFormat format) {
       if (std::find(common.begin(), common.end(), fact) == common.end()) common.push_back(fact);
     }
   }
-  text +=
-      fmt::format("{}{}: {}\n", markdown ? "# " : "", results.info.name, fmt::join(common, ", "));
+  text += fmt::format("{}{}{}{}\n", markdown ? "# " : "", results.info.name,
+                      common.empty() ? "" : ": ", fmt::join(common, ", "));
   const auto machine = results.info.machine.find("cpu");
   if (machine != results.info.machine.end()) {
     text +=

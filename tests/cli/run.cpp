@@ -285,6 +285,18 @@ TEST_CASE("a cell that fails is said, the others are kept, and the status is 4")
   CHECK(workplace({"report", "results/small"}).status == 0);
 }
 
+TEST_CASE("a cell that asks for more memory than there can be fails in one line") {
+  const Workplace workplace;
+  const Outcome outcome =
+      workplace({"run", "small.yaml", "--set", "metrics=latency", "--set",
+                 "policies=[{sinks: {window: 1099511627776}}, {sinks: {window: 4}}]"});
+  CHECK(outcome.status == 4);
+  CHECK_THAT(outcome.out, ContainsSubstring("\nFailed\n  model-book-sinks-4+1099511627776"));
+  CHECK_THAT(outcome.out, ContainsSubstring("memory"));
+  CHECK_THAT(outcome.out, !ContainsSubstring("frame #"));
+  CHECK_THAT(outcome.out, ContainsSubstring("  4+4  "));
+}
+
 TEST_CASE("SIGINT keeps the finished cells, leaves no half file, and the status is 130") {
   const Workplace workplace;
   std::string ids = "[1";

@@ -283,6 +283,10 @@ TEST_CASE("refused: values") {
   CHECK(refusal(one_cell + "latency:\n  samples: 0\n") ==
         "grid.yaml:5: latency.samples: is '0'; expected an integer of 1 or more");
   CHECK(refusal(one_cell + "latency: 5\n") == "grid.yaml:4: latency: is '5'; expected a mapping");
+  CHECK(refusal(one_cell + "threads: 5000\n") ==
+        "grid.yaml:4: threads: is '5000'; expected an integer of 4096 or less");
+  CHECK(refusal(one_cell + "latency: {warmup: 10000000}\n") ==
+        "grid.yaml:4: latency.warmup: is '10000000'; expected an integer of 1000000 or less");
   CHECK_THAT(refusal(one_cell + "name: a/b\n"),
              ContainsSubstring("grid.yaml:4: name: is 'a/b'; expected letters, digits"));
   CHECK_THAT(refusal(one_cell + "name: ..\n"), ContainsSubstring("grid.yaml:4: name: is '..'"));
@@ -336,9 +340,9 @@ TEST_CASE("refused: policies") {
         "grid.yaml:6: policies.1.sinks.sinks: is '-1'; expected an integer of 0 or more");
   CHECK(with("  - sinks: {window: [8, x]}\n") ==
         "grid.yaml:4: policies.0.sinks.window.1: is 'x'; expected an integer of 1 or more");
-  CHECK_THAT(
-      with("  - window: {window: 9223372036854775807}\n"),
-      ContainsSubstring("grid.yaml:4: policies.0: policy window: window is 9223372036854775807"));
+  CHECK(with("  - window: {window: 9223372036854775807}\n") ==
+        "grid.yaml:4: policies.0.window.window: is '9223372036854775807'; "
+        "expected an integer of 1099511627776 or less");
   CHECK_THAT(
       with("  - window:\n"),
       ContainsSubstring("grid.yaml:4: policies.0: policy window: parameter 'window' is missing"));
