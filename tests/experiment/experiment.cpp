@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "tests/catch.h"
+#include "tests/data.h"
 #include "tests/files.h"
 
 using namespace sinkbench;
@@ -472,4 +473,30 @@ latency: {warmup: 5, samples: 50, lengths: [256, 1024]}
     }
   }
   CHECK(refused > 1000);
+}
+
+TEST_CASE("the experiments that are shipped, and those of the documentation, are valid") {
+  const fs::path root = test::data("../..");
+  size_t shipped = 0;
+  for (const auto& file : fs::directory_iterator(root / "configs")) {
+    if (file.path().extension() != ".yaml") continue;
+    INFO(file.path());
+    ++shipped;
+    CHECK(!load_experiment(file.path(), {}).cells.empty());
+  }
+  CHECK(shipped > 0);
+  for (const char* name : {"README.md", "configs/README.md"}) {
+    const std::string text = read_file(root / name);
+    const std::string fence = "```yaml\n";
+    size_t examples = 0;
+    for (size_t begin = 0; (begin = text.find(fence, begin)) != std::string::npos; ++examples) {
+      begin += fence.size();
+      const std::string example = text.substr(begin, text.find("```", begin) - begin);
+      INFO(name << ":\n" << example);
+      const size_t cells = load(example).cells.size();
+      CHECK(cells > 0);
+      if (example.find("name: caches\n") == 0) CHECK(cells == 40);
+    }
+    CHECK(examples > 0);
+  }
 }
