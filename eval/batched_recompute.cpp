@@ -17,6 +17,7 @@ void BatchedRecomputeEngine::score(std::span<const int32_t> ids, const NllSink& 
   const c10::InferenceMode inference;
   check_ids(ids, decoder_.config());
   const int64_t fed = static_cast<int64_t>(ids.size()) - 1;
+  check_policy(policy_, decoder_.config(), fed);
   const int64_t stride = policy_.stride();
 
   // Windows that begin with the stream: one dense pass scores them all.
@@ -55,16 +56,19 @@ std::vector<float> BatchedRecomputeEngine::pass(std::span<const int32_t> ids,
     return at::tensor(values, at::kLong).to(device);
   };
 
-  // Every token that is in some window, once; and for each row of each window, which it is.
+  // Every token that is in some window, once (with learned positions, which are part of the
+  // embedding, once for each window); and for each row of each window, which it is.
+  const bool shared = config.learned_positions == 0;
   std::vector<int64_t> tokens, places, token_of_row, position_of_row, last_rows, targets;
   for (int64_t w = 0; w < windows; ++w) {
     for (int64_t i = 0; i < size; ++i) {
       const int64_t place = queries[w] + 1 - size + i;
-      if (places.empty() || place > places.back()) {
+      if (!shared || places.empty() || place > places.back()) {
         places.push_back(place);
         tokens.push_back(ids[place]);
       }
-      const auto it = std::lower_bound(places.begin(), places.end(), place);
+      const auto it =
+          shared ? std::lower_bound(places.begin(), places.end(), place) : std::prev(places.end());
       token_of_row.push_back(it - places.begin());
       position_of_row.push_back(i);
     }
@@ -83,19 +87,20 @@ std::vector<float> BatchedRecomputeEngine::pass(std::span<const int32_t> ids,
     return (config.rotary ? rotate(*config.rotary, heads, at) : heads).to(dtype);
   };
   std::optional<AlibiTable> bias;
-  if (config.alibi) bias.emplace(*config.alibi, config.attention_scale, size, dtype, device);
+  if (config.alibi) bias.emplace(*config.alibi, size, dtype, device);
   // What the rows of one window see: all of them, and the last one alone.
   const auto causal = [&](int64_t first_row) {
     RangeView view;
     for (int64_t i = first_row; i < size; ++i) {
       view.first.push_back(0);
       view.last.push_back(i + 1);
-      if (bias) view.column.push_back(bias->column(0, i, i));
+      if (bias) view.column.push_back(bias->column(0, i));
     }
     return view;
   };
 
-  const at::Tensor embedded = decoder_.embed(tensor(tokens));
+  const at::Tensor embedded =
+      decoder_.embed(tensor(tokens), shared ? at::Tensor() : tensor(position_of_row));
   at::Tensor x = embedded.index_select(0, rows);
   for (int64_t layer = 0; layer < config.layers; ++layer) {
     const bool is_last = layer + 1 == config.layers;

@@ -48,6 +48,7 @@ void ChunkedEngine::score(std::span<const int32_t> ids, const NllSink& sink) {
   check_ids(ids, decoder_.config());
   const DecoderConfig& config = decoder_.config();
   const int64_t fed = static_cast<int64_t>(ids.size()) - 1;
+  check_policy(policy_, config, fed);
   const int64_t block = std::min(chunk_, fed);
   // Dense keeps everything: the last block's keys land where its own room is.
   const int64_t room = std::min(kept_entries(policy_, fed) + block, fed + block);
@@ -60,8 +61,8 @@ void ChunkedEngine::score(std::span<const int32_t> ids, const NllSink& sink) {
     values_.push_back(at::zeros({config.kv_heads, room, config.head_dim}, options));
   }
   if (config.alibi) {
-    bias_.emplace(*config.alibi, config.attention_scale, bias_places(policy_, fed),
-                  decoder_.accumulate_dtype(), decoder_.options().device);
+    bias_.emplace(*config.alibi, bias_places(policy_, fed), decoder_.accumulate_dtype(),
+                  decoder_.options().device);
   }
   for (int64_t begin = 0; begin < fed; begin += block) {
     run_block(ids, begin, std::min(begin + block, fed), sink);
@@ -89,8 +90,7 @@ void ChunkedEngine::run_block(std::span<const int32_t> ids, int64_t begin, int64
       range.first.push_back(block.index_of(view[r].begin));
       range.last.push_back(block.index_of(view[r].end) + (r + 1 == ranges ? 1 : 0));
       if (bias_) {
-        range.column.push_back(bias_->column(view[r].begin, positions[r], sinkbench::size(view)) -
-                               range.first.back());
+        range.column.push_back(bias_->column(view[r].begin, positions[r]) - range.first.back());
       }
     }
   }
@@ -110,7 +110,8 @@ void ChunkedEngine::run_block(std::span<const int32_t> ids, int64_t begin, int64
 
   const std::vector<int64_t> wide(ids.begin() + begin, ids.begin() + end + 1);
   const at::Tensor all = at::tensor(wide, at::kLong).to(device);
-  at::Tensor x = decoder_.embed(all.narrow(0, 0, block.size));
+  at::Tensor x =
+      decoder_.embed(all.narrow(0, 0, block.size), at::arange(begin, end, all.options()));
   for (int64_t layer = 0; layer < config.layers; ++layer) {
     const Projection projection = decoder_.project(layer, x);
     x = decoder_.finish(layer, x, attend(block, layer, projection));

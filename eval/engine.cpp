@@ -36,6 +36,34 @@ int64_t bias_places(const Policy& policy, int64_t fed) {
   return (policy.positions() == Positions::original ? fed : kept_entries(policy, fed)) + 1;
 }
 
+void check_policy(const Policy& policy, const DecoderConfig& config, int64_t fed) {
+  const int64_t seen = policy.recomputes() ? *policy.capacity() + 1
+                       : policy.positions() == Positions::original
+                           ? fed
+                           : std::min(fed, policy.capacity().value_or(fed) + 1);
+  if (config.learned_positions > 0) {
+    if (!policy.recomputes() && policy.capacity()) {
+      throw InputError::format(
+          "policy {}: the positions of a {} model are learned and part of its embeddings, so that "
+          "a cache can't shift them; expected dense or recompute",
+          policy.label(), config.family);
+    }
+    if (seen > config.learned_positions) {
+      throw InputError::format(
+          "policy {}: {} positions are needed, and the model's table ends after {}; expected {}",
+          policy.label(), seen, config.learned_positions,
+          policy.recomputes() ? "a smaller window" : "a shorter stream, or recompute");
+    }
+  }
+  if (config.local_window > 0 && seen > config.local_window) {
+    throw InputError::format(
+        "policy {}: a query would see {} tokens, itself among them, and the model was trained with "
+        "a local window of {} (sliding_window in config.json); expected {}",
+        policy.label(), seen, config.local_window,
+        policy.capacity() ? "a smaller one" : "a shorter stream");
+  }
+}
+
 void check_ids(std::span<const int32_t> ids, const DecoderConfig& config) {
   if (ids.size() < 2) {
     throw InputError::format(

@@ -44,6 +44,11 @@ int64_t kept_entries(const Policy& policy, int64_t fed);
 /// Columns that a table of biases needs: the farthest that a query stands from a key, and one.
 int64_t bias_places(const Policy& policy, int64_t fed);
 
+/// Throws InputError with the reason where a model can't be run under a policy on a stream of `fed`
+/// tokens: learned positions that a cache would have to shift or that run out, or a query that
+/// would see farther than the model's own local window.
+void check_policy(const Policy& policy, const DecoderConfig& config, int64_t fed);
+
 /// Throws InputError naming the first id that is outside the model's vocabulary, or a stream of
 /// fewer than two ids.
 void check_ids(std::span<const int32_t> ids, const DecoderConfig& config);

@@ -32,15 +32,16 @@ at::Tensor RecomputeEngine::pass(std::span<const int32_t> ids) {
   };
   std::optional<AlibiTable> bias;
   if (config.alibi) {
-    bias.emplace(*config.alibi, config.attention_scale, n, decoder_.accumulate_dtype(), device);
+    bias.emplace(*config.alibi, n, decoder_.accumulate_dtype(), device);
   }
   RangeView causal{.query = {}, .first = std::vector<int64_t>(n, 0), .last = {}, .column = {}};
   for (int64_t i = 0; i < n; ++i) {
     causal.last.push_back(i + 1);
-    if (bias) causal.column.push_back(bias->column(0, i, i));
+    if (bias) causal.column.push_back(bias->column(0, i));
   }
   const std::vector<int64_t> wide(ids.begin(), ids.end());
-  at::Tensor x = decoder_.embed(at::tensor(wide, at::kLong).to(device));
+  at::Tensor x = decoder_.embed(at::tensor(wide, at::kLong).to(device),
+                                at::tensor(positions, at::kLong).to(device));
   int64_t bytes = 0;
   for (int64_t layer = 0; layer < config.layers; ++layer) {
     const Projection projection = decoder_.project(layer, x);
@@ -62,6 +63,7 @@ at::Tensor RecomputeEngine::pass(std::span<const int32_t> ids) {
 void RecomputeEngine::score(std::span<const int32_t> ids, const NllSink& sink) {
   const c10::InferenceMode inference;
   check_ids(ids, decoder_.config());
+  check_policy(policy_, decoder_.config(), static_cast<int64_t>(ids.size()) - 1);
   kv_bytes_held_ = 0;
   for (size_t t = 0; t + 1 < ids.size(); t += policy_.stride()) {
     const size_t begin = policy_.view(static_cast<int64_t>(t)).front().begin;

@@ -246,7 +246,17 @@ struct Runner::State {
     std::vector<int64_t> lengths = {policy.capacity().value_or(fed)};
     if (!policy.capacity() && !cell.latency.lengths.empty()) lengths = cell.latency.lengths;
     std::vector<LatencyResult> results;
-    for (const int64_t length : lengths) {
+    for (int64_t length : lengths) {
+      if (decoder.config().learned_positions > 0) {  // the timed steps take places in its table
+        const int64_t room =
+            decoder.config().learned_positions - cell.latency.warmup - cell.latency.samples;
+        if (room < 0) {
+          throw InputError::format(
+              "latency: {} warm-up and {} timed steps are more than the model's {} positions",
+              cell.latency.warmup, cell.latency.samples, decoder.config().learned_positions);
+        }
+        length = std::min(length, room);
+      }
       StepwiseEngine engine(decoder, policy);
       const int64_t steps = cell.latency.warmup + cell.latency.samples;
       engine.reset(length + steps);
@@ -297,7 +307,10 @@ void Runner::check(const Cell& cell) {
     if (!cell.model.random) Decoder::check(cell.model.path);
     state_->checked.emplace(config_json, config);
   }
-  state_->load_stream(cell, state_->checked.at(config_json));
+  const DecoderConfig& config = state_->checked.at(config_json);
+  const TokenStream& stream = state_->load_stream(cell, config);
+  const auto policy = make_policy(cell.policy.name, cell.policy.arguments, cell.policy.positions);
+  check_policy(*policy, config, static_cast<int64_t>(stream.ids.size()) - 1);
 }
 
 std::vector<float> Runner::score(const Cell& cell) {

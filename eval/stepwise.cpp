@@ -17,6 +17,10 @@ void StepwiseEngine::reset(int64_t fed) {
   cache_.reset();  // before the new one is allocated
   cache_ =
       std::make_unique<KvCache>(decoder_.config(), kept_entries(policy_, fed), decoder_.options());
+  if (decoder_.config().alibi) {
+    bias_.emplace(*decoder_.config().alibi, bias_places(policy_, fed), decoder_.accumulate_dtype(),
+                  decoder_.options().device);
+  }
 }
 
 void StepwiseEngine::fill(int64_t count) {
@@ -37,16 +41,13 @@ at::Tensor StepwiseEngine::step(int32_t id) {
   const std::vector<int64_t> positions = query_positions(view, t, policy_.positions());
   Step step{.segments = slots_.segments(), .bias = {}};
   if (bias_) {
-    // Less the query's own, which makes no difference to a softmax, so that its own is zero.
     std::vector<int64_t> columns(cache_->keys(0).size(1), 0);
     for (const Segment& segment : step.segments) {
       for (int64_t slot = segment.slot; slot < segment.slot + segment.size; ++slot) {
-        columns[slot] = bias_->column(slots_.tokens()[slot], positions[segment.range], size(view));
+        columns[slot] = bias_->column(slots_.tokens()[slot], positions[segment.range]);
       }
     }
-    const at::Tensor& table = bias_->values();
-    step.bias = table.index_select(1, at::tensor(columns, at::kLong).to(device)) -
-                table.narrow(1, bias_->column(t, t, size(view)), 1);
+    step.bias = bias_->values().index_select(1, at::tensor(columns, at::kLong).to(device));
   }
   const int64_t slot = slots_.advance(t);
 
@@ -62,8 +63,8 @@ at::Tensor StepwiseEngine::step(int32_t id) {
   }
   const bool use_kernel = device.is_cpu() && (decoder_.options().dtype == at::kFloat ||
                                               decoder_.options().dtype == at::kBFloat16);
-  at::Tensor x =
-      decoder_.embed(at::full({1}, id, at::TensorOptions().dtype(at::kLong).device(device)));
+  const auto integers = at::TensorOptions().dtype(at::kLong).device(device);
+  at::Tensor x = decoder_.embed(at::full({1}, id, integers), at::full({1}, t, integers));
   for (int64_t layer = 0; layer < config.layers; ++layer) {
     const Projection projection = decoder_.project(layer, x);
     at::Tensor queries = projection.query.expand({rows, config.heads, config.head_dim});
@@ -149,6 +150,7 @@ at::Tensor StepwiseEngine::attend_by_tensors(const Step& step, int64_t layer,
 void StepwiseEngine::score(std::span<const int32_t> ids, const NllSink& sink) {
   const c10::InferenceMode inference;
   check_ids(ids, decoder_.config());
+  check_policy(policy_, decoder_.config(), static_cast<int64_t>(ids.size()) - 1);
   reset(static_cast<int64_t>(ids.size()) - 1);
   for (size_t t = 0; t + 1 < ids.size(); ++t) {
     const at::Tensor target = at::full(

@@ -7,19 +7,12 @@
 
 namespace sinkbench {
 
-AlibiTable::AlibiTable(const AlibiConfig& config, double attention_scale, int64_t places,
-                       at::ScalarType dtype, at::Device device)
-    : rule_(config.rule), places_(places) {
-  const int64_t heads = static_cast<int64_t>(config.slopes.size());
-  const at::Tensor slope = at::tensor(config.slopes, at::kDouble).view({heads, 1});
-  const at::Tensor place = at::arange(places, at::kDouble).view({1, places});
-  if (rule_ == AlibiConfig::Rule::by_distance) {
-    values_ = slope * (place - static_cast<double>(places - 1));
-  } else {
-    const auto rounded = [](const at::Tensor& x) { return x.to(at::kBFloat16).to(at::kDouble); };
-    values_ = rounded(rounded(slope) * place) * attention_scale;
-  }
-  values_ = values_.to(at::TensorOptions().dtype(dtype).device(device)).contiguous();
+AlibiTable::AlibiTable(const AlibiConfig& config, int64_t places, at::ScalarType dtype,
+                       at::Device device)
+    : places_(places) {
+  const at::Tensor slope = at::tensor(config.slopes, at::kDouble).unsqueeze(1);
+  const at::Tensor distance = at::arange(places - 1, -1, -1, at::kDouble);
+  values_ = (-slope * distance).to(at::TensorOptions().dtype(dtype).device(device)).contiguous();
 }
 
 std::vector<double> alibi_slopes(int64_t heads) {

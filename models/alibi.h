@@ -8,23 +8,18 @@
 namespace sinkbench {
 
 /// Biases of all heads for caches of up to `places` places, the query's included. Row h holds what
-/// is added to the scaled scores; which column is a key's follows from the rule.
+/// is added to the scaled scores, the farthest key first.
 class AlibiTable {
  public:
-  AlibiTable(const AlibiConfig& config, double attention_scale, int64_t places,
-             at::ScalarType dtype, at::Device device);
+  AlibiTable(const AlibiConfig& config, int64_t places, at::ScalarType dtype, at::Device device);
 
   /// [heads, places]
   const at::Tensor& values() const { return values_; }
-  /// The column of a key at place `key` of the stream for a query that sees `seen` earlier tokens
-  /// and stands at `query`, in the coordinates of query_positions.
-  int64_t column(int64_t key, int64_t query, int64_t seen) const {
-    return rule_ == AlibiConfig::Rule::by_distance ? places_ - 1 - (query - key)
-                                                   : seen - (query - key);
-  }
+  /// The column of a key at place `key` of the stream for a query at `query`, in the coordinates of
+  /// query_positions.
+  int64_t column(int64_t key, int64_t query) const { return places_ - 1 - (query - key); }
 
  private:
-  AlibiConfig::Rule rule_;
   int64_t places_;
   at::Tensor values_;
 };

@@ -23,11 +23,7 @@ struct RotaryConfig {
 /// Attention with linear biases (Press et al. 2021, arXiv 2108.12409): a key at distance x has
 /// -slope * x added to its score, a slope for each head.
 struct AlibiConfig {
-  std::vector<double> slopes;  ///< [heads]
-  /// How a family computes it, to the last rounding. Falcon rounds the slope and slope * position
-  /// of the key to bfloat16 and scales it together with the query-key product, so that where keys
-  /// stand matters, not only how far away they are.
-  enum class Rule { by_distance, by_rounded_position } rule = Rule::by_distance;
+  std::vector<double> slopes;  ///< [heads], of the scaled scores
 };
 
 struct DecoderConfig {

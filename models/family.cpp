@@ -127,6 +127,11 @@ RotaryConfig read_rotary(const ConfigReader& config, int64_t dims, double theta,
   if (!scaling) return rotary;
   const std::string type = scaling->text({"rope_type", "type"}, "default");
   if (type == "default") return rotary;
+  if (type != "linear" && type != "llama3" && type != "yarn") {
+    scaling->fail("rope_type", fmt::format("'{}' is not supported; expected default, linear, "
+                                           "llama3 or yarn",
+                                           type));
+  }
   const double factor = scaling->number({"factor"});
   if (factor < 1.0) scaling->fail("factor", fmt::format("is {}; expected 1 or more", factor));
   if (type == "linear") {
@@ -144,7 +149,7 @@ RotaryConfig read_rotary(const ConfigReader& config, int64_t dims, double theta,
       const double ramp = std::clamp((original / wavelength - low) / (high - low), 0.0, 1.0);
       frequency = (1.0 - ramp) * frequency / factor + ramp * frequency;
     }
-  } else if (type == "yarn") {
+  } else {
     // NTK by parts: interpolated below beta_slow turns over the original context, kept above
     // beta_fast (_compute_yarn_parameters of transformers).
     const double original = static_cast<double>(
@@ -177,10 +182,6 @@ RotaryConfig read_rotary(const ConfigReader& config, int64_t dims, double theta,
         scaling->number({"attention_factor"}, mscale != 0.0 && mscale_all != 0.0
                                                   ? magnitude(mscale) / magnitude(mscale_all)
                                                   : magnitude(1.0));
-  } else {
-    scaling->fail("rope_type", fmt::format("'{}' is not supported; expected default, linear, "
-                                           "llama3 or yarn",
-                                           type));
   }
   return rotary;
 }

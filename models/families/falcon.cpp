@@ -2,6 +2,10 @@
 // three styles: 7B (multi-query, one norm before parallel attention and MLP), 40B
 // (new_decoder_architecture: grouped queries, a norm for each of the two) and RW (ALiBi, biases,
 // one after the other).
+#include <c10/util/BFloat16.h>
+
+#include <cmath>
+
 #include "models/alibi.h"
 #include "models/family.h"
 
@@ -37,8 +41,11 @@ DecoderConfig read_config(const ConfigReader& reader) {
   config.tied_head = reader.boolean({"tie_word_embeddings"}, true);
   refuse(reader, "apply_residual_connection_post_layernorm");
   if (reader.boolean({"alibi"}, false)) {
-    config.alibi = AlibiConfig{.slopes = alibi_slopes(config.heads),
-                               .rule = AlibiConfig::Rule::by_rounded_position};
+    // transformers rounds the slopes to bfloat16 and scales biases with the query-key products.
+    config.alibi = AlibiConfig{.slopes = alibi_slopes(config.heads)};
+    for (double& slope : config.alibi->slopes) {
+      slope = c10::BFloat16(static_cast<float>(slope)) / std::sqrt(config.head_dim);
+    }
   } else {
     config.rotary = read_rotary(reader, config.head_dim, reader.number({"rope_theta"}, 10000.0),
                                 config.context);

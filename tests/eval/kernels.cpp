@@ -66,8 +66,7 @@ TEST_CASE("attention in tiles equals masked attention, whatever the shapes and r
         CHECK(largest_difference(attend(input), attend_in_tensors(input)) < 2e-5);
 
         const AlibiConfig alibi{.slopes = alibi_slopes(shape.heads)};
-        const AlibiTable table(alibi, input.scale, 2 * input.keys.size(1) + 1, at::kFloat,
-                               at::kCPU);
+        const AlibiTable table(alibi, 2 * input.keys.size(1) + 1, at::kFloat, at::kCPU);
         input.bias = &table;
         for (RangeView& range : input.ranges) {
           for (int64_t i = 0; i < n; ++i) range.column.push_back(i % input.keys.size(1));
