@@ -1,0 +1,243 @@
+// What the goldens of tests/data/families don't reach: families without one, fields that they leave
+// at their defaults, and what is refused.
+#include "models/family.h"
+
+#include <ATen/ATen.h>
+
+#include <fstream>
+#include <functional>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "models/alibi.h"
+#include "models/decoder.h"
+#include "tests/catch.h"
+#include "tests/data.h"
+
+using namespace sinkbench;
+using nlohmann::json;
+
+namespace {
+
+json golden_config(const std::string& name, const json& changes = json::object()) {
+  json config = json::parse(std::ifstream(test::data("families") / name / "config.json"));
+  config.merge_patch(changes);
+  return config;
+}
+
+ConfigReader reader(const json& config) {
+  return ConfigReader("config.json", config, "");
+}
+
+/// A golden's tensors under other names, and more of them.
+class Disguised final : public TensorSource {
+ public:
+  using Make = std::function<at::Tensor(const std::string&, at::IntArrayRef, TensorSource&)>;
+  Disguised(const std::string& golden, Make make)
+      : checkpoint_(test::data("families") / golden, at::kFloat, at::kCPU), make_(make) {}
+
+  at::Tensor get(const std::string& name, at::IntArrayRef shape) override {
+    const at::Tensor made = make_(name, shape, checkpoint_);
+    return made.defined() ? made : checkpoint_.get(name, shape);
+  }
+  bool has(const std::string& name) const override { return checkpoint_.has(name); }
+  void check_all_used() const override { checkpoint_.check_all_used(); }
+
+ private:
+  SafetensorsCheckpoint checkpoint_;
+  Make make_;
+};
+
+Decoder build(const json& config, TensorSource& source) {
+  const DecoderConfig decoder_config = read_decoder_config(reader(config));
+  DecoderWeights weights =
+      find_family(reader(config)).read_weights(decoder_config, reader(config), source);
+  source.check_all_used();
+  return Decoder(decoder_config, std::move(weights), {});
+}
+
+Decoder build(const std::string& golden, const json& changes) {
+  SafetensorsCheckpoint source(test::data("families") / golden, at::kFloat, at::kCPU);
+  return build(golden_config(golden, changes), source);
+}
+
+/// A stand-in for the residual stream.
+at::Tensor stream(const Decoder& decoder) {
+  at::manual_seed(1);
+  return at::randn({7, decoder.config().hidden_size});
+}
+
+/// Everything but attention, where the queries stand for what was attended to.
+at::Tensor logits_without_attention(const Decoder& decoder) {
+  at::Tensor x = decoder.embed(at::arange(20, at::kLong));
+  for (int64_t layer = 0; layer < decoder.config().layers; ++layer) {
+    const Projection p = decoder.project(layer, x);
+    const int64_t share = decoder.config().heads / decoder.config().kv_heads;
+    const at::Tensor mixed =
+        p.query + p.key.repeat_interleave(share, 1) + 2 * p.value.repeat_interleave(share, 1);
+    x = decoder.finish(layer, x, mixed.flatten(1));
+  }
+  return decoder.logits(x);
+}
+
+}  // namespace
+
+TEST_CASE("phi3 is llama with fused matrices") {
+  Disguised source(
+      "llama_gqa",
+      [](const std::string& name, at::IntArrayRef shape, TensorSource& llama) -> at::Tensor {
+        const auto part = [&](const char* fused, const char* single, int64_t rows) {
+          std::string other = name;
+          other.replace(other.find(fused), std::string(fused).size(), single);
+          return llama.get(other, {rows, shape[1]});
+        };
+        if (name.find("qkv_proj") != std::string::npos) {
+          const int64_t keys = (shape[0] - shape[1]) / 2;
+          return at::cat({part("qkv_proj", "q_proj", shape[1]), part("qkv_proj", "k_proj", keys),
+                          part("qkv_proj", "v_proj", keys)});
+        }
+        if (name.find("gate_up_proj") != std::string::npos) {
+          return at::cat({part("gate_up_proj", "gate_proj", shape[0] / 2),
+                          part("gate_up_proj", "up_proj", shape[0] / 2)});
+        }
+        return {};
+      });
+  const Decoder phi3 =
+      build(golden_config("llama_gqa", {{"model_type", "phi3"}, {"sliding_window", 2047}}), source);
+  const Decoder llama = Decoder::load(test::data("families") / "llama_gqa", {});
+  CHECK(at::equal(logits_without_attention(phi3), logits_without_attention(llama)));
+  CHECK(phi3.config().local_window == 2047);
+}
+
+TEST_CASE("qwen3 norms every head's queries and keys") {
+  Disguised source("llama_gqa",
+                   [](const std::string& name, at::IntArrayRef shape, TensorSource&) -> at::Tensor {
+                     if (name.ends_with("q_norm.weight"))
+                       return at::arange(1, shape[0] + 1, at::kFloat);
+                     if (name.ends_with("k_norm.weight"))
+                       return at::arange(shape[0], 0, -1, at::kFloat);
+                     return {};
+                   });
+  const Decoder llama = Decoder::load(test::data("families") / "llama_gqa", {});
+  const int64_t size = llama.config().head_dim;
+  const Decoder qwen3 =
+      build(golden_config("llama_gqa", {{"model_type", "qwen3"}, {"head_dim", size}}), source);
+  const at::Tensor x = stream(llama);
+  const Projection plain = llama.project(1, x);
+  const Projection normed = qwen3.project(1, x);
+  const auto expected = [&](const at::Tensor& heads, const at::Tensor& weight) {
+    const at::Tensor exact = heads.to(at::kDouble);
+    const at::Tensor mean = exact.square().mean(-1, true) + llama.config().norm_epsilon;
+    return (exact / mean.sqrt() * weight).to(at::kFloat);
+  };
+  CHECK(at::allclose(normed.query, expected(plain.query, at::arange(1, size + 1)), 1e-5, 1e-6));
+  CHECK(at::allclose(normed.key, expected(plain.key, at::arange(size, 0, -1)), 1e-5, 1e-6));
+  CHECK(at::equal(normed.value, plain.value));
+  const Projection some = qwen3.project(1, x, x.narrow(0, 2, 3));
+  CHECK(at::allclose(some.query, normed.query.narrow(0, 2, 3), 1e-5, 1e-6));
+  CHECK(at::allclose(some.key, normed.key, 1e-5, 1e-6));
+}
+
+TEST_CASE("mpt's clip_qkv clamps queries, keys and values") {
+  const Decoder plain = build("mpt", json::object());
+  const Decoder clipped = build("mpt", {{"attn_config", {{"clip_qkv", 0.25}}}});
+  const at::Tensor x = stream(plain);
+  const Projection before = plain.project(0, x);
+  const Projection after = clipped.project(0, x);
+  for (const auto& [a, b] : {std::pair(before.query, after.query), std::pair(before.key, after.key),
+                             std::pair(before.value, after.value)}) {
+    REQUIRE(a.abs().max().item<float>() > 0.25);
+    CHECK(at::equal(a.clamp(-0.25, 0.25), b));
+  }
+  const Projection some = clipped.project(0, x, x.narrow(0, 0, 1));
+  CHECK(some.query.abs().max().item<float>() <= 0.25);
+  CHECK(at::allclose(some.key, after.key, 1e-5, 1e-6));
+}
+
+TEST_CASE("slopes of linear biases") {
+  using Slopes = std::vector<double>;
+  CHECK(alibi_slopes(4) == Slopes{1.0 / 4, 1.0 / 16, 1.0 / 64, 1.0 / 256});
+  // Three heads: the two of the next lower power, and the first of the four of the next higher.
+  CHECK(alibi_slopes(3) == Slopes{1.0 / 16, 1.0 / 256, 1.0 / 4});
+  const auto mpt = [](int64_t heads, double bias_max) {
+    const json config = golden_config("mpt", {{"n_heads", heads},
+                                              {"d_model", 8 * heads},
+                                              {"attn_config", {{"alibi_bias_max", bias_max}}}});
+    return read_decoder_config(reader(config)).alibi->slopes;
+  };
+  CHECK(mpt(4, 8.0) == alibi_slopes(4));
+  CHECK(mpt(4, 16.0) == Slopes{1.0 / 16, 1.0 / 256, 1.0 / 4096, 1.0 / 65536});
+  // Three heads: of the four, the second and the fourth, then the first.
+  CHECK(mpt(3, 8.0) == Slopes{1.0 / 16, 1.0 / 256, 1.0 / 4});
+  CHECK(mpt(5, 8.0) == Slopes{1.0 / 4, 1.0 / 16, 1.0 / 64, 1.0 / 256, 1.0 / 2});
+}
+
+TEST_CASE("local windows are read where they are in use") {
+  const auto window = [](const std::string& golden, const json& changes) {
+    return read_decoder_config(reader(golden_config(golden, changes))).local_window;
+  };
+  CHECK(window("mistral", json::object()) == 0);
+  CHECK(window("mistral", {{"sliding_window", 4096}}) == 4096);
+  CHECK(window("qwen2", json::object()) == 0);
+  CHECK(window("qwen2", {{"use_sliding_window", true}}) == 32768);
+}
+
+TEST_CASE("older spellings of a configuration's fields") {
+  json config = golden_config("falcon_40b_style");
+  const DecoderConfig today = read_decoder_config(reader(config));
+  for (const auto& [now, then] :
+       std::map<std::string, std::string>{{"hidden_size", "n_embed"},
+                                          {"num_hidden_layers", "n_layer"},
+                                          {"num_attention_heads", "n_head"},
+                                          {"num_kv_heads", "n_head_kv"}}) {
+    config[then] = config[now];
+    config.erase(now);
+  }
+  const DecoderConfig old = read_decoder_config(reader(config));
+  CHECK(old.kv_heads == 2);
+  CHECK(old.kv_heads == today.kv_heads);
+  CHECK(old.heads == today.heads);
+  CHECK(old.layers == today.layers);
+  CHECK(old.hidden_size == today.hidden_size);
+}
+
+TEST_CASE("what a family doesn't support is refused by name") {
+  struct Case {
+    const char* golden;
+    json changes;
+    const char* expected;
+  };
+  const std::vector<Case> cases = {
+      {"falcon_7b_style",
+       {{"apply_residual_connection_post_layernorm", true}},
+       "config.json: apply_residual_connection_post_layernorm: is true, which is not supported"},
+      {"falcon_7b_style",
+       {{"num_attention_heads", 5}},
+       "num_attention_heads: is 5; expected a divisor of hidden_size 64"},
+      {"falcon_40b_style", {{"num_kv_heads", 3}}, "is 3; expected a divisor of the 4 heads"},
+      {"mpt", {{"attn_config", {{"qk_ln", true}}}}, "config.json: attn_config.qk_ln: is true"},
+      {"mpt", {{"attn_config", {{"prefix_lm", true}}}}, "attn_config.prefix_lm: is true"},
+      {"mpt",
+       {{"attn_config", {{"attn_type", "multiquery_attention"}}}},
+       "attn_config.attn_type: 'multiquery_attention' is not supported"},
+      {"mpt", {{"norm_type", "rmsnorm"}}, "norm_type: 'rmsnorm' is not supported"},
+      {"mpt", {{"logit_scale", "inv_sqrt_d_model"}}, "logit_scale: is set"},
+      {"mpt",
+       {{"learned_pos_emb", false}, {"attn_config", {{"alibi", false}}}},
+       "attn_config.alibi: is false and so is learned_pos_emb"},
+      {"gpt2", {{"scale_attn_by_inverse_layer_idx", true}}, "scale_attn_by_inverse_layer_idx"},
+      {"gpt2", {{"n_positions", nullptr}, {"n_ctx", nullptr}}, "n_positions: is missing"},
+      {"llama_mha",
+       {{"model_type", "phi3"}, {"rope_scaling", {{"type", "longrope"}}}},
+       "rope_scaling.rope_type: 'longrope' is not supported"},
+      {"llama_mha",
+       {{"model_type", "phi3"}, {"partial_rotary_factor", 0.75}},
+       "partial_rotary_factor: is not 1"},
+      {"llama_mha", {{"model_type", "gemma2"}}, "model_type: 'gemma2' is not supported"},
+  };
+  for (const Case& c : cases) {
+    INFO(c.golden << " " << c.changes);
+    CHECK_THROWS_WITH(read_decoder_config(reader(golden_config(c.golden, c.changes))),
+                      ContainsSubstring(c.expected));
+  }
+}
