@@ -68,6 +68,25 @@ TEST_CASE("streams of ten times the capacity") {
   }
 }
 
+TEST_CASE("the end of a long stream is as exact as its beginning") {
+  // What a token's NLL depends on reaches back one window for each layer, and to the sinks. So the
+  // end of a stream equals that of a short one made of the sinks and enough tokens before the end.
+  const auto folder = test::data("families") / "llama_gqa";
+  const Decoder decoder = Decoder::load(folder, {});
+  const Decoder exact = Decoder::load(folder, {.dtype = at::kDouble});
+  const auto policy = make_policy("sinks", {{"sinks", 4}, {"window", 28}});
+  const auto ids = random_ids(50'001, decoder.config().vocab_size, 8);
+  constexpr size_t compared = 300;
+  const size_t before = compared + 28 * (decoder.config().layers + 1);
+  std::vector<int32_t> end(ids.begin(), ids.begin() + 4);
+  end.insert(end.end(), ids.end() - static_cast<int64_t>(before) - 1, ids.end());
+  const auto last = [](const std::vector<float>& nll) {
+    return std::vector<float>(nll.end() - compared, nll.end());
+  };
+  CHECK(largest_difference(last(score("chunked", decoder, *policy, ids)),
+                           last(score("stepwise", exact, *policy, end))) < 1e-4);
+}
+
 TEST_CASE("in double precision the two engines agree to rounding") {
   const Decoder decoder =
       Decoder::load(test::data("families") / "llama_mha", {.dtype = at::kDouble});
