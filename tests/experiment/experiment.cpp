@@ -199,7 +199,7 @@ policies: [dense]
   for (const std::string& id : found) CHECK(id.starts_with("tiny-book+1-dense-float32"));
 }
 
-TEST_CASE("--set replaces values, and paths in it are relative to the current folder") {
+TEST_CASE("set replaces values, and paths in it are relative to the current folder") {
   const Experiment experiment = set(one_cell, {"dataset.text=other.txt", "dataset.tokens=[8, 9]",
                                                "name=quick", "latency.samples=7"});
   CHECK(experiment.name == "quick");
