@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/sha256.h"
 
 namespace sinkbench {
 namespace {
@@ -152,31 +153,35 @@ std::string override_value(YAML::Node root, const std::string& assignment) {
 std::string TrainConfig::identity(const std::string& corpus_key) const {
   using json = nlohmann::ordered_json;
   const ScheduleConfig& s = schedule;
-  return json{{"data", {{"key", corpus_key}}},
-              {"model",
-               {{"layers", model.layers},
-                {"hidden", model.hidden},
-                {"heads", model.heads},
-                {"mlp", model.mlp},
-                {"vocab", model.vocab},
-                {"rope_theta", model.rope_theta},
-                {"norm_eps", model.norm_eps}}},
-              {"training",
-               {{"steps", s.steps},
-                {"batch", s.batch},
-                {"sample_tokens", s.sample_tokens},
-                {"learning_rate", s.learning_rate},
-                {"final_learning_rate", s.final_learning_rate},
-                {"warmup_steps", s.warmup_steps},
-                {"weight_decay", s.weight_decay},
-                {"beta1", s.beta1},
-                {"beta2", s.beta2},
-                {"clip_norm", s.clip_norm},
-                {"repeat_probability", s.repeat_probability},
-                {"repeat_min_tokens", s.repeat_min_tokens},
-                {"repeat_max_tokens", s.repeat_max_tokens},
-                {"products", s.bfloat16 ? "bfloat16" : "float32"},
-                {"seed", s.seed}}}}
+  return json{
+      {"data", {{"key", corpus_key}}},
+      {"model",
+       {{"layers", model.layers},
+        {"hidden", model.hidden},
+        {"heads", model.heads},
+        {"mlp", model.mlp},
+        {"vocab", model.vocab},
+        {"rope_theta", model.rope_theta},
+        {"norm_eps", model.norm_eps},
+        {"initial",
+         model.initial.empty() ? "" : sha256_hex(read_file(model.initial / "model.safetensors"))}}},
+      {"training",
+       {{"steps", s.steps},
+        {"batch", s.batch},
+        {"sample_tokens", s.sample_tokens},
+        {"learning_rate", s.learning_rate},
+        {"final_learning_rate", s.final_learning_rate},
+        {"warmup_steps", s.warmup_steps},
+        {"weight_decay", s.weight_decay},
+        {"beta1", s.beta1},
+        {"beta2", s.beta2},
+        {"clip_norm", s.clip_norm},
+        {"bos_probability", s.bos_probability},
+        {"repeat_probability", s.repeat_probability},
+        {"repeat_min_tokens", s.repeat_min_tokens},
+        {"repeat_max_tokens", s.repeat_max_tokens},
+        {"products", s.bfloat16 ? "bfloat16" : "float32"},
+        {"seed", s.seed}}}}
       .dump();
 }
 
@@ -235,6 +240,16 @@ TrainConfig load_train_config(const fs::path& file, const std::vector<std::strin
   model.read_count("mlp", shape.mlp);
   model.read_number("rope_theta", shape.rope_theta, 1, kAny);
   model.read_number("norm_eps", shape.norm_eps, 0, 1);
+  std::string initial;
+  model.read<std::string>("initial", initial, "the folder of a trained model");
+  if (!initial.empty()) {
+    shape.initial = overridden.contains("model.initial") ? fs::path(initial)
+                                                         : (folder / initial).lexically_normal();
+    if (!fs::exists(shape.initial / "model.safetensors")) {
+      model.fail("initial", fmt::format("expected a folder with a model.safetensors, found '{}'",
+                                        shape.initial.string()));
+    }
+  }
   if (shape.hidden % (2 * shape.heads) != 0) {
     model.fail("hidden", fmt::format("expected a multiple of twice the {} heads, found {}",
                                      shape.heads, shape.hidden));
@@ -254,6 +269,7 @@ TrainConfig load_train_config(const fs::path& file, const std::vector<std::strin
   training.read_number("beta1", schedule.beta1, 0, 0.999999);
   training.read_number("beta2", schedule.beta2, 0, 0.999999);
   training.read_number("clip_norm", schedule.clip_norm, 1e-6, kAny);
+  training.read_number("bos_probability", schedule.bos_probability, 0, 1);
   Section repeats = training.section("repeats");
   repeats.read_number("probability", schedule.repeat_probability, 0, 1);
   repeats.read_count("min_tokens", schedule.repeat_min_tokens);

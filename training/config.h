@@ -16,6 +16,7 @@ struct ModelShape {
   int64_t vocab = 2048;  // the tokenizer's
   double rope_theta = 10000;
   double norm_eps = 1e-5;
+  std::filesystem::path initial = {};  // a model of this shape to begin with; empty: random weights
 };
 
 struct CorpusConfig {
@@ -42,6 +43,7 @@ struct ScheduleConfig {
   double beta1 = 0.9;
   double beta2 = 0.95;
   double clip_norm = 1.0;         // of the whole gradient
+  double bos_probability = 1;     // of a sample that begins with the BOS
   double repeat_probability = 0;  // of a sample that holds a passage twice in a row
   int64_t repeat_min_tokens = 16;
   int64_t repeat_max_tokens = 128;

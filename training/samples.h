@@ -11,14 +11,14 @@ namespace sinkbench {
 
 /// A batch as two row-major [batch, sample_tokens] arrays.
 struct Batch {
-  std::vector<int64_t> ids;      // each row: the BOS, then text
+  std::vector<int64_t> ids;      // each row: the BOS in most, then text
   std::vector<int64_t> targets;  // the same rows one token on
 };
 
 /// The batch of a training step: a function of (seed, step) alone, so that a resumed training sees
-/// what an uninterrupted one would. Each sample is a piece of `corpus` from a random place behind a
-/// BOS; with `repeat_probability` a passage of it of repeat_min_tokens to repeat_max_tokens stands
-/// twice in a row.
+/// what an uninterrupted one would. Each sample is a piece of `corpus` from a random place, with
+/// `bos_probability` behind a BOS; with `repeat_probability` a passage of it of repeat_min_tokens
+/// to repeat_max_tokens stands twice in a row.
 Batch training_batch(std::span<const uint16_t> corpus, const ScheduleConfig& schedule, int64_t bos,
                      int64_t step);
 

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "datasets/tokenizer.h"
+#include "models/checkpoint.h"
 #include "training/checkpoint.h"
 #include "training/corpus.h"
 #include "training/kernels.h"
@@ -75,6 +76,13 @@ class Training {
                config.schedule.seed) {
     check_size(corpus_.train(), "to train on");
     check_size(corpus_.held_out(), "held out");
+    if (!config.model.initial.empty()) {
+      const torch::NoGradGuard no_gradients;
+      SafetensorsCheckpoint initial(config.model.initial, at::kFloat, at::kCPU);
+      for (auto& [name, value] : model_.huggingface_weights()) {
+        value.copy_(initial.get(name, value.sizes()));
+      }
+    }
     state_.identity = config.identity(corpus_.key());
     for (const auto& parameter : model_.parameters()) {
       state_.weights.push_back(parameter.value);

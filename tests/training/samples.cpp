@@ -89,6 +89,28 @@ TEST_CASE("as many samples have a repeated passage as asked for") {
   CHECK(std::abs(repeated - 500) < 78);
 }
 
+TEST_CASE("as many samples begin with the BOS as asked for, the others with text") {
+  const std::vector<uint16_t> corpus = counting(5000);
+  ScheduleConfig config = schedule(0);
+  config.bos_probability = 0.75;
+  int64_t with_bos = 0;
+  for (int64_t step = 0; step < 40; ++step) {
+    const Batch batch = training_batch(corpus, config, kBos, step);
+    REQUIRE(batch.ids.size() == 50 * 40);
+    REQUIRE(batch.targets.size() == 50 * 40);
+    for (int64_t s = 0; s < 50; ++s) {
+      const int64_t* ids = &batch.ids[s * 40];
+      const int64_t* targets = &batch.targets[s * 40];
+      with_bos += ids[0] == kBos;
+      CHECK(std::equal(ids + 1, ids + 40, targets));
+      CHECK((ids[0] == kBos || targets[0] == ids[0] + 1));
+      CHECK(targets[39] == targets[0] + 39);
+    }
+  }
+  // 2000 draws of probability 0.75: four standard deviations are 78.
+  CHECK(std::abs(with_bos - 1500) < 78);
+}
+
 TEST_CASE("a batch depends on seed and step alone") {
   const std::vector<uint16_t> corpus = counting(5000);
   ScheduleConfig config = schedule(0.5);

@@ -187,6 +187,25 @@ TEST_CASE("the loss starts at that of equal chances and is logged at every step"
   CHECK(std::count(log.begin(), log.end(), '\n') == 1 + 3);
 }
 
+TEST_CASE("a training begins with the weights of an earlier one") {
+  const Folder folder;
+  TrainConfig config = toy(folder);
+  config.schedule.steps = 60;
+  const double reached = train(config, into(folder / "first")).held_out_loss;
+  config.model.initial = folder / "first";
+  config.schedule.steps = 1;
+  config.schedule.learning_rate = config.schedule.final_learning_rate = 0;
+  config.schedule.weight_decay = 0;
+  SECTION("and, where nothing is learnt, keeps its loss to the last bit") {
+    CHECK(train(config, into(folder / "second")).held_out_loss == reached);
+  }
+  SECTION("which must be of its shape") {
+    config.model.mlp = 48;
+    CHECK_THROWS_WITH(train(config, into(folder / "second")),
+                      ContainsSubstring("model.safetensors") && ContainsSubstring("mlp."));
+  }
+}
+
 TEST_CASE("a corpus that is missing or too small is refused") {
   const Folder folder;
   TrainConfig config = toy(folder);
