@@ -1,5 +1,5 @@
 // sinkbench report: the tables of a results folder again.
-#include "eval/report.h"
+#include "reports/tables.h"
 
 #include <fmt/format.h>
 

@@ -7,7 +7,7 @@
 #include "base/error.h"
 #include "cli/commands.h"
 #include "eval/machine.h"
-#include "eval/report.h"
+#include "reports/tables.h"
 
 namespace sinkbench {
 namespace {
@@ -70,6 +70,7 @@ void run(const Options& options) {
       results.cells.push_back(std::move(result));
     }
     write_results(results, folder);
+    write_tables(results, folder);
   }
   if (!results.cells.empty()) {
     fmt::print("{}\nresults: {}\n", format_report(results, ReportFormat::table), folder.string());

@@ -8,7 +8,6 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "eval/report.h"
 
 namespace sinkbench {
 namespace {
@@ -247,10 +246,6 @@ void write_results(const Results& results, const fs::path& folder) {
   const std::string text =
       to_json(results).dump(2, ' ', false, json::error_handler_t::replace) + "\n";
   write_file_atomically(folder / "results.json", text);
-  for (const Table table : all_tables) {
-    write_file_atomically(folder / (to_string(table) + ".csv"),
-                          format_table(results, table, ReportFormat::csv));
-  }
 }
 
 BatchMeans::BatchMeans(int64_t length) {

@@ -1,4 +1,4 @@
-// What was measured, as plain data. Reports only format it; configs/README.md documents the JSON.
+// What was measured, as plain data. reports/ only formats it; configs/README.md documents the JSON.
 #pragma once
 
 #include <cstdint>
@@ -79,7 +79,7 @@ inline constexpr int results_schema_version = 1;
 nlohmann::json to_json(const Results& results);
 /// Throws InputError naming the file and the field.
 Results read_results(const std::filesystem::path& folder);
-/// results.json, perplexity.csv, latency.csv and memory.csv, each replaced as a whole.
+/// results.json, replaced as a whole.
 void write_results(const Results& results, const std::filesystem::path& folder);
 
 /// Mean and standard error of a stream of known length, in constant memory. The standard error is

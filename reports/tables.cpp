@@ -1,4 +1,4 @@
-#include "eval/report.h"
+#include "reports/tables.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+
+#include "base/file.h"
 
 namespace sinkbench {
 namespace {
@@ -408,6 +410,13 @@ std::string format_report(const Results& results, ReportFormat format) {
     text += fmt::format("\n{}warning: {}\n", markdown ? "> " : "", warning);
   }
   return text;
+}
+
+void write_tables(const Results& results, const std::filesystem::path& folder) {
+  for (const Table table : all_tables) {
+    write_file_atomically(folder / (to_string(table) + ".csv"),
+                          format_table(results, table, ReportFormat::csv));
+  }
 }
 
 }  // namespace sinkbench

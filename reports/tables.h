@@ -21,4 +21,7 @@ std::string format_table(const Results& results, Table table, ReportFormat forma
 /// All tables that have rows, what they have in common, cells that failed and why, warnings.
 std::string format_report(const Results& results, ReportFormat format);
 
+/// perplexity.csv, latency.csv and memory.csv, each replaced as a whole.
+void write_tables(const Results& results, const std::filesystem::path& folder);
+
 }  // namespace sinkbench

@@ -1,10 +1,12 @@
-#include "eval/report.h"
+#include "reports/tables.h"
 
 #include <limits>
 #include <sstream>
 
+#include "base/file.h"
 #include "tests/catch.h"
 #include "tests/experiment/example.h"
+#include "tests/files.h"
 
 using namespace sinkbench;
 
@@ -205,5 +207,15 @@ TEST_CASE("the tables of one model and one text fit a terminal of 100 columns") 
       INFO(line);
       CHECK(line.size() <= 100);
     }
+  }
+}
+
+TEST_CASE("each table is written as a file of its name") {
+  const test::TemporaryFolder folder;
+  const Results results = test::example_results();
+  write_tables(results, folder.path());
+  for (const Table table : all_tables) {
+    CHECK(read_file(folder.path() / (to_string(table) + ".csv")) ==
+          format_table(results, table, ReportFormat::csv));
   }
 }
