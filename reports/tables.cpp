@@ -8,44 +8,10 @@
 #include <functional>
 
 #include "base/file.h"
+#include "reports/text_table.h"
 
 namespace sinkbench {
 namespace {
-
-struct Column {
-  std::string name;
-  std::vector<std::string> cells;
-  bool number = true;    // set right
-  bool foldable = true;  // said once above the table where all rows have the same
-};
-
-constexpr const char* none = "-";
-
-std::string bytes(int64_t n) {
-  constexpr const char* units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
-  double value = static_cast<double>(n);
-  size_t unit = 0;
-  while (value >= 1024 && unit + 1 < std::size(units)) {
-    value /= 1024;
-    ++unit;
-  }
-  return unit == 0 ? fmt::format("{} B", n)
-                   : fmt::format("{:.{}f} {}", value,
-                                 value < 10    ? 2
-                                 : value < 100 ? 1
-                                               : 0,
-                                 units[unit]);
-}
-
-/// Digits that a reader compares: four significant ones.
-std::string significant(double value) {
-  if (!std::isfinite(value)) return none;
-  const double size = std::abs(value);
-  return fmt::format("{:.{}f}", value, size < 10 ? 3 : size < 100 ? 2 : size < 1000 ? 1 : 0);
-}
-std::string significant(const std::optional<double>& value) {
-  return value ? significant(*value) : none;
-}
 
 std::string model_name(const Cell& cell) {
   const auto& path = cell.model.path;
@@ -83,8 +49,6 @@ std::vector<Row> rows_of(const Results& results, Table table) {
   }
   return rows;
 }
-
-using Columns = std::vector<Column>;
 
 void add(Columns& columns, const std::vector<Row>& rows, const std::string& name,
          const std::function<std::string(const Row&)>& cell, bool number = true,
@@ -171,67 +135,14 @@ Columns columns_of(const Results& results, Table table) {
       number("cached",
              [](const Row& r) { return std::to_string(r.result->memory->cache_entries); });
       number("KV by formula",
-             [](const Row& r) { return bytes(r.result->memory->kv_bytes_formula); });
-      number("KV held", [](const Row& r) { return bytes(r.result->memory->kv_bytes_held); });
-      number("weights", [](const Row& r) { return bytes(r.result->memory->weight_bytes); });
+             [](const Row& r) { return format_bytes(r.result->memory->kv_bytes_formula); });
+      number("KV held", [](const Row& r) { return format_bytes(r.result->memory->kv_bytes_held); });
+      number("weights", [](const Row& r) { return format_bytes(r.result->memory->weight_bytes); });
       number("peak of process",
-             [](const Row& r) { return bytes(r.result->memory->peak_rss_bytes); });
+             [](const Row& r) { return format_bytes(r.result->memory->peak_rss_bytes); });
       break;
   }
   return columns;
-}
-
-/// Columns on a terminal that a text takes: its code points, all of ours being one wide.
-size_t width_of(const std::string& text) {
-  return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) {
-    return (static_cast<unsigned char>(c) & 0xC0) != 0x80;
-  }));
-}
-
-std::string padded(const std::string& text, size_t width, bool right) {
-  const std::string space(width - std::min(width, width_of(text)), ' ');
-  return right ? space + text : text + space;
-}
-
-std::string render(const Columns& columns, ReportFormat format) {
-  if (columns.empty() || columns.front().cells.empty()) return "";
-  std::string text;
-  std::vector<size_t> widths;
-  for (const Column& column : columns) {
-    size_t width = width_of(column.name);
-    for (const std::string& cell : column.cells) width = std::max(width, width_of(cell));
-    widths.push_back(width);
-  }
-  const bool markdown = format == ReportFormat::markdown;
-  const auto line = [&](const std::function<std::string(size_t)>& cell) {
-    std::string row = markdown ? "|" : " ";
-    for (size_t c = 0; c < columns.size(); ++c) {
-      row += " " + padded(cell(c), widths[c], columns[c].number) + (markdown ? " |" : " ");
-    }
-    row.erase(row.find_last_not_of(' ') + 1);
-    text += row + "\n";
-  };
-  line([&](size_t c) { return columns[c].name; });
-  if (markdown) {
-    text += "|";
-    for (size_t c = 0; c < columns.size(); ++c) {
-      text += std::string(widths[c] + 1, '-') + (columns[c].number ? ":|" : "-|");
-    }
-    text += "\n";
-  } else {
-    line([&](size_t c) { return std::string(widths[c], '-'); });
-  }
-  for (size_t r = 0; r < columns.front().cells.size(); ++r) {
-    line([&](size_t c) {
-      std::string cell = columns[c].cells[r];
-      if (markdown) {
-        for (size_t p = 0; (p = cell.find('|', p)) != std::string::npos; p += 2)
-          cell.insert(p, "\\");
-      }
-      return cell;
-    });
-  }
-  return text;
 }
 
 bool is_constant(const Column& column) {
@@ -362,7 +273,7 @@ std::string format_table(const Results& results, Table table, ReportFormat forma
     const bool folded = column.foldable && !column.cells.empty() && is_constant(column);
     if (!folded) shown.push_back(std::move(column));
   }
-  return render(shown, format);
+  return render(shown, format == ReportFormat::markdown);
 }
 
 std::string format_report(const Results& results, ReportFormat format) {
