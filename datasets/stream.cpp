@@ -75,7 +75,9 @@ int64_t count_whitespace_words(std::string_view text) {
 TokenStream read_text_stream(const TextSource& source, const Tokenizer& tokenizer) {
   check_limit(source.tokens);
   std::optional<int32_t> bos;
-  if (source.bos != BosPlacement::none) bos = tokenizer.bos_id();
+  if (source.bos != BosPlacement::none) {
+    bos = source.bos_id ? source.bos_id : tokenizer.bos_id();
+  }
   const auto limit = static_cast<size_t>(source.tokens.value_or(INT64_MAX));
 
   TokenStream stream;

@@ -12,14 +12,15 @@
 
 namespace sinkbench {
 
-/// Where the tokenizer's BOS stands, if its post-processor has one: once at the start, at the start
-/// of every document, or nowhere.
+/// Where the BOS stands, if the tokenizer's post-processor or the source has one: once at the
+/// start, at the start of every document, or nowhere.
 enum class BosPlacement { stream, document, none };
 
 struct TextSource {
   std::vector<std::filesystem::path> paths;  // as DocumentReader takes them
   std::string text_field = "text";           // of .jsonl files
   BosPlacement bos = BosPlacement::stream;
+  std::optional<int32_t> bos_id = {};  // in place of the tokenizer's own, where it has one
   std::optional<int64_t> tokens = {};  // at most so many ids are fed, the BOS included; at least 2
 };
 

@@ -114,8 +114,7 @@ struct Runner::State {
   }
 
   const TokenStream& load_stream(const Cell& cell, const DecoderConfig& config) {
-    const fs::path folder = model_folder(cell.model);
-    const auto key = std::make_pair(cell.dataset, folder);
+    const auto key = std::make_pair(cell.dataset, cell.model.path);
     if (stream && stream_key == key) return *stream;
     stream.reset();
     if (cell.dataset.texts.empty()) {
@@ -125,11 +124,12 @@ struct Runner::State {
       for (const fs::path& text : cell.dataset.texts) {
         if (!fs::exists(text)) throw missing_text(text);
       }
-      const Tokenizer tokenizer = Tokenizer::load(folder);
+      const Tokenizer tokenizer = Tokenizer::load(model_folder(cell.model));
       tokenizer_sha256 = tokenizer.sha256();
       stream = read_text_stream({.paths = cell.dataset.texts,
                                  .text_field = cell.dataset.field,
                                  .bos = cell.dataset.bos,
+                                 .bos_id = config.sink_token,
                                  .tokens = cell.dataset.tokens},
                                 tokenizer);
     }

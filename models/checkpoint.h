@@ -57,9 +57,9 @@ class SafetensorsCheckpoint final : public TensorSource {
   at::Device device_;
 };
 
-/// Random weights: normal with standard deviation 0.02 for matrices, 1 for norms' factors and 0
-/// for biases, drawn per tensor from the seed and the tensor's name, so that a tensor does not
-/// depend on the order in which they are asked for.
+/// Random weights: normal with standard deviation 0.02 for matrices, 1 for vectors and 0 for
+/// biases, drawn per tensor from the seed and the tensor's name, so that a tensor does not depend
+/// on the order in which they are asked for.
 class RandomWeights final : public TensorSource {
  public:
   RandomWeights(uint64_t seed, at::ScalarType dtype, at::Device device)

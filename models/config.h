@@ -46,11 +46,18 @@ struct DecoderConfig {
   double attention_scale = 0.0;    ///< factor on query-key products
   double clip_qkv = 0.0;           ///< queries, keys and values are clamped to this; 0: they aren't
 
-  std::optional<RotaryConfig> rotary;
-  std::optional<AlibiConfig> alibi;
+  std::optional<RotaryConfig> rotary = {};
+  std::optional<AlibiConfig> alibi = {};
   int64_t learned_positions = 0;  ///< rows of the table added to the embeddings; 0: there is none
   /// A model trained so that a query sees so many tokens at the most, itself among them; 0: all.
   int64_t local_window = 0;
+
+  /// Attention sinks that are part of the model, whatever its family (see configs/README.md). The
+  /// first two are a term exp(logit) of every softmax's denominator, with no value behind it.
+  bool learned_sink_logits = false;                ///< a logit for each head, in the checkpoint
+  std::optional<double> constant_sink_logit = {};  ///< one logit for all; 0: softmax plus one
+  /// The token that starts every stream, in place of a BOS.
+  std::optional<int32_t> sink_token = {};
 
   /// Bytes of keys and values that one cached token takes, over all layers.
   int64_t kv_bytes_per_token(int64_t element_bytes) const {

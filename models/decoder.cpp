@@ -45,6 +45,7 @@ void for_each_weight(const DecoderWeights& weights, Visit visit) {
     linear(layer.output);
     linear(layer.gate_up);
     linear(layer.down);
+    once(layer.sink_logit);
   }
   norm(weights.final_norm);
   linear(weights.head);
@@ -87,7 +88,17 @@ Decoder Decoder::random(const std::filesystem::path& config_json, uint64_t seed,
 }
 
 Decoder::Decoder(DecoderConfig config, DecoderWeights weights, const DecoderOptions& options)
-    : config_(std::move(config)), weights_(std::move(weights)), options_(options) {}
+    : config_(std::move(config)), weights_(std::move(weights)), options_(options) {
+  const auto precision = at::TensorOptions().dtype(accumulate_dtype()).device(options_.device);
+  for (const LayerWeights& layer : weights_.layers) {
+    at::Tensor logit = layer.sink_logit;
+    if (logit.defined()) logit = logit.to(precision).contiguous();
+    if (config_.constant_sink_logit) {
+      logit = at::full({config_.heads}, *config_.constant_sink_logit, precision);
+    }
+    sink_logits_.push_back(logit);
+  }
+}
 
 at::ScalarType Decoder::accumulate_dtype() const {
   return options_.dtype == at::kDouble ? at::kDouble : at::kFloat;

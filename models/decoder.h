@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "models/config.h"
 #include "models/weights.h"
@@ -59,8 +60,9 @@ class Decoder {
   Projection project(int64_t layer, const at::Tensor& x) const;
   /// The same with queries of some rows only: x_query holds those rows of x.
   Projection project(int64_t layer, const at::Tensor& x, const at::Tensor& x_query) const;
-  /// [heads] float32 on the decoder's device, or undefined (see LayerWeights).
-  const at::Tensor& sink_logit(int64_t layer) const { return weights_.layers[layer].sink_logit; }
+  /// [heads] in accumulate_dtype, or undefined: a logit that takes part in each head's softmax as
+  /// if there were one more key, with a value of zero.
+  const at::Tensor& sink_logit(int64_t layer) const { return sink_logits_[layer]; }
   /// Adds attention's output and the MLP. attended: [n, heads * head_dim]; returns the residual
   /// stream [n, hidden] after the layer.
   at::Tensor finish(int64_t layer, const at::Tensor& x, const at::Tensor& attended) const;
@@ -77,6 +79,7 @@ class Decoder {
   DecoderConfig config_;
   DecoderWeights weights_;
   DecoderOptions options_;
+  std::vector<at::Tensor> sink_logits_;  // for each layer: learned, constant or undefined
   std::string sha256_;
 };
 

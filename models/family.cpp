@@ -36,6 +36,21 @@ DecoderConfig read_decoder_config(const ConfigReader& reader) {
     reader.fail("rotary", fmt::format("{} rotated dimensions; a head has {}", config.rotary->dims,
                                       config.head_dim));
   }
+  config.learned_sink_logits = reader.boolean({"learned_sink_logits"}, false);
+  if (reader.has("constant_sink_logit")) {
+    if (config.learned_sink_logits) {
+      reader.fail("constant_sink_logit", "is set beside learned_sink_logits; expected one of them");
+    }
+    config.constant_sink_logit = reader.number({"constant_sink_logit"});
+  }
+  if (reader.has("sink_token_id")) {
+    const int64_t id = reader.integer({"sink_token_id"}, 0);
+    if (id >= config.vocab_size) {
+      reader.fail("sink_token_id", fmt::format("is {}; expected an id from 0 to {}, the vocabulary",
+                                               id, config.vocab_size - 1));
+    }
+    config.sink_token = static_cast<int32_t>(id);
+  }
   if (config.attention_scale == 0.0) config.attention_scale = 1.0 / std::sqrt(config.head_dim);
   return config;
 }
@@ -99,6 +114,12 @@ Linear ungroup(const Linear& rows, const DecoderConfig& config) {
     return at::cat({kind(0, share), kind(share, 1), kind(share + 1, 1)}).view(x.sizes());
   };
   return {by_kind(rows.weight), rows.bias.defined() ? by_kind(rows.bias) : at::Tensor()};
+}
+
+at::Tensor read_sink_logit(const DecoderConfig& config, const std::string& attention,
+                           TensorSource& source) {
+  if (!config.learned_sink_logits) return {};
+  return source.get(attention + ".sinks", {config.heads});
 }
 
 int64_t read_head_dim(const ConfigReader& config, const char* field, int64_t hidden_size,

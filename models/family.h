@@ -57,6 +57,10 @@ Linear stack(const std::vector<Linear>& parts);
 /// Rows stored group by group, as [kv_heads, (its queries, key, value), head_dim], to all queries,
 /// all keys, all values.
 Linear ungroup(const Linear& rows, const DecoderConfig& config);
+/// The learned sink logits [heads] of a layer, stored beside its attention's matrices as gpt-oss
+/// has them: `attention`.sinks. Undefined where the configuration asks for none.
+at::Tensor read_sink_logit(const DecoderConfig& config, const std::string& attention,
+                           TensorSource& source);
 /// hidden_size / heads; InputError naming `field` where it doesn't divide.
 int64_t read_head_dim(const ConfigReader& config, const char* field, int64_t hidden_size,
                       int64_t heads);

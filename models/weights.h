@@ -27,8 +27,8 @@ struct LayerWeights {
   Linear output;   ///< [hidden, heads * head_dim]
   Linear gate_up;  ///< rows: gate then up; without a gate, up alone
   Linear down;     ///< [hidden, mlp]
-  /// [heads], float32, or undefined: a logit that takes part in each head's softmax as if there
-  /// were one more key, with a value of zero (a trained sink).
+  /// [heads], or undefined: a logit that takes part in each head's softmax as if there were one
+  /// more key, with a value of zero (a trained sink).
   at::Tensor sink_logit;
 };
 

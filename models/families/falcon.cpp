@@ -78,6 +78,7 @@ DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader& rea
     layer.gate_up =
         read_linear(source, prefix + "mlp.dense_h_to_4h", config.mlp_size, hidden, bias);
     layer.down = read_linear(source, prefix + "mlp.dense_4h_to_h", hidden, config.mlp_size, bias);
+    layer.sink_logit = read_sink_logit(config, prefix + "self_attention", source);
     weights.layers.push_back(std::move(layer));
   }
   weights.final_norm = read_norm(source, "transformer.ln_f", hidden, true);

@@ -51,6 +51,7 @@ DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader&,
     layer.output = read_conv(source, prefix + "attn.c_proj", hidden, hidden);
     layer.gate_up = read_conv(source, prefix + "mlp.c_fc", config.mlp_size, hidden);
     layer.down = read_conv(source, prefix + "mlp.c_proj", hidden, config.mlp_size);
+    layer.sink_logit = read_sink_logit(config, prefix + "attn", source);
     weights.layers.push_back(std::move(layer));
   }
   weights.final_norm = read_norm(source, root + "ln_f", hidden, true);

@@ -54,6 +54,7 @@ DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader& rea
     layer.gate_up =
         read_linear(source, prefix + "mlp.dense_h_to_4h", config.mlp_size, hidden, true);
     layer.down = read_linear(source, prefix + "mlp.dense_4h_to_h", hidden, config.mlp_size, true);
+    layer.sink_logit = read_sink_logit(config, prefix + "attention", source);
     weights.layers.push_back(std::move(layer));
   }
   weights.final_norm = read_norm(source, "gpt_neox.final_layer_norm", hidden, true);

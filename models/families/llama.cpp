@@ -64,6 +64,7 @@ DecoderWeights read_llama_weights(const DecoderConfig& config, const LlamaTensor
     }
     layer.output = linear(attention + "o_proj", hidden, query_size, tensors.output_bias);
     layer.down = linear(mlp + "down_proj", hidden, config.mlp_size, tensors.mlp_bias);
+    layer.sink_logit = read_sink_logit(config, prefix + "self_attn", source);
     weights.layers.push_back(std::move(layer));
   }
   weights.final_norm = read_norm(source, "model.norm", hidden, false);

@@ -91,6 +91,7 @@ DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader& rea
     layer.output = read_linear(source, prefix + "attn.out_proj", hidden, hidden, bias);
     layer.gate_up = read_linear(source, prefix + "ffn.up_proj", config.mlp_size, hidden, bias);
     layer.down = read_linear(source, prefix + "ffn.down_proj", hidden, config.mlp_size, bias);
+    layer.sink_logit = read_sink_logit(config, prefix + "attn", source);
     weights.layers.push_back(std::move(layer));
   }
   weights.final_norm = read_norm(source, "transformer.norm_f", hidden, bias);

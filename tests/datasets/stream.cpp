@@ -111,6 +111,17 @@ TEST_CASE("documents are joined, with the BOS where it is asked for") {
 
   source.bos = BosPlacement::stream;
   CHECK(read_text_stream(source, files.tokenizer(false)).ids == stream.ids);
+
+  // A BOS of the source's takes the place of the tokenizer's, or of none.
+  source.bos_id = 77;
+  for (const bool with_bos : {false, true}) {
+    source.bos = BosPlacement::stream;
+    stream = read_text_stream(source, files.tokenizer(with_bos));
+    CHECK(stream.ids == Ids{77, kAb, kSpaceAb, kLine, kC, kD});
+    CHECK(stream.scored_text->bytes == 8);
+    source.bos = BosPlacement::none;
+    CHECK(read_text_stream(source, files.tokenizer(with_bos)).ids.front() == kAb);
+  }
 }
 
 TEST_CASE("a limited stream is a prefix of the whole one") {

@@ -112,6 +112,16 @@ TEST_CASE("a broken config.json is refused") {
       {"fewer layers than tensors", [](json& c) { c["num_hidden_layers"] = 1; },
        "has no place in the model"},
       {"another width", [](json& c) { c["intermediate_size"] = 111; }, "expected [111, 64]"},
+      {"sink token", [](json& c) { c["sink_token_id"] = 320; },
+       "sink_token_id: is 320; expected an id from 0 to 319"},
+      {"sink logits twice",
+       [](json& c) {
+         c["learned_sink_logits"] = true;
+         c["constant_sink_logit"] = 0;
+       },
+       "constant_sink_logit: is set beside learned_sink_logits"},
+      {"sink logit is a word", [](json& c) { c["constant_sink_logit"] = "zero"; },
+       "constant_sink_logit: is \"zero\"; expected a number"},
       {"tied after all", [](json& c) { c["vocab_size"] = 321; }, "expected [321, 64]"},
   };
   for (const Case& c : cases) {
@@ -292,6 +302,58 @@ TEST_CASE("a tied matrix may be stored under either name or both") {
   // With nothing tied, both must be there.
   folder.edit_config([](json& c) { c["tie_word_embeddings"] = false; });
   check_refused(folder, "model.embed_tokens.weight is missing");
+}
+
+TEST_CASE("learned sink logits stand beside attention's matrices") {
+  const Folder folder("llama_gqa");
+  const Decoder plain = Decoder::load(folder.path, {});
+  const std::string index = "model.safetensors.index.json";
+  const auto name = [](int64_t layer) {
+    return "model.layers." + std::to_string(layer) + ".self_attn.sinks";
+  };
+  const int64_t layers = plain.config().layers, heads = plain.config().heads;
+  json header, map = json::parse(folder.read(index));
+  std::vector<float> logits;
+  for (int64_t layer = 0; layer < layers; ++layer) {
+    const size_t begin = 4 * logits.size();
+    for (int64_t head = 0; head < heads; ++head) logits.push_back(0.25f * (10 * layer + head));
+    header[name(layer)] = {
+        {"dtype", "F32"}, {"shape", {heads}}, {"data_offsets", {begin, 4 * logits.size()}}};
+    map["weight_map"][name(layer)] = "model.safetensors";
+  }
+  folder.write_safetensors(header.dump(),
+                           {reinterpret_cast<const char*>(logits.data()), 4 * logits.size()});
+  fs::rename(folder.path / "model.safetensors", folder.path / "sinks.safetensors");
+  for (auto& shard : map["weight_map"]) {
+    if (shard == "model.safetensors") shard = "sinks.safetensors";
+  }
+  SECTION("they are read") {
+    folder.edit_config([](json& c) { c["learned_sink_logits"] = true; });
+    folder.write(index, map.dump());
+    const Decoder decoder = Decoder::load(folder.path, {});
+    CHECK(decoder.parameters() == plain.parameters() + layers * heads);
+    for (int64_t layer = 0; layer < layers; ++layer) {
+      CHECK(at::equal(decoder.sink_logit(layer),
+                      0.25f * (10 * layer + at::arange(heads, at::kFloat))));
+    }
+  }
+  SECTION("a model that doesn't say that it has them is refused") {
+    folder.write(index, map.dump());
+    check_refused(folder, "self_attn.sinks has no place in the model");
+  }
+  SECTION("and so is one that has none") {
+    folder.edit_config([](json& c) { c["learned_sink_logits"] = true; });
+    check_refused(folder, "tensor model.layers.0.self_attn.sinks is missing; expected shape [4]");
+  }
+}
+
+TEST_CASE("a constant sink logit is no parameter") {
+  const Folder folder("llama_mha");
+  const int64_t parameters = Decoder::load(folder.path, {}).parameters();
+  folder.edit_config([](json& c) { c["constant_sink_logit"] = 0; });
+  const Decoder decoder = Decoder::load(folder.path, {});
+  CHECK(decoder.parameters() == parameters);
+  CHECK(at::equal(decoder.sink_logit(1), at::zeros({4})));
 }
 
 TEST_CASE("random weights have the shapes of the configuration and follow their seed") {
