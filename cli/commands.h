@@ -12,6 +12,8 @@ void add_tokenize(CLI::App& app);
 void add_train(CLI::App& app);
 void add_verify(CLI::App& app);
 void add_bench(CLI::App& app);
+void add_inspect(CLI::App& app);
+void add_list(CLI::App& app);
 
 /// Exit statuses, the same for every subcommand.
 enum ExitStatus : int {

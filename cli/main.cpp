@@ -56,6 +56,8 @@ int main(int argc, char** argv) {
   add_train(app);
   add_verify(app);
   add_bench(app);
+  add_inspect(app);
+  add_list(app);
   try {
     app.parse(argc, argv);
     return exit_ok;

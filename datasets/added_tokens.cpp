@@ -155,4 +155,12 @@ const AddedToken* AddedTokens::find(int32_t id) const {
   return found == by_id_.end() ? nullptr : &found->second;
 }
 
+std::map<int32_t, std::string> AddedTokens::special() const {
+  std::map<int32_t, std::string> result;
+  for (const auto& [id, token] : by_id_) {
+    if (token.special) result.emplace(id, token.content);
+  }
+  return result;
+}
+
 }  // namespace sinkbench

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -66,6 +67,8 @@ class AddedTokens {
   const AddedToken* find(std::string_view content) const;
   const AddedToken* find(int32_t id) const;
   int32_t max_id() const { return max_id_; }
+  /// The special ones, by id.
+  std::map<int32_t, std::string> special() const;
   size_t size() const { return by_id_.size(); }
 
  private:

@@ -179,6 +179,10 @@ Tokenizer Tokenizer::load(const std::filesystem::path& path) {
   return Tokenizer(std::make_unique<const Impl>(json));
 }
 
+bool Tokenizer::is_in(const std::filesystem::path& folder) {
+  return std::filesystem::exists(folder / "tokenizer.json");
+}
+
 std::vector<int32_t> Tokenizer::encode(std::string_view text, bool add_special_tokens) const {
   std::string mended;
   if (valid_utf8_prefix(text) != text.size()) text = mended = to_valid_utf8(text);
@@ -235,6 +239,10 @@ std::optional<int32_t> Tokenizer::token_id(std::string_view token) const {
 
 std::optional<int32_t> Tokenizer::bos_id() const {
   return impl_->post.before.empty() ? std::nullopt : std::optional(impl_->post.before.front());
+}
+
+std::map<int32_t, std::string> Tokenizer::special_tokens() const {
+  return impl_->added.special();
 }
 
 const std::string& Tokenizer::sha256() const {

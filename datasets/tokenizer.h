@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -23,6 +24,8 @@ class Tokenizer {
   /// `path` is a tokenizer.json or the folder that holds one. InputError names the file and the
   /// field where it is missing, broken, or asks for what isn't supported; nothing is ignored.
   static Tokenizer load(const std::filesystem::path& path);
+  /// Whether a folder holds a tokenizer's file, good or bad.
+  static bool is_in(const std::filesystem::path& folder);
 
   Tokenizer(Tokenizer&&) noexcept;
   Tokenizer& operator=(Tokenizer&&) noexcept;
@@ -45,6 +48,9 @@ class Tokenizer {
 
   /// The id that the post-processor puts before every text, if it does.
   std::optional<int32_t> bos_id() const;
+
+  /// Tokens that decoding can leave out ("<s>"), by id.
+  std::map<int32_t, std::string> special_tokens() const;
 
   /// For provenance: the SHA-256 of tokenizer.json's bytes, 64 hexadecimal digits.
   const std::string& sha256() const;

@@ -22,18 +22,23 @@ using nlohmann::json;
 /// safetensors' own limit on the header.
 constexpr uint64_t longest_header = 100'000'000;
 
+/// The format's names of types.
+constexpr std::pair<const char*, at::ScalarType> types[] = {
+    {"F64", at::kDouble}, {"F32", at::kFloat}, {"F16", at::kHalf},  {"BF16", at::kBFloat16},
+    {"I64", at::kLong},   {"I32", at::kInt},   {"I16", at::kShort}, {"I8", at::kChar},
+    {"U8", at::kByte},    {"BOOL", at::kBool}};
+
 std::optional<at::ScalarType> scalar_type(const std::string& name) {
-  if (name == "F64") return at::kDouble;
-  if (name == "F32") return at::kFloat;
-  if (name == "F16") return at::kHalf;
-  if (name == "BF16") return at::kBFloat16;
-  if (name == "I64") return at::kLong;
-  if (name == "I32") return at::kInt;
-  if (name == "I16") return at::kShort;
-  if (name == "I8") return at::kChar;
-  if (name == "U8") return at::kByte;
-  if (name == "BOOL") return at::kBool;
+  for (const auto& [type_name, type] : types) {
+    if (name == type_name) return type;
+  }
   return std::nullopt;
+}
+
+std::string type_name(at::ScalarType type) {
+  return std::find_if(std::begin(types), std::end(types),
+                      [&](const auto& entry) { return entry.second == type; })
+      ->first;
 }
 
 /// What checkpoints carry beside weights: masks and tables that old versions of the modeling code
@@ -258,6 +263,21 @@ std::vector<std::string> SafetensorsCheckpoint::names() const {
   return result;
 }
 
+int64_t SafetensorsCheckpoint::file_bytes() const {
+  int64_t total = 0;
+  for (const auto& file : files_) total += static_cast<int64_t>(file->bytes().size());
+  return total;
+}
+
+std::map<std::string, int64_t> SafetensorsCheckpoint::stored() const {
+  std::map<std::string, int64_t> result;
+  for (const auto& [name, entry] : tensors_) {
+    int64_t& elements = result[type_name(entry.dtype)];
+    elements += c10::multiply_integers(entry.shape);
+  }
+  return result;
+}
+
 std::string SafetensorsCheckpoint::sha256() const {
   Sha256 hash;
   for (const auto& file : files_) hash.update(file->bytes());
@@ -265,6 +285,7 @@ std::string SafetensorsCheckpoint::sha256() const {
 }
 
 at::Tensor RandomWeights::get(const std::string& name, at::IntArrayRef shape) {
+  if (device_.is_meta()) return at::empty(shape, at::TensorOptions().dtype(dtype_).device(device_));
   if (name.ends_with("bias")) {
     return at::zeros(shape, at::TensorOptions().dtype(dtype_).device(device_));
   }

@@ -38,6 +38,9 @@ class SafetensorsCheckpoint final : public TensorSource {
   void check_all_used() const override;
 
   std::vector<std::string> names() const;
+  int64_t file_bytes() const;  ///< of all its files
+  /// How many numbers are stored in each precision, by its name in the format ("BF16").
+  std::map<std::string, int64_t> stored() const;
   /// SHA-256 over the files' contents, in name order.
   std::string sha256() const;
 

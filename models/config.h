@@ -18,6 +18,8 @@ struct RotaryConfig {
   int64_t dims = 0;                         ///< leading dimensions of each head that are rotated
   std::vector<double> inverse_frequencies;  ///< radians per position, [dims / 2]
   double magnitude = 1.0;                   ///< factor on cosine and sine (YaRN's attention factor)
+  double theta = 0.0;                       ///< base of the unscaled frequencies
+  std::string scaling = "none";  ///< what was done to them, for people: "linear, factor 4"
 };
 
 /// Attention with linear biases (Press et al. 2021, arXiv 2108.12409): a key at distance x has

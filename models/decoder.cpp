@@ -19,12 +19,12 @@ at::Tensor apply(const Linear& linear, const at::Tensor& x) {
   return at::linear(x, linear.weight, linear.bias);
 }
 
-/// Every tensor of the model, each allocation once.
+/// Every tensor of the model, shared ones once.
 template <typename Visit>
 void for_each_weight(const DecoderWeights& weights, Visit visit) {
   std::set<const void*> seen;
   const auto once = [&](const at::Tensor& tensor) {
-    if (tensor.defined() && seen.insert(tensor.data_ptr()).second) visit(tensor);
+    if (tensor.defined() && seen.insert(tensor.unsafeGetTensorImpl()).second) visit(tensor);
   };
   const auto linear = [&](const Linear& l) {
     once(l.weight);
@@ -67,12 +67,13 @@ Decoder Decoder::load(const std::filesystem::path& folder, const DecoderOptions&
   return decoder;
 }
 
-void Decoder::check(const std::filesystem::path& folder) {
+Decoder Decoder::check(const std::filesystem::path& folder) {
   const ConfigReader reader(folder / "config.json");
-  const DecoderConfig config = read_decoder_config(reader);
+  DecoderConfig config = read_decoder_config(reader);
   SafetensorsCheckpoint checkpoint(folder, at::kFloat, at::kMeta);
-  find_family(reader).read_weights(config, reader, checkpoint);
+  DecoderWeights weights = find_family(reader).read_weights(config, reader, checkpoint);
   checkpoint.check_all_used();
+  return Decoder(std::move(config), std::move(weights), {.device = at::kMeta});
 }
 
 Decoder Decoder::random(const std::filesystem::path& config_json, uint64_t seed,

@@ -37,8 +37,9 @@ class Decoder {
   /// The shape of a config.json with random weights, for timing shapes without a checkpoint.
   static Decoder random(const std::filesystem::path& config_json, uint64_t seed,
                         const DecoderOptions& options);
-  /// Throws what `load` would throw, without reading the tensors' contents.
-  static void check(const std::filesystem::path& folder);
+  /// Throws what `load` would throw, without reading the tensors' contents: the decoder that it
+  /// returns is on the meta device, good for its configuration and sizes.
+  static Decoder check(const std::filesystem::path& folder);
   Decoder(DecoderConfig config, DecoderWeights weights, const DecoderOptions& options);
 
   const DecoderConfig& config() const { return config_; }

@@ -140,7 +140,7 @@ RotaryConfig read_rotary(const ConfigReader& config, int64_t dims, double theta,
     config.fail("rotary", fmt::format("{} rotated dimensions; expected an even number", dims));
   }
   if (theta <= 1.0) config.fail("rope_theta", fmt::format("is {}; expected more than 1", theta));
-  RotaryConfig rotary{.dims = dims, .inverse_frequencies = {}};
+  RotaryConfig rotary{.dims = dims, .inverse_frequencies = {}, .theta = theta};
   for (int64_t i = 0; i < dims; i += 2) {
     rotary.inverse_frequencies.push_back(std::pow(theta, -static_cast<double>(i) / dims));
   }
@@ -155,6 +155,7 @@ RotaryConfig read_rotary(const ConfigReader& config, int64_t dims, double theta,
   }
   const double factor = scaling->number({"factor"});
   if (factor < 1.0) scaling->fail("factor", fmt::format("is {}; expected 1 or more", factor));
+  rotary.scaling = fmt::format("{}, factor {:g}", type, factor);
   if (type == "linear") {
     for (double& frequency : rotary.inverse_frequencies) frequency /= factor;
   } else if (type == "llama3") {

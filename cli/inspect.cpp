@@ -1,0 +1,162 @@
+// sinkbench inspect: what a model is and which policies it takes, without reading its weights.
+#include "eval/inspect.h"
+
+#include <fmt/format.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cli/commands.h"
+#include "reports/text_table.h"
+
+namespace sinkbench {
+namespace {
+
+using nlohmann::ordered_json;
+
+struct Options {
+  std::string model;
+  std::string format = "table";
+};
+
+std::string count(int64_t value) {
+  const double exact = static_cast<double>(value);
+  if (value >= 1'000'000'000) return fmt::format("{:.2f} billion", exact / 1e9);
+  if (value >= 1'000'000) return fmt::format("{:.2f} million", exact / 1e6);
+  return fmt::format("{}", value);
+}
+
+std::string weights(const ordered_json& model) {
+  const ordered_json& weights = model["weights"];
+  if (weights.is_null()) return "none: a shape alone";
+  std::string text = format_bytes(weights["bytes"]) + " on disk";
+  for (const auto& [type, elements] : weights["stored"].items()) {
+    text += fmt::format(", {} in {}", count(elements), type);
+  }
+  return text;
+}
+
+std::string shape(const ordered_json& shape) {
+  return fmt::format("{} layers, hidden {}, MLP {}, vocabulary {}{}", shape["layers"].dump(),
+                     shape["hidden_size"].dump(), shape["mlp_size"].dump(),
+                     shape["vocab_size"].dump(),
+                     shape["tied_head"].get<bool>() ? ", embedding and head tied" : "");
+}
+
+std::string attention(const ordered_json& attention) {
+  const int64_t heads = attention["heads"], kv_heads = attention["kv_heads"];
+  std::string text = fmt::format("{} heads of {}", heads, attention["head_dim"].dump());
+  if (kv_heads < heads) {
+    text += fmt::format(" on {} key-value head{}", kv_heads, kv_heads == 1 ? "" : "s");
+  }
+  if (!attention["local_window"].is_null()) {
+    text += fmt::format(", local window of {}", attention["local_window"].dump());
+  }
+  return text;
+}
+
+std::string positions(const ordered_json& positions, int64_t head_dim) {
+  const std::string kind = positions["kind"];
+  if (kind == "alibi") return "ALiBi";
+  if (kind == "learned") return fmt::format("learned, a table of {}", positions["rows"].dump());
+  return fmt::format("rotary on {} of {} dimensions, theta {:g}, scaling: {}",
+                     positions["dims"].dump(), head_dim, positions["theta"].get<double>(),
+                     positions["scaling"].get<std::string>());
+}
+
+std::string sinks(const ordered_json& sinks) {
+  std::vector<std::string> parts;
+  if (sinks["learned_logits"].get<bool>()) parts.push_back("a learned logit for each head");
+  if (!sinks["constant_logit"].is_null()) {
+    parts.push_back(fmt::format("a constant logit of {}", sinks["constant_logit"].dump()));
+  }
+  if (!sinks["token"].is_null()) {
+    parts.push_back(fmt::format("token {} starts every stream", sinks["token"].dump()));
+  }
+  return parts.empty() ? "none" : fmt::format("{}", fmt::join(parts, "; "));
+}
+
+std::string special_tokens(const ordered_json& tokenizer) {
+  constexpr size_t shown = 6;
+  const ordered_json& tokens = tokenizer["special_tokens"];
+  std::vector<std::string> parts;
+  for (size_t i = 0; i < std::min(shown, tokens.size()); ++i) {
+    parts.push_back(
+        fmt::format("{} {}", tokens[i]["content"].get<std::string>(), tokens[i]["id"].dump()));
+  }
+  if (tokens.size() > shown) parts.push_back(fmt::format("{} more", tokens.size() - shown));
+  return parts.empty() ? "none" : fmt::format("{}", fmt::join(parts, ", "));
+}
+
+void print(const ordered_json& model) {
+  const auto line = [](const char* name, const std::string& value) {
+    fmt::print("  {:<15} {}\n", name, value);
+  };
+  fmt::print("{}: {}\n", model["path"].get<std::string>(), model["family"].get<std::string>());
+  line("runs as", model["runs_as"]);
+  line("parameters", count(model["parameters"]));
+  line("weights", weights(model));
+  line("shape", shape(model["shape"]));
+  line("attention", attention(model["attention"]));
+  line("positions", positions(model["positions"], model["attention"]["head_dim"]));
+  line("context", model["context"].is_null()
+                      ? "not stated"
+                      : fmt::format("{} tokens in training", model["context"].dump()));
+  line("sinks", sinks(model["sinks"]));
+  const ordered_json& kv = model["kv_bytes_per_token"];
+  line("KV per token",
+       fmt::format("{} bytes in float32, {} in bfloat16 and float16, {} in float64",
+                   kv["float32"].dump(), kv["bfloat16"].dump(), kv["float64"].dump()));
+  const ordered_json& tokenizer = model["tokenizer"];
+  if (tokenizer.is_null()) {
+    line("tokenizer", "none; only token ids can be fed");
+  } else {
+    if (tokenizer.contains("kind")) {
+      line("tokenizer", tokenizer["kind"]);
+      line("BOS", tokenizer["bos"].is_null() ? "none" : tokenizer["bos"].dump());
+      line("special tokens", special_tokens(tokenizer));
+    }
+    if (tokenizer.contains("error")) {
+      line("tokenizer", "can't be used: " + tokenizer["error"].get<std::string>());
+    }
+  }
+  fmt::print("\n");
+  Column name{.name = "policy", .cells = {}, .number = false, .foldable = false};
+  Column allowed{.name = "allowed", .cells = {}, .number = false, .foldable = false};
+  Column note{.name = "for", .cells = {}, .number = false, .foldable = false};
+  for (const ordered_json& policy : model["policies"]) {
+    name.cells.push_back(policy["name"]);
+    allowed.cells.push_back(policy["allowed"].get<bool>() ? "yes" : "no");
+    note.cells.push_back(policy["note"]);
+  }
+  fmt::print("{}", render({name, allowed, note}, false));
+}
+
+void inspect(const Options& options) {
+  const ordered_json model = inspect_model(options.model);
+  if (options.format == "json") {
+    fmt::print("{}\n", model.dump(2, ' ', false, ordered_json::error_handler_t::replace));
+  } else {
+    print(model);
+  }
+}
+
+}  // namespace
+
+void add_inspect(CLI::App& app) {
+  const auto options = std::make_shared<Options>();
+  CLI::App* command =
+      app.add_subcommand("inspect", "Show what a model is and which policies it takes");
+  command
+      ->add_option("model", options->model,
+                   "A checkpoint's folder, or a config.json (its shape alone)")
+      ->required();
+  command->add_option("--format", options->format, "table or json")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"table", "json"}));
+  command->footer("Example: sinkbench inspect models/tiny");
+  command->callback([options] { inspect(*options); });
+}
+
+}  // namespace sinkbench

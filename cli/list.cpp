@@ -1,0 +1,142 @@
+// sinkbench list: the names that experiments and checkpoints may use.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <filesystem>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "cli/commands.h"
+#include "models/family.h"
+#include "policies/registry.h"
+#include "reports/text_table.h"
+
+namespace sinkbench {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Options {
+  std::string what;
+  std::string folder = "configs";
+  std::string format = "table";
+};
+
+/// Rows under names; every value is text.
+struct List {
+  std::vector<std::string> names;
+  std::vector<std::vector<std::string>> rows = {};
+};
+
+List policies() {
+  List list{{"policy", "parameters", "keeps", "source"}};
+  for (const PolicyEntry& entry : policy_registry()) {
+    std::string parameters;
+    for (const PolicyParameter& parameter : entry.parameters) {
+      if (!parameters.empty()) parameters += ", ";
+      parameters += parameter.name;
+      if (parameter.fallback) parameters += fmt::format(" ({})", *parameter.fallback);
+    }
+    list.rows.push_back({entry.name, parameters, entry.summary, entry.source});
+  }
+  return list;
+}
+
+List families() {
+  List list{{"model_type", "models"}};
+  for (const Family& family : family_registry()) list.rows.push_back({family.name, family.summary});
+  return list;
+}
+
+/// What configs/README.md describes under `dataset`.
+List datasets() {
+  return {
+      {"dataset", "what"},
+      {{"{text: FILE}", "a text file: one document"},
+       {"{text: FOLDER}", "its .txt and .txt.zst files by name, such as PG-19's: a document each"},
+       {"{text: FILE.jsonl, field: NAME}", "a JSON object a line with the text in a field"},
+       {"{text: [PATH, ...]}", "several of these as one stream"},
+       {"FILE.zst", "any of these files, compressed"},
+       {"{tokens_file: FILE.json}", "token ids as they are: a JSON array"}}};
+}
+
+/// The first sentence, or what stands before its colon, of the comment that a file begins with.
+std::string first_comment(const std::string& text) {
+  std::istringstream lines(text);
+  std::string comment;
+  for (std::string line; std::getline(lines, line) && line.starts_with("#");) {
+    comment += line.substr(std::min(line.find_first_not_of("# "), line.size())) + " ";
+  }
+  return comment.substr(0, std::min(comment.find(". "), comment.find(": ")));
+}
+
+List configs(const fs::path& folder) {
+  if (!fs::is_directory(folder)) {
+    throw InputError::format("{}: no such folder; give one with --folder", folder.string());
+  }
+  std::vector<fs::path> files;
+  for (const auto& entry : fs::recursive_directory_iterator(folder)) {
+    const std::string extension = entry.path().extension().string();
+    if (extension == ".yaml" || extension == ".yml") files.push_back(entry.path());
+  }
+  std::sort(files.begin(), files.end());
+  List list{{"config", "what"}};
+  for (const fs::path& file : files) {
+    list.rows.push_back({file.string(), first_comment(read_file(file))});
+  }
+  return list;
+}
+
+void print(const List& list, const std::string& format) {
+  if (format == "json") {
+    auto array = nlohmann::ordered_json::array();
+    for (const auto& row : list.rows) {
+      nlohmann::ordered_json object;
+      for (size_t i = 0; i < row.size(); ++i) object[list.names[i]] = row[i];
+      array.push_back(object);
+    }
+    fmt::print("{}\n", array.dump(2));
+    return;
+  }
+  Columns columns;
+  for (size_t i = 0; i < list.names.size(); ++i) {
+    Column column{.name = list.names[i], .cells = {}, .number = false, .foldable = false};
+    for (const auto& row : list.rows) column.cells.push_back(row[i]);
+    columns.push_back(std::move(column));
+  }
+  fmt::print("{}", render(columns, false));
+}
+
+void run(const Options& options) {
+  const List list = options.what == "policies"   ? policies()
+                    : options.what == "families" ? families()
+                    : options.what == "datasets" ? datasets()
+                                                 : configs(options.folder);
+  print(list, options.format);
+}
+
+}  // namespace
+
+void add_list(CLI::App& app) {
+  const auto options = std::make_shared<Options>();
+  CLI::App* command =
+      app.add_subcommand("list", "List policies, families of models, datasets or configs");
+  command->add_option("what", options->what, "policies, families, datasets or configs")
+      ->required()
+      ->check(CLI::IsMember({"policies", "families", "datasets", "configs"}));
+  command->add_option("--folder", options->folder, "Where to look for configs")
+      ->capture_default_str();
+  command->add_option("--format", options->format, "table or json")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"table", "json"}));
+  command->footer("Example: sinkbench list policies");
+  command->callback([options] { run(*options); });
+}
+
+}  // namespace sinkbench
