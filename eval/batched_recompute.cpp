@@ -7,42 +7,56 @@
 #include <optional>
 
 #include "eval/attention.h"
-#include "eval/chunked.h"
 #include "models/rotary.h"
-#include "policies/registry.h"
 
 namespace sinkbench {
 
-void BatchedRecomputeEngine::score(std::span<const int32_t> ids, const NllSink& sink) {
-  const c10::InferenceMode inference;
-  check_ids(ids, decoder_.config());
-  const int64_t fed = static_cast<int64_t>(ids.size()) - 1;
-  check_policy(policy_, decoder_.config(), fed);
-  const int64_t stride = policy_.stride();
+void BatchedRecomputeEngine::prepare() {
+  prefix_ = 1;
+  while (prefix_ < fed() && policy_.view(prefix_).front().begin == 0) ++prefix_;
+  prefix_engine_.emplace(decoder_, *dense_, 0);
+  prefix_engine_->begin(ids_.first(prefix_ + 1));
+}
 
-  // Windows that begin with the stream: one dense pass scores them all.
-  int64_t prefix = 1;
-  while (prefix < fed && policy_.view(prefix).front().begin == 0) ++prefix;
-  const auto dense = make_policy("dense", {});
-  int64_t t = 0;
-  ChunkedEngine(decoder_, *dense, 0).score(ids.first(prefix + 1), [&](std::span<const float> nll) {
-    for (const float value : nll) {
-      if (t++ % stride == 0) sink({&value, 1});
-    }
-  });
+std::vector<at::Tensor> BatchedRecomputeEngine::state() const {
+  return prefix_engine_ ? prefix_engine_->state() : std::vector<at::Tensor>{};
+}
 
-  t = (prefix + stride - 1) / stride * stride;
-  std::vector<int64_t> queries;
-  while (t < fed) {
-    const int64_t window = t + 1 - policy_.view(t).front().begin;
-    queries.clear();
-    for (; t < fed && t + 1 - policy_.view(t).front().begin == window &&
-           (queries.empty() || (static_cast<int64_t>(queries.size()) + 1) * window <= rows_at_once);
-         t += stride) {
-      queries.push_back(t);
-    }
-    sink(pass(ids, queries));
+void BatchedRecomputeEngine::restore(const std::vector<at::Tensor>& state) {
+  if (next_ < prefix_) {
+    prefix_engine_->resume(next_, state);
+  } else {
+    prefix_engine_.reset();
   }
+}
+
+void BatchedRecomputeEngine::advance(const NllSink& sink) {
+  const c10::InferenceMode inference;
+  const int64_t stride = policy_.stride();
+  if (prefix_engine_) {
+    int64_t t = next_;
+    prefix_engine_->advance([&](std::span<const float> nll) {
+      for (const float value : nll) {
+        if (t++ % stride == 0) sink({&value, 1});
+      }
+    });
+    next_ = prefix_engine_->next();
+    if (prefix_engine_->done()) {
+      prefix_engine_.reset();
+      next_ = std::min((prefix_ + stride - 1) / stride * stride, fed());
+    }
+    return;
+  }
+  const int64_t window = next_ + 1 - policy_.view(next_).front().begin;
+  std::vector<int64_t> queries;
+  int64_t t = next_;
+  for (; t < fed() && t + 1 - policy_.view(t).front().begin == window &&
+         (queries.empty() || (static_cast<int64_t>(queries.size()) + 1) * window <= rows_at_once);
+       t += stride) {
+    queries.push_back(t);
+  }
+  next_ = std::min(t, fed());
+  sink(pass(ids_, queries));
 }
 
 std::vector<float> BatchedRecomputeEngine::pass(std::span<const int32_t> ids,

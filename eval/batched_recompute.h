@@ -1,9 +1,13 @@
 // Sliding window with recomputation, many windows in one pass.
 #pragma once
 
+#include <memory>
+#include <optional>
 #include <vector>
 
+#include "eval/chunked.h"
 #include "eval/engine.h"
+#include "policies/registry.h"
 
 namespace sinkbench {
 
@@ -14,20 +18,25 @@ namespace sinkbench {
 class BatchedRecomputeEngine final : public Engine {
  public:
   /// For a policy that recomputes.
-  BatchedRecomputeEngine(const Decoder& decoder, const Policy& policy)
-      : decoder_(decoder), policy_(policy) {}
+  using Engine::Engine;
 
-  void score(std::span<const int32_t> ids, const NllSink& sink) override;
+  void advance(const NllSink& sink) override;
+  std::vector<at::Tensor> state() const override;
 
   /// Rows of all windows of a pass together, where one window does not have more.
   static constexpr int64_t rows_at_once = 2048;
 
  private:
+  void prepare() override;
+  void restore(const std::vector<at::Tensor>& state) override;
   /// NLLs of the tokens after `queries`, places in the stream whose windows are of one size.
   std::vector<float> pass(std::span<const int32_t> ids, std::span<const int64_t> queries);
 
-  const Decoder& decoder_;
-  const Policy& policy_;
+  // The windows that begin with the stream are those of its first `prefix_` queries; what scores
+  // them, as long as they last.
+  int64_t prefix_ = 0;
+  std::unique_ptr<Policy> dense_ = make_policy("dense", {});
+  std::optional<ChunkedEngine> prefix_engine_;
 };
 
 }  // namespace sinkbench

@@ -41,17 +41,14 @@ struct ChunkedEngine::Block {
 };
 
 ChunkedEngine::ChunkedEngine(const Decoder& decoder, const Policy& policy, int64_t chunk)
-    : decoder_(decoder), policy_(policy), chunk_(chunk > 0 ? chunk : default_chunk) {}
+    : Engine(decoder, policy), chunk_(chunk > 0 ? chunk : default_chunk) {}
 
-void ChunkedEngine::score(std::span<const int32_t> ids, const NllSink& sink) {
+void ChunkedEngine::prepare() {
   const c10::InferenceMode inference;
-  check_ids(ids, decoder_.config());
   const DecoderConfig& config = decoder_.config();
-  const int64_t fed = static_cast<int64_t>(ids.size()) - 1;
-  check_policy(policy_, config, fed);
-  const int64_t block = std::min(chunk_, fed);
+  block_ = std::min(chunk_, fed());
   // Dense keeps everything: the last block's keys land where its own room is.
-  const int64_t room = std::min(kept_entries(policy_, fed) + block, fed + block);
+  const int64_t room = std::min(kept_entries(policy_, fed()) + block_, fed() + block_);
   const auto options =
       at::TensorOptions().dtype(decoder_.accumulate_dtype()).device(decoder_.options().device);
   keys_.clear();
@@ -61,12 +58,25 @@ void ChunkedEngine::score(std::span<const int32_t> ids, const NllSink& sink) {
     values_.push_back(at::zeros({config.kv_heads, room, config.head_dim}, options));
   }
   if (config.alibi) {
-    bias_.emplace(*config.alibi, bias_places(policy_, fed), decoder_.accumulate_dtype(),
+    bias_.emplace(*config.alibi, bias_places(policy_, fed()), decoder_.accumulate_dtype(),
                   decoder_.options().device);
   }
-  for (int64_t begin = 0; begin < fed; begin += block) {
-    run_block(ids, begin, std::min(begin + block, fed), sink);
+}
+
+void ChunkedEngine::advance(const NllSink& sink) {
+  const c10::InferenceMode inference;
+  const int64_t end = std::min(next_ + block_, fed());
+  run_block(ids_, next_, end, sink);
+  next_ = end;
+}
+
+std::vector<at::Tensor> ChunkedEngine::state() const {
+  const int64_t carried = sinkbench::size(policy_.view(next_));
+  std::vector<at::Tensor> result;
+  for (const auto* buffers : {&keys_, &values_}) {
+    for (const at::Tensor& buffer : *buffers) result.push_back(buffer.narrow(1, 0, carried));
   }
+  return result;
 }
 
 void ChunkedEngine::run_block(std::span<const int32_t> ids, int64_t begin, int64_t end,

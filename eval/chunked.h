@@ -21,19 +21,21 @@ class ChunkedEngine final : public Engine {
   /// For a policy that does not recompute. `chunk`: queries per block; 0 takes the default.
   ChunkedEngine(const Decoder& decoder, const Policy& policy, int64_t chunk);
 
-  void score(std::span<const int32_t> ids, const NllSink& sink) override;
+  void advance(const NllSink& sink) override;
+  std::vector<at::Tensor> state() const override;
 
   static constexpr int64_t default_chunk = 512;
 
  private:
   struct Block;
+  void prepare() override;
+  void restore(const std::vector<at::Tensor>& state) override { copy_state(state, this->state()); }
   void run_block(std::span<const int32_t> ids, int64_t begin, int64_t end, const NllSink& sink);
   at::Tensor attend(const Block& block, int64_t layer, const Projection& projection);
   void carry(const Block& block, int64_t next);
 
-  const Decoder& decoder_;
-  const Policy& policy_;
   int64_t chunk_;
+  int64_t block_ = 0;  // the same, no longer than the stream
 
   // Rotated keys and values of what the next block's first query sees, and room for a block.
   std::vector<at::Tensor> keys_;  // per layer [kv_heads, room, head_dim], float32 or float64

@@ -1,6 +1,7 @@
 #include "eval/engine.h"
 
 #include <ATen/ATen.h>
+#include <c10/core/InferenceMode.h>
 
 #include <algorithm>
 
@@ -11,6 +12,37 @@
 #include "eval/stepwise.h"
 
 namespace sinkbench {
+
+void Engine::score(std::span<const int32_t> ids, const NllSink& sink) {
+  begin(ids);
+  while (!done()) advance(sink);
+}
+
+void Engine::begin(std::span<const int32_t> ids) {
+  check_ids(ids, decoder_.config());
+  check_policy(policy_, decoder_.config(), static_cast<int64_t>(ids.size()) - 1);
+  ids_ = ids;
+  next_ = 0;
+  prepare();
+}
+
+void Engine::resume(int64_t next, const std::vector<at::Tensor>& state) {
+  if (next < 0 || next > fed()) {
+    throw InputError::format("the state is that after {} tokens; the stream has {}", next, fed());
+  }
+  const c10::InferenceMode inference;
+  next_ = next;
+  restore(state);
+}
+
+void copy_state(const std::vector<at::Tensor>& from, const std::vector<at::Tensor>& to) {
+  bool same = from.size() == to.size();
+  for (size_t i = 0; same && i < to.size(); ++i) {
+    same = from[i].sizes() == to[i].sizes() && from[i].scalar_type() == to[i].scalar_type();
+  }
+  if (!same) throw InputError("the state is that of another model or policy");
+  for (size_t i = 0; i < to.size(); ++i) to[i].copy_(from[i]);
+}
 
 std::unique_ptr<Engine> make_engine(const std::string& name, const Decoder& decoder,
                                     const Policy& policy, const EngineOptions& options) {

@@ -19,14 +19,47 @@ namespace sinkbench {
 /// stride of k the i-th is that of token i*k+1 given those before it, else of token i+1.
 using NllSink = std::function<void(std::span<const float>)>;
 
+/// Order: feed token t, score t+1, then evict. The last id is scored but not fed.
 class Engine {
  public:
+  Engine(const Decoder& decoder, const Policy& policy) : decoder_(decoder), policy_(policy) {}
   virtual ~Engine() = default;
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
 
-  /// Order: feed token t, score t+1, then evict. The last id is scored but not fed. Needs two ids
-  /// or more, each below the vocabulary's size (InputError names the first that isn't).
-  virtual void score(std::span<const int32_t> ids, const NllSink& sink) = 0;
+  /// A whole stream: `begin`, then `advance` until it is done.
+  void score(std::span<const int32_t> ids, const NllSink& sink);
+
+  /// Prepares for a stream, which must outlive its scoring. Needs two ids or more, each below the
+  /// vocabulary's size, and a policy that the model can be run under (InputError says what isn't).
+  void begin(std::span<const int32_t> ids);
+  /// Feeds the next block of tokens and passes on the NLLs of those after them.
+  virtual void advance(const NllSink& sink) = 0;
+  bool done() const { return next_ >= fed(); }
+  /// Place in the stream of the token that is fed next.
+  int64_t next() const { return next_; }
+
+  /// What is carried from one block to the next, between two calls of `advance`: views, good until
+  /// the next one.
+  virtual std::vector<at::Tensor> state() const { return {}; }
+  /// After `begin`: goes on from `next` and the state that was there, with the same numbers to the
+  /// last bit. InputError where the state is not one of this model, policy and stream.
+  void resume(int64_t next, const std::vector<at::Tensor>& state);
+
+ protected:
+  virtual void prepare() {}
+  virtual void restore(const std::vector<at::Tensor>& state) {}
+  /// Tokens of the stream that are to be fed.
+  int64_t fed() const { return static_cast<int64_t>(ids_.size()) - 1; }
+
+  const Decoder& decoder_;
+  const Policy& policy_;
+  std::span<const int32_t> ids_;
+  int64_t next_ = 0;
 };
+
+/// For an engine's `restore`: copies the tensors of a state into the places that `state` views.
+void copy_state(const std::vector<at::Tensor>& from, const std::vector<at::Tensor>& to);
 
 struct EngineOptions {
   int64_t chunk = 0;  ///< queries per block of the chunked engine; 0: chosen by the engine

@@ -12,9 +12,6 @@
 
 namespace sinkbench {
 
-RecomputeEngine::RecomputeEngine(const Decoder& decoder, const Policy& policy)
-    : decoder_(decoder), policy_(policy) {}
-
 at::Tensor RecomputeEngine::pass(std::span<const int32_t> ids) {
   const c10::InferenceMode inference;
   const DecoderConfig& config = decoder_.config();
@@ -60,20 +57,16 @@ at::Tensor RecomputeEngine::pass(std::span<const int32_t> ids) {
   return decoder_.logits(x.narrow(0, n - 1, 1));
 }
 
-void RecomputeEngine::score(std::span<const int32_t> ids, const NllSink& sink) {
+void RecomputeEngine::advance(const NllSink& sink) {
   const c10::InferenceMode inference;
-  check_ids(ids, decoder_.config());
-  check_policy(policy_, decoder_.config(), static_cast<int64_t>(ids.size()) - 1);
-  kv_bytes_held_ = 0;
-  for (size_t t = 0; t + 1 < ids.size(); t += policy_.stride()) {
-    const size_t begin = policy_.view(static_cast<int64_t>(t)).front().begin;
-    const at::Tensor logits = pass(ids.subspan(begin, t + 1 - begin));
-    const at::Tensor target = at::full(
-        {1}, ids[t + 1], at::TensorOptions().dtype(at::kLong).device(decoder_.options().device));
-    const float nll =
-        negative_log_likelihood(logits, target, decoder_.accumulate_dtype()).item().toFloat();
-    sink({&nll, 1});
-  }
+  const int64_t begin = policy_.view(next_).front().begin;
+  const at::Tensor logits = pass(ids_.subspan(begin, next_ + 1 - begin));
+  const at::Tensor target = at::full(
+      {1}, ids_[next_ + 1], at::TensorOptions().dtype(at::kLong).device(decoder_.options().device));
+  const float nll =
+      negative_log_likelihood(logits, target, decoder_.accumulate_dtype()).item().toFloat();
+  next_ = std::min(next_ + policy_.stride(), fed());
+  sink({&nll, 1});
 }
 
 }  // namespace sinkbench

@@ -8,9 +8,9 @@ namespace sinkbench {
 class RecomputeEngine final : public Engine {
  public:
   /// For a policy that recomputes.
-  RecomputeEngine(const Decoder& decoder, const Policy& policy);
+  using Engine::Engine;
 
-  void score(std::span<const int32_t> ids, const NllSink& sink) override;
+  void advance(const NllSink& sink) override;
   /// Bytes of keys and values that the tensors of the largest pass so far held together.
   int64_t kv_bytes_held() const { return kv_bytes_held_; }
 
@@ -19,8 +19,8 @@ class RecomputeEngine final : public Engine {
   at::Tensor pass(std::span<const int32_t> ids);
 
  private:
-  const Decoder& decoder_;
-  const Policy& policy_;
+  void prepare() override { kv_bytes_held_ = 0; }
+
   int64_t kv_bytes_held_ = 0;
 };
 

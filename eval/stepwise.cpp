@@ -9,11 +9,11 @@
 namespace sinkbench {
 
 StepwiseEngine::StepwiseEngine(const Decoder& decoder, const Policy& policy)
-    : decoder_(decoder), policy_(policy), slots_(policy) {}
+    : Engine(decoder, policy), slots_(policy) {}
 
 void StepwiseEngine::reset(int64_t fed) {
   slots_ = SlotMap(policy_);
-  fed_ = 0;
+  next_ = 0;
   cache_.reset();  // before the new one is allocated
   cache_ =
       std::make_unique<KvCache>(decoder_.config(), kept_entries(policy_, fed), decoder_.options());
@@ -25,7 +25,7 @@ void StepwiseEngine::reset(int64_t fed) {
 
 void StepwiseEngine::fill(int64_t count) {
   const c10::InferenceMode inference;
-  for (int64_t i = 0; i < count; ++i) slots_.advance(fed_++);
+  for (int64_t i = 0; i < count; ++i) slots_.advance(next_++);
   for (int64_t layer = 0; layer < decoder_.config().layers; ++layer) {
     cache_->keys(layer).normal_();
     cache_->values(layer).normal_();
@@ -36,7 +36,7 @@ at::Tensor StepwiseEngine::step(int32_t id) {
   const c10::InferenceMode inference;
   const DecoderConfig& config = decoder_.config();
   const at::Device device = decoder_.options().device;
-  const int64_t t = fed_++;
+  const int64_t t = next_++;
   const View view = policy_.view(t);
   const std::vector<int64_t> positions = query_positions(view, t, policy_.positions());
   Step step{.segments = slots_.segments(), .bias = {}};
@@ -147,18 +147,30 @@ at::Tensor StepwiseEngine::attend_by_tensors(const Step& step, int64_t layer,
       .view({1, config.heads * config.head_dim});
 }
 
-void StepwiseEngine::score(std::span<const int32_t> ids, const NllSink& sink) {
+void StepwiseEngine::advance(const NllSink& sink) {
   const c10::InferenceMode inference;
-  check_ids(ids, decoder_.config());
-  check_policy(policy_, decoder_.config(), static_cast<int64_t>(ids.size()) - 1);
-  reset(static_cast<int64_t>(ids.size()) - 1);
-  for (size_t t = 0; t + 1 < ids.size(); ++t) {
-    const at::Tensor target = at::full(
-        {1}, ids[t + 1], at::TensorOptions().dtype(at::kLong).device(decoder_.options().device));
-    const float nll =
-        negative_log_likelihood(step(ids[t]), target, decoder_.accumulate_dtype()).item().toFloat();
-    sink({&nll, 1});
+  const at::Tensor target = at::full(
+      {1}, ids_[next_ + 1], at::TensorOptions().dtype(at::kLong).device(decoder_.options().device));
+  const float nll = negative_log_likelihood(step(ids_[next_]), target, decoder_.accumulate_dtype())
+                        .item()
+                        .toFloat();
+  sink({&nll, 1});
+}
+
+std::vector<at::Tensor> StepwiseEngine::state() const {
+  const int64_t slots = static_cast<int64_t>(slots_.tokens().size());
+  std::vector<at::Tensor> result;
+  for (int64_t layer = 0; layer < decoder_.config().layers; ++layer) {
+    result.push_back(cache_->keys(layer).narrow(1, 0, slots));
+    result.push_back(cache_->values(layer).narrow(1, 0, slots));
   }
+  return result;
+}
+
+void StepwiseEngine::restore(const std::vector<at::Tensor>& state) {
+  slots_ = SlotMap(policy_);
+  for (int64_t t = 0; t < next_; ++t) slots_.advance(t);
+  copy_state(state, this->state());
 }
 
 }  // namespace sinkbench

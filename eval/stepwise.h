@@ -15,7 +15,8 @@ class StepwiseEngine final : public Engine {
  public:
   StepwiseEngine(const Decoder& decoder, const Policy& policy);
 
-  void score(std::span<const int32_t> ids, const NllSink& sink) override;
+  void advance(const NllSink& sink) override;
+  std::vector<at::Tensor> state() const override;
 
   /// Empties the cache and allocates it for a stream of which `fed` tokens will be fed.
   void reset(int64_t fed);
@@ -42,12 +43,12 @@ class StepwiseEngine final : public Engine {
   at::Tensor attend_by_tensors(const Step& step, int64_t layer, const at::Tensor& queries,
                                const at::Tensor& own_key, const at::Tensor& own_value);
 
-  const Decoder& decoder_;
-  const Policy& policy_;
+  void prepare() override { reset(fed()); }
+  void restore(const std::vector<at::Tensor>& state) override;
+
   SlotMap slots_;
   std::unique_ptr<KvCache> cache_;
   std::optional<AlibiTable> bias_;
-  int64_t fed_ = 0;  // tokens so far, so the place of the next in the stream
 };
 
 }  // namespace sinkbench
