@@ -69,7 +69,7 @@ void add_tokenize(CLI::App& app) {
   CLI::App* command = app.add_subcommand("tokenize", "Turn text into token ids, or ids into text");
   command
       ->add_option("tokenizer", options->tokenizer,
-                   "A tokenizer.json, or a model's folder with one")
+                   "A tokenizer.json or tokenizer.model, or a model's folder with one")
       ->required();
   command
       ->add_option("file", options->file,

@@ -76,8 +76,10 @@ void Bpe::read_merges(const TokenizerJson& json) {
       return id;
     };
     merged.assign(left).append(right);
-    const Merge merge{pair_of(id_of(left), id_of(right)), static_cast<uint32_t>(rank),
-                      id_of(merged)};
+    const Merge merge{
+        pair_of(id_of(left), id_of(right)),
+        json.merge_ranks.empty() ? static_cast<uint32_t>(rank) : json.merge_ranks[rank],
+        id_of(merged)};
     const size_t mask = merges_.size() - 1;
     size_t slot = hash_of(merge.pair) & mask;
     while (merges_[slot].rank != kNoMerge) {

@@ -10,6 +10,7 @@
 #include "datasets/decoder.h"
 #include "datasets/normalizer.h"
 #include "datasets/pre_tokenizer.h"
+#include "datasets/sentencepiece.h"
 #include "datasets/tokenizer_json.h"
 #include "datasets/utf8.h"
 #include "datasets/word_cache.h"
@@ -175,12 +176,20 @@ Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
 Tokenizer::~Tokenizer() = default;
 
 Tokenizer Tokenizer::load(const std::filesystem::path& path) {
-  TokenizerJson json = read_tokenizer_json(path);
+  namespace fs = std::filesystem;
+  fs::path file = path;
+  if (fs::is_directory(path)) {
+    file /= "tokenizer.json";
+    if (!fs::exists(file) && fs::exists(path / "tokenizer.model")) file = path / "tokenizer.model";
+  }
+  TokenizerJson json =
+      file.extension() == ".model" ? read_sentencepiece(file) : read_tokenizer_json(file);
   return Tokenizer(std::make_unique<const Impl>(json));
 }
 
 bool Tokenizer::is_in(const std::filesystem::path& folder) {
-  return std::filesystem::exists(folder / "tokenizer.json");
+  return std::filesystem::exists(folder / "tokenizer.json") ||
+         std::filesystem::exists(folder / "tokenizer.model");
 }
 
 std::vector<int32_t> Tokenizer::encode(std::string_view text, bool add_special_tokens) const {

@@ -15,14 +15,16 @@ namespace sinkbench {
 
 /// A tokenizer read from the tokenizer.json of a published model: byte-level BPE (GPT-2, GPT-NeoX,
 /// Llama 3, Qwen, Falcon, gpt-oss) and SentencePiece-style BPE with byte fallback (Llama 2,
-/// Mistral). Ids and decoded text equal those of https://github.com/huggingface/tokenizers 0.22.
+/// Mistral); or from a tokenizer.model, SentencePiece's own file (datasets/sentencepiece.h). Ids
+/// and decoded text equal those of https://github.com/huggingface/tokenizers 0.22.
 ///
 /// Movable; the const functions may be called from several threads at once. Encoding takes time
 /// proportional to the text's length; at worst, where a whole text is one word, n log n.
 class Tokenizer {
  public:
-  /// `path` is a tokenizer.json or the folder that holds one. InputError names the file and the
-  /// field where it is missing, broken, or asks for what isn't supported; nothing is ignored.
+  /// `path` is a tokenizer.json or a tokenizer.model, or the folder that holds one; where it holds
+  /// both, the first counts. InputError names the file and the field where it is missing, broken,
+  /// or asks for what isn't supported; nothing is ignored.
   static Tokenizer load(const std::filesystem::path& path);
   /// Whether a folder holds a tokenizer's file, good or bad.
   static bool is_in(const std::filesystem::path& folder);
@@ -52,7 +54,7 @@ class Tokenizer {
   /// Tokens that decoding can leave out ("<s>"), by id.
   std::map<int32_t, std::string> special_tokens() const;
 
-  /// For provenance: the SHA-256 of tokenizer.json's bytes, 64 hexadecimal digits.
+  /// For provenance: the SHA-256 of the file's bytes, 64 hexadecimal digits.
   const std::string& sha256() const;
 
   /// One line for people and records: "byte-level BPE, 50257 tokens".

@@ -79,9 +79,10 @@ struct TokenizerJson {
   nlohmann::json root;  // without model.vocab (where it is an object) and model.merges
   bool has_vocab = false;
   bool has_merges = false;
-  StringList tokens;         // model.vocab's keys, in the file's order
-  std::vector<int32_t> ids;  // and their ids, each in [0, max_token_id]
-  StringList merges;         // left and right of each of model.merges, in turn
+  StringList tokens;                  // model.vocab's keys, in the file's order
+  std::vector<int32_t> ids;           // and their ids, each in [0, max_token_id]
+  StringList merges;                  // left and right of each of model.merges, in turn
+  std::vector<uint32_t> merge_ranks;  // of each, none lower than the one before; empty: its place
 
   JsonField field() const { return {root, file, ""}; }
 };

@@ -1,0 +1,189 @@
+// tokenizer.model against SentencePiece's own library, on models trained here.
+#include "datasets/sentencepiece.h"
+
+#include <sentencepiece_processor.h>
+#include <sentencepiece_trainer.h>
+
+#include <random>
+
+#include "base/error.h"
+#include "tests/catch.h"
+#include "tests/datasets/tokenizer_files.h"
+#include "tests/files.h"
+
+using namespace sinkbench;
+using test::Ids;
+namespace fs = std::filesystem;
+
+namespace {
+
+/// Made-up words, often with the same beginnings, of several scripts.
+std::string made_up_text(unsigned seed, size_t words) {
+  const std::vector<std::string> syllables = {"ka", "lo", "mi", "ren", "st",  "a",  "ü",  "ße",
+                                              "до", "ми", "猫", "の",  "42",  "'s", "th", "aa",
+                                              "-",  ".",  ",",  "é",   "ing", "x"};
+  std::mt19937 random(seed);
+  std::string text;
+  for (size_t i = 0; i < words; ++i) {
+    for (size_t n = 1 + random() % 4; n > 0; --n) {
+      const size_t pick = std::min(random() % syllables.size(), random() % syllables.size());
+      text += syllables[pick];
+    }
+    text += i % 11 == 10 ? "\n" : i % 29 == 0 ? "  " : " ";
+  }
+  return text;
+}
+
+/// A model of the library's trainer, in a file.
+struct Trained : test::TemporaryFolder {
+  explicit Trained(const std::string& more_options = "") {
+    const fs::path text = write("text.txt", made_up_text(1, 4000));
+    const auto status = sentencepiece::SentencePieceTrainer::Train(
+        "--minloglevel=4 " + more_options +  // of an option that comes twice the first counts
+        " --input=" + text.string() + " --model_prefix=" + (path() / "tokenizer").string() +
+        " --vocab_size=440 --model_type=bpe --normalization_rule_name=identity"
+        " --remove_extra_whitespaces=false --character_coverage=0.995");
+    INFO(status.ToString());
+    REQUIRE(status.ok());
+  }
+  fs::path model() const { return path() / "tokenizer.model"; }
+};
+
+std::string message_of(const fs::path& path) {
+  try {
+    Tokenizer::load(path);
+  } catch (const InputError& error) {
+    return error.what();
+  }
+  return "";
+}
+
+}  // namespace
+
+TEST_CASE("a tokenizer.model gives the ids and the text of SentencePiece's library") {
+  const std::string options =
+      GENERATE("--byte_fallback=true", "--byte_fallback=false",
+               "--byte_fallback=true --add_dummy_prefix=false --user_defined_symbols=<cut>,ingka",
+               "--byte_fallback=true --split_by_whitespace=false --max_sentencepiece_length=30",
+               "--byte_fallback=true --bos_id=-1 --eos_id=1");
+  const Trained trained(options);
+  sentencepiece::SentencePieceProcessor library;
+  REQUIRE(library.Load(trained.model().string()).ok());
+  const Tokenizer tokenizer = Tokenizer::load(trained.path());
+  CHECK(tokenizer.vocab_size() == library.GetPieceSize());
+  CHECK(tokenizer.bos_id().value_or(-1) == library.bos_id());
+
+  std::vector<std::string> texts = {"",
+                                    " ",
+                                    "   ",
+                                    "kalo",
+                                    " kalo",
+                                    "kalo ",
+                                    "kalo  renmi   st\n\n x",
+                                    "\tkalo\r\n",
+                                    "a<cut>b <cut> ingkaing<cut>",
+                                    "▁kalo▁ ▁",
+                                    "unseen ÄÖ 🎉👍🏽 日本\u00a0語 ~",
+                                    std::string(3000, 'a'),
+                                    std::string(500, ' ')};
+  for (unsigned seed = 2; seed < 40; ++seed) texts.push_back(made_up_text(seed, 5 * seed));
+  const bool has_bytes = options.find("byte_fallback=true") != std::string::npos;
+  for (const std::string& text : texts) {
+    INFO(options << ": " << text);
+    Ids expected = library.EncodeAsIds(text);
+    CHECK(tokenizer.encode(text, false) == expected);
+    // The library writes an unknown token as " ⁇ ", which no text is; here it is spelled out.
+    if (has_bytes) CHECK(tokenizer.decode(expected) == library.DecodeIds(expected));
+    if (library.bos_id() >= 0) expected.insert(expected.begin(), library.bos_id());
+    CHECK(tokenizer.encode(text) == expected);
+  }
+}
+
+TEST_CASE("tokenizer_config.json says whether BOS and EOS are added") {
+  const Trained trained;
+  const Ids plain = Tokenizer::load(trained.path()).encode("kalo", false);
+  const auto with = [&](const std::string& config) {
+    trained.write("tokenizer_config.json", config);
+    return Tokenizer::load(trained.path()).encode("kalo");
+  };
+  Ids expected = plain;
+  CHECK(with(R"({"add_bos_token": false})") == expected);
+  expected.push_back(2);
+  CHECK(with(R"({"add_bos_token": false, "add_eos_token": true})") == expected);
+  expected.insert(expected.begin(), 1);
+  CHECK(with(R"({"add_eos_token": true})") == expected);
+  trained.write("tokenizer_config.json", R"({"add_bos_token": "yes"})");
+  CHECK_THAT(message_of(trained.path()),
+             ContainsSubstring("tokenizer_config.json: add_bos_token: is \"yes\"; expected true"));
+}
+
+TEST_CASE("a tokenizer.json comes before a tokenizer.model") {
+  const Trained trained;
+  const std::string sha256 = Tokenizer::load(trained.path()).sha256();
+  trained.write("tokenizer.json", read_file(test::data("tokenizers/byte_level.json")));
+  CHECK(Tokenizer::load(trained.path()).sha256() != sha256);
+  CHECK(Tokenizer::load(trained.model()).sha256() == sha256);
+}
+
+TEST_CASE("a broken tokenizer.model is refused by name, and never crashes") {
+  const Trained trained;
+  const std::string whole = read_file(trained.model());
+  const auto written = [&](const std::string& content) {
+    trained.write("tokenizer.model", content);
+    const std::string message = message_of(trained.path());
+    if (!message.empty()) CHECK_THAT(message, ContainsSubstring("tokenizer.model: "));
+    return message;
+  };
+  CHECK_THAT(written(""), ContainsSubstring("no pieces"));
+  CHECK_THAT(written("{\"version\": \"1.0\"}"), ContainsSubstring("no SentencePiece model"));
+  CHECK_THAT(written(whole.substr(0, 100)), ContainsSubstring("no SentencePiece model"));
+  // The specifications come last: cut at the pieces' end, it says nothing of being BPE.
+  std::mt19937 random(3);
+  for (int i = 0; i < 300; ++i) {
+    std::string damaged = whole;
+    for (int k = 0; k < 3; ++k) damaged[random() % damaged.size()] = static_cast<char>(random());
+    written(damaged);
+    written(whole.substr(0, random() % whole.size()));
+  }
+}
+
+TEST_CASE("a tokenizer.model that asks for what isn't supported is refused by field") {
+  struct Case {
+    const char* options;
+    const char* expected;
+  };
+  const Case c = GENERATE(
+      Case{"--model_type=unigram --vocab_size=300",
+           "trainer_spec.model_type is 1; expected 2 (BPE)"},
+      Case{"--normalization_rule_name=nmt_nfkc", "normalizer_spec.name is \"nmt_nfkc\"; expected"},
+      Case{"--remove_extra_whitespaces=true", "remove_extra_whitespaces is true"},
+      Case{"--treat_whitespace_as_suffix=true", "treat_whitespace_as_suffix is true"},
+      Case{"--user_defined_symbols=<cut>", "\"<cut>\": a user-defined symbol beside"});
+  const Trained trained(c.options);
+  CHECK_THAT(message_of(trained.path()), ContainsSubstring(c.expected));
+}
+
+TEST_CASE("Llama 2's tokenizer.model gives the ids of its tokenizer.json, and the library's") {
+  const auto root = test::shared_data("goldens/tokenizers/llama2");
+  if (!root) {
+    WARN("no shared data: Llama 2's tokenizer.model is not tested");
+    return;
+  }
+  const Tokenizer tokenizer = Tokenizer::load(*root / "tokenizer.model");
+  sentencepiece::SentencePieceProcessor library;
+  REQUIRE(library.Load((*root / "tokenizer.model").string()).ok());
+  for (const char* list : {"cases.json", "fuzz.json"}) {
+    for (const test::json& c : test::json::parse(read_file(*root / list))) {
+      INFO(c["name"]);
+      const std::string text = c["text"];
+      CHECK(tokenizer.encode(text) == c["ids"].get<Ids>());
+      CHECK(tokenizer.encode(text, false) == c["ids_no_special"].get<Ids>());
+      CHECK(tokenizer.decode(c["ids"].get<Ids>(), true) ==
+            c["decoded_skip_special"].get<std::string>());
+      // Special tokens that a text spells out are found here, as in tokenizer.json's way.
+      const bool spelled =
+          text.find("<s>") + text.find("</s>") + text.find("<unk>") != 3 * std::string::npos;
+      if (!spelled) CHECK(tokenizer.encode(text, false) == library.EncodeAsIds(text));
+    }
+  }
+}
