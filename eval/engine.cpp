@@ -94,6 +94,14 @@ void check_policy(const Policy& policy, const DecoderConfig& config, int64_t fed
         policy.label(), seen, config.local_window,
         policy.capacity() ? "a smaller one" : "a shorter stream");
   }
+  if (config.rotary && config.rotary->limit > 0 && seen > config.rotary->limit) {
+    throw InputError::format(
+        "policy {}: a query would stand at position {}, and past {} positions the frequencies of "
+        "this model (rope_scaling in config.json) depend on the length of the whole sequence; "
+        "expected {}",
+        policy.label(), seen - 1, config.rotary->limit,
+        policy.capacity() ? "a smaller cache or window" : "a shorter stream");
+  }
 }
 
 void check_ids(std::span<const int32_t> ids, const DecoderConfig& config) {

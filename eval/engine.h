@@ -78,8 +78,9 @@ int64_t kept_entries(const Policy& policy, int64_t fed);
 int64_t bias_places(const Policy& policy, int64_t fed);
 
 /// Throws InputError with the reason where a model can't be run under a policy on a stream of `fed`
-/// tokens: learned positions that a cache would have to shift or that run out, or a query that
-/// would see farther than the model's own local window.
+/// tokens: learned positions that a cache would have to shift or that run out, frequencies that
+/// would depend on the stream's length, or a query that would see farther than the model's own
+/// local window.
 void check_policy(const Policy& policy, const DecoderConfig& config, int64_t fed);
 
 /// Throws InputError naming the first id that is outside the model's vocabulary, or a stream of

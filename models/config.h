@@ -15,10 +15,14 @@ enum class Activation { silu, gelu, gelu_tanh, relu };
 /// Rotary position embedding (Su et al. 2021, arXiv 2104.09864), the halves of the rotated part
 /// turned against each other as in GPT-NeoX and Llama.
 struct RotaryConfig {
-  int64_t dims = 0;                         ///< leading dimensions of each head that are rotated
-  std::vector<double> inverse_frequencies;  ///< radians per position, [dims / 2]
-  double magnitude = 1.0;                   ///< factor on cosine and sine (YaRN's attention factor)
-  double theta = 0.0;                       ///< base of the unscaled frequencies
+  int64_t dims = 0;  ///< leading dimensions of each head that are rotated
+  std::vector<double> inverse_frequencies = {};  ///< radians per position, [dims / 2]
+  double magnitude = 1.0;  ///< factor on cosine and sine (YaRN's attention factor)
+  double theta = 0.0;      ///< base of the unscaled frequencies
+  /// Positions up to which these frequencies hold; 0: all. Past them, the model's own would depend
+  /// on how long the whole sequence is, so that what is cached would have to change with every
+  /// token.
+  int64_t limit = 0;
   std::string scaling = "none";  ///< what was done to them, for people: "linear, factor 4"
 };
 

@@ -112,6 +112,22 @@ std::string ConfigReader::text(Names names, std::optional<std::string> fallback)
   return value->get<std::string>();
 }
 
+std::vector<double> ConfigReader::numbers(const char* name, int64_t count) const {
+  const nlohmann::json* value = find({name});
+  if (value == nullptr) fail(name, fmt::format("is missing; expected {} numbers", count));
+  std::vector<double> result;
+  if (value->is_array()) {
+    for (const nlohmann::json& number : *value) {
+      if (number.is_number()) result.push_back(number.get<double>());
+    }
+  }
+  if (!value->is_array() || value->size() != result.size() ||
+      static_cast<int64_t>(result.size()) != count) {
+    fail(name, fmt::format("is {}; expected {} numbers", shown(*value), count));
+  }
+  return result;
+}
+
 std::optional<ConfigReader> ConfigReader::object(Names names) const {
   const nlohmann::json* value = find(names);
   if (value == nullptr) return std::nullopt;

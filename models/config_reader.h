@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace sinkbench {
 
@@ -23,6 +24,8 @@ class ConfigReader {
   double number(Names names, std::optional<double> fallback = {}) const;
   bool boolean(Names names, std::optional<bool> fallback = {}) const;
   std::string text(Names names, std::optional<std::string> fallback = {}) const;
+  /// An array of so many numbers.
+  std::vector<double> numbers(const char* name, int64_t count) const;
   /// The nested object, or nothing where absent or null.
   std::optional<ConfigReader> object(Names names) const;
   bool has(const char* name) const;

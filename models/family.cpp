@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <numbers>
 
 namespace sinkbench {
@@ -21,6 +22,23 @@ const Family& find_family(const ConfigReader& config) {
   for (const Family& family : family_registry()) {
     if (family.name == type) return family;
     names.push_back(family.name);
+  }
+  // What lacks in the decoder, where that can be said.
+  static const std::map<std::string, const char*> lacking = {
+      {"gemma2", "soft caps on scores and logits, norms after attention and MLP"},
+      {"gemma3", "frequencies that differ from layer to layer, images"},
+      {"gemma3_text", "frequencies that differ from layer to layer"},
+      {"gpt_oss", "mixtures of experts, local windows in every other layer"},
+      {"mixtral", "mixtures of experts"},
+      {"qwen2_moe", "mixtures of experts"},
+      {"qwen3_moe", "mixtures of experts"},
+      {"deepseek_v2", "mixtures of experts, latent attention"},
+      {"deepseek_v3", "mixtures of experts, latent attention"},
+      {"mamba", "layers without attention"},
+      {"opt", "positions that start at 2, projections around the embedding"},
+  };
+  if (const auto it = lacking.find(type); it != lacking.end()) {
+    config.fail("model_type", fmt::format("'{}' is not supported: it has {}", type, it->second));
   }
   config.fail("model_type", fmt::format("'{}' is not supported{}", type, suggestion(type, names)));
 }
@@ -148,38 +166,64 @@ RotaryConfig read_rotary(const ConfigReader& config, int64_t dims, double theta,
   if (!scaling) return rotary;
   const std::string type = scaling->text({"rope_type", "type"}, "default");
   if (type == "default") return rotary;
-  if (type != "linear" && type != "llama3" && type != "yarn") {
+  const auto original = [&](std::optional<int64_t> fallback) {
+    // Phi-3 has it beside rope_scaling, not in it.
+    const char* field = "original_max_position_embeddings";
+    return config.has(field) ? config.integer({field}, 1) : scaling->integer({field}, 1, fallback);
+  };
+  const std::optional<int64_t> stated = context > 0 ? std::optional(context) : std::nullopt;
+  if (type == "longrope" || type == "su") {
+    // A factor for each frequency; cosine and sine grow with the context's extension
+    // (_compute_longrope_parameters of transformers).
+    rotary.limit = original(stated);
+    const std::vector<double> factors = scaling->numbers("short_factor", dims / 2);
+    scaling->numbers("long_factor", dims / 2);
+    for (int64_t i = 0; i < dims / 2; ++i) {
+      if (factors[i] <= 0.0) scaling->fail("short_factor", "expected positive numbers");
+      rotary.inverse_frequencies[i] /= factors[i];
+    }
+    const double extension = scaling->number(
+        {"factor"}, static_cast<double>(context) / static_cast<double>(rotary.limit));
+    rotary.magnitude = scaling->number(
+        {"attention_factor"},
+        extension <= 1.0 ? 1.0 : std::sqrt(1.0 + std::log(extension) / std::log(rotary.limit)));
+    rotary.scaling = fmt::format("longrope, up to {} positions", rotary.limit);
+    return rotary;
+  }
+  if (type != "linear" && type != "dynamic" && type != "llama3" && type != "yarn") {
     scaling->fail("rope_type", fmt::format("'{}' is not supported; expected default, linear, "
-                                           "llama3 or yarn",
+                                           "dynamic, llama3, yarn or longrope",
                                            type));
   }
   const double factor = scaling->number({"factor"});
   if (factor < 1.0) scaling->fail("factor", fmt::format("is {}; expected 1 or more", factor));
   rotary.scaling = fmt::format("{}, factor {:g}", type, factor);
-  if (type == "linear") {
+  if (type == "dynamic") {
+    rotary.limit = scaling->integer({"original_max_position_embeddings"}, 1, stated);
+    rotary.scaling = fmt::format("dynamic, up to {} positions", rotary.limit);
+  } else if (type == "linear") {
     for (double& frequency : rotary.inverse_frequencies) frequency /= factor;
   } else if (type == "llama3") {
     // Long wavelengths are slowed down by the factor, short ones kept, between them a ramp
     // (_compute_llama3_parameters of transformers).
     const double low = scaling->number({"low_freq_factor"}, 1.0);
     const double high = scaling->number({"high_freq_factor"}, 4.0);
-    const double original =
-        static_cast<double>(scaling->integer({"original_max_position_embeddings"}, 1));
+    const double context_before = static_cast<double>(original({}));
     if (high <= low) scaling->fail("high_freq_factor", "expected more than low_freq_factor");
     for (double& frequency : rotary.inverse_frequencies) {
       const double wavelength = 2.0 * std::numbers::pi / frequency;
-      const double ramp = std::clamp((original / wavelength - low) / (high - low), 0.0, 1.0);
+      const double ramp = std::clamp((context_before / wavelength - low) / (high - low), 0.0, 1.0);
       frequency = (1.0 - ramp) * frequency / factor + ramp * frequency;
     }
   } else {
     // NTK by parts: interpolated below beta_slow turns over the original context, kept above
     // beta_fast (_compute_yarn_parameters of transformers).
-    const double original = static_cast<double>(
-        scaling->integer({"original_max_position_embeddings"}, 1, std::max<int64_t>(context, 1)));
+    const double context_before = static_cast<double>(original(stated));
     const double beta_fast = scaling->number({"beta_fast"}, 32.0);
     const double beta_slow = scaling->number({"beta_slow"}, 1.0);
     const auto dimension_of_turns = [&](double turns) {
-      return dims * std::log(original / (turns * 2.0 * std::numbers::pi)) / (2.0 * std::log(theta));
+      return dims * std::log(context_before / (turns * 2.0 * std::numbers::pi)) /
+             (2.0 * std::log(theta));
     };
     double low = dimension_of_turns(beta_fast);
     double high = dimension_of_turns(beta_slow);

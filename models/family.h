@@ -68,7 +68,8 @@ int64_t read_head_dim(const ConfigReader& config, const char* field, int64_t hid
 void refuse(const ConfigReader& config, const char* field);
 /// Inverse frequencies theta^(-2i/dims), i = 0 .. dims/2 - 1, with the `rope_scaling` (or
 /// `rope_parameters`) of the configuration applied. Supported types: default, linear, llama3
-/// (Llama 3.1), yarn (Peng et al. 2023, arXiv 2309.00071).
+/// (Llama 3.1), yarn (Peng et al. 2023, arXiv 2309.00071); dynamic (NTK) and longrope (Ding et al.
+/// 2024, arXiv 2402.13753) up to the original context, where they don't depend on the length yet.
 RotaryConfig read_rotary(const ConfigReader& config, int64_t dims, double theta, int64_t context);
 Activation read_activation(const ConfigReader& config, ConfigReader::Names names,
                            const std::string& fallback);

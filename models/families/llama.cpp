@@ -26,7 +26,15 @@ DecoderConfig read_llama_config(const ConfigReader& reader) {
   const double theta = parameters && parameters->has("rope_theta")
                            ? parameters->number({"rope_theta"})
                            : reader.number({"rope_theta"}, 10000.0);
-  config.rotary = read_rotary(reader, config.head_dim, theta, config.context);
+  const double fraction = parameters && parameters->has("partial_rotary_factor")
+                              ? parameters->number({"partial_rotary_factor"})
+                              : reader.number({"partial_rotary_factor"}, 1.0);
+  if (fraction <= 0.0 || fraction > 1.0) {
+    reader.fail("partial_rotary_factor",
+                fmt::format("is {}; expected more than 0 and at most 1", fraction));
+  }
+  const auto dims = static_cast<int64_t>(static_cast<double>(config.head_dim) * fraction);
+  config.rotary = read_rotary(reader, dims, theta, config.context);
   return config;
 }
 

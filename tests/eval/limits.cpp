@@ -58,6 +58,18 @@ TEST_CASE("a local window bounds what a query may see") {
   CHECK(!refusal(*make_policy("recompute", {{"window", 4097}}), mistral, 100'000).empty());
 }
 
+TEST_CASE("frequencies that depend on the length bound the positions") {
+  const DecoderConfig phi3{.family = "phi3", .rotary = RotaryConfig{.limit = 4096}};
+  CHECK(refusal(*make_policy("dense", {}), phi3, 4096).empty());
+  CHECK_THAT(refusal(*make_policy("dense", {}), phi3, 4097),
+             ContainsSubstring("a query would stand at position 4096, and past 4096 positions the "
+                               "frequencies of this model"));
+  CHECK(refusal(*make_policy("sinks", {{"window", 4091}}), phi3, 100'000).empty());
+  CHECK_THAT(refusal(*make_policy("sinks", {{"window", 4092}}), phi3, 100'000),
+             ContainsSubstring("expected a smaller cache or window"));
+  CHECK(!refusal(*make_policy("recompute", {{"window", 4097}}), phi3, 100'000).empty());
+}
+
 TEST_CASE("both engines refuse before they compute") {
   const Decoder decoder = Decoder::load(test::data("families") / "gpt2", {});
   const auto ids = test::random_ids(258, decoder.config().vocab_size, 1);
