@@ -73,6 +73,11 @@ DecoderConfig read_decoder_config(const ConfigReader& reader) {
   return config;
 }
 
+std::string read_root(const TensorSource& source, const std::string& root,
+                      const std::string& tensor) {
+  return source.has(tensor) ? "" : root;
+}
+
 Linear read_linear(TensorSource& source, const std::string& name, int64_t out, int64_t in,
                    bool bias) {
   Linear linear;

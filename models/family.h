@@ -42,6 +42,11 @@ DecoderConfig read_decoder_config(const ConfigReader& config);
 
 // For the families' files:
 
+/// What the names of a checkpoint's tensors begin with: `root`, as a model with its head is saved,
+/// or
+/// "", as the bare model is, which shows from the place of `tensor`.
+std::string read_root(const TensorSource& source, const std::string& root,
+                      const std::string& tensor);
 /// weight [out, in] under `name`.weight, and `name`.bias where `bias`.
 Linear read_linear(TensorSource& source, const std::string& name, int64_t out, int64_t in,
                    bool bias);

@@ -59,9 +59,10 @@ DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader& rea
   const int64_t rows = (config.heads + 2 * config.kv_heads) * config.head_dim;
   const bool bias = reader.boolean({"bias"}, false);
   const bool two_norms = has_two_norms(reader);
+  const std::string root = read_root(source, "transformer.", "ln_f.weight");
   DecoderWeights weights;
   for (int64_t i = 0; i < config.layers; ++i) {
-    const std::string prefix = fmt::format("transformer.h.{}.", i);
+    const std::string prefix = fmt::format("{}h.{}.", root, i);
     LayerWeights layer;
     if (two_norms) {
       layer.attention_norm = read_norm(source, prefix + "ln_attn", hidden, true);
@@ -81,8 +82,8 @@ DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader& rea
     layer.sink_logit = read_sink_logit(config, prefix + "self_attention", source);
     weights.layers.push_back(std::move(layer));
   }
-  weights.final_norm = read_norm(source, "transformer.ln_f", hidden, true);
-  read_embedding_and_head(config, "transformer.word_embeddings", "lm_head", source, weights);
+  weights.final_norm = read_norm(source, root + "ln_f", hidden, true);
+  read_embedding_and_head(config, root + "word_embeddings", "lm_head", source, weights);
   return weights;
 }
 

@@ -38,8 +38,7 @@ Linear read_conv(TensorSource& source, const std::string& name, int64_t out, int
 DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader&,
                             TensorSource& source) {
   const int64_t hidden = config.hidden_size;
-  // Saved from the model with its head, names begin with "transformer."; from the bare one not.
-  const std::string root = source.has("transformer.wpe.weight") ? "transformer." : "";
+  const std::string root = read_root(source, "transformer.", "ln_f.weight");
   DecoderWeights weights;
   weights.positions = source.get(root + "wpe.weight", {config.learned_positions, hidden});
   for (int64_t i = 0; i < config.layers; ++i) {

@@ -41,9 +41,10 @@ DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader& rea
                             TensorSource& source) {
   const int64_t hidden = config.hidden_size;
   const bool attention_bias = reader.boolean({"attention_bias"}, true);
+  const std::string root = read_root(source, "gpt_neox.", "final_layer_norm.weight");
   DecoderWeights weights;
   for (int64_t i = 0; i < config.layers; ++i) {
-    const std::string prefix = fmt::format("gpt_neox.layers.{}.", i);
+    const std::string prefix = fmt::format("{}layers.{}.", root, i);
     LayerWeights layer;
     layer.attention_norm = read_norm(source, prefix + "input_layernorm", hidden, true);
     layer.mlp_norm = read_norm(source, prefix + "post_attention_layernorm", hidden, true);
@@ -57,8 +58,8 @@ DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader& rea
     layer.sink_logit = read_sink_logit(config, prefix + "attention", source);
     weights.layers.push_back(std::move(layer));
   }
-  weights.final_norm = read_norm(source, "gpt_neox.final_layer_norm", hidden, true);
-  read_embedding_and_head(config, "gpt_neox.embed_in", "embed_out", source, weights);
+  weights.final_norm = read_norm(source, root + "final_layer_norm", hidden, true);
+  read_embedding_and_head(config, root + "embed_in", "embed_out", source, weights);
   return weights;
 }
 

@@ -44,9 +44,10 @@ DecoderWeights read_llama_weights(const DecoderConfig& config, const LlamaTensor
   const int64_t query_size = config.heads * config.head_dim;
   const int64_t key_size = config.kv_heads * config.head_dim;
 
+  const std::string root = read_root(source, "model.", "norm.weight");
   DecoderWeights weights;
   for (int64_t i = 0; i < config.layers; ++i) {
-    const std::string prefix = fmt::format("model.layers.{}.", i);
+    const std::string prefix = fmt::format("{}layers.{}.", root, i);
     const std::string attention = prefix + "self_attn.";
     const std::string mlp = prefix + "mlp.";
     const auto linear = [&](const std::string& name, int64_t out, int64_t in, bool bias) {
@@ -75,8 +76,8 @@ DecoderWeights read_llama_weights(const DecoderConfig& config, const LlamaTensor
     layer.sink_logit = read_sink_logit(config, prefix + "self_attn", source);
     weights.layers.push_back(std::move(layer));
   }
-  weights.final_norm = read_norm(source, "model.norm", hidden, false);
-  read_embedding_and_head(config, "model.embed_tokens", "lm_head", source, weights);
+  weights.final_norm = read_norm(source, root + "norm", hidden, false);
+  read_embedding_and_head(config, root + "embed_tokens", "lm_head", source, weights);
   return weights;
 }
 

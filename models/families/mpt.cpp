@@ -78,12 +78,13 @@ DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader& rea
                             TensorSource& source) {
   const int64_t hidden = config.hidden_size;
   const bool bias = !reader.boolean({"no_bias"}, true);
+  const std::string root = read_root(source, "transformer.", "norm_f.weight");
   DecoderWeights weights;
   if (config.learned_positions > 0) {
-    weights.positions = source.get("transformer.wpe.weight", {config.learned_positions, hidden});
+    weights.positions = source.get(root + "wpe.weight", {config.learned_positions, hidden});
   }
   for (int64_t i = 0; i < config.layers; ++i) {
-    const std::string prefix = fmt::format("transformer.blocks.{}.", i);
+    const std::string prefix = fmt::format("{}blocks.{}.", root, i);
     LayerWeights layer;
     layer.attention_norm = read_norm(source, prefix + "norm_1", hidden, bias);
     layer.mlp_norm = read_norm(source, prefix + "norm_2", hidden, bias);
@@ -94,8 +95,8 @@ DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader& rea
     layer.sink_logit = read_sink_logit(config, prefix + "attn", source);
     weights.layers.push_back(std::move(layer));
   }
-  weights.final_norm = read_norm(source, "transformer.norm_f", hidden, bias);
-  read_embedding_and_head(config, "transformer.wte", "lm_head", source, weights);
+  weights.final_norm = read_norm(source, root + "norm_f", hidden, bias);
+  read_embedding_and_head(config, root + "wte", "lm_head", source, weights);
   return weights;
 }
 

@@ -7,7 +7,9 @@
 #include <cstring>
 #include <fstream>
 #include <functional>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <random>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -62,8 +64,17 @@ class Folder {
 };
 
 void check_refused(const Folder& folder, const std::string& expected) {
-  CHECK_THROWS_WITH(Decoder::load(folder.path, {}), ContainsSubstring(expected));
-  CHECK_THROWS_AS(Decoder::check(folder.path), InputError);
+  for (const bool whole : {true, false}) {
+    try {
+      whole ? Decoder::load(folder.path, {}) : Decoder::check(folder.path);
+      FAIL("was not refused; expected: " << expected);
+    } catch (const InputError& error) {
+      const std::string message = error.what();
+      CHECK_THAT(message, ContainsSubstring(expected));
+      CHECK_THAT(message, Catch::Matchers::StartsWith(folder.path.string()));
+      CHECK(message.find('\n') == std::string::npos);
+    }
+  }
 }
 
 }  // namespace
@@ -254,6 +265,63 @@ TEST_CASE("a broken model.safetensors is refused") {
     fs::remove(folder.path / "model.safetensors");
     fs::create_directory(folder.path / "model.safetensors");
     check_refused(folder, "found a folder");
+  }
+}
+
+TEST_CASE("a model.safetensors that breaks off anywhere is refused, and so is a damaged header") {
+  const Folder folder("llama_mha");
+  const std::string whole = folder.read("model.safetensors");
+  for (size_t length = 0; length < whole.size(); length += whole.size() / 40 + 1) {
+    folder.write("model.safetensors", whole.substr(0, length));
+    CHECK_THROWS_AS(Decoder::check(folder.path), InputError);
+  }
+  // A damaged byte may go unnoticed, in a comment or a buffer's name; it never does worse.
+  uint64_t size = 0;
+  std::memcpy(&size, whole.data(), 8);
+  std::mt19937 random(1);
+  int refused = 0;
+  for (int i = 0; i < 200; ++i) {
+    std::string damaged = whole;
+    damaged[random() % (8 + size)] = static_cast<char>(random());
+    folder.write("model.safetensors", damaged);
+    try {
+      Decoder::check(folder.path);
+    } catch (const InputError&) {
+      ++refused;
+    }
+  }
+  CHECK(refused > 100);
+}
+
+TEST_CASE("names may lack the prefix that a model with its head has") {
+  for (const auto& [family, root] :
+       std::map<std::string, std::string>{{"llama_tied", "model."},
+                                          {"llama_mha", "model."},
+                                          {"mistral", "model."},
+                                          {"qwen2", "model."},
+                                          {"gpt_neox_sequential", "gpt_neox."},
+                                          {"falcon_7b_style", "transformer."},
+                                          {"mpt", "transformer."}}) {
+    INFO(family);
+    const Folder folder(family);
+    const auto parameters = [&] {
+      const Decoder decoder = Decoder::load(folder.path, {});
+      const at::Tensor x = decoder.embed(at::arange(5, at::kLong));
+      return decoder.logits(decoder.finish(0, x, decoder.project(0, x).query.flatten(1)));
+    };
+    const at::Tensor expected = parameters();
+    int renamed = 0;
+    folder.edit_header([&, root = root](json& header) {
+      json bare;
+      for (const auto& [name, value] : header.items()) {
+        const bool has_root = name.starts_with(root);
+        renamed += has_root;
+        bare[has_root ? name.substr(root.size()) : name] = value;
+      }
+      header = bare;
+    });
+    CHECK(renamed > 10);
+    CHECK(at::equal(parameters(), expected));
   }
 }
 

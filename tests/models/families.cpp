@@ -183,22 +183,82 @@ TEST_CASE("local windows are read where they are in use") {
 }
 
 TEST_CASE("older spellings of a configuration's fields") {
-  json config = golden_config("falcon_40b_style");
-  const DecoderConfig today = read_decoder_config(reader(config));
-  for (const auto& [now, then] :
-       std::map<std::string, std::string>{{"hidden_size", "n_embed"},
-                                          {"num_hidden_layers", "n_layer"},
-                                          {"num_attention_heads", "n_head"},
-                                          {"num_kv_heads", "n_head_kv"}}) {
-    config[then] = config[now];
-    config.erase(now);
+  struct Case {
+    const char* golden;
+    std::map<std::string, std::string> then;  // by what it is called now
+  };
+  const std::vector<Case> cases = {
+      {"falcon_40b_style",
+       {{"hidden_size", "n_embed"},
+        {"num_hidden_layers", "n_layer"},
+        {"num_attention_heads", "n_head"},
+        {"num_kv_heads", "n_head_kv"}}},
+      {"gpt2",
+       {{"n_embd", "hidden_size"},
+        {"n_layer", "num_hidden_layers"},
+        {"n_head", "num_attention_heads"},
+        {"n_positions", "max_position_embeddings"}}},
+      {"gpt2", {{"n_positions", "n_ctx"}}},
+      {"mpt",
+       {{"d_model", "hidden_size"},
+        {"n_layers", "num_hidden_layers"},
+        {"n_heads", "num_attention_heads"}}},
+      {"gpt_neox_parallel",
+       {{"rotary_pct", "partial_rotary_factor"}, {"rotary_emb_base", "rope_theta"}}},
+  };
+  const auto shape = [](const DecoderConfig& c) {
+    return std::vector<int64_t>{c.vocab_size,
+                                c.hidden_size,
+                                c.mlp_size,
+                                c.layers,
+                                c.heads,
+                                c.kv_heads,
+                                c.head_dim,
+                                c.context,
+                                c.learned_positions,
+                                c.rotary ? c.rotary->dims : 0};
+  };
+  for (const Case& c : cases) {
+    json config = golden_config(c.golden);
+    const DecoderConfig today = read_decoder_config(reader(config));
+    for (const auto& [now, then] : c.then) {
+      INFO(c.golden << " " << now << " " << then);
+      REQUIRE(config.contains(now));
+      config.erase(then);
+      config[then] = config[now];
+      config.erase(now);
+    }
+    const DecoderConfig old = read_decoder_config(reader(config));
+    INFO(c.golden);
+    CHECK(shape(old) == shape(today));
+    if (today.rotary) CHECK(old.rotary->inverse_frequencies == today.rotary->inverse_frequencies);
   }
-  const DecoderConfig old = read_decoder_config(reader(config));
-  CHECK(old.kv_heads == 2);
-  CHECK(old.kv_heads == today.kv_heads);
-  CHECK(old.heads == today.heads);
-  CHECK(old.layers == today.layers);
-  CHECK(old.hidden_size == today.hidden_size);
+}
+
+TEST_CASE("rope_parameters holds what stood beside it") {
+  json config = golden_config("gpt_neox_parallel");
+  const DecoderConfig today = read_decoder_config(reader(config));
+  config["rope_parameters"] = {{"rope_type", "default"},
+                               {"rope_theta", config["rotary_emb_base"]},
+                               {"partial_rotary_factor", config["rotary_pct"]}};
+  config.erase("rotary_emb_base");
+  config.erase("rotary_pct");
+  const DecoderConfig nested = read_decoder_config(reader(config));
+  CHECK(nested.rotary->dims == today.rotary->dims);
+  CHECK(nested.rotary->inverse_frequencies == today.rotary->inverse_frequencies);
+
+  const DecoderConfig llama = read_decoder_config(reader(golden_config(
+      "llama_mha",
+      {{"rope_theta", nullptr},
+       {"rope_parameters", {{"rope_type", "linear"}, {"factor", 2.0}, {"rope_theta", 500.0}}}})));
+  CHECK(llama.rotary->inverse_frequencies[0] == 0.5);
+  CHECK(llama.rotary->theta == 500.0);
+}
+
+TEST_CASE("multi_query says how many key-value heads there are") {
+  CHECK(read_decoder_config(reader(golden_config("falcon_7b_style"))).kv_heads == 1);
+  CHECK(read_decoder_config(reader(golden_config("falcon_7b_style", {{"multi_query", false}})))
+            .kv_heads == 4);
 }
 
 TEST_CASE("what a family doesn't support is refused by name") {
