@@ -2,6 +2,8 @@
 #include <fmt/ranges.h>
 #include <CLI/CLI.hpp>
 
+#include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <iostream>
@@ -22,7 +24,7 @@ namespace {
 
 struct Options {
   std::string tokenizer, file;
-  bool no_special = false, decode = false, count = false;
+  bool no_special = false, decode = false, count = false, speed = false;
 };
 
 std::string read_input(const std::string& file) {
@@ -51,8 +53,26 @@ void write(const std::string& text) {
   }
 }
 
+/// Encodes the text a few times over, on this one thread.
+void measure(const Tokenizer& tokenizer, const std::string& text) {
+  constexpr int passes = 5;
+  std::vector<double> megabytes_per_second;
+  size_t tokens = 0;
+  for (int pass = 0; pass < passes; ++pass) {
+    const auto begin = std::chrono::steady_clock::now();
+    tokens = tokenizer.encode(text).size();
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+    megabytes_per_second.push_back(static_cast<double>(text.size()) / 1e6 / seconds.count());
+  }
+  write(fmt::format("{} bytes, {} tokens: {:.1f} MB/s at first, {:.1f} MB/s at best of {} passes\n",
+                    text.size(), tokens, megabytes_per_second.front(),
+                    *std::max_element(megabytes_per_second.begin(), megabytes_per_second.end()),
+                    passes));
+}
+
 void run(const Options& options) {
   const Tokenizer tokenizer = Tokenizer::load(options.tokenizer);
+  if (options.speed) return measure(tokenizer, read_input(options.file));
   if (options.decode) {
     write(tokenizer.decode(read_ids(options.file), options.no_special));
     return;
@@ -80,6 +100,8 @@ void add_tokenize(CLI::App& app) {
   auto* decode = command->add_flag("--decode", options->decode,
                                    "The file is a JSON array of ids: print their text");
   command->add_flag("--count", options->count, "Print only how many tokens there are")
+      ->excludes(decode);
+  command->add_flag("--speed", options->speed, "Print only how fast encoding is, on one thread")
       ->excludes(decode);
   command->footer("Example: sinkbench tokenize models/tiny book.txt --count");
   command->callback([options] { run(*options); });
