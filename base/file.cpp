@@ -1,17 +1,22 @@
 #include "base/file.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include "base/error.h"
 
 namespace sinkbench {
 namespace {
+
+/// Of a file that is being written, after the process that writes it.
+constexpr const char* beside_suffix = ".beside";
 
 std::string reason() {
   return std::strerror(errno);
@@ -55,29 +60,91 @@ std::string read_file(const std::filesystem::path& path) {
   return std::string(MappedFile(path).text());
 }
 
-void write_file_atomically(const std::filesystem::path& path, std::string_view content) {
-  const std::filesystem::path beside = path.string() + fmt::format(".{}.part", ::getpid());
-  const auto fail = [&](const char* what) {
-    const std::string why = reason();
-    ::unlink(beside.c_str());
-    throw InputError::format("{}: cannot {}: {}", path.string(), what, why);
-  };
-  {
-    const Descriptor file{::open(beside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666)};
-    if (file.fd < 0) fail("create");
-    for (size_t done = 0; done < content.size();) {
-      const ssize_t n = ::write(file.fd, content.data() + done, content.size() - done);
-      if (n < 0 && errno == EINTR) continue;
-      if (n < 0) fail("write");
-      done += static_cast<size_t>(n);
-    }
-    if (::fsync(file.fd) != 0) fail("sync");
+void throw_write_error(const std::filesystem::path& path, const char* what) {
+  const int code = errno;
+  const std::string text =
+      fmt::format("{}: cannot be {}: {}", path.string(), what, std::strerror(code));
+  for (const int fatal : {ENOSPC, EDQUOT, EFBIG, EIO, EROFS}) {
+    if (code == fatal) throw DiskError(text);
   }
-  if (::rename(beside.c_str(), path.c_str()) != 0) fail("rename into place");
-  // The rename itself lasts only once the folder is synced.
-  const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
-  const Descriptor parent{::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+  throw InputError(text);
+}
+
+AtomicFile::AtomicFile(const std::filesystem::path& path)
+    : path_(path), beside_(path.string() + fmt::format(".{}{}", ::getpid(), beside_suffix)) {
+  fd_ = ::open(beside_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  if (fd_ < 0) throw_write_error(path_, "created");
+}
+
+AtomicFile::~AtomicFile() {
+  if (fd_ < 0) return;
+  ::close(fd_);
+  ::unlink(beside_.c_str());
+}
+
+void AtomicFile::write(std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t n = ::write(fd_, bytes.data(), bytes.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) throw_write_error(path_, "written");
+    bytes = bytes.subspan(static_cast<size_t>(n));
+  }
+}
+
+void AtomicFile::commit() {
+  if (::fsync(fd_) != 0) throw_write_error(path_, "synced");
+  if (::rename(beside_.c_str(), path_.c_str()) != 0) throw_write_error(path_, "replaced");
+  ::close(std::exchange(fd_, -1));
+  sync_folder(path_.parent_path());
+}
+
+void write_file_atomically(const std::filesystem::path& path, std::string_view content) {
+  AtomicFile file(path);
+  file.write(content);
+  file.commit();
+}
+
+void remove_leftovers(const std::filesystem::path& folder) {
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
+    // NAME.PID.beside
+    const std::filesystem::path name = entry.path().filename();
+    const std::string pid = name.stem().extension().string();
+    const bool digits = pid.size() > 1 && pid.find_first_not_of("0123456789", 1) == pid.npos;
+    if (name.extension() == beside_suffix && digits && entry.is_regular_file(error)) {
+      std::filesystem::remove(entry.path(), error);
+    }
+  }
+}
+
+void sync_folder(const std::filesystem::path& folder) {
+  const char* name = folder.empty() ? "." : folder.c_str();
+  const Descriptor parent{::open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
   if (parent.fd >= 0) ::fsync(parent.fd);
+}
+
+FolderLock::FolderLock(const std::filesystem::path& folder) {
+  const std::filesystem::path path = folder / ".lock";
+  fd_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+  if (fd_ < 0) throw_write_error(path, "created");
+  if (::flock(fd_, LOCK_EX | LOCK_NB) != 0) {
+    const int code = errno;
+    char owner[32] = {};
+    if (::pread(fd_, owner, sizeof owner - 1, 0) < 0) owner[0] = '\0';
+    ::close(fd_);
+    errno = code;
+    if (code != EWOULDBLOCK) throw_write_error(path, "locked");
+    throw InputError::format(
+        "{}: another run{} is writing here; wait until it has ended, or give another folder",
+        folder.string(), owner[0] == '\0' ? "" : fmt::format(" (process {})", owner));
+  }
+  const std::string owner = std::to_string(::getpid());
+  // For the message alone: a lock without a number is as good.
+  if (::ftruncate(fd_, 0) == 0 && ::pwrite(fd_, owner.data(), owner.size(), 0) < 0) errno = 0;
+}
+
+FolderLock::~FolderLock() {
+  ::close(fd_);
 }
 
 }  // namespace sinkbench

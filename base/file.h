@@ -1,4 +1,4 @@
-// Files: read-only memory maps and atomic writing.
+// Files: read-only memory maps, atomic writing, locks.
 #pragma once
 
 #include <cstddef>
@@ -8,7 +8,19 @@
 #include <string>
 #include <string_view>
 
+#include "base/error.h"
+
 namespace sinkbench {
+
+/// Thrown where nothing more can be written, whatever the file: the disk is full (or a quota, or
+/// the limit on a file's size), broken or read-only.
+class DiskError : public InputError {
+ public:
+  using InputError::InputError;
+};
+
+/// Throws the reason in errno why `path` can't be `what` ("written"): DiskError or InputError.
+[[noreturn]] void throw_write_error(const std::filesystem::path& path, const char* what);
 
 /// A file mapped read-only for as long as the object lives. Throws InputError where the path is
 /// not a readable regular file. An empty file maps to an empty span.
@@ -32,9 +44,49 @@ class MappedFile {
 /// The whole file as a string; InputError names the path and the reason.
 std::string read_file(const std::filesystem::path& path);
 
+/// A file that is written beside `path` and put in its place by `commit`: a reader, or a crash at
+/// any moment, finds either the old file or the new one whole. Without `commit` the old file stays
+/// and nothing is left of the new one. Throws DiskError or InputError naming the path.
+class AtomicFile {
+ public:
+  explicit AtomicFile(const std::filesystem::path& path);
+  ~AtomicFile();
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+
+  void write(std::span<const std::byte> bytes);
+  void write(std::string_view text) { write(std::as_bytes(std::span(text))); }
+  void commit();
+
+ private:
+  std::filesystem::path path_, beside_;
+  int fd_ = -1;
+};
+
 /// Replaces `path` by `content` so that a reader, or a crash at any moment, finds either the old
 /// file or the new one whole: written beside it, synced, renamed. InputError names the path and
 /// the system's reason (disk full, no permission), and the old file is untouched.
 void write_file_atomically(const std::filesystem::path& path, std::string_view content);
+
+/// Removes from a folder what writers that were killed have left beside their files. No other
+/// writer may be at work there.
+void remove_leftovers(const std::filesystem::path& folder);
+
+/// Makes a rename or a removal in the folder last.
+void sync_folder(const std::filesystem::path& folder);
+
+/// Exclusive use of a folder among the processes that ask for it, for as long as the object lives
+/// or the process does: the system takes the lock back however the process ends.
+class FolderLock {
+ public:
+  /// Throws InputError naming the process that has the lock.
+  explicit FolderLock(const std::filesystem::path& folder);
+  ~FolderLock();
+  FolderLock(const FolderLock&) = delete;
+  FolderLock& operator=(const FolderLock&) = delete;
+
+ private:
+  int fd_ = -1;
+};
 
 }  // namespace sinkbench

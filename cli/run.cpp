@@ -1,86 +1,45 @@
 // sinkbench run: every cell of an experiment, then the three tables.
-#include "eval/run.h"
+#include <fmt/format.h>
 
-#include <csignal>
-#include <filesystem>
-
-#include "base/error.h"
 #include "cli/commands.h"
-#include "eval/machine.h"
+#include "cli/run_experiment.h"
 #include "reports/tables.h"
 
 namespace sinkbench {
 namespace {
 
-namespace fs = std::filesystem;
-
 struct Options {
   std::string config;
   Overrides overrides;
   std::string out;
+  std::string shard;
   bool dry_run = false;
+  bool fresh = false;
   bool quiet = false;
 };
 
-std::atomic<bool> interrupted = false;
-
-void print_grid(const Experiment& experiment) {
-  for (const Cell& cell : experiment.cells) fmt::print("{}\n", cell.id);
-  fmt::print("{} cell{}\n", experiment.cells.size(), experiment.cells.size() == 1 ? "" : "s");
+void print_grid(const std::vector<Cell>& cells) {
+  for (const Cell& cell : cells) fmt::print("{}\n", cell.id);
+  fmt::print("{} cell{}\n", cells.size(), cells.size() == 1 ? "" : "s");
 }
 
 void run(const Options& options) {
+  std::optional<Shard> shard;
+  if (!options.shard.empty()) shard = Shard::parse(options.shard);
   const Experiment experiment = load_experiment(options.config, options.overrides);
   if (options.dry_run) {
-    print_grid(experiment);
+    print_grid(cells_of(experiment, shard));
     return;
   }
-  RunInfo info = describe_run(experiment.name, experiment.sha256);
-  Runner runner(options.quiet ? Progress::Style::silent : Progress::detect(), &interrupted);
-  for (const Cell& cell : experiment.cells) runner.check(cell);
-
-  const fs::path folder =
-      options.out.empty() ? fs::path("results") / experiment.name : fs::path(options.out);
-  std::error_code error;
-  fs::create_directories(folder / "nll", error);
-  if (error) {
-    throw InputError::format("{}: cannot create the folder: {}", folder.string(), error.message());
+  const RunOutcome outcome = run_experiment(
+      experiment,
+      {.out = options.out, .shard = shard, .fresh = options.fresh, .quiet = options.quiet});
+  if (!outcome.results.cells.empty()) {
+    fmt::print("{}\nresults: {}\n", format_report(outcome.results, ReportFormat::table),
+               outcome.folder.string());
   }
-
-  // A second SIGINT ends the program at once.
-  std::signal(SIGINT, [](int) {
-    interrupted = true;
-    std::signal(SIGINT, SIG_DFL);
-  });
-  Results results{.info = std::move(info), .cells = {}};
-  bool failed = false;
-  for (const Cell& cell : experiment.cells) {
-    try {
-      results.cells.push_back(runner.run(cell, folder / "nll" / (cell.id + ".f32")));
-    } catch (const Interrupted&) {
-      break;
-    } catch (const std::exception& exception) {
-      failed = true;
-      CellResult result;
-      result.cell = cell;
-      result.policy_label =
-          make_policy(cell.policy.name, cell.policy.arguments, cell.policy.positions)->label();
-      const std::string what = exception.what();
-      result.error = what.substr(0, what.find('\n'));  // without LibTorch's stack
-      results.cells.push_back(std::move(result));
-    }
-    write_results(results, folder);
-    write_tables(results, folder);
-  }
-  if (!results.cells.empty()) {
-    fmt::print("{}\nresults: {}\n", format_report(results, ReportFormat::table), folder.string());
-  }
-  if (interrupted) {
-    fmt::print(stderr, "sinkbench: interrupted after {} of {} cells\n", results.cells.size(),
-               experiment.cells.size());
-    throw Exit{exit_interrupted};
-  }
-  if (failed) throw Exit{exit_incomplete};
+  if (outcome.interrupted) throw Exit{exit_interrupted};
+  if (outcome.failed) throw Exit{exit_incomplete};
 }
 
 }  // namespace
@@ -100,6 +59,9 @@ void add_run(CLI::App& app) {
       ->check(CLI::IsMember({"cpu", "cuda"}));
   command->add_option("--limit", options->overrides.limit, "Feed no more than so many tokens")
       ->check(CLI::Range(int64_t{2}, int64_t{1} << 40));
+  command->add_option("--shard", options->shard,
+                      "Run every N-th cell, the I-th part of N: I/N (results: OUT/shard-I-of-N)");
+  command->add_flag("--fresh", options->fresh, "Start over instead of going on from earlier runs");
   command->add_flag("--dry-run", options->dry_run, "Print the grid and stop");
   command->add_flag("--quiet", options->quiet, "No progress");
   command->footer(

@@ -32,11 +32,13 @@ Progress::Style Progress::detect() {
   return isatty(STDERR_FILENO) ? Style::bar : Style::log;
 }
 
-Progress::Progress(Style style, std::string label, int64_t total, std::string unit)
+Progress::Progress(Style style, std::string label, int64_t total, std::string unit, int64_t done)
     : style_(style),
       label_(std::move(label)),
       total_(std::max<int64_t>(total, 1)),
       unit_(std::move(unit)),
+      before_(done),
+      done_(done),
       next_(begin_),
       interval_seconds_(style == Style::bar ? redraw_seconds : first_line_seconds) {
   if (style_ == Style::log) next_ += std::chrono::seconds(10);
@@ -68,8 +70,8 @@ void Progress::show(double seconds) {
       std::clamp(static_cast<double>(done_) / static_cast<double>(total_), 0.0, 1.0);
   std::string state =
       fmt::format("{:3.0f}% {}/{} {}", std::floor(100 * fraction), done_, total_, unit_);
-  if (done_ > 0 && seconds > 0) {
-    const double rate = static_cast<double>(done_) / seconds;
+  if (done_ > before_ && seconds > 0) {
+    const double rate = static_cast<double>(done_ - before_) / seconds;
     state += fmt::format("  {:.{}f}/s  {} left", rate, rate < 10 ? 1 : 0,
                          format_duration(static_cast<double>(total_ - done_) / rate));
   }

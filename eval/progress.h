@@ -13,8 +13,9 @@ class Progress {
   /// A bar where standard error is a terminal, else log lines.
   static Style detect();
 
-  /// Announces `label` with `total` steps of `unit` ("tokens") to come; written to standard error.
-  Progress(Style style, std::string label, int64_t total, std::string unit);
+  /// Announces `label` with `total` steps of `unit` ("tokens"), of which `done` have been made
+  /// before; written to standard error.
+  Progress(Style style, std::string label, int64_t total, std::string unit, int64_t done = 0);
   ~Progress();  ///< clears the bar
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
@@ -29,7 +30,8 @@ class Progress {
   std::string label_;
   int64_t total_;
   std::string unit_;
-  int64_t done_ = 0;
+  int64_t before_;
+  int64_t done_;
   Clock::time_point begin_ = Clock::now();
   Clock::time_point next_;
   double interval_seconds_;

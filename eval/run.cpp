@@ -10,7 +10,6 @@
 #include "base/error.h"
 #include "datasets/tokenizer.h"
 #include "eval/machine.h"
-#include "eval/nll_file.h"
 #include "eval/recompute.h"
 #include "eval/stepwise.h"
 #include "models/family.h"
@@ -95,10 +94,9 @@ struct Runner::State {
   std::pair<DatasetSpec, fs::path> stream_key;
   std::string tokenizer_sha256;
   std::map<fs::path, DecoderConfig> checked;  // models whose tensors have been looked through
+  std::map<ModelSpec, std::string> model_hashes;
 
-  void leave_if_stopped() const {
-    if (stop != nullptr && stop->load()) throw Interrupted();
-  }
+  bool stopped() const { return stop != nullptr && stop->load(); }
 
   const Decoder& load_decoder(const Cell& cell) {
     const auto key = std::make_tuple(cell.model, cell.dtype, cell.device);
@@ -148,40 +146,9 @@ struct Runner::State {
     return InputError::format("{}: no such text{}", text.string(), help);
   }
 
-  static int64_t scored_tokens(const Policy& policy, const TokenStream& stream) {
+  static PerplexityResult perplexity(const BatchMeans& means, const Policy& policy,
+                                     const TokenStream& stream) {
     const int64_t fed = static_cast<int64_t>(stream.ids.size()) - 1;
-    return (fed + policy.stride() - 1) / policy.stride();
-  }
-
-  /// Scores the stream with progress, and stops where it is told to.
-  void score(const Cell& cell, const Decoder& decoder, const Policy& policy,
-             const TokenStream& stream, const NllSink& sink) {
-    const auto engine = make_engine(cell.engine, decoder, policy, {.chunk = cell.chunk});
-    Progress progress(style, cell.id, scored_tokens(policy, stream), "tokens");
-    int64_t done = 0;
-    engine->score(stream.ids, [&](std::span<const float> nll) {
-      leave_if_stopped();
-      sink(nll);
-      progress.update(done += static_cast<int64_t>(nll.size()));
-    });
-  }
-
-  PerplexityResult perplexity(const Cell& cell, const Decoder& decoder, const Policy& policy,
-                              const TokenStream& stream, const fs::path& nll_path) {
-    const int64_t fed = static_cast<int64_t>(stream.ids.size()) - 1;
-    BatchMeans means(scored_tokens(policy, stream));
-    NllFile file(nll_path);
-    score(cell, decoder, policy, stream, [&](std::span<const float> nll) {
-      for (const float value : nll) means.add(value);
-      file.append(nll);
-    });
-    if (!std::isfinite(means.mean())) {
-      throw std::runtime_error(
-          "the NLL is not a finite number: the model's weights or the precision "
-          "overflow");
-    }
-    file.finish();
-
     PerplexityResult result;
     result.nll_mean = means.mean();
     result.nll_stderr = means.standard_error();
@@ -205,14 +172,14 @@ struct Runner::State {
 
   /// Times `step` after warm-up.
   template <typename Step>
-  std::vector<double> time(const LatencySpec& spec, Step step) {
+  std::vector<double> time(const std::string& id, const LatencySpec& spec, Step step) {
     const auto begin = Clock::now();
     for (int64_t i = 0; i < spec.warmup && seconds_since(begin) < latency_budget_seconds / 2; ++i) {
       step(i);
     }
     std::vector<double> samples_ms;
     for (int64_t i = 0; i < spec.samples; ++i) {
-      leave_if_stopped();
+      if (stopped()) throw Interrupted("in " + id + ", while its steps were timed");
       if (samples_ms.size() >= fewest_samples && seconds_since(begin) > latency_budget_seconds)
         break;
       const auto start = Clock::now();
@@ -236,7 +203,7 @@ struct Runner::State {
       for (int64_t i = 0; i < window; ++i) ids[i] = id(i);
       LatencySpec spec = cell.latency;
       spec.warmup = std::min<int64_t>(spec.warmup, 2);  // a pass is long enough to warm up on
-      return {summarize(time(spec,
+      return {summarize(time(cell.id, spec,
                              [&](int64_t) {
                                engine.pass(ids);
                                wait();
@@ -261,7 +228,7 @@ struct Runner::State {
       const int64_t steps = cell.latency.warmup + cell.latency.samples;
       engine.reset(length + steps);
       engine.fill(length);
-      const std::vector<double> samples_ms = time(cell.latency, [&](int64_t i) {
+      const std::vector<double> samples_ms = time(cell.id, cell.latency, [&](int64_t i) {
         engine.step(id(i));
         wait();
       });
@@ -313,18 +280,40 @@ void Runner::check(const Cell& cell) {
   check_policy(*policy, config, static_cast<int64_t>(stream.ids.size()) - 1);
 }
 
+CellResult Runner::describe(const Cell& cell) {
+  check(cell);
+  CellResult result;
+  result.cell = cell;
+  result.threads = set_threads(cell);
+  const fs::path& path = cell.model.path;
+  auto& hash = state_->model_hashes[cell.model];
+  if (hash.empty()) {
+    hash = cell.model.random
+               ? Decoder::random(path, cell.model.seed, {.device = at::kMeta}).sha256()
+               : Decoder::sha256_of(path);
+  }
+  result.model_sha256 = hash;
+  result.dataset_sha256 = state_->stream->ids_sha256;
+  result.tokenizer_sha256 = state_->tokenizer_sha256;
+  return result;
+}
+
 std::vector<float> Runner::score(const Cell& cell) {
   set_threads(cell);
   const auto policy = make_policy(cell.policy.name, cell.policy.arguments, cell.policy.positions);
   const Decoder& decoder = state_->load_decoder(cell);
+  const TokenStream& stream = state_->load_stream(cell, decoder.config());
+  Progress progress(state_->style, cell.id, scored_tokens(*policy, stream), "tokens");
   std::vector<float> result;
-  state_->score(
-      cell, decoder, *policy, state_->load_stream(cell, decoder.config()),
-      [&](std::span<const float> nll) { result.insert(result.end(), nll.begin(), nll.end()); });
+  make_engine(cell.engine, decoder, *policy, {.chunk = cell.chunk})
+      ->score(stream.ids, [&](std::span<const float> nll) {
+        result.insert(result.end(), nll.begin(), nll.end());
+        progress.update(static_cast<int64_t>(result.size()));
+      });
   return result;
 }
 
-CellResult Runner::run(const Cell& cell, const fs::path& nll_file) {
+CellResult Runner::run(const Cell& cell, const fs::path& nll_file, const RunInfo& info) {
   const auto begin = Clock::now();
   reset_peak_rss();
   CellResult result;
@@ -340,9 +329,18 @@ CellResult Runner::run(const Cell& cell, const fs::path& nll_file) {
   result.dataset_sha256 = stream.ids_sha256;
   result.tokenizer_sha256 = state_->tokenizer_sha256;
   if (cell.metrics.contains(Metric::perplexity)) {
-    const auto start = Clock::now();
-    result.perplexity = state_->perplexity(cell, decoder, *policy, stream, nll_file);
-    result.scoring_seconds = seconds_since(start);
+    const CellIdentity identity = cell_identity(result, info);
+    const Scored scored = score_to_file({.cell = cell,
+                                         .decoder = decoder,
+                                         .policy = *policy,
+                                         .stream = stream,
+                                         .nll_file = nll_file,
+                                         .identity = identity,
+                                         .progress = state_->style,
+                                         .stop = state_->stop});
+    result.perplexity = State::perplexity(scored.means, *policy, stream);
+    result.scoring_seconds = scored.seconds;
+    result.seconds = scored.earlier_seconds;
     result.nll_file = (nll_file.parent_path().filename() / nll_file.filename()).string();
   }
   if (cell.metrics.contains(Metric::memory)) {
@@ -352,7 +350,7 @@ CellResult Runner::run(const Cell& cell, const fs::path& nll_file) {
     result.latency = state_->latency(cell, decoder, *policy, stream);
   }
   if (result.memory) result.memory->peak_rss_bytes = peak_rss_bytes();
-  result.seconds = seconds_since(begin);
+  result.seconds += seconds_since(begin);
   return result;
 }
 

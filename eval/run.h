@@ -4,19 +4,14 @@
 #include <atomic>
 #include <filesystem>
 #include <memory>
-#include <stdexcept>
 #include <vector>
 
 #include "eval/experiment.h"
 #include "eval/progress.h"
 #include "eval/results.h"
+#include "eval/scoring.h"
 
 namespace sinkbench {
-
-/// Thrown out of Runner::run when the flag given to the runner was set.
-struct Interrupted : std::runtime_error {
-  Interrupted() : std::runtime_error("interrupted") {}
-};
 
 /// Loads models and datasets, keeping the last of each, so that neighbouring cells share them.
 class Runner {
@@ -29,12 +24,17 @@ class Runner {
   /// precision, configuration, names and shapes of tensors, tokenizer, text, token ids.
   void check(const Cell& cell);
 
+  /// The cell with the hashes of what it reads and the threads it will have: what `run` begins
+  /// with, but without loading the model.
+  CellResult describe(const Cell& cell);
+
   /// The NLL of every scored token, in nats.
   std::vector<float> score(const Cell& cell);
 
   /// Measures. With perplexity, the NLL of each scored token is written to `nll_file` as raw
-  /// little-endian float32, complete or not at all.
-  CellResult run(const Cell& cell, const std::filesystem::path& nll_file);
+  /// little-endian float32. Where a checkpoint of the same cell, model, text, program and machine
+  /// lies beside it, scoring goes on from there; when interrupted, one is left there.
+  CellResult run(const Cell& cell, const std::filesystem::path& nll_file, const RunInfo& info);
 
  private:
   struct State;

@@ -51,6 +51,14 @@ void for_each_weight(const DecoderWeights& weights, Visit visit) {
   linear(weights.head);
 }
 
+std::string sha256_of_files(const std::filesystem::path& folder,
+                            const SafetensorsCheckpoint& checkpoint) {
+  Sha256 hash;
+  hash.update(read_file(folder / "config.json"));
+  hash.update(checkpoint.sha256());
+  return hash.hex();
+}
+
 }  // namespace
 
 Decoder Decoder::load(const std::filesystem::path& folder, const DecoderOptions& options) {
@@ -60,11 +68,12 @@ Decoder Decoder::load(const std::filesystem::path& folder, const DecoderOptions&
   DecoderWeights weights = find_family(reader).read_weights(config, reader, checkpoint);
   checkpoint.check_all_used();
   Decoder decoder(std::move(config), std::move(weights), options);
-  Sha256 hash;
-  hash.update(read_file(folder / "config.json"));
-  hash.update(checkpoint.sha256());
-  decoder.sha256_ = hash.hex();
+  decoder.sha256_ = sha256_of_files(folder, checkpoint);
   return decoder;
+}
+
+std::string Decoder::sha256_of(const std::filesystem::path& folder) {
+  return sha256_of_files(folder, SafetensorsCheckpoint(folder, at::kFloat, at::kMeta));
 }
 
 Decoder Decoder::check(const std::filesystem::path& folder) {

@@ -40,6 +40,8 @@ class Decoder {
   /// Throws what `load` would throw, without reading the tensors' contents: the decoder that it
   /// returns is on the meta device, good for its configuration and sizes.
   static Decoder check(const std::filesystem::path& folder);
+  /// `sha256` of the decoder that `load` would return; reads the files, but makes no tensors.
+  static std::string sha256_of(const std::filesystem::path& folder);
   Decoder(DecoderConfig config, DecoderWeights weights, const DecoderOptions& options);
 
   const DecoderConfig& config() const { return config_; }

@@ -1,0 +1,143 @@
+#include "eval/scoring.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <cstdio>
+#include <optional>
+
+#include "base/error.h"
+#include "eval/nll_file.h"
+
+namespace sinkbench {
+namespace {
+
+namespace fs = std::filesystem;
+using Clock = CheckpointClock::Clock;
+
+int64_t fed_tokens(const TokenStream& stream) {
+  return static_cast<int64_t>(stream.ids.size()) - 1;
+}
+
+class Scoring {
+ public:
+  explicit Scoring(const ScoringJob& job)
+      : job_(job),
+        engine_(make_engine(job.cell.engine, job.decoder, job.policy, {.chunk = job.cell.chunk})),
+        means_(scored_tokens(job.policy, job.stream)) {}
+
+  Scored run() {
+    engine_->begin(job_.stream.ids);
+    if (!go_on()) begin();
+    const double earlier_seconds = checkpoint_.seconds;
+    const bool complete = checkpoint_.next == fed_tokens(job_.stream);
+    if (!complete) score_rest();
+    if (!std::isfinite(means_.mean())) {
+      throw std::runtime_error(
+          "the NLL is not a finite number: the model's weights or the precision overflow");
+    }
+    file_->finish();
+    return {means_, checkpoint_.seconds, earlier_seconds};
+  }
+
+ private:
+  void begin() {
+    file_.reset();
+    forget_cell(job_.nll_file);
+    file_.emplace(job_.nll_file);
+    means_ = BatchMeans(scored_tokens(job_.policy, job_.stream));
+    checkpoint_ = {.identity = job_.identity, .state = {}};
+  }
+
+  /// Takes up what was left of the same cell, if there is anything.
+  bool go_on() {
+    const fs::path path = checkpoint_path(job_.nll_file);
+    if (!fs::exists(path)) return false;
+    try {
+      checkpoint_ = read_checkpoint(path);
+      const std::string different = differences(checkpoint_.identity, job_.identity);
+      if (!different.empty()) {
+        throw InputError("its checkpoint was made with other values of: " + different);
+      }
+      file_.emplace(job_.nll_file, checkpoint_.scored);
+      for (const float value : read_nll_file(nll_part(job_.nll_file))) means_.add(value);
+      if (means_.count() != checkpoint_.scored || means_.mean() != checkpoint_.nll_mean) {
+        throw InputError("its NLLs are not those that the checkpoint was made with");
+      }
+      if (checkpoint_.next < fed_tokens(job_.stream)) {
+        engine_->resume(checkpoint_.next, checkpoint_.state);
+      }
+    } catch (const InputError& error) {
+      say(fmt::format("{}; the cell is run afresh", error.what()));
+      engine_->begin(job_.stream.ids);
+      return false;
+    }
+    checkpoint_.state.clear();
+    say(fmt::format("goes on from token {} of {}", checkpoint_.next, fed_tokens(job_.stream)));
+    return true;
+  }
+
+  void score_rest() {
+    Progress progress(job_.progress, job_.cell.id, scored_tokens(job_.policy, job_.stream),
+                      "tokens", means_.count());
+    CheckpointClock clock;
+    start_ = Clock::now();
+    while (!engine_->done()) {
+      engine_->advance([&](std::span<const float> nll) {
+        for (const float value : nll) means_.add(value);
+        file_->append(nll);
+      });
+      progress.update(means_.count());
+      const bool stopped = job_.stop != nullptr && job_.stop->load();
+      if (!stopped && !engine_->done() && !clock.due()) continue;
+      const auto begin = Clock::now();
+      save();
+      clock.written(begin);
+      if (stopped) {
+        throw Interrupted(fmt::format("in {}, at token {} of {}", job_.cell.id, engine_->next(),
+                                      fed_tokens(job_.stream)));
+      }
+    }
+  }
+
+  void save() {
+    const auto now = Clock::now();
+    checkpoint_.next = engine_->next();
+    checkpoint_.scored = means_.count();
+    checkpoint_.nll_mean = means_.mean();
+    checkpoint_.seconds += std::chrono::duration<double>(now - start_).count();
+    start_ = now;
+    if (!engine_->done()) checkpoint_.state = engine_->state();
+    file_->sync();
+    try {
+      write_checkpoint(checkpoint_, checkpoint_path(job_.nll_file));
+    } catch (const InputError& error) {
+      // It is an insurance: the run goes on without it as long as it can.
+      if (!save_failed_) say(fmt::format("no checkpoint: {}", error.what()));
+      save_failed_ = true;
+    }
+    checkpoint_.state.clear();
+  }
+
+  void say(const std::string& text) const { fmt::print(stderr, "{}: {}\n", job_.cell.id, text); }
+
+  const ScoringJob& job_;
+  std::unique_ptr<Engine> engine_;
+  BatchMeans means_;
+  std::optional<NllFile> file_;
+  CellCheckpoint checkpoint_;
+  Clock::time_point start_;  // since when time is not yet in the checkpoint
+  bool save_failed_ = false;
+};
+
+}  // namespace
+
+int64_t scored_tokens(const Policy& policy, const TokenStream& stream) {
+  return (fed_tokens(stream) + policy.stride() - 1) / policy.stride();
+}
+
+Scored score_to_file(const ScoringJob& job) {
+  return Scoring(job).run();
+}
+
+}  // namespace sinkbench
