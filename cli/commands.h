@@ -14,14 +14,16 @@ void add_verify(CLI::App& app);
 void add_bench(CLI::App& app);
 void add_inspect(CLI::App& app);
 void add_list(CLI::App& app);
+void add_compare(CLI::App& app);
 
 /// Exit statuses, the same for every subcommand.
 enum ExitStatus : int {
   exit_ok = 0,
-  exit_differs = 1,        ///< a comparison found a difference
-  exit_bad_input = 2,      ///< nothing was run; one line on standard error says why
-  exit_incomplete = 4,     ///< some of the work failed, the rest is there
-  exit_interrupted = 130,  ///< SIGINT, as shells have it
+  exit_differs = 1,             ///< a comparison found a difference
+  exit_bad_input = 2,           ///< nothing was run; one line on standard error says why
+  exit_nothing_comparable = 3,  ///< of a comparison
+  exit_incomplete = 4,          ///< some of the work failed, the rest is there
+  exit_interrupted = 130,       ///< SIGINT, as shells have it
 };
 
 /// Thrown by a callback to end the program with a status after it has said what there is to say.

@@ -58,6 +58,7 @@ int main(int argc, char** argv) {
   add_bench(app);
   add_inspect(app);
   add_list(app);
+  add_compare(app);
   try {
     app.parse(argc, argv);
     return exit_ok;

@@ -10,7 +10,7 @@ namespace sinkbench {
 
 struct Column {
   std::string name;
-  std::vector<std::string> cells;
+  std::vector<std::string> cells = {};
   bool number = true;    ///< set right
   bool foldable = true;  ///< said once above the table where all rows have the same
 };

@@ -1,0 +1,71 @@
+// sinkbench compare: two runs, and an exit status that says whether the second is worse.
+#include "reports/compare.h"
+
+#include "base/error.h"
+#include "cli/commands.h"
+
+namespace sinkbench {
+namespace {
+
+struct Options {
+  std::vector<std::string> folders;
+  std::string thresholds;
+  std::vector<std::string> assignments;
+  std::string format = "table";
+};
+
+ExitStatus status_of(Outcome outcome) {
+  switch (outcome) {
+    case Outcome::fine:
+      return exit_ok;
+    case Outcome::regression:
+      return exit_differs;
+    case Outcome::nothing_comparable:
+      return exit_nothing_comparable;
+    case Outcome::incomplete:
+      return exit_incomplete;
+  }
+  return exit_ok;
+}
+
+void run(const Options& options) {
+  Thresholds thresholds;
+  if (!options.thresholds.empty()) thresholds.read(options.thresholds);
+  for (const std::string& assignment : options.assignments) thresholds.set(assignment);
+  const Comparison comparison =
+      compare(read_run(options.folders[0]), read_run(options.folders[1]), thresholds);
+  fmt::print("{}", format_comparison(comparison, options.format == "markdown"));
+  const ExitStatus status = status_of(comparison.outcome());
+  if (status != exit_ok) throw Exit{status};
+}
+
+}  // namespace
+
+void add_compare(CLI::App& app) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command =
+      app.add_subcommand("compare", "Say whether a run is worse than an earlier one");
+  command
+      ->add_option("folders", options->folders, "The results of the baseline and of the candidate")
+      ->option_text("BASELINE CANDIDATE REQUIRED")
+      ->required()
+      ->expected(2);
+  command->add_option("--thresholds", options->thresholds,
+                      "How large a change counts, a YAML file (docs/ci.md)");
+  command
+      ->add_option("--threshold", options->assignments,
+                   "One of them: NAME=VALUE or PATTERN:NAME=VALUE, such as '*-dense-*:latency=0.2' "
+                   "(repeatable)")
+      ->allow_extra_args(false);
+  command->add_option("--format", options->format, "table or markdown")
+      ->check(CLI::IsMember({"table", "markdown"}))
+      ->capture_default_str();
+  command->footer(
+      "Exits with 0 where nothing is worse, 1 where something is, 2 for bad input, 3 where "
+      "nothing\n"
+      "could be compared, 4 where cells failed or are missing.\n"
+      "Example: sinkbench compare results/before results/after --threshold latency=0.2");
+  command->callback([options] { run(*options); });
+}
+
+}  // namespace sinkbench

@@ -1,0 +1,654 @@
+#include "reports/compare.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <fnmatch.h>
+#include <yaml-cpp/yaml.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <deque>
+#include <limits>
+#include <map>
+
+#include "base/error.h"
+#include "eval/nll_file.h"
+#include "reports/statistics.h"
+#include "reports/text_table.h"
+
+namespace sinkbench {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* confidence_name = "confidence";
+
+// ---- which cells belong together ----
+
+/// What defines a cell, each part with its name in results.json.
+using Identity = std::vector<std::pair<std::string, std::string>>;
+
+Identity identity_of(const CellResult& result) {
+  const Cell& cell = result.cell;
+  std::vector<std::string> arguments;
+  for (const auto& [name, value] : cell.policy.arguments) {
+    arguments.push_back(fmt::format("{}={}", name, value));
+  }
+  return {{"model.sha256", result.model_sha256},
+          {"model.seed", cell.model.random ? std::to_string(cell.model.seed) : ""},
+          {"dataset.sha256", result.dataset_sha256},
+          {"policy.name", cell.policy.name},
+          {"policy.parameters", fmt::format("{}", fmt::join(arguments, " "))},
+          {"policy.positions", to_string(cell.policy.positions)},
+          {"engine", cell.engine},
+          {"chunk", std::to_string(cell.chunk)},
+          {"dtype", cell.dtype},
+          {"device", cell.device}};
+}
+
+std::string shortened(const std::string& value) {
+  return value.empty() ? "nothing" : value.size() > 24 ? value.substr(0, 12) + "..." : value;
+}
+
+/// Why `baseline` is not `candidate`: "dataset.sha256 differs (d0 in the baseline, d1 in the ...)".
+std::string differences(const Identity& baseline, const Identity& candidate) {
+  std::vector<std::string> parts;
+  for (size_t i = 0; i < baseline.size(); ++i) {
+    if (baseline[i] == candidate[i]) continue;
+    parts.push_back(fmt::format("{} differs ({} in the baseline, {} in the candidate)",
+                                baseline[i].first, shortened(baseline[i].second),
+                                shortened(candidate[i].second)));
+  }
+  return fmt::format("{}", fmt::join(parts, "; "));
+}
+
+size_t distance(const Identity& a, const Identity& b) {
+  size_t result = 0;
+  for (size_t i = 0; i < a.size(); ++i) result += a[i] != b[i];
+  return result;
+}
+
+/// The cell of `others` that `cell` was most likely meant to be: of the same id, or apart in few
+/// respects.
+const CellResult* counterpart(const CellResult& cell,
+                              const std::vector<const CellResult*>& others) {
+  const CellResult* nearest = nullptr;
+  size_t least = 3;
+  for (const CellResult* other : others) {
+    if (other->cell.id == cell.cell.id) return other;
+    const size_t apart = distance(identity_of(cell), identity_of(*other));
+    if (apart < least) {
+      nearest = other;
+      least = apart;
+    }
+  }
+  return nearest;
+}
+
+// ---- the quantities ----
+
+void judge(QuantityComparison& comparison, bool is_worse, bool is_better) {
+  comparison.verdict = !comparison.limit ? Verdict::shown
+                       : is_worse        ? Verdict::worse
+                       : is_better       ? Verdict::better
+                                         : Verdict::same;
+}
+
+struct Context {
+  const MeasuredRun& baseline;
+  const MeasuredRun& candidate;
+  const Thresholds& thresholds;
+};
+
+void compare_perplexity(const Context& context, const CellResult& a, const CellResult& b,
+                        std::vector<QuantityComparison>& out) {
+  if (!a.perplexity) return;
+  const std::string& id = b.cell.id;
+  QuantityComparison perplexity{.quantity = Quantity::perplexity,
+                                .baseline = a.perplexity->token,
+                                .limit = context.thresholds.limit(Quantity::perplexity, id)};
+  if (!b.perplexity) {
+    perplexity.verdict = Verdict::missing;
+    out.push_back(perplexity);
+    return;
+  }
+  perplexity.candidate = b.perplexity->token;
+  const NllSeries nll_a = context.baseline.nll(a), nll_b = context.candidate.nll(b);
+  if (a.perplexity->scored != b.perplexity->scored ||
+      nll_a.block_means.size() != nll_b.block_means.size()) {
+    perplexity.verdict = Verdict::refused;
+    perplexity.note = fmt::format("{} tokens were scored in the baseline, {} in the candidate",
+                                  a.perplexity->scored, b.perplexity->scored);
+    out.push_back(perplexity);
+    return;
+  }
+  std::vector<double> differences;
+  for (size_t i = 0; i < nll_a.block_means.size(); ++i) {
+    differences.push_back(nll_b.block_means[i] - nll_a.block_means[i]);
+  }
+  const Interval interval = bootstrap_mean(differences, context.thresholds.confidence(id));
+  perplexity.change = interval.mean;
+  perplexity.low = interval.low;
+  perplexity.high = interval.high;
+  const double limit = perplexity.limit.value_or(0);
+  if (std::isfinite(interval.mean)) {
+    judge(perplexity, interval.low > 0 && interval.mean > limit,
+          interval.high < 0 && interval.mean < -limit);
+  } else {
+    judge(perplexity, true, false);
+    perplexity.note = "the NLL is not a finite number";
+  }
+  if (!std::isfinite(interval.low) && std::isfinite(interval.mean)) {
+    perplexity.note = "too few tokens to tell a change from chance";
+  }
+  out.push_back(perplexity);
+
+  if (nll_a.tokens.empty() || nll_a.tokens.size() != nll_b.tokens.size()) return;
+  size_t place = 0;
+  const auto apart = [&](size_t i) {
+    return std::abs(static_cast<double>(nll_b.tokens[i]) - static_cast<double>(nll_a.tokens[i]));
+  };
+  for (size_t i = 0; i < nll_a.tokens.size(); ++i) {
+    if (!(apart(i) <= apart(place))) place = i;  // NaN is the largest
+  }
+  QuantityComparison token{.quantity = Quantity::token_nll,
+                           .baseline = nll_a.tokens[place],
+                           .candidate = nll_b.tokens[place],
+                           .change = apart(place),
+                           .limit = context.thresholds.limit(Quantity::token_nll, id)};
+  judge(token, !(token.change <= token.limit.value_or(0)), false);
+  if (token.change > 0) token.note = fmt::format("at scored token {}", place);
+  out.push_back(token);
+}
+
+/// Facts of the machine that timings depend on; the others come and go with a reboot or an update.
+std::string other_machine(const RunInfo& a, const RunInfo& b) {
+  std::map<std::string, std::string> facts_a = a.machine, facts_b = b.machine;
+  for (const char* passing : {"load_average", "kernel", "os", "memory"}) {
+    facts_a.erase(passing);
+    facts_b.erase(passing);
+  }
+  for (const auto& [name, value] : facts_a) {
+    const std::string other = facts_b.contains(name) ? facts_b[name] : "";
+    if (other != value) {
+      return fmt::format("another machine: its {} is {}, the baseline's {}", name,
+                         other.empty() ? "not known" : other, value);
+    }
+  }
+  return facts_a.size() < facts_b.size() ? "another machine: the baseline's is not known as well"
+                                         : "";
+}
+
+QuantityComparison compare_samples(const LatencyResult& a, const LatencyResult& b,
+                                   std::optional<double> limit, double confidence) {
+  QuantityComparison result{.quantity = Quantity::latency,
+                            .cache_entries = b.cache_entries,
+                            .baseline = a.p50_ms,
+                            .candidate = b.p50_ms,
+                            .change = b.p50_ms / a.p50_ms - 1,
+                            .limit = limit};
+  result.p = mann_whitney(b.samples_ms, a.samples_ms).p;
+  // What slows every step slows the fastest ones too; what disturbs some of them, other work on the
+  // machine, does not reach those. A change that both the median and the fastest tenth show counts.
+  const double fastest = quantile(b.samples_ms, 0.1) / quantile(a.samples_ms, 0.1) - 1;
+  const double least = limit.value_or(0);
+  const bool significant = *result.p < 1 - confidence;
+  judge(result, significant && result.change > least && fastest > least,
+        significant && result.change < -least && fastest < -least);
+  const double n = static_cast<double>(std::min(a.samples_ms.size(), b.samples_ms.size()));
+  if (n < 5) result.note = "too few samples to tell a change from chance";
+  return result;
+}
+
+void compare_latency(const Context& context, const CellResult& a, const CellResult& b,
+                     std::vector<QuantityComparison>& out) {
+  std::string refusal =
+      other_machine(context.baseline.results.info, context.candidate.results.info);
+  if (refusal.empty() && a.threads != b.threads) {
+    refusal = fmt::format("on {} threads, the baseline on {}", b.threads, a.threads);
+  }
+  const std::optional<double> limit = context.thresholds.limit(Quantity::latency, b.cell.id);
+  for (const LatencyResult& timing : a.latency) {
+    const auto other =
+        std::find_if(b.latency.begin(), b.latency.end(), [&](const LatencyResult& candidate) {
+          return candidate.cache_entries == timing.cache_entries;
+        });
+    QuantityComparison result{.quantity = Quantity::latency,
+                              .cache_entries = timing.cache_entries,
+                              .baseline = timing.p50_ms,
+                              .limit = limit};
+    if (other == b.latency.end()) {
+      result.verdict = Verdict::missing;
+    } else if (!refusal.empty()) {
+      result.candidate = other->p50_ms;
+      result.change = result.candidate / result.baseline - 1;
+      result.verdict = Verdict::refused;
+      result.note = refusal;
+    } else {
+      result = compare_samples(timing, *other, limit, context.thresholds.confidence(b.cell.id));
+    }
+    out.push_back(result);
+  }
+}
+
+void compare_memory(const Context& context, const CellResult& a, const CellResult& b,
+                    std::vector<QuantityComparison>& out) {
+  if (!a.memory) return;
+  const std::pair<Quantity, int64_t MemoryResult::*> members[] = {
+      {Quantity::cache_entries, &MemoryResult::cache_entries},
+      {Quantity::kv_bytes_formula, &MemoryResult::kv_bytes_formula},
+      {Quantity::kv_bytes_held, &MemoryResult::kv_bytes_held},
+      {Quantity::weight_bytes, &MemoryResult::weight_bytes},
+      {Quantity::peak_rss_bytes, &MemoryResult::peak_rss_bytes}};
+  for (const auto& [quantity, member] : members) {
+    QuantityComparison result{.quantity = quantity,
+                              .baseline = static_cast<double>(*a.memory.*member),
+                              .limit = context.thresholds.limit(quantity, b.cell.id)};
+    if (!b.memory) {
+      result.verdict = Verdict::missing;
+      out.push_back(result);
+      continue;
+    }
+    result.candidate = static_cast<double>(*b.memory.*member);
+    const double difference = result.candidate - result.baseline;
+    const double limit = result.limit.value_or(0);
+    if (quantity == Quantity::cache_entries) {
+      result.change = difference;
+      judge(result, std::abs(difference) > limit, false);
+    } else {
+      result.change = difference == 0 ? 0 : difference / result.baseline;
+      judge(result, result.change > limit, result.change < -limit);
+    }
+    out.push_back(result);
+  }
+}
+
+std::vector<std::string> changed_versions(const RunInfo& a, const RunInfo& b) {
+  std::vector<std::string> notes;
+  for (const auto& [name, value] : a.versions) {
+    if (name == "commit") continue;  // what a comparison is for
+    const auto other = b.versions.find(name);
+    const std::string there = other == b.versions.end() ? "unknown" : other->second;
+    if (there != value) notes.push_back(fmt::format("{}: {}, was {}", name, there, value));
+  }
+  return notes;
+}
+
+// ---- reading ----
+
+std::string nats(double value) {
+  return std::isfinite(value) ? fmt::format("{:+.5f}", value) : fmt::format("{:+}", value);
+}
+
+std::string percent(double share) {
+  return std::isfinite(share) ? fmt::format("{:+.2f} %", 100 * share) : none;
+}
+
+bool in_table(const QuantityComparison& comparison, Quantity first, Quantity last) {
+  return comparison.quantity >= first && comparison.quantity <= last;
+}
+
+std::string table_of(const Comparison& comparison, Quantity first, Quantity last, bool markdown) {
+  Column cell{.name = "cell", .number = false}, name{.name = "quantity", .number = false};
+  Column length{.name = "cached"}, baseline{.name = "baseline"}, candidate{.name = "candidate"};
+  Column change{.name = "change"}, uncertainty{.name = "uncertainty"}, limit{.name = "limit"};
+  Column verdict{.name = "verdict", .number = false};
+  for (const CellComparison& row : comparison.cells) {
+    bool named = false;
+    for (const QuantityComparison& q : row.quantities) {
+      if (!in_table(q, first, last)) continue;
+      // Of what is the same by definition or by default, one line is enough.
+      const bool quiet = q.verdict == Verdict::same || q.verdict == Verdict::shown;
+      if (quiet &&
+          (q.quantity == Quantity::cache_entries || q.quantity == Quantity::kv_bytes_formula ||
+           q.quantity == Quantity::weight_bytes ||
+           (q.quantity == Quantity::token_nll && !q.limit))) {
+        continue;
+      }
+      cell.cells.push_back(named && !markdown ? "" : row.id);
+      named = true;
+      name.cells.push_back(to_string(q.quantity));
+      length.cells.push_back(std::to_string(q.cache_entries));
+      const bool absent = q.verdict == Verdict::missing;
+      const auto value = [&](double number) {
+        switch (q.quantity) {
+          case Quantity::perplexity:
+            return significant(number);
+          case Quantity::token_nll:
+            return fmt::format("{:.5f}", number);
+          case Quantity::latency:
+            return fmt::format("{:.3f} ms", number);
+          case Quantity::cache_entries:
+            return fmt::format("{:.0f}", number);
+          default:
+            return format_bytes(static_cast<int64_t>(number));
+        }
+      };
+      baseline.cells.push_back(value(q.baseline));
+      candidate.cells.push_back(absent ? none : value(q.candidate));
+      const bool in_nats = q.quantity == Quantity::perplexity || q.quantity == Quantity::token_nll;
+      const bool in_entries = q.quantity == Quantity::cache_entries;
+      change.cells.push_back(absent       ? none
+                             : in_nats    ? nats(q.change)
+                             : in_entries ? fmt::format("{:+}", q.change)
+                                          : percent(q.change));
+      uncertainty.cells.push_back(q.low ? fmt::format("{} to {}", nats(*q.low), nats(*q.high))
+                                  : q.p ? fmt::format("p {:.2g}", *q.p)
+                                        : none);
+      limit.cells.push_back(!q.limit                ? "off"
+                            : in_nats || in_entries ? fmt::format("{:g}", *q.limit)
+                                                    : fmt::format("{:g} %", 100 * *q.limit));
+      verdict.cells.push_back(
+          (markdown && q.verdict == Verdict::worse ? "**worse**" : to_string(q.verdict)) +
+          (q.note.empty() ? "" : ": " + q.note));
+    }
+  }
+  Columns columns = {cell, name, baseline, candidate, change};
+  if (first == Quantity::latency) columns[1] = length;
+  if (first <= Quantity::latency) columns.push_back(uncertainty);
+  columns.push_back(limit);
+  columns.push_back(verdict);
+  return render(columns, markdown);
+}
+
+std::string list_of(const char* title, const std::vector<LeftOut>& cells, bool markdown) {
+  if (cells.empty()) return "";
+  std::string text = fmt::format("\n{}{}\n{}", markdown ? "## " : "", title, markdown ? "\n" : "");
+  for (const LeftOut& cell : cells) {
+    text += fmt::format("{}{}{}\n", markdown ? "- " : "  ", cell.id,
+                        cell.reason.empty() ? "" : ": " + cell.reason);
+  }
+  return text;
+}
+
+}  // namespace
+
+MeasuredRun read_run(const fs::path& folder) {
+  return {.name = folder.string(),
+          .results = read_results(folder),
+          .nll = [folder](const CellResult& cell) {
+            const fs::path path = folder / cell.nll_file;
+            NllSeries series;
+            series.tokens = read_nll_file(path);
+            if (static_cast<int64_t>(series.tokens.size()) != cell.perplexity->scored) {
+              throw InputError::format("{}: {} tokens; expected {}, as results.json says",
+                                       path.string(), series.tokens.size(),
+                                       cell.perplexity->scored);
+            }
+            series.block_means = block_means(series.tokens);
+            return series;
+          }};
+}
+
+std::string to_string(Quantity quantity) {
+  switch (quantity) {
+    case Quantity::perplexity:
+      return "perplexity";
+    case Quantity::token_nll:
+      return "token_nll";
+    case Quantity::latency:
+      return "latency";
+    case Quantity::cache_entries:
+      return "cache_entries";
+    case Quantity::kv_bytes_formula:
+      return "kv_bytes_formula";
+    case Quantity::kv_bytes_held:
+      return "kv_bytes_held";
+    case Quantity::weight_bytes:
+      return "weight_bytes";
+    case Quantity::peak_rss_bytes:
+      return "peak_rss_bytes";
+  }
+  return "";
+}
+
+std::string to_string(Verdict verdict) {
+  switch (verdict) {
+    case Verdict::same:
+      return "same";
+    case Verdict::better:
+      return "better";
+    case Verdict::worse:
+      return "worse";
+    case Verdict::shown:
+      return "-";
+    case Verdict::refused:
+      return "not comparable";
+    case Verdict::missing:
+      return "missing";
+  }
+  return "";
+}
+
+Thresholds::Thresholds()
+    : rules_{{"*", "perplexity", 0.001},   {"*", "token_nll", std::nullopt},
+             {"*", "latency", 0.1},        {"*", "cache_entries", 0},
+             {"*", "kv_bytes_formula", 0}, {"*", "kv_bytes_held", 0},
+             {"*", "weight_bytes", 0},     {"*", "peak_rss_bytes", std::nullopt},
+             {"*", confidence_name, 0.99}} {}
+
+void Thresholds::add(std::string pattern, std::string name, const std::string& value,
+                     const std::string& place) {
+  std::vector<std::string> names = {confidence_name};
+  for (const Quantity quantity : all_quantities) names.push_back(to_string(quantity));
+  if (std::find(names.begin(), names.end(), name) == names.end()) {
+    throw InputError::format("{}: unknown threshold '{}'{}", place, name, suggestion(name, names));
+  }
+  double number = 0;
+  const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
+  const bool is_number = error == std::errc() && end == value.data() + value.size() &&
+                         std::isfinite(number) && number >= 0;
+  if (name == confidence_name) {
+    if (!is_number || number < 0.5 || number > 0.999) {
+      throw InputError::format("{}: {} is '{}'; expected a number from 0.5 to 0.999", place, name,
+                               value);
+    }
+  } else if (!is_number && value != "off") {
+    throw InputError::format("{}: {} is '{}'; expected a number of 0 or more, or off", place, name,
+                             value);
+  }
+  rules_.push_back(
+      {std::move(pattern), std::move(name), is_number ? std::optional(number) : std::nullopt});
+}
+
+void Thresholds::read(const fs::path& yaml) {
+  if (!fs::is_regular_file(yaml)) {
+    throw InputError::format("{}: no such file of thresholds", yaml.string());
+  }
+  const auto at = [&](const YAML::Node& node) {
+    return fmt::format("{}:{}", yaml.string(), node.Mark().line + 1);
+  };
+  const auto read_mapping = [&](const std::string& pattern, const YAML::Node& mapping) {
+    if (!mapping.IsMap()) {
+      throw InputError::format("{}: expected a mapping of names to thresholds", at(mapping));
+    }
+    for (const auto& entry : mapping) {
+      const std::string name = entry.first.Scalar();
+      if (pattern == "*" && name == "cells") continue;
+      if (!entry.second.IsScalar()) {
+        throw InputError::format("{}: {}: expected a number, or off", at(entry.first), name);
+      }
+      add(pattern, name, entry.second.Scalar(), at(entry.first));
+    }
+  };
+  try {
+    const YAML::Node root = YAML::LoadFile(yaml.string());
+    read_mapping("*", root);
+    if (!root["cells"]) return;
+    if (!root["cells"].IsMap()) {
+      throw InputError::format("{}: cells: expected a mapping of patterns of ids to thresholds",
+                               at(root["cells"]));
+    }
+    for (const auto& entry : root["cells"]) read_mapping(entry.first.Scalar(), entry.second);
+  } catch (const YAML::Exception& error) {
+    throw InputError::format("{}:{}: {}", yaml.string(), error.mark.line + 1, error.msg);
+  }
+}
+
+void Thresholds::set(std::string_view assignment) {
+  const std::string place = fmt::format("--threshold {}", assignment);
+  const size_t equals = assignment.rfind('=');
+  if (equals == std::string_view::npos) {
+    throw InputError::format("{}: expected NAME=VALUE or PATTERN:NAME=VALUE", place);
+  }
+  const std::string_view left = assignment.substr(0, equals);
+  const size_t colon = left.rfind(':');
+  add(colon == std::string_view::npos ? "*" : std::string(left.substr(0, colon)),
+      std::string(colon == std::string_view::npos ? left : left.substr(colon + 1)),
+      std::string(assignment.substr(equals + 1)), place);
+}
+
+std::optional<double> Thresholds::find(const std::string& name, const std::string& cell) const {
+  const auto rule = std::find_if(rules_.rbegin(), rules_.rend(), [&](const Rule& candidate) {
+    return candidate.name == name && ::fnmatch(candidate.pattern.c_str(), cell.c_str(), 0) == 0;
+  });
+  return rule->value;  // the defaults match every cell
+}
+
+std::optional<double> Thresholds::limit(Quantity quantity, const std::string& cell) const {
+  return find(to_string(quantity), cell);
+}
+
+double Thresholds::confidence(const std::string& cell) const {
+  return *find(confidence_name, cell);
+}
+
+int64_t Comparison::count(Verdict verdict) const {
+  int64_t result = 0;
+  for (const CellComparison& cell : cells) {
+    result += std::count_if(cell.quantities.begin(), cell.quantities.end(),
+                            [&](const QuantityComparison& q) { return q.verdict == verdict; });
+  }
+  return result;
+}
+
+Outcome Comparison::outcome() const {
+  if (count(Verdict::worse) > 0) return Outcome::regression;
+  const bool compared = count(Verdict::same) + count(Verdict::better) + count(Verdict::shown) > 0;
+  if (!compared && failed.empty() && count(Verdict::missing) == 0) {
+    return Outcome::nothing_comparable;
+  }
+  const bool whole = failed.empty() && missing.empty() && count(Verdict::missing) == 0;
+  return whole ? Outcome::fine : Outcome::incomplete;
+}
+
+Comparison compare(const MeasuredRun& baseline, const MeasuredRun& candidate,
+                   const Thresholds& thresholds) {
+  Comparison result{.baseline = baseline.name,
+                    .candidate = candidate.name,
+                    .baseline_info = baseline.results.info,
+                    .candidate_info = candidate.results.info};
+  result.notes = changed_versions(baseline.results.info, candidate.results.info);
+
+  std::map<Identity, std::deque<const CellResult*>> unmatched;
+  for (const CellResult& cell : baseline.results.cells) {
+    if (!cell.error.empty()) continue;
+    unmatched[identity_of(cell)].push_back(&cell);
+  }
+  const Context context{baseline, candidate, thresholds};
+  std::vector<const CellResult*> added;
+  std::vector<std::string> failed_ids;
+  for (const CellResult& cell : candidate.results.cells) {
+    if (!cell.error.empty()) {
+      // Its hashes may not be known: it goes by its name.
+      result.failed.push_back({cell.cell.id, cell.error});
+      failed_ids.push_back(cell.cell.id);
+      continue;
+    }
+    const auto match = unmatched.find(identity_of(cell));
+    if (match == unmatched.end() || match->second.empty()) {
+      added.push_back(&cell);
+      continue;
+    }
+    const CellResult& before = *match->second.front();
+    match->second.pop_front();
+    CellComparison comparison{.id = cell.cell.id, .seconds = cell.seconds, .quantities = {}};
+    compare_perplexity(context, before, cell, comparison.quantities);
+    compare_latency(context, before, cell, comparison.quantities);
+    compare_memory(context, before, cell, comparison.quantities);
+    result.cells.push_back(std::move(comparison));
+  }
+
+  std::vector<const CellResult*> missing;
+  for (const CellResult& cell : baseline.results.cells) {
+    const auto left = unmatched.find(identity_of(cell));
+    const bool is_left = cell.error.empty() && std::find(left->second.begin(), left->second.end(),
+                                                         &cell) != left->second.end();
+    const bool failed =
+        std::find(failed_ids.begin(), failed_ids.end(), cell.cell.id) != failed_ids.end();
+    if (is_left && !failed) missing.push_back(&cell);
+  }
+  for (const CellResult* cell : missing) {
+    const CellResult* other = counterpart(*cell, added);
+    result.missing.push_back(
+        {cell->cell.id, other == nullptr ? "no such cell in the candidate"
+                                         : differences(identity_of(*cell), identity_of(*other))});
+  }
+  for (const CellResult* cell : added) {
+    const CellResult* other = counterpart(*cell, missing);
+    result.added.push_back(
+        {cell->cell.id, other == nullptr ? "no such cell in the baseline"
+                                         : differences(identity_of(*other), identity_of(*cell))});
+  }
+  return result;
+}
+
+std::string summary(const Comparison& comparison) {
+  std::vector<std::string> counts;
+  for (const Verdict verdict :
+       {Verdict::worse, Verdict::better, Verdict::same, Verdict::refused, Verdict::missing}) {
+    const int64_t count = comparison.count(verdict);
+    if (count > 0) counts.push_back(fmt::format("{} {}", count, to_string(verdict)));
+  }
+  const size_t failed = comparison.failed.size(), missing = comparison.missing.size();
+  if (failed > 0) counts.push_back(fmt::format("{} cell{} failed", failed, failed == 1 ? "" : "s"));
+  if (missing > 0) {
+    counts.push_back(
+        fmt::format("{} cell{} of the baseline not found", missing, missing == 1 ? "" : "s"));
+  }
+  const std::string detail = fmt::format("{}", fmt::join(counts, ", "));
+  switch (comparison.outcome()) {
+    case Outcome::fine:
+      return "no regression: " + detail;
+    case Outcome::regression:
+      return "REGRESSION: " + detail;
+    case Outcome::incomplete:
+      return "INCOMPLETE: " + detail;
+    case Outcome::nothing_comparable:
+      return "NOTHING COMPARABLE" + (detail.empty() ? "" : ": " + detail);
+  }
+  return "";
+}
+
+std::string format_comparison(const Comparison& comparison, bool markdown) {
+  const auto side = [](const std::string& name, const RunInfo& info) {
+    const auto commit = info.versions.find("commit");
+    return fmt::format("{} ({}{})", name, info.started,
+                       commit == info.versions.end() ? "" : ", commit " + commit->second);
+  };
+  std::string text =
+      fmt::format("{}{}{}\n{}baseline:  {}\n{}candidate: {}\n", markdown ? "# " : "",
+                  markdown ? summary(comparison) : "", markdown ? "\n\n" : "", markdown ? "- " : "",
+                  side(comparison.baseline, comparison.baseline_info), markdown ? "- " : "",
+                  side(comparison.candidate, comparison.candidate_info));
+  const auto add = [&](const char* title, Quantity first, Quantity last) {
+    const std::string body = table_of(comparison, first, last, markdown);
+    if (body.empty()) return;
+    text += fmt::format("\n{}{}\n{}{}", markdown ? "## " : "", title, markdown ? "\n" : "", body);
+  };
+  add("Perplexity (change: mean NLL in nats, paired by token)", Quantity::perplexity,
+      Quantity::token_nll);
+  add("Latency (median of a decode step)", Quantity::latency, Quantity::latency);
+  add("Memory", Quantity::cache_entries, Quantity::peak_rss_bytes);
+  text += list_of("Failed in the candidate", comparison.failed, markdown);
+  text += list_of("In the baseline alone", comparison.missing, markdown);
+  text += list_of("In the candidate alone", comparison.added, markdown);
+  for (const std::string& note : comparison.notes) {
+    text += fmt::format("\n{}changed: {}\n", markdown ? "> " : "", note);
+  }
+  if (!markdown) text += "\n" + summary(comparison) + "\n";
+  return text;
+}
+
+}  // namespace sinkbench

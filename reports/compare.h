@@ -1,0 +1,137 @@
+// Two runs side by side: what has become better, worse or stayed the same. docs/ci.md describes the
+// rules for those who use them.
+#pragma once
+
+#include <array>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "eval/results.h"
+
+namespace sinkbench {
+
+/// The NLLs of a cell's scored tokens, in nats: their means over blocks, and each of them where
+/// they are known.
+struct NllSeries {
+  std::vector<double> block_means;
+  std::vector<float> tokens = {};
+};
+
+/// One side of a comparison.
+struct MeasuredRun {
+  std::string name;  ///< how to speak of it: the folder
+  Results results;
+  std::function<NllSeries(const CellResult&)> nll;  ///< of a cell that has perplexity
+};
+
+/// A results folder with its NLL files, which are read when they are asked for. Throws InputError.
+MeasuredRun read_run(const std::filesystem::path& folder);
+
+enum class Quantity {
+  perplexity,        ///< of the mean NLL, in nats
+  token_nll,         ///< the largest difference of one token's NLL, in nats, either way
+  latency,           ///< as a share of the baseline's
+  cache_entries,     ///< either way: the policy says how many it keeps
+  kv_bytes_formula,  ///< this and what follows as shares of the baseline's
+  kv_bytes_held,
+  weight_bytes,
+  peak_rss_bytes
+};
+inline constexpr std::array all_quantities = {Quantity::perplexity,       Quantity::token_nll,
+                                              Quantity::latency,          Quantity::cache_entries,
+                                              Quantity::kv_bytes_formula, Quantity::kv_bytes_held,
+                                              Quantity::weight_bytes,     Quantity::peak_rss_bytes};
+std::string to_string(Quantity quantity);
+
+/// How large a change must be to count, by quantity and by pattern of the cells' ids.
+class Thresholds {
+ public:
+  /// The defaults: perplexity 0.001 nats, latency 0.1, exact memory, token_nll and peak_rss_bytes
+  /// off, confidence 0.99.
+  Thresholds();
+  /// Adds those of a YAML file. Throws InputError with file and line.
+  void read(const std::filesystem::path& yaml);
+  /// Adds one from the command line: "latency=0.2", "*-dense-*:latency=off".
+  void set(std::string_view assignment);
+
+  /// Nothing where it is off: the change is shown and has no verdict.
+  std::optional<double> limit(Quantity quantity, const std::string& cell) const;
+  /// Of the interval of perplexity; 1 - confidence is the level of latency's test.
+  double confidence(const std::string& cell) const;
+
+ private:
+  struct Rule {
+    std::string pattern;  // a glob
+    std::string name;
+    std::optional<double> value;
+  };
+  void add(std::string pattern, std::string name, const std::string& value,
+           const std::string& place);
+  std::optional<double> find(const std::string& name, const std::string& cell) const;
+  std::vector<Rule> rules_;  // later ones win
+};
+
+enum class Verdict {
+  same,
+  better,
+  worse,
+  shown,    ///< there is no threshold for it
+  refused,  ///< can't be compared; the note says why
+  missing   ///< the candidate has not measured it
+};
+std::string to_string(Verdict verdict);
+
+struct QuantityComparison {
+  Quantity quantity;
+  int64_t cache_entries = 0;                  ///< of latency: at which length
+  double baseline = 0, candidate = 0;         ///< perplexity, milliseconds (median), entries, bytes
+  double change = 0;                          ///< in the threshold's unit
+  std::optional<double> low = {}, high = {};  ///< confidence interval of perplexity's change
+  std::optional<double> p = {};               ///< of latency's rank test
+  std::optional<double> limit = {};
+  Verdict verdict = Verdict::same;
+  std::string note = {};
+};
+
+struct CellComparison {
+  std::string id;      ///< the candidate's
+  double seconds = 0;  ///< that the candidate's cell took
+  std::vector<QuantityComparison> quantities;
+};
+
+/// A cell of one run that has no counterpart, or no measurement, and why.
+struct LeftOut {
+  std::string id;
+  std::string reason;
+};
+
+/// As the program's exit status says it.
+enum class Outcome { fine, regression, nothing_comparable, incomplete };
+
+struct Comparison {
+  std::string baseline, candidate;  ///< the runs' names
+  RunInfo baseline_info, candidate_info;
+  std::vector<CellComparison> cells = {};  ///< in the candidate's order
+  std::vector<LeftOut> failed = {};        ///< in the candidate
+  std::vector<LeftOut> missing = {};       ///< in the baseline alone
+  std::vector<LeftOut> added = {};         ///< in the candidate alone; no reason to worry
+  std::vector<std::string> notes = {};     ///< what else has changed between the runs
+  int64_t count(Verdict verdict) const;
+  Outcome outcome() const;
+};
+
+/// Joins cells on what defines them, whatever their names are: hashes of the model and of the
+/// token ids, policy with arguments and positions, engine, chunk, dtype and device.
+Comparison compare(const MeasuredRun& baseline, const MeasuredRun& candidate,
+                   const Thresholds& thresholds);
+
+/// For reading: tables, what was left out, and the outcome in one line.
+std::string format_comparison(const Comparison& comparison, bool markdown);
+/// That line.
+std::string summary(const Comparison& comparison);
+
+}  // namespace sinkbench
