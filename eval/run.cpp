@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
+#include <malloc.h>
 
 #include <algorithm>
 #include <chrono>
@@ -10,6 +11,7 @@
 #include "base/error.h"
 #include "datasets/tokenizer.h"
 #include "eval/machine.h"
+#include "eval/memory_need.h"
 #include "eval/recompute.h"
 #include "eval/stepwise.h"
 #include "models/family.h"
@@ -93,14 +95,39 @@ struct Runner::State {
   std::optional<TokenStream> stream;
   std::pair<DatasetSpec, fs::path> stream_key;
   std::string tokenizer_sha256;
-  std::map<fs::path, DecoderConfig> checked;  // models whose tensors have been looked through
+  struct Shape {
+    DecoderConfig config;
+    int64_t parameters;
+  };
+  std::map<fs::path, Shape> checked;  // models whose tensors have been looked through
   std::map<ModelSpec, std::string> model_hashes;
 
   bool stopped() const { return stop != nullptr && stop->load(); }
 
+  bool has_decoder(const Cell& cell) const {
+    return decoder && decoder_key == std::make_tuple(cell.model, cell.dtype, cell.device);
+  }
+
+  /// Throws where a cell needs more memory than there is.
+  void check_memory(const Cell& cell, const Shape& shape, const Policy& policy, int64_t fed) {
+    if (cell.device != "cpu") return;  // the device's own memory is what counts
+    if (!has_decoder(cell)) decoder.reset();
+    ::malloc_trim(0);  // what the last cell had is free again
+    MemoryNeed need = memory_need(cell, shape.config, shape.parameters, policy, fed);
+    if (decoder) need.weights = 0;  // they are there
+    const double available = available_memory();
+    if (need.total() <= available) return;
+    constexpr double mib = 1024 * 1024;
+    throw std::runtime_error(fmt::format(
+        "needs {:.0f} MiB of memory (weights {:.0f}, cache {:.0f}, scratch {:.0f}), and {:.0f} MiB "
+        "are available",
+        need.total() / mib, need.weights / mib, need.cache / mib, need.scratch / mib,
+        available / mib));
+  }
+
   const Decoder& load_decoder(const Cell& cell) {
     const auto key = std::make_tuple(cell.model, cell.dtype, cell.device);
-    if (!decoder || decoder_key != key) {
+    if (!has_decoder(cell)) {
       decoder.reset();  // before the next one takes memory
       const DecoderOptions options = decoder_options(cell);
       config_path(cell.model);
@@ -270,11 +297,12 @@ void Runner::check(const Cell& cell) {
   decoder_options(cell);
   const fs::path config_json = config_path(cell.model);
   if (!state_->checked.contains(config_json)) {
-    const DecoderConfig config = read_decoder_config(ConfigReader(config_json));
-    if (!cell.model.random) Decoder::check(cell.model.path);
-    state_->checked.emplace(config_json, config);
+    const Decoder decoder = cell.model.random
+                                ? Decoder::random(config_json, 0, {.device = at::kMeta})
+                                : Decoder::check(cell.model.path);
+    state_->checked.emplace(config_json, State::Shape{decoder.config(), decoder.parameters()});
   }
-  const DecoderConfig& config = state_->checked.at(config_json);
+  const DecoderConfig& config = state_->checked.at(config_json).config;
   const TokenStream& stream = state_->load_stream(cell, config);
   const auto policy = make_policy(cell.policy.name, cell.policy.arguments, cell.policy.positions);
   check_policy(*policy, config, static_cast<int64_t>(stream.ids.size()) - 1);
@@ -321,6 +349,9 @@ CellResult Runner::run(const Cell& cell, const fs::path& nll_file, const RunInfo
   result.threads = set_threads(cell);
   const auto policy = make_policy(cell.policy.name, cell.policy.arguments, cell.policy.positions);
   result.policy_label = policy->label();
+  check(cell);
+  state_->check_memory(cell, state_->checked.at(config_path(cell.model)), *policy,
+                       static_cast<int64_t>(state_->stream->ids.size()) - 1);
   const Decoder& decoder = state_->load_decoder(cell);
   const TokenStream& stream = state_->load_stream(cell, decoder.config());
   result.model_sha256 = decoder.sha256();
