@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "cli/commands.h"
+#include "reports/exports.h"
 
 namespace sinkbench {
 namespace {
@@ -11,6 +12,7 @@ struct Options {
   std::vector<std::string> folders;
   std::string thresholds;
   std::vector<std::string> assignments;
+  std::vector<std::string> exports;
   std::string format = "table";
 };
 
@@ -32,9 +34,13 @@ void run(const Options& options) {
   Thresholds thresholds;
   if (!options.thresholds.empty()) thresholds.read(options.thresholds);
   for (const std::string& assignment : options.assignments) thresholds.set(assignment);
-  const Comparison comparison =
-      compare(read_run(options.folders[0]), read_run(options.folders[1]), thresholds);
+  std::vector<Export> exports;
+  for (const std::string& assignment : options.exports) exports.push_back(parse_export(assignment));
+  const MeasuredRun baseline = read_run(options.folders[0]);
+  const MeasuredRun candidate = read_run(options.folders[1]);
+  const Comparison comparison = compare(baseline, candidate, thresholds);
   fmt::print("{}", format_comparison(comparison, options.format == "markdown"));
+  for (const Export& to : exports) write_export(to, comparison, candidate.results);
   const ExitStatus status = status_of(comparison.outcome());
   if (status != exit_ok) throw Exit{status};
 }
@@ -56,6 +62,11 @@ void add_compare(CLI::App& app) {
       ->add_option("--threshold", options->assignments,
                    "One of them: NAME=VALUE or PATTERN:NAME=VALUE, such as '*-dense-*:latency=0.2' "
                    "(repeatable)")
+      ->allow_extra_args(false);
+  command
+      ->add_option("--export", options->exports,
+                   "Also write FORMAT=FILE: junit, markdown, bencher, github-benchmark or "
+                   "google-benchmark (repeatable)")
       ->allow_extra_args(false);
   command->add_option("--format", options->format, "table or markdown")
       ->check(CLI::IsMember({"table", "markdown"}))

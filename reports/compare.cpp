@@ -149,8 +149,8 @@ void compare_perplexity(const Context& context, const CellResult& a, const CellR
   const auto apart = [&](size_t i) {
     return std::abs(static_cast<double>(nll_b.tokens[i]) - static_cast<double>(nll_a.tokens[i]));
   };
-  for (size_t i = 0; i < nll_a.tokens.size(); ++i) {
-    if (!(apart(i) <= apart(place))) place = i;  // NaN is the largest
+  for (size_t i = 0; i < nll_a.tokens.size() && !std::isnan(apart(place)); ++i) {
+    if (!(apart(i) <= apart(place))) place = i;
   }
   QuantityComparison token{.quantity = Quantity::token_nll,
                            .baseline = nll_a.tokens[place],

@@ -1,0 +1,454 @@
+#include "reports/compare.h"
+
+#include <chrono>
+#include <cmath>
+#include <cstring>
+#include <thread>
+
+#include "base/error.h"
+#include "eval/machine.h"
+#include "eval/nll_file.h"
+#include "eval/run.h"
+#include "eval/stepwise.h"
+#include "tests/catch.h"
+#include "tests/data.h"
+#include "tests/experiment/example.h"
+#include "tests/files.h"
+
+using namespace sinkbench;
+namespace fs = std::filesystem;
+
+namespace {
+
+const Thresholds defaults;
+
+/// Results as they are, each cell's NLLs made by a formula and shifted by `shift`.
+MeasuredRun example_run(Results results = test::example_results(), float shift = 0) {
+  return {.name = "example", .results = std::move(results), .nll = [shift](const CellResult& cell) {
+            NllSeries series;
+            for (int64_t i = 0; i < cell.perplexity->scored; ++i) {
+              series.tokens.push_back(3 + std::sin(static_cast<float>(i)) +
+                                      shift * (1 + std::cos(0.7F * static_cast<float>(i))));
+            }
+            const std::vector<float>& tokens = series.tokens;
+            for (size_t begin = 0; begin + 64 <= tokens.size(); begin += 64) {
+              double sum = 0;
+              for (size_t i = begin; i < begin + 64; ++i) sum += tokens[i];
+              series.block_means.push_back(sum / 64);
+            }
+            return series;
+          }};
+}
+
+/// Changed results against the example's.
+template <typename Change>
+Comparison against_example(Change change, const Thresholds& thresholds = defaults) {
+  Results results = test::example_results();
+  change(results);
+  return compare(example_run(), example_run(results), thresholds);
+}
+
+const QuantityComparison& find(const Comparison& comparison, Quantity quantity, size_t cell = 0) {
+  for (const QuantityComparison& q : comparison.cells.at(cell).quantities) {
+    if (q.quantity == quantity) return q;
+  }
+  throw std::out_of_range(to_string(quantity));
+}
+
+/// Real measurements of the bundled model under 4+8 on a text that the repository has.
+class Bench {
+ public:
+  Bench() : decoder_(Decoder::load(model, {})) {
+    cell_.id = "tiny-sinks-4+8";
+    cell_.model = {.path = model};
+    cell_.dataset = {.texts = {test::data("../../LICENSE")}, .tokens = 1500};
+    cell_.policy = {.name = "sinks", .arguments = {{"sinks", 4}, {"window", 8}}};
+    cell_.threads = 1;
+    cell_.latency = {.warmup = 16, .samples = 64};
+  }
+
+  /// As `run` leaves it, read back.
+  MeasuredRun measure() {
+    return save([](CellResult&) {});
+  }
+  /// As a program would leave it whose 4+8 keeps another number of tokens.
+  MeasuredRun measure_with_window(int64_t window) {
+    Cell other = cell_;
+    other.policy.arguments["window"] = window;
+    return save([](CellResult&) {}, other);
+  }
+  /// As a program would leave it that sleeps in every decode step.
+  MeasuredRun measure_with_sleep(std::chrono::microseconds sleep) {
+    return save([&](CellResult& result) { result.latency = {time_steps(sleep)}; });
+  }
+
+ private:
+  template <typename Change>
+  MeasuredRun save(Change change) {
+    return save(change, cell_);
+  }
+  template <typename Change>
+  MeasuredRun save(Change change, const Cell& measured) {
+    const fs::path folder = folder_.path() / std::to_string(++runs_);
+    fs::create_directories(folder / "nll");
+    Results results{.info = describe_run("bench", ""), .cells = {}};
+    CellResult result = runner_.run(measured, folder / "nll" / (cell_.id + ".f32"), results.info);
+    result.cell = cell_;
+    result.latency.at(0).cache_entries = 12;  // by which timings are joined
+    change(result);
+    results.cells.push_back(result);
+    write_results(results, folder);
+    return read_run(folder);
+  }
+
+  /// The decode steps of the real engine, with something in between.
+  LatencyResult time_steps(std::chrono::microseconds sleep) {
+    const auto policy = make_policy(cell_.policy.name, cell_.policy.arguments, Positions::cache);
+    StepwiseEngine engine(decoder_, *policy);
+    engine.reset(200);
+    engine.fill(100);
+    LatencyResult result;
+    result.cache_entries = 12;
+    for (int i = 0; i < 80; ++i) {
+      const auto begin = std::chrono::steady_clock::now();
+      engine.step(7);
+      std::this_thread::sleep_for(sleep);
+      const std::chrono::duration<double, std::milli> time =
+          std::chrono::steady_clock::now() - begin;
+      if (i >= 16) result.samples_ms.push_back(time.count());
+    }
+    result.samples = static_cast<int64_t>(result.samples_ms.size());
+    result.p50_ms = quantile(result.samples_ms, 0.5);
+    return result;
+  }
+
+  const fs::path model = test::data("../../models/tiny");
+  test::TemporaryFolder folder_;
+  Runner runner_{Progress::Style::silent};
+  Decoder decoder_;
+  Cell cell_;
+  int runs_ = 0;
+};
+
+}  // namespace
+
+TEST_CASE("a policy that evicts one token too many is caught in perplexity and in entries") {
+  Bench bench;
+  const MeasuredRun before = bench.measure();
+  const Comparison comparison = compare(before, bench.measure_with_window(7), defaults);
+  const QuantityComparison& perplexity = find(comparison, Quantity::perplexity);
+  INFO(format_comparison(comparison, false));
+  CHECK(perplexity.verdict == Verdict::worse);
+  CHECK(*perplexity.low > 0);
+  CHECK(find(comparison, Quantity::cache_entries).verdict == Verdict::worse);
+  CHECK(comparison.outcome() == Outcome::regression);
+}
+
+TEST_CASE("one key-value entry more is caught in memory") {
+  Bench bench;
+  const MeasuredRun before = bench.measure();
+  const Comparison comparison = compare(before, bench.measure_with_window(9), defaults);
+  for (const Quantity quantity :
+       {Quantity::cache_entries, Quantity::kv_bytes_formula, Quantity::kv_bytes_held}) {
+    INFO(to_string(quantity));
+    CHECK(find(comparison, quantity).verdict == Verdict::worse);
+  }
+  CHECK(find(comparison, Quantity::weight_bytes).verdict == Verdict::same);
+  CHECK(comparison.outcome() == Outcome::regression);
+}
+
+TEST_CASE("a slower decode step is caught in latency", "[timing]") {
+  Bench bench;
+  const MeasuredRun before = bench.measure();
+  const double step_ms = before.results.cells[0].latency[0].p50_ms;
+  const auto sleep = std::chrono::microseconds(static_cast<int64_t>(500 * step_ms));
+  const Comparison comparison = compare(before, bench.measure_with_sleep(sleep), defaults);
+  INFO(format_comparison(comparison, false));
+  CHECK(find(comparison, Quantity::latency).verdict == Verdict::worse);
+  CHECK(find(comparison, Quantity::perplexity).verdict == Verdict::same);
+  CHECK(comparison.outcome() == Outcome::regression);
+}
+
+TEST_CASE("honest repeats of a run are not flagged", "[timing]") {
+  Bench bench;
+  MeasuredRun before = bench.measure();
+  for (int repeat = 0; repeat < 20; ++repeat) {
+    MeasuredRun after = bench.measure();
+    const Comparison comparison = compare(before, after, defaults);
+    INFO("repeat " << repeat << "\n" << format_comparison(comparison, false));
+    CHECK(comparison.outcome() == Outcome::fine);
+    CHECK(comparison.count(Verdict::better) == 0);
+    CHECK(find(comparison, Quantity::perplexity).change == 0);
+    before = std::move(after);
+  }
+}
+
+TEST_CASE("a run compared with itself is the same in everything") {
+  const Comparison comparison = compare(example_run(), example_run(), defaults);
+  CHECK(comparison.cells.size() == 3);
+  CHECK(comparison.count(Verdict::worse) + comparison.count(Verdict::better) == 0);
+  CHECK(comparison.missing.empty());
+  CHECK(comparison.added.empty());
+  // The example has a cell that failed.
+  REQUIRE(comparison.failed.size() == 1);
+  CHECK(comparison.failed[0].reason == "out of memory");
+  CHECK(comparison.outcome() == Outcome::incomplete);
+}
+
+TEST_CASE("a change of perplexity counts where it is certain and large enough") {
+  const auto perplexity = [](float shift, const Thresholds& thresholds) {
+    return find(compare(example_run(), example_run(test::example_results(), shift), thresholds),
+                Quantity::perplexity);
+  };
+  CHECK(perplexity(0.01F, defaults).verdict == Verdict::worse);
+  CHECK(perplexity(0.01F, defaults).change == Approx(0.01).epsilon(0.02));
+  CHECK(perplexity(-0.01F, defaults).verdict == Verdict::better);
+  CHECK(perplexity(0.0005F, defaults).verdict == Verdict::same);
+  Thresholds strict, loose;
+  strict.set("perplexity=0.0001");
+  loose.set("perplexity=0.02");
+  CHECK(perplexity(0.0005F, strict).verdict == Verdict::worse);
+  CHECK(perplexity(0.01F, loose).verdict == Verdict::same);
+  Thresholds off;
+  off.set("perplexity=off");
+  CHECK(perplexity(0.01F, off).verdict == Verdict::shown);
+}
+
+TEST_CASE("one token's difference is found, and counts where it has a threshold") {
+  const MeasuredRun before = example_run();
+  MeasuredRun after = before;
+  after.nll = [&before](const CellResult& cell) {
+    NllSeries series = before.nll(cell);
+    series.tokens[17] -= 0.5F;
+    return series;
+  };
+  Thresholds strict;
+  strict.set("token_nll=0.01");
+  for (const auto& [thresholds, verdict] :
+       {std::pair{defaults, Verdict::shown}, {strict, Verdict::worse}}) {
+    const QuantityComparison token = find(compare(before, after, thresholds), Quantity::token_nll);
+    CHECK(token.change == Approx(0.5));
+    CHECK(token.note == "at scored token 17");
+    CHECK(token.verdict == verdict);
+  }
+}
+
+TEST_CASE("an NLL that is no number is worse") {
+  MeasuredRun after = example_run();
+  after.nll = [nll = after.nll](const CellResult& cell) {
+    NllSeries series = nll(cell);
+    series.block_means[0] = NAN;
+    series.tokens[3] = NAN;
+    return series;
+  };
+  Thresholds strict;
+  strict.set("token_nll=0.01");
+  const Comparison comparison = compare(example_run(), after, strict);
+  CHECK(find(comparison, Quantity::perplexity).verdict == Verdict::worse);
+  CHECK(find(comparison, Quantity::token_nll).verdict == Verdict::worse);
+}
+
+TEST_CASE("latency counts where the median and the fastest steps are slower") {
+  const auto latency = [](const std::function<double(int, double)>& change) {
+    Results before = test::example_results();
+    before.cells = {before.cells[1]};
+    LatencyResult& timing = before.cells[0].latency[0];
+    timing.samples_ms.clear();
+    for (int i = 0; i < 100; ++i) timing.samples_ms.push_back(1.5 + 0.001 * ((i * 37) % 100));
+    timing.p50_ms = quantile(timing.samples_ms, 0.5);
+    Results after = before;
+    LatencyResult& later = after.cells[0].latency[0];
+    for (int i = 0; i < 100; ++i) later.samples_ms[i] = change(i, later.samples_ms[i]);
+    later.p50_ms = quantile(later.samples_ms, 0.5);
+    return find(compare(example_run(before), example_run(after), defaults), Quantity::latency);
+  };
+  CHECK(latency([](int, double ms) { return 1.2 * ms; }).verdict == Verdict::worse);
+  CHECK(latency([](int, double ms) { return 0.8 * ms; }).verdict == Verdict::better);
+  // Certain, but small.
+  const QuantityComparison small = latency([](int, double ms) { return 1.05 * ms; });
+  CHECK(small.verdict == Verdict::same);
+  CHECK(*small.p < 0.001);
+  // Two thirds of the steps were disturbed, the rest were as fast as before.
+  CHECK(latency([](int i, double ms) { return i % 3 == 0 ? ms : 2 * ms; }).verdict ==
+        Verdict::same);
+}
+
+TEST_CASE("another machine, or other threads, makes latency incomparable and nothing else") {
+  const auto check = [](const Comparison& comparison, const std::string& reason) {
+    const QuantityComparison& latency = find(comparison, Quantity::latency);
+    CHECK(latency.verdict == Verdict::refused);
+    CHECK_THAT(latency.note, ContainsSubstring(reason));
+    CHECK(find(comparison, Quantity::perplexity).verdict == Verdict::same);
+    CHECK(find(comparison, Quantity::kv_bytes_held).verdict == Verdict::same);
+  };
+  check(against_example([](Results& r) { r.info.machine["cpu"] = "Another Processor"; }),
+        "its cpu is Another Processor, the baseline's A Processor");
+  check(against_example([](Results& r) {
+          for (CellResult& cell : r.cells) cell.threads = 4;
+        }),
+        "on 4 threads, the baseline on 2");
+  const Comparison busier = against_example([](Results& r) {
+    r.info.machine["load_average"] = "3.10";
+    r.info.machine["kernel"] = "Linux 7";
+  });
+  CHECK(find(busier, Quantity::latency).verdict == Verdict::same);
+}
+
+TEST_CASE("bytes are exact, entries in both directions") {
+  const auto verdict = [](int64_t MemoryResult::*member, int64_t by, Quantity quantity,
+                          const Thresholds& thresholds = defaults) {
+    return find(against_example([&](Results& r) { *r.cells[0].memory.*member += by; }, thresholds),
+                quantity)
+        .verdict;
+  };
+  CHECK(verdict(&MemoryResult::kv_bytes_held, 1, Quantity::kv_bytes_held) == Verdict::worse);
+  CHECK(verdict(&MemoryResult::kv_bytes_held, -1, Quantity::kv_bytes_held) == Verdict::better);
+  CHECK(verdict(&MemoryResult::weight_bytes, 1, Quantity::weight_bytes) == Verdict::worse);
+  CHECK(verdict(&MemoryResult::cache_entries, 1, Quantity::cache_entries) == Verdict::worse);
+  CHECK(verdict(&MemoryResult::cache_entries, -1, Quantity::cache_entries) == Verdict::worse);
+  CHECK(verdict(&MemoryResult::peak_rss_bytes, 1 << 30, Quantity::peak_rss_bytes) ==
+        Verdict::shown);
+  Thresholds peak;
+  peak.set("peak_rss_bytes=0.5");
+  CHECK(verdict(&MemoryResult::peak_rss_bytes, 1 << 30, Quantity::peak_rss_bytes, peak) ==
+        Verdict::worse);
+  CHECK(verdict(&MemoryResult::peak_rss_bytes, 1 << 20, Quantity::peak_rss_bytes, peak) ==
+        Verdict::same);
+}
+
+TEST_CASE("cells are joined by what defines them, not by their names or order") {
+  const Comparison comparison = against_example([](Results& r) {
+    r.cells.pop_back();  // the one that failed
+    std::swap(r.cells[0], r.cells[2]);
+    for (CellResult& cell : r.cells) {
+      cell.cell.id += "-renamed";
+      cell.cell.model.path = "/elsewhere";
+      cell.cell.dataset.texts = {"/other/name.txt"};
+    }
+  });
+  CHECK(comparison.cells.size() == 3);
+  CHECK(comparison.outcome() == Outcome::fine);
+}
+
+TEST_CASE("what doesn't belong together is refused with the reason") {
+  const auto reason = [](const std::function<void(CellResult&)>& change) {
+    const Comparison comparison = against_example([&](Results& r) {
+      r.cells.pop_back();
+      change(r.cells[1]);
+    });
+    CHECK(comparison.cells.size() == 2);
+    CHECK(comparison.outcome() == Outcome::incomplete);
+    REQUIRE(comparison.missing.size() == 1);
+    REQUIRE(comparison.added.size() == 1);
+    CHECK(comparison.missing[0].reason == comparison.added[0].reason);
+    return comparison.missing[0].reason;
+  };
+  CHECK(reason([](CellResult& c) { c.model_sha256 = "m1"; }) ==
+        "model.sha256 differs (m0 in the baseline, m1 in the candidate)");
+  CHECK(reason([](CellResult& c) { c.dataset_sha256 = "d1"; }) ==
+        "dataset.sha256 differs (d0 in the baseline, d1 in the candidate)");
+  CHECK_THAT(reason([](CellResult& c) { c.cell.policy.arguments["sinks"] = 5; }),
+             ContainsSubstring("policy.parameters differs (sinks=4 window=252 in the baseline"));
+  CHECK_THAT(reason([](CellResult& c) { c.cell.policy.positions = Positions::original; }),
+             ContainsSubstring("policy.positions"));
+  CHECK_THAT(reason([](CellResult& c) { c.cell.engine = "stepwise"; }),
+             ContainsSubstring("engine differs (chunked in the baseline, stepwise"));
+  CHECK_THAT(reason([](CellResult& c) { c.cell.dtype = "bfloat16"; }), ContainsSubstring("dtype"));
+  CHECK_THAT(reason([](CellResult& c) { c.cell.device = "cuda"; }), ContainsSubstring("device"));
+}
+
+TEST_CASE("the outcome is the worst of what was found") {
+  const auto outcome = [](const std::function<void(Results&)>& change) {
+    return against_example([&](Results& r) {
+             r.cells.pop_back();
+             change(r);
+           })
+        .outcome();
+  };
+  const auto grow = [](Results& r) { r.cells[0].memory->kv_bytes_held += 1; };
+  CHECK(outcome([](Results&) {}) == Outcome::fine);
+  CHECK(outcome(grow) == Outcome::regression);
+  CHECK(outcome([](Results& r) { r.cells.pop_back(); }) == Outcome::incomplete);
+  CHECK(outcome([](Results& r) { r.cells[0].error = "out of memory"; }) == Outcome::incomplete);
+  CHECK(outcome([](Results& r) { r.cells[0].memory.reset(); }) == Outcome::incomplete);
+  CHECK(outcome([](Results& r) { r.cells[0].latency.pop_back(); }) == Outcome::incomplete);
+  CHECK(outcome([](Results& r) { r.cells[1].perplexity.reset(); }) == Outcome::incomplete);
+  CHECK(outcome([](Results& r) {
+          for (CellResult& cell : r.cells) cell.dataset_sha256 = "d1";
+        }) == Outcome::nothing_comparable);
+  CHECK(outcome([](Results& r) { r.cells.clear(); }) == Outcome::nothing_comparable);
+  CHECK(outcome([&](Results& r) {
+          r.cells.pop_back();
+          grow(r);
+        }) == Outcome::regression);
+}
+
+TEST_CASE("thresholds come from a file and the command line, later ones win") {
+  const test::TemporaryFolder folder;
+  Thresholds thresholds;
+  thresholds.read(folder.write("thresholds.yaml", R"(latency: 0.2
+token_nll: 0.01
+cells:
+  "*-recompute-*": {latency: off, confidence: 0.95}
+  "*-dense-*": {perplexity: 0.5}
+)"));
+  CHECK(thresholds.limit(Quantity::latency, "a-dense-b") == 0.2);
+  CHECK(thresholds.limit(Quantity::latency, "a-recompute-b") == std::nullopt);
+  CHECK(thresholds.confidence("a-recompute-b") == 0.95);
+  CHECK(thresholds.confidence("a-dense-b") == 0.99);
+  CHECK(thresholds.limit(Quantity::perplexity, "a-dense-b") == 0.5);
+  CHECK(thresholds.limit(Quantity::perplexity, "a-sinks-b") == 0.001);
+  thresholds.set("latency=0.3");
+  CHECK(thresholds.limit(Quantity::latency, "a-recompute-b") == 0.3);
+  thresholds.set("a-d*:token_nll=off");
+  CHECK(thresholds.limit(Quantity::token_nll, "a-dense-b") == std::nullopt);
+  CHECK(thresholds.limit(Quantity::token_nll, "a-sinks-b") == 0.01);
+
+  const auto refused = [&](const std::string& yaml, const std::string& message) {
+    const fs::path file = folder.write("wrong.yaml", yaml);
+    CHECK_THROWS_WITH(Thresholds().read(file), ContainsSubstring(message));
+  };
+  refused("latency: 0.2\nlatencie: 0.1\n",
+          "wrong.yaml:2: unknown threshold 'latencie'; did you mean 'latency'?");
+  refused("latency: -1\n", "wrong.yaml:1: latency is '-1'; expected a number of 0 or more, or off");
+  refused("latency: nan\n", "latency is 'nan'");
+  refused("confidence: off\n", "confidence is 'off'; expected a number from 0.5 to 0.999");
+  refused("latency: [1]\n", "wrong.yaml:1: latency: expected a number, or off");
+  refused("cells: 3\n", "cells: expected a mapping of patterns");
+  refused("cells: {a: 3}\n", "expected a mapping of names to thresholds");
+  refused("{", "wrong.yaml:");
+  CHECK_THROWS_WITH(Thresholds().read(folder.path() / "none.yaml"), ContainsSubstring("none.yaml"));
+  CHECK_THROWS_WITH(Thresholds().set("latency"), ContainsSubstring("expected NAME=VALUE"));
+  CHECK_THROWS_WITH(Thresholds().set("latency="), ContainsSubstring("latency is ''"));
+}
+
+TEST_CASE("NLL files that are missing or of another length are bad input") {
+  const test::TemporaryFolder folder;
+  Results results = test::example_results();
+  results.cells = {results.cells[1]};
+  write_results(results, folder.path());
+  const MeasuredRun run = read_run(folder.path());
+  CHECK_THROWS_AS(run.nll(run.results.cells[0]), InputError);
+  folder.write(results.cells[0].nll_file, std::string(40, '\0'));
+  CHECK_THROWS_WITH(run.nll(run.results.cells[0]),
+                    ContainsSubstring("10 tokens; expected 8191, as results.json says"));
+}
+
+TEST_CASE("the report says what was compared, what wasn't, and the outcome last") {
+  const std::string text = format_comparison(against_example([](Results& r) {
+                                               r.cells[0].memory->kv_bytes_held += 1024;
+                                               r.cells[2].dataset_sha256 = "d1";
+                                               r.info.versions["libtorch"] = "2.0.0";
+                                             }),
+                                             false);
+  for (const char* part :
+       {"baseline:  example (2026-01-02T03:04:05Z)", "\nPerplexity (", "\nLatency (", "\nMemory\n",
+        "  kv_bytes_held   12.0 MiB   12.0 MiB  +0.01 %    0 %  worse\n",
+        "\nFailed in the candidate\n  tiny-book-8192-window-0+256-float32: out of memory\n",
+        "\nIn the baseline alone\n  tiny-book-8192-recompute-256-1-in-8-float32: dataset.sha256",
+        "\nchanged: libtorch: 2.0.0, was 1.13.1\n"}) {
+    CHECK_THAT(text, ContainsSubstring(part));
+  }
+  CHECK_THAT(text, Catch::Matchers::EndsWith("\nREGRESSION: 1 worse, 12 same, 1 cell failed, 1 "
+                                             "cell of the baseline not found\n"));
+}
