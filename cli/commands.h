@@ -7,6 +7,7 @@
 namespace sinkbench {
 
 void add_run(CLI::App& app);
+void add_slurm(CLI::App& app);
 void add_report(CLI::App& app);
 void add_tokenize(CLI::App& app);
 void add_train(CLI::App& app);

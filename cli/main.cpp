@@ -51,6 +51,7 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   app.footer("Example: sinkbench run configs/quickstart.yaml");
   add_run(app);
+  add_slurm(app);
   add_report(app);
   add_tokenize(app);
   add_train(app);

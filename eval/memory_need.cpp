@@ -125,21 +125,24 @@ MemoryNeed memory_need(const Cell& cell, const DecoderConfig& config, int64_t pa
     farthest = std::max(farthest, length + cell.latency.warmup + cell.latency.samples);
     need.cache = std::max(need.cache, kept(farthest) * cached_token * element);
   }
-  if (exact == 8 || policy.recomputes()) {
-    scores = std::min(most_scores, static_cast<double>(config.heads) * rows * (kept(fed) + rows));
+  const double heads = static_cast<double>(config.heads);
+  if (policy.recomputes()) {
+    scores = std::min(most_scores, heads * kept(fed) * kept(fed));
+  } else if (exact == 8) {
+    scores = std::min(most_scores, heads * rows * (kept(fed) + rows));
   }
 
-  const double heads = static_cast<double>((config.heads + 2 * config.kv_heads) * config.head_dim);
+  const double projected =
+      static_cast<double>((config.heads + 2 * config.kv_heads) * config.head_dim);
   const double mlp = static_cast<double>(config.mlp_size) * (config.gated_mlp ? 2 : 1);
   const double hidden = static_cast<double>(config.hidden_size);
   const double vocabulary = static_cast<double>(config.vocab_size);
   need.scratch =
-      rows * (4 * hidden + 2 * heads + 2 * mlp) * exact +
+      rows * (4 * hidden + 2 * projected + 2 * mlp) * exact +
       std::min(std::max(most_logits, vocabulary), rows * vocabulary) * (element + 2 * exact) +
       3 * scores * exact;
   if (config.alibi) {
-    need.scratch += static_cast<double>(config.heads) *
-                    static_cast<double>(bias_places(policy, farthest)) * exact;
+    need.scratch += heads * static_cast<double>(bias_places(policy, farthest)) * exact;
   }
   return need;
 }

@@ -1,0 +1,126 @@
+// sinkbench slurm: an experiment as a job array on a cluster.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+
+#include "base/error.h"
+#include "cli/commands.h"
+#include "eval/experiment.h"
+
+namespace sinkbench {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Options {
+  std::string config;
+  Overrides overrides;
+  std::string out;
+  int64_t shards = 0;
+  std::vector<std::string> sbatch;
+};
+
+/// One word of a shell.
+std::string quoted(const std::string& text) {
+  std::string result = "'";
+  for (const char c : text) result += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return result + "'";
+}
+
+std::string script(const Options& options) {
+  const Experiment experiment = load_experiment(options.config, options.overrides);
+  const auto cells = static_cast<int64_t>(experiment.cells.size());
+  const int64_t shards = options.shards > 0 ? options.shards : cells;
+  if (shards > cells) {
+    throw InputError::format("--shards is {}; expected no more than the {} cells of the grid",
+                             shards, cells);
+  }
+  for (const std::string& option : options.sbatch) {
+    if (!option.starts_with("--") || option.find('\n') != option.npos) {
+      throw InputError::format(
+          "--sbatch is '{}'; expected an option of sbatch, such as --time=8:00", option);
+    }
+  }
+  const fs::path out = fs::absolute(options.out.empty() ? fs::path("results") / experiment.name
+                                                        : fs::path(options.out));
+  const std::string program = quoted(fs::read_symlink("/proc/self/exe").string());
+
+  std::string run = fmt::format("{} run {} --out {}", program,
+                                quoted(fs::absolute(options.config).lexically_normal().string()),
+                                quoted(out.string()));
+  for (const std::string& set : options.overrides.set) run += " --set " + quoted(set);
+  if (options.overrides.limit) run += fmt::format(" --limit {}", *options.overrides.limit);
+  if (options.overrides.threads) run += fmt::format(" --threads {}", *options.overrides.threads);
+  if (options.overrides.device) run += " --device " + *options.overrides.device;
+
+  std::string text = "#!/bin/bash\n";
+  const auto directive = [&](const std::string& option) { text += "#SBATCH " + option + "\n"; };
+  const std::string job =
+      fmt::format("sinkbench-{}", fs::path(experiment.name).filename().string());
+  directive("--job-name=" + quoted(job));
+  directive(fmt::format("--array=1-{}", shards));
+  directive(fmt::format("--output={}", quoted(job + "-%a.log")));
+  if (options.overrides.threads) {
+    directive(fmt::format("--cpus-per-task={}", *options.overrides.threads));
+  }
+  // A task that is stopped or moved goes on from its checkpoint.
+  directive("--open-mode=append");
+  directive("--requeue");
+  directive("--signal=B:TERM@60");
+  for (const std::string& option : options.sbatch) directive(option);
+  text += "set -eu\n";
+  text += fmt::format("cd {}\n", quoted(fs::current_path().string()));
+  if (const char* libraries = std::getenv("LD_LIBRARY_PATH")) {
+    text += fmt::format("export LD_LIBRARY_PATH={}\n", quoted(libraries));
+  }
+  text += fmt::format(
+      R"(
+# The first task has the shards' results merged once all tasks have ended.
+if [ "$SLURM_ARRAY_TASK_ID" = 1 ] && [ "${{SLURM_RESTART_COUNT:-0}}" = 0 ]; then
+  mkdir -p {out}
+  sbatch --job-name={job} --dependency=afterany:"$SLURM_ARRAY_JOB_ID" --output={report} <<'MERGE'
+#!/bin/bash
+exec {program} report {out}/shard-*-of-{shards}
+MERGE
+fi
+exec {run} --shard "$SLURM_ARRAY_TASK_ID/{shards}"
+)",
+      fmt::arg("out", quoted(out.string())), fmt::arg("job", quoted(job + "-report")),
+      fmt::arg("report", quoted((out / "report.txt").string())), fmt::arg("program", program),
+      fmt::arg("shards", shards), fmt::arg("run", run));
+  return text;
+}
+
+}  // namespace
+
+void add_slurm(CLI::App& app) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command =
+      app.add_subcommand("slurm", "Print a Slurm job array that runs an experiment");
+  command->add_option("config", options->config, "The experiment, a YAML file")->required();
+  command->add_option("--shards", options->shards, "Tasks (default: one for each cell)")
+      ->check(CLI::Range(1, 1'000'000));
+  command->add_option("--set", options->overrides.set, "Replace a value: key=value (repeatable)")
+      ->allow_extra_args(false);
+  command->add_option("--out", options->out, "Folder for the results (default: results/NAME)");
+  command->add_option("--threads", options->overrides.threads, "Threads, and cores of each task")
+      ->check(CLI::Range(1, 4096));
+  command->add_option("--device", options->overrides.device, "cpu or cuda")
+      ->check(CLI::IsMember({"cpu", "cuda"}));
+  command->add_option("--limit", options->overrides.limit, "Feed no more than so many tokens")
+      ->check(CLI::Range(int64_t{2}, int64_t{1} << 40));
+  command
+      ->add_option(
+          "--sbatch", options->sbatch,
+          "An option of sbatch for each task, such as --sbatch=--time=8:00:00 (repeatable)")
+      ->allow_extra_args(false);
+  command->footer(
+      "Submit it with sbatch; submit it again to go on where tasks were stopped.\n"
+      "Example: sinkbench slurm configs/long.yaml --shards 4 --sbatch=--mem=16G > job.sbatch");
+  command->callback([options] { fmt::print("{}", script(*options)); });
+}
+
+}  // namespace sinkbench
