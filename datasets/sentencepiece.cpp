@@ -5,10 +5,12 @@
 #include <cstring>
 #include <map>
 #include <optional>
+#include <set>
 #include <unordered_map>
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/gguf.h"
 #include "base/sha256.h"
 #include "datasets/utf8.h"
 
@@ -109,6 +111,7 @@ struct Model {
   uint64_t model_type = 1;
   bool byte_fallback = false, whitespace_as_suffix = false;
   std::string_view bos = "<s>", eos = "</s>";
+  bool add_bos = true, add_eos = false;  // which are no part of sentencepiece_model.proto
   std::string_view normalizer, charsmap;
   bool add_dummy_prefix = true, remove_extra_whitespaces = true, escape_whitespaces = true;
 };
@@ -234,17 +237,13 @@ bool configured(const fs::path& path, const char* field, bool absent) {
   return it->get<bool>();
 }
 
-}  // namespace
-
-TokenizerJson read_sentencepiece(const fs::path& path) {
+/// What transformers' converter writes for Llama 2 and Mistral.
+TokenizerJson as_tokenizer_json(const std::string& file, const std::string& sha256,
+                                const Model& model) {
+  check(file, model);
   TokenizerJson out;
-  out.file = path.string();
-  const std::string bytes = read_file(path);
-  out.sha256 = sha256_hex(bytes);
-  const Model model = parse(out.file, bytes);
-  check(out.file, model);
-
-  // As transformers' converter writes it for Llama 2 and Mistral.
+  out.file = file;
+  out.sha256 = sha256;
   json added = json::array(), normalizers = json::array(), decoders = json::array();
   json unk = nullptr;
   std::map<std::string_view, size_t> controls;
@@ -283,15 +282,15 @@ TokenizerJson read_sentencepiece(const fs::path& path) {
     decoders.push_back({{"type", "Strip"}, {"content", " "}, {"start", 1u}, {"stop", 0u}});
   }
   json single = json::array(), specials = json::object();
-  const auto add_special = [&](const char* field, bool absent, std::string_view token) {
-    if (!controls.contains(token) || !configured(path, field, absent)) return;
+  const auto add_special = [&](bool add, std::string_view token) {
+    if (!add || !controls.contains(token)) return;
     const std::string name(token);
     single.push_back({{"SpecialToken", {{"id", name}, {"type_id", 0}}}});
     specials[name] = {{"id", name}, {"ids", {controls.at(token)}}, {"tokens", {name}}};
   };
-  add_special("add_bos_token", true, model.bos);
+  add_special(model.add_bos, model.bos);
   single.push_back({{"Sequence", {{"id", "A"}, {"type_id", 0}}}});
-  add_special("add_eos_token", false, model.eos);
+  add_special(model.add_eos, model.eos);
   out.root = {{"version", "1.0"},
               {"added_tokens", added},
               {"normalizer", {{"type", "Sequence"}, {"normalizers", normalizers}}},
@@ -305,6 +304,69 @@ TokenizerJson read_sentencepiece(const fs::path& path) {
                 {"fuse_unk", true},
                 {"byte_fallback", model.byte_fallback}}}};
   return out;
+}
+
+}  // namespace
+
+TokenizerJson read_sentencepiece(const fs::path& path) {
+  const std::string bytes = read_file(path);
+  Model model = parse(path.string(), bytes);
+  model.add_bos = configured(path, "add_bos_token", true);
+  model.add_eos = configured(path, "add_eos_token", false);
+  return as_tokenizer_json(path.string(), sha256_hex(bytes), model);
+}
+
+TokenizerJson read_gguf_tokenizer(const fs::path& path) {
+  const GgufFile gguf = read_gguf(path);
+  const auto fail = [&](const std::string& key, const std::string& text) {
+    throw InputError::format(
+        "{}: tokenizer.ggml.{}: {} (a tokenizer.json beside the file is taken "
+        "in its place)",
+        path.string(), key, text);
+  };
+  const auto find = [&](const std::string& key) {
+    return gguf.metadata.value("tokenizer.ggml." + key, json());
+  };
+  const json kind = find("model");
+  if (kind != "llama") fail("model", fmt::format("is {}; expected \"llama\"", kind.dump()));
+  const json tokens = find("tokens"), scores = find("scores"), types = find("token_type");
+  for (const auto& [key, list] : {std::pair("tokens", &tokens), std::pair("scores", &scores),
+                                  std::pair("token_type", &types)}) {
+    if (!list->is_array() || list->size() != tokens.size()) {
+      fail(key, fmt::format("expected a list of {} values", tokens.size()));
+    }
+  }
+  const auto boolean = [&](const char* key, bool absent) {
+    const json value = find(key);
+    return value.is_boolean() ? value.get<bool>() : absent;
+  };
+  Model model{.model_type = 2,
+              .add_bos = boolean("add_bos_token", true),
+              .add_eos = boolean("add_eos_token", false),
+              .add_dummy_prefix = boolean("add_space_prefix", true),
+              .remove_extra_whitespaces = boolean("remove_extra_whitespaces", false)};
+  std::set<float> different;
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    if (!tokens[i].is_string()) fail("tokens", fmt::format("[{}]: expected a string", i));
+    if (!scores[i].is_number()) fail("scores", fmt::format("[{}]: expected a number", i));
+    if (!types[i].is_number_integer())
+      fail("token_type", fmt::format("[{}]: expected a number", i));
+    model.pieces.push_back({tokens[i].get_ref<const std::string&>(), scores[i].get<float>(),
+                            static_cast<uint64_t>(types[i].get<int64_t>())});
+    model.byte_fallback = model.byte_fallback || model.pieces.back().type == byte_piece;
+    if (model.pieces.back().type == normal) different.insert(model.pieces.back().score);
+  }
+  if (different.size() == 1) {
+    fail("scores", "are all the same, so that nothing says in which order tokens merge");
+  }
+  const auto special = [&](const char* key, std::string_view& text) {
+    const json id = find(key);
+    if (!id.is_number_unsigned() || id.get<uint64_t>() >= model.pieces.size()) return;
+    text = model.pieces[id.get<size_t>()].text;
+  };
+  special("bos_token_id", model.bos);
+  special("eos_token_id", model.eos);
+  return as_tokenizer_json(path.string(), sha256_hex(gguf.file->text()), model);
 }
 
 }  // namespace sinkbench

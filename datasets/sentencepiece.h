@@ -17,4 +17,7 @@ namespace sinkbench {
 /// user-defined symbols together with a dummy prefix.
 TokenizerJson read_sentencepiece(const std::filesystem::path& path);
 
+/// The same of the tokenizer in a GGUF file, where it is of SentencePiece's kind.
+TokenizerJson read_gguf_tokenizer(const std::filesystem::path& path);
+
 }  // namespace sinkbench

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/gguf.h"
 #include "datasets/added_tokens.h"
 #include "datasets/bpe.h"
 #include "datasets/decoder.h"
@@ -181,14 +182,17 @@ Tokenizer Tokenizer::load(const std::filesystem::path& path) {
   if (fs::is_directory(path)) {
     file /= "tokenizer.json";
     if (!fs::exists(file) && fs::exists(path / "tokenizer.model")) file = path / "tokenizer.model";
+  } else if (is_gguf(path) && fs::exists(path.parent_path() / "tokenizer.json")) {
+    file = path.parent_path() / "tokenizer.json";
   }
-  TokenizerJson json =
-      file.extension() == ".model" ? read_sentencepiece(file) : read_tokenizer_json(file);
+  TokenizerJson json = is_gguf(file)                  ? read_gguf_tokenizer(file)
+                       : file.extension() == ".model" ? read_sentencepiece(file)
+                                                      : read_tokenizer_json(file);
   return Tokenizer(std::make_unique<const Impl>(json));
 }
 
 bool Tokenizer::is_in(const std::filesystem::path& folder) {
-  return std::filesystem::exists(folder / "tokenizer.json") ||
+  return is_gguf(folder) || std::filesystem::exists(folder / "tokenizer.json") ||
          std::filesystem::exists(folder / "tokenizer.model");
 }
 

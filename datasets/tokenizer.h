@@ -22,11 +22,12 @@ namespace sinkbench {
 /// proportional to the text's length; at worst, where a whole text is one word, n log n.
 class Tokenizer {
  public:
-  /// `path` is a tokenizer.json or a tokenizer.model, or the folder that holds one; where it holds
-  /// both, the first counts. InputError names the file and the field where it is missing, broken,
-  /// or asks for what isn't supported; nothing is ignored.
+  /// `path` is a tokenizer.json or a tokenizer.model, the folder that holds one (where it holds
+  /// both, the first counts), or a GGUF file, whose own counts unless a tokenizer.json is beside
+  /// it. InputError names the file and the field where it is missing, broken, or asks for what
+  /// isn't supported; nothing is ignored.
   static Tokenizer load(const std::filesystem::path& path);
-  /// Whether a folder holds a tokenizer's file, good or bad.
+  /// Whether a folder, or a GGUF file, holds a tokenizer, good or bad.
   static bool is_in(const std::filesystem::path& folder);
 
   Tokenizer(Tokenizer&&) noexcept;

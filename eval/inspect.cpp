@@ -7,6 +7,7 @@
 #include "eval/engine.h"
 #include "models/checkpoint.h"
 #include "models/family.h"
+#include "models/gguf.h"
 #include "policies/registry.h"
 
 namespace sinkbench {
@@ -35,10 +36,10 @@ ordered_json sinks(const DecoderConfig& config) {
   return result;
 }
 
-ordered_json tokenizer(const fs::path& folder, const DecoderConfig& config) {
-  if (!Tokenizer::is_in(folder)) return nullptr;
+ordered_json tokenizer(const fs::path& path, const DecoderConfig& config) {
+  if (!Tokenizer::is_in(path)) return nullptr;
   try {
-    const Tokenizer tokenizer = Tokenizer::load(folder);
+    const Tokenizer tokenizer = Tokenizer::load(path);
     ordered_json result = {{"kind", tokenizer.description()},
                            {"vocab_size", tokenizer.vocab_size()},
                            {"bos", nullptr},
@@ -100,26 +101,26 @@ ordered_json inspect_policies(const DecoderConfig& config) {
 }
 
 ordered_json inspect_model(const fs::path& path) {
-  const bool folder = fs::is_directory(path);
+  const bool folder = fs::is_directory(path), whole = folder || is_gguf(path);
   if (!folder && !fs::exists(path)) {
-    throw InputError::format("{}: no such model; expected a folder or a config.json",
+    throw InputError::format("{}: no such model; expected a folder, a .gguf or a config.json",
                              path.string());
   }
   const Decoder decoder =
-      folder ? Decoder::check(path) : Decoder::random(path, 0, {.device = at::kMeta});
+      whole ? Decoder::check(path) : Decoder::random(path, 0, {.device = at::kMeta});
   const DecoderConfig& config = decoder.config();
-  const ConfigReader reader(folder ? path / "config.json" : path);
   ordered_json weights;
-  if (folder) {
-    const SafetensorsCheckpoint checkpoint(path, at::kFloat, at::kMeta);
+  const auto describe = [&](const Checkpoint& checkpoint) {
     weights = {{"bytes", checkpoint.file_bytes()}, {"stored", checkpoint.stored()}};
-  }
+  };
+  if (folder) describe(SafetensorsCheckpoint(path, at::kFloat, at::kMeta));
+  if (is_gguf(path)) describe(GgufCheckpoint(read_gguf(path), at::kFloat, at::kMeta));
   const auto or_null = [](int64_t value) {
     return value > 0 ? ordered_json(value) : ordered_json();
   };
   return {{"path", path.string()},
           {"family", config.family},
-          {"runs_as", find_family(reader).summary},
+          {"runs_as", find_family(ConfigReader(path, {{"model_type", config.family}}, "")).summary},
           {"parameters", decoder.parameters()},
           {"weights", weights},
           {"shape",
@@ -141,7 +142,7 @@ ordered_json inspect_model(const fs::path& path) {
             {"bfloat16", config.kv_bytes_per_token(2)},
             {"float16", config.kv_bytes_per_token(2)},
             {"float64", config.kv_bytes_per_token(8)}}},
-          {"tokenizer", tokenizer(folder ? path : path.parent_path(), config)},
+          {"tokenizer", tokenizer(whole ? path : path.parent_path(), config)},
           {"policies", inspect_policies(config)}};
 }
 

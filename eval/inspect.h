@@ -8,8 +8,8 @@
 
 namespace sinkbench {
 
-/// Of a checkpoint's folder, or of a config.json alone, as an object: path, family, parameters,
-/// weights (null for a config.json alone), shape, attention, context, positions, sinks,
+/// Of a checkpoint's folder, a GGUF file, or a config.json alone, as an object: path, family,
+/// parameters, weights (null for a config.json alone), shape, attention, context, positions, sinks,
 /// kv_bytes_per_token by precision, tokenizer (null where there is none; `error` where it can't be
 /// used), policies (name, allowed, note). InputError where the model can't be run.
 nlohmann::ordered_json inspect_model(const std::filesystem::path& path);

@@ -9,6 +9,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "base/gguf.h"
 #include "datasets/tokenizer.h"
 #include "eval/machine.h"
 #include "eval/memory_need.h"
@@ -50,7 +51,7 @@ DecoderOptions decoder_options(const Cell& cell) {
   return options;
 }
 
-/// The folder of a model's config.json and tokenizer.json.
+/// Where a model's tokenizer is: the folder of its config.json, or a GGUF file.
 fs::path model_folder(const ModelSpec& model) {
   return model.random ? model.path.parent_path() : model.path;
 }
@@ -60,6 +61,7 @@ fs::path config_path(const ModelSpec& model) {
   if (!fs::exists(model.path)) {
     throw InputError::format("{}: no such model folder", model.path.string());
   }
+  if (is_gguf(model.path)) return model.path;
   if (!fs::is_directory(model.path)) {
     throw InputError::format("{}: expected a folder with config.json and model.safetensors",
                              model.path.string());

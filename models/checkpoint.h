@@ -24,8 +24,18 @@ class TensorSource {
   virtual void check_all_used() const = 0;
 };
 
+/// Tensors on disk.
+class Checkpoint : public TensorSource {
+ public:
+  /// SHA-256 over the files' contents, in name order.
+  virtual std::string sha256() const = 0;
+  virtual int64_t file_bytes() const = 0;  ///< of all its files
+  /// How many numbers are stored in each precision, by its name in the format ("BF16").
+  virtual std::map<std::string, int64_t> stored() const = 0;
+};
+
 /// model.safetensors, or the shards that model.safetensors.index.json lists, memory-mapped.
-class SafetensorsCheckpoint final : public TensorSource {
+class SafetensorsCheckpoint final : public Checkpoint {
  public:
   /// Throws InputError naming the file and what is wrong: no checkpoint in the folder, a header
   /// that is truncated, no JSON, or lies about types, shapes or offsets. On the meta device tensors
@@ -38,11 +48,9 @@ class SafetensorsCheckpoint final : public TensorSource {
   void check_all_used() const override;
 
   std::vector<std::string> names() const;
-  int64_t file_bytes() const;  ///< of all its files
-  /// How many numbers are stored in each precision, by its name in the format ("BF16").
-  std::map<std::string, int64_t> stored() const;
-  /// SHA-256 over the files' contents, in name order.
-  std::string sha256() const;
+  int64_t file_bytes() const override;
+  std::map<std::string, int64_t> stored() const override;
+  std::string sha256() const override;
 
  private:
   struct Entry {

@@ -9,6 +9,7 @@
 #include "base/sha256.h"
 #include "models/checkpoint.h"
 #include "models/family.h"
+#include "models/gguf.h"
 #include "models/row_product.h"
 
 namespace sinkbench {
@@ -51,38 +52,49 @@ void for_each_weight(const DecoderWeights& weights, Visit visit) {
   linear(weights.head);
 }
 
-std::string sha256_of_files(const std::filesystem::path& folder,
-                            const SafetensorsCheckpoint& checkpoint) {
-  Sha256 hash;
-  hash.update(read_file(folder / "config.json"));
-  hash.update(checkpoint.sha256());
-  return hash.hex();
-}
+/// A model on disk: a Hugging Face folder or a GGUF file.
+struct Opened {
+  Opened(const std::filesystem::path& path, at::ScalarType dtype, at::Device device)
+      : reader(is_gguf(path) ? gguf_config(read_gguf(path)) : ConfigReader(path / "config.json")) {
+    if (is_gguf(path)) {
+      checkpoint = std::make_unique<GgufCheckpoint>(read_gguf(path), dtype, device);
+    } else {
+      checkpoint = std::make_unique<SafetensorsCheckpoint>(path, dtype, device);
+    }
+  }
+  Decoder decoder(const DecoderOptions& options) {
+    DecoderConfig config = read_decoder_config(reader);
+    DecoderWeights weights = find_family(reader).read_weights(config, reader, *checkpoint);
+    checkpoint->check_all_used();
+    return Decoder(std::move(config), std::move(weights), options);
+  }
+  std::string sha256() const {
+    if (is_gguf(reader.path())) return checkpoint->sha256();
+    Sha256 hash;
+    hash.update(read_file(reader.path()));
+    hash.update(checkpoint->sha256());
+    return hash.hex();
+  }
+
+  ConfigReader reader;
+  std::unique_ptr<Checkpoint> checkpoint;
+};
 
 }  // namespace
 
-Decoder Decoder::load(const std::filesystem::path& folder, const DecoderOptions& options) {
-  const ConfigReader reader(folder / "config.json");
-  DecoderConfig config = read_decoder_config(reader);
-  SafetensorsCheckpoint checkpoint(folder, options.dtype, options.device);
-  DecoderWeights weights = find_family(reader).read_weights(config, reader, checkpoint);
-  checkpoint.check_all_used();
-  Decoder decoder(std::move(config), std::move(weights), options);
-  decoder.sha256_ = sha256_of_files(folder, checkpoint);
+Decoder Decoder::load(const std::filesystem::path& path, const DecoderOptions& options) {
+  Opened opened(path, options.dtype, options.device);
+  Decoder decoder = opened.decoder(options);
+  decoder.sha256_ = opened.sha256();
   return decoder;
 }
 
-std::string Decoder::sha256_of(const std::filesystem::path& folder) {
-  return sha256_of_files(folder, SafetensorsCheckpoint(folder, at::kFloat, at::kMeta));
+std::string Decoder::sha256_of(const std::filesystem::path& path) {
+  return Opened(path, at::kFloat, at::kMeta).sha256();
 }
 
-Decoder Decoder::check(const std::filesystem::path& folder) {
-  const ConfigReader reader(folder / "config.json");
-  DecoderConfig config = read_decoder_config(reader);
-  SafetensorsCheckpoint checkpoint(folder, at::kFloat, at::kMeta);
-  DecoderWeights weights = find_family(reader).read_weights(config, reader, checkpoint);
-  checkpoint.check_all_used();
-  return Decoder(std::move(config), std::move(weights), {.device = at::kMeta});
+Decoder Decoder::check(const std::filesystem::path& path) {
+  return Opened(path, at::kFloat, at::kMeta).decoder({.device = at::kMeta});
 }
 
 Decoder Decoder::random(const std::filesystem::path& config_json, uint64_t seed,

@@ -32,16 +32,17 @@ struct Projection {
 
 class Decoder {
  public:
-  /// A Hugging Face folder: config.json and safetensors. Throws InputError naming what is wrong.
-  static Decoder load(const std::filesystem::path& folder, const DecoderOptions& options);
+  /// A Hugging Face folder (config.json and safetensors) or a GGUF file. Throws InputError naming
+  /// what is wrong.
+  static Decoder load(const std::filesystem::path& path, const DecoderOptions& options);
   /// The shape of a config.json with random weights, for timing shapes without a checkpoint.
   static Decoder random(const std::filesystem::path& config_json, uint64_t seed,
                         const DecoderOptions& options);
   /// Throws what `load` would throw, without reading the tensors' contents: the decoder that it
   /// returns is on the meta device, good for its configuration and sizes.
-  static Decoder check(const std::filesystem::path& folder);
+  static Decoder check(const std::filesystem::path& path);
   /// `sha256` of the decoder that `load` would return; reads the files, but makes no tensors.
-  static std::string sha256_of(const std::filesystem::path& folder);
+  static std::string sha256_of(const std::filesystem::path& path);
   Decoder(DecoderConfig config, DecoderWeights weights, const DecoderOptions& options);
 
   const DecoderConfig& config() const { return config_; }

@@ -10,6 +10,7 @@
 #include "tests/catch.h"
 #include "tests/datasets/tokenizer_files.h"
 #include "tests/files.h"
+#include "tests/gguf_writer.h"
 
 using namespace sinkbench;
 using test::Ids;
@@ -161,6 +162,48 @@ TEST_CASE("a tokenizer.model that asks for what isn't supported is refused by fi
       Case{"--user_defined_symbols=<cut>", "\"<cut>\": a user-defined symbol beside"});
   const Trained trained(c.options);
   CHECK_THAT(message_of(trained.path()), ContainsSubstring(c.expected));
+}
+
+TEST_CASE(
+    "the tokenizer in a GGUF file gives the library's ids, unless a tokenizer.json is there") {
+  const Trained trained("--byte_fallback=true");
+  sentencepiece::SentencePieceProcessor library;
+  REQUIRE(library.Load(trained.model().string()).ok());
+  test::json tokens, scores, types;
+  for (int id = 0; id < library.GetPieceSize(); ++id) {
+    tokens.push_back(library.IdToPiece(id));
+    scores.push_back(library.GetScore(id));
+    types.push_back(library.IsUnknown(id)   ? 2u
+                    : library.IsControl(id) ? 3u
+                    : library.IsByte(id)    ? 6u
+                                            : 1u);
+  }
+  const auto file = [&](const std::string& kind, const test::json& some_scores) {
+    test::GgufWriter writer;
+    writer.add("tokenizer.ggml.model", kind);
+    writer.add("tokenizer.ggml.tokens", tokens);
+    writer.add("tokenizer.ggml.scores", some_scores);
+    writer.add("tokenizer.ggml.token_type", types);
+    writer.add("tokenizer.ggml.bos_token_id", 1u);
+    return trained.write("gguf/model.gguf", writer.file());
+  };
+  const fs::path path = file("llama", scores);
+  const Tokenizer tokenizer = Tokenizer::load(path);
+  for (unsigned seed = 2; seed < 20; ++seed) {
+    const std::string text = made_up_text(seed, 50) + "🎉";
+    Ids expected = library.EncodeAsIds(text);
+    CHECK(tokenizer.decode(expected) == library.DecodeIds(expected));
+    expected.insert(expected.begin(), 1);
+    CHECK(tokenizer.encode(text) == expected);
+  }
+  CHECK_THAT(message_of(file("gpt2", scores)),
+             ContainsSubstring("tokenizer.ggml.model: is \"gpt2\"; expected \"llama\""));
+  CHECK_THAT(message_of(file("llama", test::json(tokens.size(), -1000.0))),
+             ContainsSubstring("tokenizer.ggml.scores: are all the same"));
+  CHECK_THAT(message_of(file("llama", {-1.0})),
+             ContainsSubstring("tokenizer.ggml.scores: expected"));
+  trained.write("gguf/tokenizer.json", read_file(test::data("tokenizers/byte_level.json")));
+  CHECK_THAT(Tokenizer::load(path).description(), ContainsSubstring("byte-level"));
 }
 
 TEST_CASE("Llama 2's tokenizer.model gives the ids of its tokenizer.json, and the library's") {

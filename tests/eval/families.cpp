@@ -67,3 +67,20 @@ TEST_CASE("in double precision chunked equals stepwise for every family and poli
     }
   }
 }
+
+TEST_CASE("a GGUF file of 8-bit weights scores as the checkpoint that it was made of") {
+  const auto gguf = test::shared_data("models/tinystories-656k-gguf/TinyStories-656K-Q8_0.gguf");
+  const auto folder = test::shared_data("models/tinystories-656k");
+  if (!gguf || !folder) {
+    WARN("no shared data: a published GGUF file is not tested");
+    return;
+  }
+  const Decoder small = Decoder::load(*gguf, {}), exact = Decoder::load(*folder, {});
+  const auto ids = test::random_ids(600, exact.config().vocab_size, 9);
+  const auto policy = make_policy("sinks", {{"sinks", 4}, {"window", 60}});
+  const auto a = score("chunked", small, *policy, ids), b = score("chunked", exact, *policy, ids);
+  double difference = 0.0;
+  for (size_t i = 0; i < a.size(); ++i) difference += std::abs(a[i] - b[i]);
+  CHECK(difference / static_cast<double>(a.size()) < 0.1);
+  CHECK(small.parameters() == exact.parameters());
+}
