@@ -328,10 +328,11 @@ TokenizerJson read_gguf_tokenizer(const fs::path& path) {
     return gguf.metadata.value("tokenizer.ggml." + key, json());
   };
   const json kind = find("model");
-  if (kind != "llama")
-    fail("model", fmt::format("is {}; expected \"llama\"",
-                              kind.is_string() ? in_quotes(to_valid_utf8(kind.get<std::string>()))
-                                               : "no string"));
+  if (kind != "llama") {
+    const std::string found =
+        kind.is_string() ? in_quotes(to_valid_utf8(kind.get<std::string>())) : "no string";
+    fail("model", fmt::format("is {}; expected \"llama\"", found));
+  }
   const json tokens = find("tokens"), scores = find("scores"), types = find("token_type");
   for (const auto& [key, list] : {std::pair("tokens", &tokens), std::pair("scores", &scores),
                                   std::pair("token_type", &types)}) {
