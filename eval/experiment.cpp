@@ -254,7 +254,7 @@ std::vector<PolicySpec> read_policies(const Place& place) {
           const auto& parameters = find_policy(name).parameters;
           const auto parameter =
               std::find_if(parameters.begin(), parameters.end(),
-                           [&](const PolicyParameter& p) { return p.name == key; });
+                           [&key = key](const PolicyParameter& p) { return p.name == key; });
           policy.arguments[key] = value.integer(parameter->minimum);
         }
       }
