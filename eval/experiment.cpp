@@ -1,11 +1,13 @@
 #include "eval/experiment.h"
 
+#include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
 #include <functional>
 #include <limits>
 #include <map>
+#include <sstream>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -346,6 +348,22 @@ std::string cell_id(const Cell& cell) {
   return id.size() > longest_id ? id.substr(0, longest_id - 9) + "-" + short_hash(id) : id;
 }
 
+/// Takes notice of nothing in a YAML document.
+struct Ignore final : YAML::EventHandler {
+  void OnDocumentStart(const YAML::Mark&) override {}
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnAlias(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnScalar(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                const std::string&) override {}
+  void OnSequenceStart(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                       YAML::EmitterStyle::value) override {}
+  void OnSequenceEnd() override {}
+  void OnMapStart(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                  YAML::EmitterStyle::value) override {}
+  void OnMapEnd() override {}
+};
+
 /// Puts the values of --set into the tree.
 void apply(YAML::Node root, const std::string& assignment, std::vector<std::string>& set_keys) {
   const size_t equals = assignment.find('=');
@@ -429,18 +447,20 @@ const std::vector<std::string>& dtype_names() {
 
 Experiment load_experiment(const fs::path& yaml, const Overrides& overrides) {
   const std::string content = read_file(yaml);
-  std::vector<YAML::Node> documents;
+  YAML::Node root;
   try {
-    documents = YAML::LoadAll(content);
+    // Not LoadAll: on some broken files it finds documents without end.
+    std::istringstream stream(content);
+    YAML::Parser parser(stream);
+    Ignore ignore;
+    if (parser.HandleNextDocument(ignore) && parser.HandleNextDocument(ignore)) {
+      throw InputError::format("{}: has several YAML documents; expected one", yaml.string());
+    }
+    root = YAML::Load(content);
   } catch (const YAML::Exception& error) {
     throw InputError::format("{}:{}: not valid YAML: {}", yaml.string(), error.mark.line + 1,
                              error.msg);
   }
-  if (documents.size() > 1) {
-    throw InputError::format("{}: has {} YAML documents; expected one", yaml.string(),
-                             documents.size());
-  }
-  const YAML::Node root = documents.empty() ? YAML::Node() : documents.front();
   if (!root.IsMap()) {
     throw InputError::format("{}: expected a mapping of keys such as model, dataset and policies",
                              yaml.string());

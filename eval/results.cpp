@@ -5,6 +5,7 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <stdexcept>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -21,6 +22,14 @@ json number(double value) {
 }
 double number(const json& value) {
   return value.is_null() ? std::numeric_limits<double>::quiet_NaN() : value.get<double>();
+}
+
+/// nlohmann's own conversion takes a floating-point number of any size for an integer.
+int64_t integer(const json& value) {
+  if (!value.is_number_integer()) {
+    throw std::domain_error("expected an integer, found " + value.dump());
+  }
+  return value.get<int64_t>();
 }
 
 json optional_number(const std::optional<double>& value) {
@@ -114,10 +123,10 @@ CellResult cell_from_json(const json& object) {
   const json& model = object.at("model");
   cell.model.path = model.at("path").get<std::string>();
   cell.model.random = model.at("weights").get<std::string>() == "random";
-  cell.model.seed = model.value("seed", uint64_t{0});
+  if (model.contains("seed")) cell.model.seed = static_cast<uint64_t>(integer(model["seed"]));
   result.model_sha256 = model.at("sha256").get<std::string>();
-  result.parameters = model.at("parameters").get<int64_t>();
-  result.context = model.at("context").get<int64_t>();
+  result.parameters = integer(model.at("parameters"));
+  result.context = integer(model.at("context"));
   const json& dataset = object.at("dataset");
   result.dataset_sha256 = dataset.at("sha256").get<std::string>();
   result.tokenizer_sha256 = dataset.at("tokenizer_sha256").get<std::string>();
@@ -126,7 +135,7 @@ CellResult cell_from_json(const json& object) {
                      : bos == "none"   ? BosPlacement::none
                                        : BosPlacement::stream;
   cell.dataset.field = dataset.at("field").get<std::string>();
-  if (!dataset.at("tokens").is_null()) cell.dataset.tokens = dataset["tokens"].get<int64_t>();
+  if (!dataset.at("tokens").is_null()) cell.dataset.tokens = integer(dataset["tokens"]);
   if (dataset.contains("tokens_file")) {
     cell.dataset.tokens_file = dataset["tokens_file"].get<std::string>();
   } else {
@@ -142,10 +151,10 @@ CellResult cell_from_json(const json& object) {
                               : Positions::cache;
   result.policy_label = policy.at("label").get<std::string>();
   cell.engine = object.at("engine").get<std::string>();
-  cell.chunk = object.at("chunk").get<int64_t>();
+  cell.chunk = integer(object.at("chunk"));
   cell.dtype = object.at("dtype").get<std::string>();
   cell.device = object.at("device").get<std::string>();
-  result.threads = object.at("threads").get<int64_t>();
+  result.threads = integer(object.at("threads"));
   cell.threads = result.threads;
   cell.metrics.clear();
   for (const json& name : object.at("metrics")) {
@@ -154,9 +163,10 @@ CellResult cell_from_json(const json& object) {
     }
   }
   const json& settings = object.at("latency_settings");
-  cell.latency = {.warmup = settings.at("warmup").get<int64_t>(),
-                  .samples = settings.at("samples").get<int64_t>(),
-                  .lengths = settings.at("lengths").get<std::vector<int64_t>>()};
+  cell.latency = {.warmup = integer(settings.at("warmup")),
+                  .samples = integer(settings.at("samples")),
+                  .lengths = {}};
+  for (const json& length : settings.at("lengths")) cell.latency.lengths.push_back(integer(length));
   result.scoring_seconds = object.at("scoring_seconds").get<double>();
   result.seconds = object.at("seconds").get<double>();
   if (!object.at("error").is_null()) result.error = object["error"].get<std::string>();
@@ -166,8 +176,8 @@ CellResult cell_from_json(const json& object) {
                          .token_stderr = number(p.at("token_stderr")),
                          .nll_mean = number(p.at("nll_mean")),
                          .nll_stderr = number(p.at("stderr")),
-                         .scored = p.at("scored").get<int64_t>(),
-                         .stride = p.at("stride").get<int64_t>(),
+                         .scored = integer(p.at("scored")),
+                         .stride = integer(p.at("stride")),
                          .word = optional_number(p.at("word")),
                          .byte = optional_number(p.at("byte")),
                          .bits_per_byte = optional_number(p.at("bits_per_byte"))};
@@ -176,16 +186,16 @@ CellResult cell_from_json(const json& object) {
     result.latency.push_back({.p50_ms = l.at("p50_ms").get<double>(),
                               .p90_ms = l.at("p90_ms").get<double>(),
                               .p99_ms = l.at("p99_ms").get<double>(),
-                              .samples = l.at("samples").get<int64_t>(),
-                              .cache_entries = l.at("cache_entries").get<int64_t>(),
+                              .samples = integer(l.at("samples")),
+                              .cache_entries = integer(l.at("cache_entries")),
                               .samples_ms = l.at("samples_ms").get<std::vector<double>>()});
   }
   if (const json& m = object.at("memory"); !m.is_null()) {
-    result.memory = {.cache_entries = m.at("cache_entries").get<int64_t>(),
-                     .kv_bytes_formula = m.at("kv_bytes_formula").get<int64_t>(),
-                     .kv_bytes_held = m.at("kv_bytes_held").get<int64_t>(),
-                     .weight_bytes = m.at("weight_bytes").get<int64_t>(),
-                     .peak_rss_bytes = m.at("peak_rss_bytes").get<int64_t>()};
+    result.memory = {.cache_entries = integer(m.at("cache_entries")),
+                     .kv_bytes_formula = integer(m.at("kv_bytes_formula")),
+                     .kv_bytes_held = integer(m.at("kv_bytes_held")),
+                     .weight_bytes = integer(m.at("weight_bytes")),
+                     .peak_rss_bytes = integer(m.at("peak_rss_bytes"))};
   }
   return result;
 }
@@ -222,7 +232,7 @@ Results read_results(const fs::path& folder) {
   const MappedFile file(path);
   try {
     const json object = json::parse(file.text());
-    const int version = object.at("schema_version").get<int>();
+    const int64_t version = integer(object.at("schema_version"));
     if (version != results_schema_version) {
       throw InputError::format("{}: schema_version is {}; this program reads {}", path.string(),
                                version, results_schema_version);
@@ -237,6 +247,8 @@ Results read_results(const fs::path& folder) {
     for (const json& cell : object.at("cells")) results.cells.push_back(cell_from_json(cell));
     return results;
   } catch (const json::exception& error) {
+    throw InputError::format("{}: not the results of a run: {}", path.string(), error.what());
+  } catch (const std::domain_error& error) {
     throw InputError::format("{}: not the results of a run: {}", path.string(), error.what());
   }
 }

@@ -204,3 +204,18 @@ TEST_CASE("quantiles lie between neighbours") {
   CHECK(quantile({5}, 0.99) == 5);
   CHECK(std::isnan(quantile({}, 0.5)));
 }
+
+TEST_CASE("what is no integer is refused where one belongs") {  // found by fuzzing: 1.7e81
+  const std::string text = to_json(test::example_results()).dump();
+  for (const char* field : {"threads", "chunk", "parameters", "weight_bytes", "scored"}) {
+    const std::string key = std::string("\"") + field + "\":";
+    const size_t begin = text.find(key);
+    INFO(field);
+    REQUIRE(begin != std::string::npos);
+    const size_t end = text.find_first_of(",}", begin);
+    for (const char* value : {"1.7e81", "1.5", "true"}) {
+      CHECK_THAT(refusal(text.substr(0, begin) + key + value + text.substr(end)),
+                 ContainsSubstring("expected an integer, found "));
+    }
+  }
+}
