@@ -9,6 +9,7 @@ namespace sinkbench {
 void add_run(CLI::App& app);
 void add_slurm(CLI::App& app);
 void add_report(CLI::App& app);
+void add_plot(CLI::App& app);
 void add_tokenize(CLI::App& app);
 void add_train(CLI::App& app);
 void add_verify(CLI::App& app);

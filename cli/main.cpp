@@ -53,6 +53,7 @@ int main(int argc, char** argv) {
   add_run(app);
   add_slurm(app);
   add_report(app);
+  add_plot(app);
   add_tokenize(app);
   add_train(app);
   add_verify(app);

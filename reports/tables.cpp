@@ -11,7 +11,6 @@
 #include "reports/text_table.h"
 
 namespace sinkbench {
-namespace {
 
 std::string model_name(const Cell& cell) {
   const auto& path = cell.model.path;
@@ -31,6 +30,8 @@ std::string dataset_name(const Cell& cell) {
     name += fmt::format(" and {} more", cell.dataset.texts.size() - 1);
   return name;
 }
+
+namespace {
 
 /// One row of a table: a cell, and which of its timings.
 struct Row {

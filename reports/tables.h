@@ -14,6 +14,10 @@ std::string to_string(Table table);
 
 enum class ReportFormat { table, markdown, csv };
 
+/// For people: the last part of the model's path, or of the first text's and how many more there are.
+std::string model_name(const Cell& cell);
+std::string dataset_name(const Cell& cell);
+
 /// One table. As `table` and `markdown`, for reading: human units, columns that are the same in
 /// every row named once above the table instead. As `csv`, for programs: every column, plain units.
 std::string format_table(const Results& results, Table table, ReportFormat format);

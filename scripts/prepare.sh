@@ -6,7 +6,7 @@ packages=(
   libtorch-dev libopenblas0-openmp
   libcli11-dev libfmt-dev libyaml-cpp-dev nlohmann-json3-dev
   libpcre2-dev libutf8proc-dev libzstd-dev libssl-dev
-  catch2 libxml2-utils libsentencepiece-dev bible-kjv
+  gnuplot-nox catch2 libxml2-utils libsentencepiece-dev bible-kjv
 )
 
 say() { printf 'sinkbench: %s\n' "$*" >&2; }

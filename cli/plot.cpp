@@ -1,0 +1,26 @@
+// sinkbench plot: the pictures of a results folder.
+#include "reports/plot.h"
+
+#include <fmt/format.h>
+
+#include "cli/commands.h"
+
+namespace sinkbench {
+
+void add_plot(CLI::App& app) {
+  auto folder = std::make_shared<std::string>();
+  CLI::App* command =
+      app.add_subcommand("plot", "Draw the pictures of a results folder into DIR/plots (gnuplot)");
+  command->add_option("folder", *folder, "The folder that `run` wrote")->required();
+  command->footer("Example: sinkbench plot results/quickstart");
+  command->callback([folder] {
+    const std::filesystem::path plots = std::filesystem::path(*folder) / "plots";
+    const Pictures pictures = draw_pictures(read_results(*folder), *folder, plots);
+    for (const std::string& name : pictures.drawn) {
+      fmt::print("{}  (and .png, .gp, .csv)\n", (plots / (name + ".svg")).string());
+    }
+    for (const std::string& line : pictures.left_out) fmt::print("left out: {}\n", line);
+  });
+}
+
+}  // namespace sinkbench

@@ -1,0 +1,601 @@
+#include "reports/plot.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <spawn.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstdlib>
+#include <map>
+#include <set>
+#include <sstream>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "eval/nll_file.h"
+#include "reports/tables.h"
+
+extern char** environ;
+
+namespace sinkbench {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Point {
+  double x = 0, y = 0, low = 0, high = 0;
+};
+
+struct Series {
+  std::string name;
+  std::string policy;  ///< by which it gets its colour
+  std::vector<Point> points = {};
+  bool everywhere = false;  ///< one value that has no x: a line across the picture
+};
+
+struct Mark {
+  double x;
+  std::string text;
+};
+
+struct Picture {
+  std::string name;  ///< of its files
+  std::string title;
+  std::string x_label = {}, y_label;
+  std::vector<Series> series = {};
+  std::vector<Mark> marks = {};
+  bool band = false;         ///< low to high as an area, else as bars
+  bool log_y_spans = false;  ///< a logarithmic y axis where the values span a decade
+  bool y_from_zero = false;
+  bool x_base_2 = false;
+};
+
+// Okabe and Ito's colours, which colour-blind readers can tell apart, without their yellow, which
+// nobody can read on white.
+constexpr const char* black = "#000000";
+constexpr std::array palette = {"#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"};
+
+std::vector<std::string> colours_of(const std::vector<Series>& series) {
+  static const std::map<std::string, std::string> usual = {
+      {"dense", black}, {"sinks", palette[0]}, {"window", palette[1]}, {"recompute", palette[2]}};
+  std::set<std::string> used;
+  std::vector<std::string> colours(series.size());
+  for (size_t i = 0; i < series.size(); ++i) {
+    const auto it = usual.find(series[i].policy);
+    if (it != usual.end() && used.insert(it->second).second) colours[i] = it->second;
+  }
+  size_t next = 0;
+  for (std::string& colour : colours) {
+    if (!colour.empty()) continue;
+    while (used.size() < palette.size() && used.contains(palette[next % palette.size()])) ++next;
+    colour = palette[next++ % palette.size()];
+    used.insert(colour);
+  }
+  return colours;
+}
+
+/// A string in gnuplot's single quotes, in which nothing but the quote has a meaning.
+std::string quoted(const std::string& text) {
+  std::string result = "'";
+  for (const char c : text) {
+    if (c == '\'')
+      result += "''";
+    else
+      result += static_cast<unsigned char>(c) < ' ' ? ' ' : c;
+  }
+  return result + "'";
+}
+
+struct Range {
+  double low = INFINITY, high = -INFINITY;
+  void add(double value) {
+    if (!std::isfinite(value)) return;
+    low = std::min(low, value);
+    high = std::max(high, value);
+  }
+  bool spans_a_decade() const { return low > 0 && high >= 10 * low; }
+};
+
+/// The places of labels that want to stand at `wanted`, in shares of the axis, `gap` apart.
+std::vector<double> spread(const std::vector<double>& wanted, double gap) {
+  std::vector<size_t> order(wanted.size());
+  for (size_t i = 0; i < order.size(); ++i) order[i] = i;
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return wanted[a] < wanted[b]; });
+  std::vector<double> places = wanted;
+  for (size_t k = 1; k < order.size(); ++k) {
+    places[order[k]] = std::max(places[order[k]], places[order[k - 1]] + gap);
+  }
+  double most = 1;
+  for (size_t k = order.size(); k-- > 0; most -= gap) {
+    places[order[k]] = std::min(places[order[k]], most);
+    most = places[order[k]];
+  }
+  return places;
+}
+
+std::string data_csv(const Picture& picture) {
+  std::string text = "series,x,y,low,high\n";
+  for (const Series& series : picture.series) {
+    for (const Point& p : series.points) {
+      text += fmt::format("{},{},{},{},{}\n", series.name, p.x, p.y, p.low, p.high);
+    }
+  }
+  return text;
+}
+
+std::string script(const Picture& picture) {
+  Range x, y;
+  for (const Series& series : picture.series) {
+    for (const Point& p : series.points) {
+      if (!series.everywhere) x.add(p.x);
+      y.add(p.y);
+      if (!picture.band || p.y < 30) {
+        y.add(p.low);
+        y.add(p.high);
+      }
+    }
+  }
+  for (const Mark& mark : picture.marks) x.add(mark.x);
+  const bool log_x = x.spans_a_decade() || (picture.x_base_2 && x.high >= 4 * x.low);
+  const bool log_y = picture.log_y_spans && y.spans_a_decade();
+  if (log_y) {
+    y = {y.low / 1.3, y.high * 1.3};
+  } else {
+    const double margin = y.high > y.low ? 0.06 * (y.high - y.low) : 0.06 * std::abs(y.high) + 1e-9;
+    y = {picture.y_from_zero ? 0 : y.low - margin, y.high + margin};
+  }
+  if (log_x) {
+    const double margin = picture.band ? 1 : 1.1;
+    x = {x.low / margin, x.high * margin};
+  } else {
+    const double margin = picture.band ? 0 : 0.04 * (x.high - x.low);
+    x = {x.low - margin, x.high + margin};
+  }
+  const auto share = [&](double value) {
+    return log_y ? std::log(value / y.low) / std::log(y.high / y.low)
+                 : (value - y.low) / (y.high - y.low);
+  };
+
+  size_t longest = 0;
+  std::vector<double> ends;
+  for (const Series& series : picture.series) {
+    longest = std::max(longest, series.name.size());
+    ends.push_back(share(series.points.back().y));
+  }
+  const std::vector<double> places = spread(ends, 0.055);
+  const std::vector<std::string> colours = colours_of(picture.series);
+
+  const std::string& name = picture.name;
+  std::string text = fmt::format(
+      "# Draws {0}.svg and {0}.png from {0}.csv: gnuplot {0}.gp\n"
+      "set encoding utf8\n"
+      "set datafile separator ','\n"
+      "set title {1} noenhanced\n"
+      "set xlabel {2} noenhanced\n"
+      "set ylabel {3} noenhanced\n"
+      "set key off\n"
+      "set border 3 linecolor '#444444'\n"
+      "set tics nomirror out\n"
+      "set grid linecolor '#dddddd' linetype 1 linewidth 0.5\n"
+      "set format x '%.10g'\n"
+      "set rmargin {4}\n",
+      name, quoted(picture.title), quoted(picture.x_label), quoted(picture.y_label), longest + 3);
+  if (log_x) text += "set logscale x\n";
+  if (log_y) text += "set logscale y\n";
+  if (picture.x_base_2) {
+    std::set<double> ticks;
+    for (const Series& series : picture.series) {
+      if (series.everywhere) continue;
+      for (const Point& p : series.points) {
+        // Sizes that nearly coincide, such as 127 and 128, have one tick.
+        const auto near = std::find_if(ticks.begin(), ticks.end(), [&](double tick) {
+          return std::abs(std::log(tick / p.x)) < 0.2;
+        });
+        if (near == ticks.end()) ticks.insert(p.x);
+      }
+    }
+    text += fmt::format("set xtics ({})\n", fmt::join(ticks, ", "));
+    text += "unset mxtics\n";
+  }
+  text += fmt::format("set xrange [{}:{}]\nset yrange [{}:{}]\n", x.low, x.high, y.low, y.high);
+  for (const Mark& mark : picture.marks) {
+    text += fmt::format(
+        "set arrow from first {0}, graph 0 to first {0}, graph 1 nohead linecolor '#888888' "
+        "dashtype 2\n"
+        "set label {1} at first {0}, graph 0.98 right rotate by 90 offset character -0.7, 0 "
+        "textcolor '#666666' font ',10' noenhanced\n",
+        mark.x, quoted(mark.text));
+  }
+  std::vector<std::string> bands, lines;
+  for (size_t i = 0; i < picture.series.size(); ++i) {
+    const Series& series = picture.series[i];
+    text +=
+        fmt::format("set label {} at graph 1.015, graph {:.4f} left textcolor '{}' noenhanced\n",
+                    quoted(series.name), places[i], colours[i]);
+    const std::string rows = fmt::format("(strcol(1) eq {} ? $2 : NaN)", quoted(series.name));
+    const std::string file = quoted(name + ".csv") + " skip 1 using ";
+    const char* dash = i < palette.size() + 1 ? "" : " dashtype 3";
+    if (series.everywhere) {
+      lines.push_back(fmt::format("{} with lines linewidth 2 dashtype 4 linecolor '{}'",
+                                  series.points.front().y, colours[i]));
+      continue;
+    }
+    if (picture.band) {
+      bands.push_back(fmt::format(
+          "{}{}:4:5 with filledcurves fillcolor '{}' fillstyle transparent solid 0.18 noborder",
+          file, rows, colours[i]));
+      lines.push_back(fmt::format("{}{}:3 with lines linewidth 2{} linecolor '{}'", file, rows,
+                                  dash, colours[i]));
+    } else {
+      lines.push_back(
+          fmt::format("{}{}:3:4:5 with yerrorlines linewidth 2{} pointtype {} "
+                      "pointsize 0.7 linecolor '{}'",
+                      file, rows, dash, std::array{7, 5, 9, 13}[i % 4], colours[i]));
+    }
+  }
+  bands.insert(bands.end(), lines.begin(), lines.end());
+  text += fmt::format(
+      "set terminal svg size 760,440 dynamic font 'sans-serif,13' background '#ffffff' "
+      "name 'sinkbench'\n"
+      "set output {}\n"
+      "plot {}\n"
+      "set terminal pngcairo size 1520,880 font 'sans,13' fontscale 1.8 linewidth 1.8 "
+      "background '#ffffff'\n"
+      "set output {}\n"
+      "replot\n"
+      "unset output\n",
+      quoted(name + ".svg"), fmt::join(bands, ", \\\n     "), quoted(name + ".png"));
+  return text;
+}
+
+/// What is drawn into one panel.
+struct Group {
+  std::string title;
+  std::string suffix;  ///< of the files' names
+  std::vector<const CellResult*> cells = {};
+};
+
+std::string file_part(const std::string& text) {
+  std::string result;
+  for (const char c : text) {
+    const bool plain = std::isalnum(static_cast<unsigned char>(c)) || c == '.' || c == '_';
+    if (plain)
+      result += c;
+    else if (!result.empty() && result.back() != '-')
+      result += '-';
+  }
+  return result.substr(0, 100);
+}
+
+std::vector<Group> groups_of(const Results& results) {
+  using Key = std::tuple<ModelSpec, std::string, DatasetSpec, std::string, std::string, std::string,
+                         std::string, int64_t>;
+  std::vector<Key> keys;
+  std::vector<Group> groups;
+  for (const CellResult& result : results.cells) {
+    if (!result.error.empty()) continue;
+    const Cell& cell = result.cell;
+    const Key key = {cell.model, result.model_sha256, cell.dataset, result.dataset_sha256,
+                     cell.dtype, cell.device,         cell.engine,  cell.chunk};
+    const auto it = std::find(keys.begin(), keys.end(), key);
+    const size_t index = static_cast<size_t>(it - keys.begin());
+    if (it == keys.end()) {
+      keys.push_back(key);
+      std::string title = model_name(cell) + ", " + dataset_name(cell);
+      if (cell.dataset.tokens) title += fmt::format(", {} tokens", *cell.dataset.tokens);
+      title += ", " + cell.dtype;
+      if (cell.device != Cell().device) title += ", " + cell.device;
+      groups.push_back({.title = title, .suffix = "-" + file_part(title)});
+    }
+    groups[index].cells.push_back(&result);
+  }
+  if (groups.size() == 1) groups[0].suffix.clear();
+  std::map<std::string, int> seen;
+  for (Group& group : groups) {
+    if (const int n = ++seen[group.suffix]; n > 1) group.suffix += fmt::format("-{}", n);
+  }
+  return groups;
+}
+
+std::optional<int64_t> capacity_of(const CellResult& result) {
+  const PolicySpec& policy = result.cell.policy;
+  return make_policy(policy.name, policy.arguments, policy.positions)->capacity();
+}
+
+std::string positions_suffix(const CellResult& result) {
+  return result.cell.policy.positions == Positions::cache ? "" : " original";
+}
+
+/// "sinks 4+124", "window 128", "dense"
+std::string series_name(const CellResult& result) {
+  const PolicySpec& policy = result.cell.policy;
+  const std::string& label = result.policy_label;
+  return (label.starts_with(policy.name) ? label : policy.name + " " + label) +
+         positions_suffix(result);
+}
+
+/// What stays the same along a line over cache sizes: "4 sinks".
+std::string family_name(const CellResult& result) {
+  const PolicySpec& policy = result.cell.policy;
+  std::string name = policy.name;
+  for (const auto& [key, value] : policy.arguments) {
+    if (key == "sinks") name = fmt::format("{} {}+", policy.name, value);
+  }
+  return name + positions_suffix(result);
+}
+
+Picture nll_picture(const Group& group, const fs::path& folder) {
+  Picture picture{.name = "nll-over-position" + group.suffix,
+                  .title = "NLL over position: " + group.title,
+                  .x_label = "Position in the stream (tokens)",
+                  .y_label = "Mean NLL = log perplexity (nats per token)",
+                  .band = true};
+  std::map<double, std::string> marks;
+  for (const CellResult* cell : group.cells) {
+    if (!cell->perplexity || cell->nll_file.empty()) continue;
+    const std::vector<float> nll = read_nll_file(folder / cell->nll_file);
+    Series series{.name = series_name(*cell), .policy = cell->cell.policy.name};
+    for (const NllBlock& block : nll_blocks(nll, cell->perplexity->stride)) {
+      series.points.push_back(
+          {block.position, block.mean, block.mean - block.error, block.mean + block.error});
+    }
+    if (series.points.size() < 2) continue;
+    if (const auto capacity = capacity_of(*cell)) {
+      marks.emplace(static_cast<double>(*capacity), fmt::format("cache {}", *capacity));
+    }
+    if (cell->context > 0) {
+      const auto context = static_cast<double>(cell->context);
+      const std::string text = fmt::format("trained on {}", cell->context);
+      const auto it = marks.find(context);
+      if (it == marks.end())
+        marks.emplace(context, text);
+      else if (it->second.find(text) == std::string::npos)
+        it->second += ", " + text;
+    }
+    picture.series.push_back(std::move(series));
+  }
+  double longest = 0;
+  for (const Series& series : picture.series) {
+    longest = std::max(longest, series.points.back().x);
+  }
+  for (const auto& [x, text] : marks) {
+    if (x < longest) picture.marks.push_back({x, text});
+  }
+  return picture;
+}
+
+/// Lines over the cache's size, one for each policy and number of sinks.
+template <typename AddPoints>
+Picture by_cache(Picture picture, const Group& group, AddPoints add_points) {
+  picture.title += ": " + group.title;
+  picture.name += group.suffix;
+  picture.x_label = "Cache size (tokens)";
+  picture.x_base_2 = true;
+  for (const CellResult* cell : group.cells) {
+    const std::string name = family_name(*cell);
+    auto it = std::find_if(picture.series.begin(), picture.series.end(),
+                           [&](const Series& series) { return series.name == name; });
+    if (it == picture.series.end()) {
+      it = picture.series.insert(it, {.name = name, .policy = cell->cell.policy.name});
+    }
+    add_points(*cell, *it);
+  }
+  std::erase_if(picture.series, [](const Series& series) { return series.points.empty(); });
+  for (Series& series : picture.series) {
+    std::sort(series.points.begin(), series.points.end(),
+              [](const Point& a, const Point& b) { return a.x < b.x; });
+  }
+  return picture;
+}
+
+Picture perplexity_picture(const Group& group) {
+  return by_cache({.name = "perplexity-by-cache",
+                   .title = "Perplexity by cache size",
+                   .y_label = "Perplexity (per token), ± 1 standard error",
+                   .log_y_spans = true},
+                  group, [](const CellResult& cell, Series& series) {
+                    if (!cell.perplexity || !std::isfinite(cell.perplexity->token)) return;
+                    const double y = cell.perplexity->token;
+                    const double error = std::isfinite(cell.perplexity->token_stderr)
+                                             ? cell.perplexity->token_stderr
+                                             : 0;
+                    const auto capacity = capacity_of(cell);
+                    series.everywhere = !capacity;
+                    series.points.push_back({static_cast<double>(capacity.value_or(0)), y,
+                                             std::max(y - error, y / 10), y + error});
+                  });
+}
+
+Picture latency_picture(const Group& group) {
+  return by_cache(
+      {.name = "latency-by-cache",
+       .title = "Latency of a decode step",
+       .y_label = "Median (ms), bar to the 90th percentile",
+       .log_y_spans = true,
+       .y_from_zero = true},
+      group, [](const CellResult& cell, Series& series) {
+        const auto capacity = capacity_of(cell);
+        for (const LatencyResult& latency : cell.latency) {
+          series.points.push_back({static_cast<double>(capacity.value_or(latency.cache_entries)),
+                                   latency.p50_ms, latency.p50_ms, latency.p90_ms});
+        }
+      });
+}
+
+Picture memory_picture(const Group& group) {
+  return by_cache(
+      {.name = "memory-by-cache",
+       .title = "Keys and values held",
+       .y_label = "Memory of the cache (MiB)",
+       .log_y_spans = true,
+       .y_from_zero = true},
+      group, [](const CellResult& cell, Series& series) {
+        if (!cell.memory) return;
+        const double y = static_cast<double>(cell.memory->kv_bytes_held) / (1 << 20);
+        const auto capacity = capacity_of(cell);
+        series.points.push_back(
+            {static_cast<double>(capacity.value_or(cell.memory->cache_entries)), y, y, y});
+      });
+}
+
+/// Why the picture would show nothing, or "".
+std::string emptiness(const Picture& picture) {
+  if (picture.series.empty()) return "nothing was measured for it";
+  if (picture.band) return "";
+  const bool any = std::any_of(picture.series.begin(), picture.series.end(), [](const Series& s) {
+    return !s.everywhere && s.points.size() > 1 && s.points.front().x < s.points.back().x;
+  });
+  return any ? "" : "no policy was measured at two cache sizes";
+}
+
+/// Runs gnuplot on a script, in the script's folder. Throws InputError with what it said.
+void run_gnuplot(const fs::path& gnuplot, const fs::path& gp) {
+  const fs::path log = gp.parent_path() / "log";
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, log.c_str(),
+                                   O_WRONLY | O_CREAT | O_TRUNC, 0600);
+  posix_spawn_file_actions_adddup2(&actions, STDOUT_FILENO, STDERR_FILENO);
+  posix_spawn_file_actions_addchdir_np(&actions, gp.parent_path().c_str());
+  std::string program = gnuplot.string(), file = gp.filename().string();
+  char* argv[] = {program.data(), file.data(), nullptr};
+  pid_t pid = 0;
+  int status = posix_spawn(&pid, program.c_str(), &actions, nullptr, argv, environ);
+  posix_spawn_file_actions_destroy(&actions);
+  if (status == 0) ::waitpid(pid, &status, 0);
+  if (status == 0) return;
+  // It repeats the line and points at the place; what is wrong stands last.
+  std::string line, last;
+  std::error_code error;
+  if (fs::exists(log, error)) {
+    std::istringstream lines(read_file(log));
+    while (std::getline(lines, line)) {
+      if (!line.empty()) last = line;
+    }
+  }
+  throw InputError::format("{}: gnuplot ended with status {}: {}", file, status, last);
+}
+
+/// A folder within another one, for as long as it is needed.
+class Workshop {
+ public:
+  explicit Workshop(const fs::path& parent) {
+    std::string name = (fs::absolute(parent) / ".drawing-XXXXXX").string();
+    if (::mkdtemp(name.data()) == nullptr) throw_write_error(parent, "written");
+    path_ = name;
+  }
+  ~Workshop() {
+    std::error_code ignored;
+    fs::remove_all(path_, ignored);
+  }
+  Workshop(const Workshop&) = delete;
+  Workshop& operator=(const Workshop&) = delete;
+  const fs::path& path() const { return path_; }
+
+ private:
+  fs::path path_;
+};
+
+constexpr std::array kinds = {"nll-over-position", "perplexity-by-cache", "latency-by-cache",
+                              "memory-by-cache"};
+constexpr std::array extensions = {".csv", ".gp", ".png", ".svg"};
+
+void remove_old(const fs::path& plots, const std::vector<std::string>& drawn) {
+  for (const auto& entry : fs::directory_iterator(plots)) {
+    const std::string stem = entry.path().stem().string();
+    const bool ours = std::any_of(kinds.begin(), kinds.end(),
+                                  [&](const char* kind) { return stem.starts_with(kind); }) &&
+                      std::find(extensions.begin(), extensions.end(),
+                                entry.path().extension().string()) != extensions.end();
+    if (ours && std::find(drawn.begin(), drawn.end(), stem) == drawn.end()) {
+      fs::remove(entry.path());
+    }
+  }
+}
+
+}  // namespace
+
+std::vector<NllBlock> nll_blocks(std::span<const float> nll, int64_t stride) {
+  constexpr size_t smallest = 32, parts = 8;
+  std::vector<NllBlock> blocks;
+  for (size_t begin = 0;;) {
+    const size_t part = std::max(smallest, begin / 20) / parts;
+    const size_t end = begin + part * parts;
+    if (end > nll.size()) return blocks;
+    double total = 0, squares = 0;
+    for (size_t p = 0; p < parts; ++p) {
+      double sum = 0;
+      for (size_t i = 0; i < part; ++i) sum += nll[begin + p * part + i];
+      const double mean = sum / static_cast<double>(part);
+      total += mean;
+      squares += mean * mean;
+    }
+    const double mean = total / parts;
+    const double variance = std::max(0.0, squares / parts - mean * mean) * parts / (parts - 1);
+    // Value i is of token i * stride + 1, the stream's first one being number 0.
+    const double middle =
+        static_cast<double>(begin + end - 1) / 2 * static_cast<double>(stride) + 1;
+    blocks.push_back({.position = middle, .mean = mean, .error = std::sqrt(variance / parts)});
+    begin = end;
+  }
+}
+
+fs::path find_gnuplot() {
+  const char* path = std::getenv("PATH");
+  std::istringstream folders(path == nullptr ? "" : path);
+  for (std::string folder; std::getline(folders, folder, ':');) {
+    const fs::path program = fs::path(folder) / "gnuplot";
+    if (::access(program.c_str(), X_OK) == 0) return fs::absolute(program);
+  }
+  return {};
+}
+
+Pictures draw_pictures(const Results& results, const fs::path& folder, const fs::path& plots) {
+  const fs::path gnuplot = find_gnuplot();
+  if (gnuplot.empty()) {
+    throw InputError(
+        "gnuplot is not installed (not found in PATH); on Debian: apt-get install gnuplot-nox");
+  }
+  Pictures pictures;
+  std::vector<Picture> all;
+  for (const Group& group : groups_of(results)) {
+    for (Picture& picture : std::vector{nll_picture(group, folder), perplexity_picture(group),
+                                        latency_picture(group), memory_picture(group)}) {
+      if (const std::string why = emptiness(picture); !why.empty()) {
+        pictures.left_out.push_back(picture.name + ": " + why);
+      } else {
+        all.push_back(std::move(picture));
+      }
+    }
+  }
+  if (all.empty()) return pictures;
+  std::error_code error;
+  fs::create_directories(plots, error);
+  if (error) {
+    throw InputError::format("{}: cannot create the folder: {}", plots.string(), error.message());
+  }
+  const Workshop workshop(plots);
+  for (const Picture& picture : all) {
+    write_file_atomically(workshop.path() / (picture.name + ".csv"), data_csv(picture));
+    const fs::path gp = workshop.path() / (picture.name + ".gp");
+    write_file_atomically(gp, script(picture));
+    run_gnuplot(gnuplot, gp);
+    for (const char* extension : extensions) {
+      const std::string file = picture.name + extension;
+      fs::rename(workshop.path() / file, plots / file, error);
+      if (error) throw InputError::format("{}: not written: {}", file, error.message());
+    }
+    pictures.drawn.push_back(picture.name);
+  }
+  remove_old(plots, pictures.drawn);
+  return pictures;
+}
+
+}  // namespace sinkbench
