@@ -177,9 +177,9 @@ std::string script(const Picture& picture) {
       "# Draws {0}.svg and {0}.png from {0}.csv: gnuplot {0}.gp\n"
       "set encoding utf8\n"
       "set datafile separator ','\n"
-      "set title {1} noenhanced\n"
-      "set xlabel {2} noenhanced\n"
-      "set ylabel {3} noenhanced\n"
+      "set title {1}\n"
+      "set xlabel {2}\n"
+      "set ylabel {3}\n"
       "set key off\n"
       "set border 3 linecolor '#444444'\n"
       "set tics nomirror out\n"
@@ -210,15 +210,14 @@ std::string script(const Picture& picture) {
         "set arrow from first {0}, graph 0 to first {0}, graph 1 nohead linecolor '#888888' "
         "dashtype 2\n"
         "set label {1} at first {0}, graph 0.98 right rotate by 90 offset character -0.7, 0 "
-        "textcolor '#666666' font ',10' noenhanced\n",
+        "textcolor '#666666' font ',10'\n",
         mark.x, quoted(mark.text));
   }
   std::vector<std::string> bands, lines;
   for (size_t i = 0; i < picture.series.size(); ++i) {
     const Series& series = picture.series[i];
-    text +=
-        fmt::format("set label {} at graph 1.015, graph {:.4f} left textcolor '{}' noenhanced\n",
-                    quoted(series.name), places[i], colours[i]);
+    text += fmt::format("set label {} at graph 1.015, graph {:.4f} left textcolor '{}'\n",
+                        quoted(series.name), places[i], colours[i]);
     const std::string rows = fmt::format("(strcol(1) eq {} ? $2 : NaN)", quoted(series.name));
     const std::string file = quoted(name + ".csv") + " skip 1 using ";
     const char* dash = i < palette.size() + 1 ? "" : " dashtype 3";
@@ -242,11 +241,11 @@ std::string script(const Picture& picture) {
   }
   bands.insert(bands.end(), lines.begin(), lines.end());
   text += fmt::format(
-      "set terminal svg size 760,440 dynamic font 'sans-serif,13' background '#ffffff' "
+      "set terminal svg noenhanced size 760,440 dynamic font 'sans-serif,13' background '#ffffff' "
       "name 'sinkbench'\n"
       "set output {}\n"
       "plot {}\n"
-      "set terminal pngcairo size 1520,880 font 'sans,13' fontscale 1.8 linewidth 1.8 "
+      "set terminal pngcairo noenhanced size 1520,880 font 'sans,13' fontscale 1.8 linewidth 1.8 "
       "background '#ffffff'\n"
       "set output {}\n"
       "replot\n"
@@ -304,8 +303,10 @@ std::vector<Group> groups_of(const Results& results) {
   return groups;
 }
 
+/// The cache's size as the tables say it: of recomputation the tokens of a pass.
 std::optional<int64_t> capacity_of(const CellResult& result) {
   const PolicySpec& policy = result.cell.policy;
+  if (policy.name == "recompute") return policy.arguments.at("window");
   return make_policy(policy.name, policy.arguments, policy.positions)->capacity();
 }
 
