@@ -627,11 +627,11 @@ std::string format_comparison(const Comparison& comparison, bool markdown) {
     return fmt::format("{} ({}{})", name, info.started,
                        commit == info.versions.end() ? "" : ", commit " + commit->second);
   };
-  std::string text =
-      fmt::format("{}{}{}\n{}baseline:  {}\n{}candidate: {}\n", markdown ? "# " : "",
-                  markdown ? summary(comparison) : "", markdown ? "\n\n" : "", markdown ? "- " : "",
-                  side(comparison.baseline, comparison.baseline_info), markdown ? "- " : "",
-                  side(comparison.candidate, comparison.candidate_info));
+  const char* const bullet = markdown ? "- " : "";
+  std::string text = markdown ? fmt::format("# {}\n\n", summary(comparison)) : "";
+  text += fmt::format("{0}baseline:  {1}\n{0}candidate: {2}\n", bullet,
+                      side(comparison.baseline, comparison.baseline_info),
+                      side(comparison.candidate, comparison.candidate_info));
   const auto add = [&](const char* title, Quantity first, Quantity last) {
     const std::string body = table_of(comparison, first, last, markdown);
     if (body.empty()) return;
