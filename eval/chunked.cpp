@@ -15,6 +15,17 @@ namespace {
 /// Logits exist for so many elements at once, whatever the vocabulary.
 constexpr int64_t logits_at_once = int64_t{1} << 22;
 
+/// Queries per block. The more, the less every product and every carried key costs a token; the
+/// activations of a layer bound them: the widest come to so many elements at the most.
+int64_t choose_chunk(const DecoderConfig& config) {
+  constexpr int64_t fewest = 128;
+  constexpr int64_t most = 2048;
+  constexpr int64_t activations_at_once = int64_t{1} << 22;
+  const int64_t width = std::max(config.mlp_size * (config.gated_mlp ? 2 : 1),
+                                 (config.heads + 2 * config.kv_heads) * config.head_dim);
+  return std::clamp(activations_at_once / width, fewest, most);
+}
+
 }  // namespace
 
 /// What all layers of a block share.
@@ -41,7 +52,7 @@ struct ChunkedEngine::Block {
 };
 
 ChunkedEngine::ChunkedEngine(const Decoder& decoder, const Policy& policy, int64_t chunk)
-    : Engine(decoder, policy), chunk_(chunk > 0 ? chunk : default_chunk) {}
+    : Engine(decoder, policy), chunk_(chunk > 0 ? chunk : choose_chunk(decoder.config())) {}
 
 void ChunkedEngine::prepare() {
   const c10::InferenceMode inference;

@@ -18,13 +18,12 @@ namespace sinkbench {
 
 class ChunkedEngine final : public Engine {
  public:
-  /// For a policy that does not recompute. `chunk`: queries per block; 0 takes the default.
+  /// For a policy that does not recompute. `chunk`: queries per block; 0: as many (128 to 2048) as
+  /// keep the model's widest activations within 16 MiB.
   ChunkedEngine(const Decoder& decoder, const Policy& policy, int64_t chunk);
 
   void advance(const NllSink& sink) override;
   std::vector<at::Tensor> state() const override;
-
-  static constexpr int64_t default_chunk = 512;
 
  private:
   struct Block;

@@ -10,6 +10,7 @@
 #include "models/checkpoint.h"
 #include "models/family.h"
 #include "models/gguf.h"
+#include "models/rms_norm.h"
 #include "models/row_product.h"
 
 namespace sinkbench {
@@ -152,11 +153,10 @@ at::Tensor Decoder::embed(const at::Tensor& ids, const at::Tensor& positions) co
 
 at::Tensor Decoder::norm(const NormWeights& weights, const at::Tensor& x) const {
   // In the residual stream's precision; only the result is rounded to that of the products.
-  const at::Tensor weight = weights.weight.to(x.scalar_type());
   if (config_.norm == NormKind::rms) {
-    const at::Tensor inverse = (x.square().mean(-1, true) + config_.norm_epsilon).rsqrt_();
-    return (x * inverse).mul_(weight).to(options_.dtype);
+    return rms_norm(x, weights.weight, config_.norm_epsilon, options_.dtype);
   }
+  const at::Tensor weight = weights.weight.to(x.scalar_type());
   const at::Tensor bias = weights.bias.defined() ? weights.bias.to(x.scalar_type()) : at::Tensor();
   return at::layer_norm(x, {config_.hidden_size}, weight, bias, config_.norm_epsilon)
       .to(options_.dtype);
@@ -165,8 +165,8 @@ at::Tensor Decoder::norm(const NormWeights& weights, const at::Tensor& x) const 
 at::Tensor Decoder::norm_heads(const at::Tensor& heads, const at::Tensor& weight) const {
   if (!weight.defined()) return heads;
   const at::Tensor x = heads.to(accumulate_dtype());
-  const at::Tensor inverse = (x.square().mean(-1, true) + config_.norm_epsilon).rsqrt_();
-  return (x * inverse).mul_(weight.to(x.scalar_type())).to(options_.dtype);
+  return rms_norm(x.reshape({-1, config_.head_dim}), weight, config_.norm_epsilon, options_.dtype)
+      .view(heads.sizes());
 }
 
 Projection Decoder::split(const LayerWeights& layer, const at::Tensor& query,
