@@ -1,0 +1,21 @@
+// Several results folders as one: shards of a grid, or runs one after another.
+#pragma once
+
+#include <span>
+#include <string>
+
+#include "eval/results.h"
+
+namespace sinkbench {
+
+/// The cells of all results, sorted by id, whatever the order they are given in. Of cells with the
+/// same id, model and dataset (by hash) the one of the run that started last stays, but one that
+/// failed never takes the place of one that was measured. `info` is that of the newest run, with
+/// the warnings of all.
+Results merge(std::span<const Results> runs);
+
+/// Where the cells of a merged result come from, a line for each folder that gave any: how many
+/// cells, when, by which commit, on which machine. `folders` and `runs` belong together.
+std::string format_provenance(std::span<const std::string> folders, std::span<const Results> runs);
+
+}  // namespace sinkbench

@@ -1,0 +1,75 @@
+#include "reports/merge.h"
+
+#include "tests/catch.h"
+
+using namespace sinkbench;
+
+namespace {
+
+CellResult cell(const std::string& id, double nll, const std::string& error = "") {
+  CellResult result;
+  result.cell.id = id;
+  result.error = error;
+  if (error.empty()) {
+    result.model_sha256 = "model";
+    result.dataset_sha256 = "text";
+    result.perplexity.emplace().nll_mean = nll;
+  }
+  return result;
+}
+
+Results run(const std::string& started, std::vector<CellResult> cells) {
+  Results results;
+  results.info.name = "grid";
+  results.info.started = started;
+  results.info.warnings = {"busy"};
+  results.cells = std::move(cells);
+  return results;
+}
+
+}  // namespace
+
+TEST_CASE("merging keeps the newest of each cell, whatever the order of the folders") {
+  std::vector<Results> runs = {
+      run("2026-01-02T00:00:00Z", {cell("b", 2), cell("a", 1)}),
+      run("2026-01-03T00:00:00Z", {cell("c", 3), cell("a", 4)}),
+      run("2026-01-01T00:00:00Z", {cell("c", 5)}),
+  };
+  std::sort(runs.begin(), runs.end(),
+            [](const auto& x, const auto& y) { return x.info.started < y.info.started; });
+  do {
+    const Results merged = merge(runs);
+    REQUIRE(merged.cells.size() == 3);
+    CHECK(merged.info.started == "2026-01-03T00:00:00Z");
+    CHECK(merged.info.warnings == std::vector<std::string>{"busy"});
+    const std::vector<std::pair<std::string, double>> expected = {{"a", 4}, {"b", 2}, {"c", 3}};
+    for (size_t i = 0; i < expected.size(); ++i) {
+      CHECK(merged.cells[i].cell.id == expected[i].first);
+      CHECK(merged.cells[i].perplexity->nll_mean == expected[i].second);
+    }
+  } while (std::next_permutation(runs.begin(), runs.end(), [](const auto& x, const auto& y) {
+    return x.info.started < y.info.started;
+  }));
+}
+
+TEST_CASE("a cell that failed never takes the place of one that was measured") {
+  const std::vector<Results> runs = {
+      run("2026-01-01T00:00:00Z", {cell("a", 1), cell("b", 0, "no memory")}),
+      run("2026-01-02T00:00:00Z", {cell("a", 0, "no memory")}),
+  };
+  const Results merged = merge(runs);
+  REQUIRE(merged.cells.size() == 2);
+  CHECK(merged.cells[0].perplexity->nll_mean == 1);
+  CHECK(merged.cells[1].error == "no memory");
+  const std::vector<std::string> folders = {"one", "two"};
+  const std::string text = format_provenance(folders, runs);
+  CHECK(text.find("from one: 2 of 2 cells") != std::string::npos);
+  CHECK(text.find("from two: 0 of 1 cells") != std::string::npos);
+}
+
+TEST_CASE("cells of the same name on another text or model stay apart") {
+  Results other = run("2026-01-02T00:00:00Z", {cell("a", 2)});
+  other.cells[0].dataset_sha256 = "another text";
+  const std::vector<Results> runs = {run("2026-01-01T00:00:00Z", {cell("a", 1)}), other};
+  CHECK(merge(runs).cells.size() == 2);
+}
