@@ -53,25 +53,27 @@ std::string differences(const std::string& there, const std::string& here) {
 
 json llama_config(const TrainConfig& config, int64_t bos) {
   const ModelShape& shape = config.model;
-  return {{"architectures", {"LlamaForCausalLM"}},
-          {"model_type", "llama"},
-          {"vocab_size", shape.vocab},
-          {"hidden_size", shape.hidden},
-          {"intermediate_size", shape.mlp},
-          {"num_hidden_layers", shape.layers},
-          {"num_attention_heads", shape.heads},
-          {"num_key_value_heads", shape.heads},
-          {"head_dim", shape.hidden / shape.heads},
-          {"max_position_embeddings", config.schedule.sample_tokens},
-          {"rope_theta", shape.rope_theta},
-          {"rms_norm_eps", shape.norm_eps},
-          {"hidden_act", "silu"},
-          {"attention_bias", false},
-          {"mlp_bias", false},
-          {"tie_word_embeddings", true},
-          {"bos_token_id", bos},
-          {"initializer_range", 0.02},
-          {"torch_dtype", config.export_bfloat16 ? "bfloat16" : "float32"}};
+  json result{{"architectures", {"LlamaForCausalLM"}},
+              {"model_type", "llama"},
+              {"vocab_size", shape.vocab},
+              {"hidden_size", shape.hidden},
+              {"intermediate_size", shape.mlp},
+              {"num_hidden_layers", shape.layers},
+              {"num_attention_heads", shape.heads},
+              {"num_key_value_heads", shape.heads},
+              {"head_dim", shape.hidden / shape.heads},
+              {"max_position_embeddings", config.schedule.sample_tokens},
+              {"rope_theta", shape.rope_theta},
+              {"rms_norm_eps", shape.norm_eps},
+              {"hidden_act", "silu"},
+              {"attention_bias", false},
+              {"mlp_bias", false},
+              {"tie_word_embeddings", true},
+              {"bos_token_id", bos},
+              {"initializer_range", 0.02},
+              {"torch_dtype", config.export_bfloat16 ? "bfloat16" : "float32"}};
+  if (shape.zero_sink) result["constant_sink_logit"] = 0;
+  return result;
 }
 
 }  // namespace

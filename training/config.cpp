@@ -163,6 +163,7 @@ std::string TrainConfig::identity(const std::string& corpus_key) const {
         {"vocab", model.vocab},
         {"rope_theta", model.rope_theta},
         {"norm_eps", model.norm_eps},
+        {"zero_sink", model.zero_sink},
         {"initial",
          model.initial.empty() ? "" : sha256_hex(read_file(model.initial / "model.safetensors"))}}},
       {"training",
@@ -240,6 +241,7 @@ TrainConfig load_train_config(const fs::path& file, const std::vector<std::strin
   model.read_count("mlp", shape.mlp);
   model.read_number("rope_theta", shape.rope_theta, 1, kAny);
   model.read_number("norm_eps", shape.norm_eps, 0, 1);
+  model.read<bool>("zero_sink", shape.zero_sink, "true or false");
   std::string initial;
   model.read<std::string>("initial", initial, "the folder of a trained model");
   if (!initial.empty()) {

@@ -16,6 +16,7 @@ struct ModelShape {
   int64_t vocab = 2048;  // the tokenizer's
   double rope_theta = 10000;
   double norm_eps = 1e-5;
+  bool zero_sink = false;              // SoftMax-off-by-one in every head
   std::filesystem::path initial = {};  // a model of this shape to begin with; empty: random weights
 };
 

@@ -77,14 +77,14 @@ FOR_EACH_CPU void rotate(const float* x, const float* cosine, const float* sine,
   }
 }
 
-FOR_EACH_CPU void causal_softmax(float* scores, float scale, int64_t queries, int64_t first,
-                                 int64_t columns, int64_t stride) {
+FOR_EACH_CPU void causal_softmax(float* scores, float scale, bool zero_sink, int64_t queries,
+                                 int64_t first, int64_t columns, int64_t stride) {
   for (int64_t q = 0; q < queries; ++q, scores += stride) {
     const int64_t seen = first + q + 1;
-    float highest = scores[0];
+    float highest = zero_sink ? std::max(scores[0], 0.0f) : scores[0];
 #pragma omp simd reduction(max : highest)
     for (int64_t i = 0; i < seen; ++i) highest = std::max(highest, scores[i]);
-    float sum = 0;
+    float sum = zero_sink ? std::exp(-scale * highest) : 0.0f;
 #pragma omp simd reduction(+ : sum)
     for (int64_t i = 0; i < seen; ++i) {
       scores[i] = std::exp(scale * (scores[i] - highest));

@@ -27,8 +27,10 @@ void rotate(const float* x, const float* cosine, const float* sine, int64_t n, f
 
 /// In place: row i of `scores` [queries, stride] becomes softmax(scale * row) over its first
 /// `first + i + 1` columns (what query `first + i` may see) and 0 in the others up to `columns`.
-void causal_softmax(float* scores, float scale, int64_t queries, int64_t first, int64_t columns,
-                    int64_t stride);
+/// With `zero_sink` the denominator is one more (SoftMax-off-by-one). The gradient's formula is the
+/// same.
+void causal_softmax(float* scores, float scale, bool zero_sink, int64_t queries, int64_t first,
+                    int64_t columns, int64_t stride);
 /// `grad`, the gradient by the probabilities, becomes in place that by the raw scores:
 /// scale * p * (grad - sum(grad * p)).
 void causal_softmax_backward(const float* probabilities, float scale, int64_t queries,

@@ -60,7 +60,7 @@ at::Tensor TrainedModel::logits(const at::Tensor& ids, std::vector<at::Tensor>* 
     at::Tensor probabilities;
     const at::Tensor mixed =
         ops::causal_attention(qkv.view({batch, tokens, 3, shape_.heads, head_dim}), cosine, sine,
-                              attention != nullptr ? &probabilities : nullptr);
+                              shape_.zero_sink, attention != nullptr ? &probabilities : nullptr);
     if (attention != nullptr) attention->push_back(probabilities);
     x = x + ops::linear(mixed.view({batch * tokens, -1}), layer.output, bfloat16_);
     const at::Tensor gate_up =

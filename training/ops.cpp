@@ -109,7 +109,7 @@ void over_query_blocks(int64_t tokens, const Body& body) {
 
 struct CausalAttention : Function<CausalAttention> {
   static tensor_list forward(AutogradContext* context, const at::Tensor& qkv,
-                             const at::Tensor& cosine, const at::Tensor& sine) {
+                             const at::Tensor& cosine, const at::Tensor& sine, bool zero_sink) {
     const int64_t batch = qkv.size(0), tokens = qkv.size(1), heads = qkv.size(3), n = qkv.size(4);
     // The queries and keys rotated, all three as [3, batch * heads, tokens, head_dim].
     at::Tensor by_head = at::empty({3, batch * heads, tokens, n}, qkv.options());
@@ -124,8 +124,8 @@ struct CausalAttention : Function<CausalAttention> {
       over_rows(batch * heads, 1, [&](int64_t begin, int64_t end) {
         for (int64_t h = begin; h < end; ++h) {
           kernels::causal_softmax(p.data_ptr<float>() + (h * tokens + first) * tokens,
-                                  1 / std::sqrt(static_cast<float>(n)), queries, first, keys,
-                                  tokens);
+                                  1 / std::sqrt(static_cast<float>(n)), zero_sink, queries, first,
+                                  keys, tokens);
         }
       });
       at::Tensor out = mixed.narrow(1, first, queries);
@@ -168,7 +168,7 @@ struct CausalAttention : Function<CausalAttention> {
     at::Tensor grad_qkv = at::empty({batch, tokens, 3, heads, n}, grad.options());
     rearrange_back(grad.data_ptr<float>(), grad_qkv.data_ptr<float>(), cosine, sine, batch, tokens,
                    heads, n);
-    return {grad_qkv, at::Tensor(), at::Tensor()};
+    return {grad_qkv, at::Tensor(), at::Tensor(), at::Tensor()};
   }
 
  private:
@@ -230,8 +230,8 @@ at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, bool bfloat16) 
 }
 
 at::Tensor causal_attention(const at::Tensor& qkv, const at::Tensor& cosine, const at::Tensor& sine,
-                            at::Tensor* probabilities) {
-  const tensor_list results = CausalAttention::apply(qkv, cosine, sine);
+                            bool zero_sink, at::Tensor* probabilities) {
+  const tensor_list results = CausalAttention::apply(qkv, cosine, sine, zero_sink);
   if (probabilities != nullptr) *probabilities = results[1];
   return results[0];
 }

@@ -21,8 +21,9 @@ at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, bool bfloat16);
 
 /// Causal softmax attention with rotary positions 0.. over qkv [batch, tokens, 3, heads, head_dim]
 /// to [batch, tokens, heads * head_dim]; cosine and sine are [tokens, head_dim / 2]. Where
-/// `probabilities` isn't null it receives the attention [batch * heads, tokens, tokens].
+/// `probabilities` isn't null it receives the attention [batch * heads, tokens, tokens]. With
+/// `zero_sink` every softmax's denominator is one more.
 at::Tensor causal_attention(const at::Tensor& qkv, const at::Tensor& cosine, const at::Tensor& sine,
-                            at::Tensor* probabilities = nullptr);
+                            bool zero_sink = false, at::Tensor* probabilities = nullptr);
 
 }  // namespace sinkbench::ops

@@ -35,7 +35,9 @@ double decoder_loss(const Decoder& decoder, const at::Tensor& ids, const at::Ten
     const at::Tensor k = rotate(*config.rotary, p.key, table).transpose(0, 1);
     const at::Tensor scores =
         (at::matmul(q, k.transpose(1, 2)) * config.attention_scale).masked_fill(later, -INFINITY);
-    const at::Tensor mixed = at::matmul(at::softmax(scores, -1), p.value.transpose(0, 1));
+    at::Tensor weights = scores.exp();
+    weights /= weights.sum(-1, true) + (config.constant_sink_logit ? 1 : 0);
+    const at::Tensor mixed = at::matmul(weights, p.value.transpose(0, 1));
     x = decoder.finish(l, x, mixed.transpose(0, 1).reshape({tokens, -1}));
   }
   return at::cross_entropy_loss(decoder.logits(x), targets).item<double>();
@@ -48,6 +50,7 @@ TEST_CASE("the exported model has the losses of the one in training") {
   config.model = {3, 48, 3, 80, kBpeBaseTokens};
   config.model.rope_theta = 5000;
   config.export_bfloat16 = GENERATE(false, true);
+  config.model.zero_sink = GENERATE(false, true);
   const TrainedModel model(config.model, 70, /*bfloat16=*/false, 11);
   {
     // Away from the start, where attention is nearly even and norms do nothing.
@@ -73,6 +76,7 @@ TEST_CASE("the exported model has the losses of the one in training") {
   CHECK(Tokenizer::load(folder / "model").bos_id() == 0);
   fs::remove_all(folder);
 
+  CHECK(decoder.config().constant_sink_logit.has_value() == config.model.zero_sink);
   CHECK(decoder.config().context == config.schedule.sample_tokens);
   const torch::NoGradGuard no_gradients;
   at::Generator generator = at::detail::createCPUGenerator(13);

@@ -50,14 +50,17 @@ at::Tensor rotate(const at::Tensor& x, const at::Tensor& angles) {
   return at::cat({at::real(turned), at::imag(turned)}, -1);
 }
 
-at::Tensor plain_attention(const at::Tensor& qkv, const at::Tensor& angles) {
+at::Tensor plain_attention(const at::Tensor& qkv, const at::Tensor& angles,
+                           bool zero_sink = false) {
   const int64_t tokens = qkv.size(1), head_dim = qkv.size(4);
   const at::Tensor q = rotate(qkv.select(2, 0), angles).transpose(1, 2);
   const at::Tensor k = rotate(qkv.select(2, 1), angles).transpose(1, 2);
   const at::Tensor v = qkv.select(2, 2).transpose(1, 2);
   const at::Tensor later = at::ones({tokens, tokens}, at::kBool).triu(1);
   const at::Tensor scores = at::matmul(q, k.transpose(2, 3)) / std::sqrt(double(head_dim));
-  const at::Tensor weights = at::softmax(scores.masked_fill(later, -INFINITY), -1);
+  at::Tensor masked = scores.masked_fill(later, -INFINITY);
+  if (zero_sink) masked = at::cat({at::zeros_like(masked.narrow(3, 0, 1)), masked}, 3);
+  const at::Tensor weights = at::softmax(masked, -1).narrow(3, zero_sink ? 1 : 0, tokens);
   return at::matmul(weights, v).transpose(1, 2).flatten(2);
 }
 
@@ -99,11 +102,23 @@ TEST_CASE("fused causal attention with rotary positions equals its definition") 
       {random({2, tokens, 3, 3, 8}, 6) * 2}, 1e-5);
 }
 
+TEST_CASE("a zero sink is a key of score zero whose value is zero") {
+  const int64_t tokens = GENERATE(1, 7, 64, 150);
+  const at::Tensor frequencies = at::pow(10000.0, -at::arange(0, 8, 2) / 8.0);
+  const at::Tensor angles = at::outer(at::arange(tokens, at::kFloat), frequencies);
+  check_equal(
+      [&](const auto& in) {
+        return ops::causal_attention(in[0], angles.cos(), angles.sin(), /*zero_sink=*/true);
+      },
+      [&](const auto& in) { return plain_attention(in[0], angles, /*zero_sink=*/true); },
+      {random({2, tokens, 3, 3, 8}, 8) * 2}, 1e-5);
+}
+
 TEST_CASE("the attention that is handed out is causal and sums to one") {
   const at::Tensor angles =
       at::outer(at::arange(70, at::kFloat), at::pow(100.0, -at::arange(4) / 4.0));
   at::Tensor attention;
-  ops::causal_attention(random({2, 70, 3, 3, 8}, 7), angles.cos(), angles.sin(), &attention);
+  ops::causal_attention(random({2, 70, 3, 3, 8}, 7), angles.cos(), angles.sin(), false, &attention);
   REQUIRE(attention.sizes() == at::IntArrayRef{6, 70, 70});
   CHECK(attention.triu(1).abs().max().item<float>() == 0);
   CHECK(difference(attention.sum(-1), at::ones({6, 70})) < 1e-6);
