@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <optional>
+#include <tuple>
 
 #include "base/file.h"
 #include "reports/text_table.h"
@@ -59,6 +61,27 @@ void add(Columns& columns, const std::vector<Row>& rows, const std::string& name
   columns.push_back(std::move(column));
 }
 
+/// The cell of the same results that differs in its dtype alone, which is float32; or null.
+const CellResult* in_float32(const Results& results, const CellResult& cell) {
+  if (cell.cell.dtype == "float32" || !cell.perplexity) return nullptr;
+  const auto key = [](const CellResult& r) {
+    return std::tuple(r.model_sha256, r.dataset_sha256, to_string(r.cell.dataset.bos),
+                      r.cell.policy.name, r.policy_label, to_string(r.cell.policy.positions),
+                      r.perplexity->scored, r.perplexity->stride);
+  };
+  for (const CellResult& other : results.cells) {
+    if (other.cell.dtype == "float32" && other.perplexity && key(other) == key(cell)) return &other;
+  }
+  return nullptr;
+}
+
+/// What the dtype adds to the mean NLL, in nats per token; nothing without the cell in float32.
+std::optional<double> nll_over_float32(const Results& results, const CellResult& cell) {
+  const CellResult* reference = in_float32(results, cell);
+  if (reference == nullptr) return std::nullopt;
+  return cell.perplexity->nll_mean - reference->perplexity->nll_mean;
+}
+
 void add_setting_columns(Columns& columns, const std::vector<Row>& rows, Table table) {
   add(
       columns, rows, "model", [](const Row& r) { return model_name(r.result->cell); }, false);
@@ -110,6 +133,13 @@ Columns columns_of(const Results& results, Table table) {
       number("±", [](const Row& r) { return significant(r.result->perplexity->token_stderr); });
       number("NLL",
              [](const Row& r) { return fmt::format("{:.4f}", r.result->perplexity->nll_mean); });
+      if (std::any_of(rows.begin(), rows.end(),
+                      [&](const Row& r) { return nll_over_float32(results, *r.result); })) {
+        number("over float32", [&](const Row& r) {
+          const auto difference = nll_over_float32(results, *r.result);
+          return difference ? fmt::format("{:+.4f}", *difference) : none;
+        });
+      }
       number("per word", [](const Row& r) { return significant(r.result->perplexity->word); });
       number("bits/byte", [](const Row& r) {
         const auto& bits = r.result->perplexity->bits_per_byte;
@@ -198,6 +228,8 @@ std::string csv(const Results& results, Table table) {
       number("perplexity_stderr", [](const Row& r) { return r.result->perplexity->token_stderr; });
       number("nll_mean", [](const Row& r) { return r.result->perplexity->nll_mean; });
       number("nll_stderr", [](const Row& r) { return r.result->perplexity->nll_stderr; });
+      number("nll_over_float32",
+             [&](const Row& r) { return nll_over_float32(results, *r.result); });
       number("word_perplexity", [](const Row& r) { return r.result->perplexity->word; });
       number("byte_perplexity", [](const Row& r) { return r.result->perplexity->byte; });
       number("bits_per_byte", [](const Row& r) { return r.result->perplexity->bits_per_byte; });

@@ -1,5 +1,6 @@
 #include "reports/tables.h"
 
+#include <functional>
 #include <limits>
 #include <sstream>
 
@@ -89,12 +90,13 @@ TEST_CASE("CSV has every column in plain units") {
   const auto rows =
       lines_of(format_table(test::example_results(), Table::perplexity, ReportFormat::csv));
   REQUIRE(rows.size() == 4);
-  CHECK_THAT(rows[0], Catch::Matchers::EndsWith(
-                          "perplexity,perplexity_stderr,nll_mean,nll_stderr,word_perplexity,"
-                          "byte_perplexity,bits_per_byte,scored,stride,scoring_seconds"));
+  CHECK_THAT(rows[0],
+             Catch::Matchers::EndsWith(
+                 "perplexity,perplexity_stderr,nll_mean,nll_stderr,nll_over_float32,"
+                 "word_perplexity,byte_perplexity,bits_per_byte,scored,stride,scoring_seconds"));
   CHECK_THAT(rows[1], Catch::Matchers::EndsWith(
-                          ",1234.5678,12.25,7.11847,0.0099225,98765.4321,3.668,1.875,8191,1,4"));
-  CHECK_THAT(rows[3], Catch::Matchers::EndsWith(",44.5,1.25,3.79549,0.02809,,,,1024,8,64"));
+                          ",1234.5678,12.25,7.11847,0.0099225,,98765.4321,3.668,1.875,8191,1,4"));
+  CHECK_THAT(rows[3], Catch::Matchers::EndsWith(",44.5,1.25,3.79549,0.02809,,,,,1024,8,64"));
 }
 
 TEST_CASE("CSV quotes what would break it") {
@@ -122,6 +124,31 @@ TEST_CASE("what differs between rows is a column, what doesn't is said once") {
   CHECK_THAT(table[0], Catch::Matchers::StartsWith("  dtype     positions  policy  cache  "));
   CHECK_THAT(table[2], Catch::Matchers::StartsWith("  float32   cache      sinks   4+252  "));
   CHECK_THAT(table[3], Catch::Matchers::StartsWith("  bfloat16  original   sinks   4+252  "));
+}
+
+TEST_CASE("what bfloat16 changed stands beside it, where the same cell ran in float32") {
+  Results results = one_cell();
+  results.cells.push_back(results.cells[0]);
+  results.cells[1].cell.dtype = "bfloat16";
+  results.cells[1].perplexity->nll_mean = 3.82402;  // 0.0024 more
+  results.cells[1].perplexity->token = 45.788;
+  const auto table = lines_of(format_table(results, Table::perplexity, ReportFormat::table));
+  REQUIRE(table.size() == 4);
+  CHECK_THAT(table[0], ContainsSubstring("  NLL  over float32  per word"));
+  CHECK_THAT(table[2], ContainsSubstring("  3.8216             -  "));
+  CHECK_THAT(table[3], ContainsSubstring("  3.8240       +0.0024  "));
+  CHECK_THAT(format_table(results, Table::perplexity, ReportFormat::csv),
+             ContainsSubstring(",0.00946,0.0024"));
+  // Of another text or length it says nothing.
+  for (const auto& change : std::vector<std::function<void(CellResult&)>>{
+           [](CellResult& cell) { cell.dataset_sha256 = "d1"; },
+           [](CellResult& cell) { cell.policy_label = "4+124"; },
+           [](CellResult& cell) { cell.perplexity->scored = 4095; }}) {
+    Results other = results;
+    change(other.cells[0]);
+    CHECK_THAT(format_table(other, Table::perplexity, ReportFormat::table),
+               !ContainsSubstring("over float32"));
+  }
 }
 
 TEST_CASE("models and datasets are called by their names") {
