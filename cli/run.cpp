@@ -1,8 +1,10 @@
-// sinkbench run: every cell of an experiment, then the three tables.
+// sinkbench run: every cell of an experiment, then the three tables and the pictures.
 #include <fmt/format.h>
 
+#include "base/error.h"
 #include "cli/commands.h"
 #include "cli/run_experiment.h"
+#include "reports/plot.h"
 #include "reports/tables.h"
 
 namespace sinkbench {
@@ -16,11 +18,23 @@ struct Options {
   bool dry_run = false;
   bool fresh = false;
   bool quiet = false;
+  bool no_plots = false;
 };
 
 void print_grid(const std::vector<Cell>& cells) {
   for (const Cell& cell : cells) fmt::print("{}\n", cell.id);
   fmt::print("{} cell{}\n", cells.size(), cells.size() == 1 ? "" : "s");
+}
+
+/// A run is worth its time without pictures too: what keeps them from being drawn is a line.
+void draw(const RunOutcome& outcome) {
+  const std::filesystem::path plots = outcome.folder / "plots";
+  try {
+    const Pictures pictures = draw_pictures(outcome.results, outcome.folder, plots);
+    if (!pictures.drawn.empty()) fmt::print("pictures: {}\n", plots.string());
+  } catch (const InputError& error) {
+    fmt::print("pictures: none; {}\n", error.what());
+  }
 }
 
 void run(const Options& options) {
@@ -37,6 +51,8 @@ void run(const Options& options) {
   if (!outcome.results.cells.empty()) {
     fmt::print("{}\nresults: {}\n", format_report(outcome.results, ReportFormat::table),
                outcome.folder.string());
+    // Of a shard they would show a part; `report` and `plot` take the whole.
+    if (!options.no_plots && !shard && !outcome.interrupted) draw(outcome);
   }
   if (outcome.interrupted) throw Exit{exit_interrupted};
   if (outcome.failed) throw Exit{exit_incomplete};
@@ -64,6 +80,7 @@ void add_run(CLI::App& app) {
   command->add_flag("--fresh", options->fresh, "Start over instead of going on from earlier runs");
   command->add_flag("--dry-run", options->dry_run, "Print the grid and stop");
   command->add_flag("--quiet", options->quiet, "No progress");
+  command->add_flag("--no-plots", options->no_plots, "Draw no pictures");
   command->footer(
       "Example: sinkbench run configs/quickstart.yaml --set dataset.text=book.txt --limit 4096");
   command->callback([options] { run(*options); });
