@@ -4,6 +4,7 @@
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <functional>
 #include <limits>
 #include <map>
@@ -113,8 +114,27 @@ class Place {
     }
     return value;
   }
+  /// Text in which ${NAME} is the value of an environment variable.
+  std::string expanded() const {
+    std::string rest = text(), result;
+    for (size_t begin; (begin = rest.find("${")) != rest.npos;) {
+      const size_t end = rest.find('}', begin);
+      if (end == rest.npos) fail(fmt::format("is {}; expected '}}' after '${{'", shown()));
+      const std::string name = rest.substr(begin + 2, end - begin - 2);
+      const char* value = std::getenv(name.c_str());
+      if (value == nullptr || *value == '\0') {
+        fail(
+            fmt::format("is {}, but the environment variable {} is not set; expected a folder: "
+                        "export {}=FOLDER",
+                        shown(), name, name));
+      }
+      result += rest.substr(0, begin) + value;
+      rest.erase(0, end + 1);
+    }
+    return result + rest;
+  }
   fs::path path() const {
-    const fs::path value = text();
+    const fs::path value = expanded();
     if (value.is_absolute()) return value.lexically_normal();
     const fs::path base =
         from_command_line() ? fs::current_path() : fs::absolute(file_).parent_path();
@@ -154,15 +174,19 @@ std::vector<ModelSpec> read_models(const Place& place) {
       models.push_back({.path = entry.path()});
       continue;
     }
-    entry.check_keys({"path", "config", "weights", "seed"});
+    entry.check_keys({"path", "get", "config", "weights", "seed"});
     if (entry.has("path")) {
       if (entry.has("config")) entry.fail("has both 'path' and 'config'; expected one");
       for (const char* key : {"weights", "seed"}) {
         if (entry.has(key)) entry.at(key).fail("has no meaning beside 'path'; leave it out");
       }
-      for (const Place& path : entry.at("path").each()) models.push_back({.path = path.path()});
+      for (const Place& path : entry.at("path").each()) {
+        models.push_back({.path = path.path()});
+        if (entry.has("get")) models.back().get = entry.at("get").expanded();
+      }
       continue;
     }
+    if (entry.has("get")) entry.at("get").fail("has no meaning without 'path'; leave it out");
     if (!entry.has("config"))
       entry.fail("expected 'path' (a checkpoint's folder), or 'config' and 'weights: random'");
     if (!entry.has("weights")) entry.fail("expected 'weights: random' beside 'config'");
@@ -182,7 +206,7 @@ std::vector<ModelSpec> read_models(const Place& place) {
 std::vector<DatasetSpec> read_datasets(const Place& place, const std::optional<int64_t>& limit) {
   std::vector<DatasetSpec> datasets;
   for (const Place& entry : place.each()) {
-    entry.check_keys({"text", "tokens_file", "field", "bos", "tokens"});
+    entry.check_keys({"text", "tokens_file", "field", "bos", "tokens", "get"});
     if (entry.has("text") == entry.has("tokens_file")) {
       entry.fail("expected either 'text' (a file, a folder or a list of them) or 'tokens_file'");
     }
@@ -190,8 +214,9 @@ std::vector<DatasetSpec> read_datasets(const Place& place, const std::optional<i
     if (entry.has("text")) {
       for (const Place& text : entry.at("text").each()) base.texts.push_back(text.path());
       if (entry.has("field")) base.field = entry.at("field").text();
+      if (entry.has("get")) base.get = entry.at("get").expanded();
     } else {
-      for (const char* key : {"field", "bos"}) {
+      for (const char* key : {"field", "bos", "get"}) {
         if (entry.has(key)) entry.at(key).fail("has no meaning beside 'tokens_file'; leave it out");
       }
     }
@@ -410,6 +435,30 @@ void apply(YAML::Node root, const std::string& assignment, std::vector<std::stri
   set_keys.push_back(key);
 }
 
+/// The file's one YAML document, a mapping.
+YAML::Node read_yaml(const fs::path& yaml) {
+  const std::string content = read_file(yaml);
+  YAML::Node root;
+  try {
+    // Not LoadAll: on some broken files it finds documents without end.
+    std::istringstream stream(content);
+    YAML::Parser parser(stream);
+    Ignore ignore;
+    if (parser.HandleNextDocument(ignore) && parser.HandleNextDocument(ignore)) {
+      throw InputError::format("{}: has several YAML documents; expected one", yaml.string());
+    }
+    root = YAML::Load(content);
+  } catch (const YAML::Exception& error) {
+    throw InputError::format("{}:{}: not valid YAML: {}", yaml.string(), error.mark.line + 1,
+                             error.msg);
+  }
+  if (!root.IsMap()) {
+    throw InputError::format("{}: expected a mapping of keys such as model, dataset and policies",
+                             yaml.string());
+  }
+  return root;
+}
+
 }  // namespace
 
 std::string to_string(Metric metric) {
@@ -446,25 +495,7 @@ const std::vector<std::string>& dtype_names() {
 }
 
 Experiment load_experiment(const fs::path& yaml, const Overrides& overrides) {
-  const std::string content = read_file(yaml);
-  YAML::Node root;
-  try {
-    // Not LoadAll: on some broken files it finds documents without end.
-    std::istringstream stream(content);
-    YAML::Parser parser(stream);
-    Ignore ignore;
-    if (parser.HandleNextDocument(ignore) && parser.HandleNextDocument(ignore)) {
-      throw InputError::format("{}: has several YAML documents; expected one", yaml.string());
-    }
-    root = YAML::Load(content);
-  } catch (const YAML::Exception& error) {
-    throw InputError::format("{}:{}: not valid YAML: {}", yaml.string(), error.mark.line + 1,
-                             error.msg);
-  }
-  if (!root.IsMap()) {
-    throw InputError::format("{}: expected a mapping of keys such as model, dataset and policies",
-                             yaml.string());
-  }
+  YAML::Node root = read_yaml(yaml);
   std::vector<std::string> set_keys;
   for (const std::string& assignment : overrides.set) apply(root, assignment, set_keys);
 
@@ -530,7 +561,7 @@ Experiment load_experiment(const fs::path& yaml, const Overrides& overrides) {
               top.at("policies").fail(fmt::format("cell {} stands twice in the grid", cell.id));
             }
             // Two folders of one name: told apart by what is behind the name.
-            cell.id += "-" + short_hash(sources(cell));
+            cell.id += fmt::format("-{}", short_hash(sources(cell)));
             if (!by_id.emplace(cell.id, cell).second) {
               top.at("policies").fail(fmt::format("cell {} stands twice in the grid", cell.id));
             }
@@ -545,6 +576,10 @@ Experiment load_experiment(const fs::path& yaml, const Overrides& overrides) {
   }
   experiment.sha256 = sha256_hex(YAML::Dump(root));
   return experiment;
+}
+
+bool is_experiment(const fs::path& yaml) {
+  return read_yaml(yaml)["policies"].IsDefined();
 }
 
 }  // namespace sinkbench

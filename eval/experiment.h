@@ -18,7 +18,8 @@ namespace sinkbench {
 struct ModelSpec {
   std::filesystem::path path = {};  ///< the folder; with random weights the config.json
   bool random = false;
-  uint64_t seed = 0;  ///< of random weights
+  uint64_t seed = 0;     ///< of random weights
+  std::string get = {};  ///< how to get it, for whoever doesn't have it
   auto operator<=>(const ModelSpec&) const = default;
 };
 
@@ -29,6 +30,7 @@ struct DatasetSpec {
   std::string field = "text";                     ///< of JSON lines
   BosPlacement bos = BosPlacement::stream;
   std::optional<int64_t> tokens = {};  ///< at most so many are fed
+  std::string get = {};                ///< how to get the texts, for whoever doesn't have them
   auto operator<=>(const DatasetSpec&) const = default;
 };
 
@@ -83,8 +85,13 @@ struct Overrides {
 };
 
 /// Throws InputError naming file, line, key, value and what was expected: unknown keys (with the
-/// nearest valid one), wrong types, keys given twice, bad policies, two cells that are the same.
+/// nearest valid one), wrong types, keys given twice, bad policies, two cells that are the same,
+/// environment variables in paths that aren't set.
 Experiment load_experiment(const std::filesystem::path& yaml, const Overrides& overrides);
+
+/// Whether a YAML file is meant as an experiment and not as data or a training: it has policies.
+/// Throws InputError where it is no valid YAML.
+bool is_experiment(const std::filesystem::path& yaml);
 
 std::string to_string(Metric metric);
 std::string to_string(BosPlacement bos);

@@ -56,10 +56,15 @@ fs::path model_folder(const ModelSpec& model) {
   return model.random ? model.path.parent_path() : model.path;
 }
 
+std::string how_to_get(const std::string& get) {
+  return get.empty() ? "" : "; get it with: " + get;
+}
+
 fs::path config_path(const ModelSpec& model) {
   if (model.random) return model.path;
   if (!fs::exists(model.path)) {
-    throw InputError::format("{}: no such model folder", model.path.string());
+    throw InputError::format("{}: no such model folder{}", model.path.string(),
+                             how_to_get(model.get));
   }
   if (is_gguf(model.path)) return model.path;
   if (!fs::is_directory(model.path)) {
@@ -149,7 +154,7 @@ struct Runner::State {
       tokenizer_sha256.clear();
     } else {
       for (const fs::path& text : cell.dataset.texts) {
-        if (!fs::exists(text)) throw missing_text(text);
+        if (!fs::exists(text)) throw missing_text(text, cell.dataset.get);
       }
       const Tokenizer tokenizer = Tokenizer::load(model_folder(cell.model));
       tokenizer_sha256 = tokenizer.sha256();
@@ -165,9 +170,9 @@ struct Runner::State {
     return *stream;
   }
 
-  static InputError missing_text(const fs::path& text) {
-    std::string help;
-    if (text.filename() == "king-james.txt") {
+  static InputError missing_text(const fs::path& text, const std::string& get) {
+    std::string help = how_to_get(get);
+    if (get.empty() && text.filename() == "king-james.txt") {
       help =
           "; make it with: bible -f -l100 gen1:1-rev22:21 > king-james.txt (Debian's package "
           "bible-kjv), or give another text with --set dataset.text=FILE";

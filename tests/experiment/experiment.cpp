@@ -503,3 +503,72 @@ TEST_CASE("the experiments that are shipped, and those of the documentation, are
     CHECK(examples > 0);
   }
 }
+
+TEST_CASE("paths may hold environment variables") {
+  const std::string yaml =
+      "model: {path: '${SINKBENCH_TEST_FOLDER}/m', get: 'copy it to ${SINKBENCH_TEST_FOLDER}/m'}\n"
+      "dataset: {text: '${SINKBENCH_TEST_FOLDER}/${SINKBENCH_TEST_FOLDER}/b.txt', get: buy it}\n"
+      "policies: [dense]\n";
+  ::setenv("SINKBENCH_TEST_FOLDER", "/some where", 1);
+  const Cell cell = load(yaml).cells.at(0);
+  CHECK(cell.model ==
+        ModelSpec{.path = "/some where/m", .random = false, .get = "copy it to /some where/m"});
+  CHECK(cell.dataset.texts == std::vector<fs::path>{"/some where/some where/b.txt"});
+  CHECK(cell.dataset.get == "buy it");
+  CHECK(set(yaml, {"model=${SINKBENCH_TEST_FOLDER}/n"}).cells.at(0).model.path == "/some where/n");
+
+  for (const char* nothing : {"", static_cast<const char*>(nullptr)}) {
+    nothing != nullptr ? ::setenv("SINKBENCH_TEST_FOLDER", nothing, 1)
+                       : ::unsetenv("SINKBENCH_TEST_FOLDER");
+    CHECK(refusal("policies: [dense]\ndataset: {text: b.txt}\n"
+                  "model: '${SINKBENCH_TEST_FOLDER}/m'\n") ==
+          "grid.yaml:3: model: is '${SINKBENCH_TEST_FOLDER}/m', but the environment variable "
+          "SINKBENCH_TEST_FOLDER is not set; expected a folder: "
+          "export SINKBENCH_TEST_FOLDER=FOLDER");
+  }
+  CHECK(refusal("policies: [dense]\ndataset: {text: b.txt}\nmodel: '${HOME'\n") ==
+        "grid.yaml:3: model: is '${HOME'; expected '}' after '${'");
+}
+
+TEST_CASE("how to get what is missing stands beside a path") {
+  CHECK_THAT(refusal("model: {config: c.json, weights: random, get: it}\n"
+                     "dataset: {text: b.txt}\npolicies: [dense]\n"),
+             ContainsSubstring("model.get: has no meaning without 'path'; leave it out"));
+  CHECK_THAT(refusal("model: m\ndataset: {tokens_file: t.json, get: it}\npolicies: [dense]\n"),
+             ContainsSubstring("dataset.get: has no meaning beside 'tokens_file'; leave it out"));
+}
+
+TEST_CASE("an experiment has policies") {
+  const test::TemporaryFolder folder;
+  CHECK(is_experiment(folder.write("a.yaml", one_cell)));
+  CHECK_FALSE(is_experiment(folder.write("b.yaml", "table2: {model: m}\n")));
+  CHECK_THROWS_AS(is_experiment(folder.write("c.yaml", "a: [")), InputError);
+}
+
+TEST_CASE("every committed experiment is valid, and every set's files have names of their own") {
+  ::setenv("SINKBENCH_MODELS", "/models", 1);
+  ::setenv("SINKBENCH_PG19", "/pg19", 1);
+  const fs::path configs = test::data("../../configs");
+  size_t experiments = 0;
+  for (const auto& entry : fs::recursive_directory_iterator(configs)) {
+    if (entry.path().extension() != ".yaml" || !is_experiment(entry.path())) continue;
+    INFO(entry.path());
+    ++experiments;
+    const Experiment experiment = load_experiment(entry.path(), {});
+    CHECK(!experiment.cells.empty());
+    const fs::path set = entry.path().parent_path().filename();
+    if (set != "streamingllm" && set != "tiny") continue;
+    CHECK(experiment.name == entry.path().stem());
+    for (const Cell& cell : experiment.cells) {
+      // What a user has to get is said.
+      if (!cell.model.random && set == "streamingllm") {
+        CHECK(!cell.model.get.empty());
+        CHECK(!cell.dataset.get.empty());
+      }
+      if (set == "tiny") CHECK(cell.model.path.filename() == "tiny");
+    }
+  }
+  ::unsetenv("SINKBENCH_MODELS");
+  ::unsetenv("SINKBENCH_PG19");
+  CHECK(experiments > 13);
+}
