@@ -6,15 +6,39 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "cli/commands.h"
+#include "reports/html.h"
 #include "reports/merge.h"
+#include "reports/plot.h"
 
 namespace sinkbench {
+namespace {
+
+/// One results folder with its pictures, drawn if they aren't there; several as one, without.
+std::string page(const std::vector<std::string>& folders, const std::vector<Results>& runs,
+                 const Results& results) {
+  HtmlSection section{.title = results.info.name, .results = results, .folder = folders.front()};
+  if (runs.size() > 1) {
+    section.folder.clear();  // NLL files are in several folders
+    section.provenance = format_provenance(folders, runs);
+  } else if (!std::filesystem::exists(section.folder / "plots")) {
+    try {
+      draw_pictures(results, section.folder, section.folder / "plots");
+    } catch (const InputError& error) {
+      fmt::print(stderr, "no pictures: {}\n", error.what());
+    }
+  }
+  return html_page(results.info.name, {&section, 1});
+}
+
+}  // namespace
 
 void add_report(CLI::App& app) {
   struct Options {
     std::vector<std::string> folders;
     std::string format = "table";
+    std::string out;
   };
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("report", "Print the tables of results folders");
@@ -22,15 +46,17 @@ void add_report(CLI::App& app) {
       ->add_option("folders", options->folders,
                    "The folder that `run` wrote; several become one, the newest of each cell")
       ->required();
-  command->add_option("--format", options->format, "table, markdown, csv or json")
-      ->check(CLI::IsMember({"table", "markdown", "csv", "json"}))
+  command->add_option("--format", options->format, "table, markdown, csv, json or html")
+      ->check(CLI::IsMember({"table", "markdown", "csv", "json", "html"}))
       ->capture_default_str();
+  command->add_option("--out", options->out, "Write to this file instead of standard output");
   command->footer("Example: sinkbench report results/quickstart --format markdown");
   command->callback([options] {
     std::vector<Results> runs;
     for (const std::string& folder : options->folders) runs.push_back(read_results(folder));
     const bool several = runs.size() > 1;
     const Results results = several ? merge(runs) : runs.front();
+    std::string text;
     if (options->format == "json") {
       if (several) {
         throw InputError::format(
@@ -38,16 +64,21 @@ void add_report(CLI::App& app) {
             "one program",
             runs.size());
       }
-      fmt::print("{}\n",
-                 to_json(results).dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
+      text = to_json(results).dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+    } else if (options->format == "html") {
+      text = page(options->folders, runs, results);
     } else {
-      fmt::print("{}",
-                 format_report(results, options->format == "csv"        ? ReportFormat::csv
-                                        : options->format == "markdown" ? ReportFormat::markdown
-                                                                        : ReportFormat::table));
+      text = format_report(results, options->format == "csv"        ? ReportFormat::csv
+                                    : options->format == "markdown" ? ReportFormat::markdown
+                                                                    : ReportFormat::table);
       if (several && options->format != "csv") {
-        fmt::print("\n{}", format_provenance(options->folders, runs));
+        text += "\n" + format_provenance(options->folders, runs);
       }
+    }
+    if (options->out.empty()) {
+      fmt::print("{}", text);
+    } else {
+      write_file_atomically(options->out, text);
     }
   });
 }

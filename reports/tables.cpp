@@ -33,6 +33,14 @@ std::string dataset_name(const Cell& cell) {
   return name;
 }
 
+std::string cache_name(const CellResult& result) {
+  const PolicySpec& policy = result.cell.policy;
+  if (policy.arguments.empty()) return "all";
+  if (policy.name == "window") return fmt::format("0+{}", policy.arguments.at("window"));
+  if (policy.name == "recompute") return std::to_string(policy.arguments.at("window"));
+  return result.policy_label;
+}
+
 namespace {
 
 /// One row of a table: a cell, and which of its timings.
@@ -106,17 +114,7 @@ void add_setting_columns(Columns& columns, const std::vector<Row>& rows, Table t
       columns, rows, "policy", [](const Row& r) { return r.result->cell.policy.name; }, false,
       false);
   add(
-      columns, rows, "cache",
-      [](const Row& r) {
-        const PolicyArguments& arguments = r.result->cell.policy.arguments;
-        if (arguments.empty()) return std::string("all");
-        if (r.result->cell.policy.name == "window")
-          return fmt::format("0+{}", arguments.at("window"));
-        if (r.result->cell.policy.name == "recompute")
-          return std::to_string(arguments.at("window"));
-        return r.result->policy_label;
-      },
-      true, false);
+      columns, rows, "cache", [](const Row& r) { return cache_name(*r.result); }, true, false);
 }
 
 Columns columns_of(const Results& results, Table table) {
@@ -273,18 +271,6 @@ std::string csv(const Results& results, Table table) {
   return out;
 }
 
-const char* title(Table table) {
-  switch (table) {
-    case Table::perplexity:
-      return "Perplexity";
-    case Table::latency:
-      return "Latency of one decode step at a full cache (recompute: of one pass)";
-    case Table::memory:
-      return "Memory";
-  }
-  return "";
-}
-
 }  // namespace
 
 std::string to_string(Table table) {
@@ -299,6 +285,30 @@ std::string to_string(Table table) {
   return "";
 }
 
+std::string title(Table table) {
+  switch (table) {
+    case Table::perplexity:
+      return "Perplexity";
+    case Table::latency:
+      return "Latency of one decode step at a full cache (recompute: of one pass)";
+    case Table::memory:
+      return "Memory";
+  }
+  return "";
+}
+
+std::vector<std::string> common_facts(const Results& results) {
+  std::vector<std::string> common;
+  for (const Table table : all_tables) {
+    for (const Column& column : columns_of(results, table)) {
+      if (!column.foldable || column.cells.empty() || !is_constant(column)) continue;
+      const std::string fact = fmt::format("{} {}", column.name, column.cells.front());
+      if (std::find(common.begin(), common.end(), fact) == common.end()) common.push_back(fact);
+    }
+  }
+  return common;
+}
+
 std::string format_table(const Results& results, Table table, ReportFormat format) {
   if (format == ReportFormat::csv) return csv(results, table);
   Columns shown;
@@ -306,6 +316,7 @@ std::string format_table(const Results& results, Table table, ReportFormat forma
     const bool folded = column.foldable && !column.cells.empty() && is_constant(column);
     if (!folded) shown.push_back(std::move(column));
   }
+  if (format == ReportFormat::html) return render_html(shown);
   return render(shown, format == ReportFormat::markdown);
 }
 
@@ -320,14 +331,7 @@ std::string format_report(const Results& results, ReportFormat format) {
   }
   const bool markdown = format == ReportFormat::markdown;
   // What every row of every table has in common, said once.
-  std::vector<std::string> common;
-  for (const Table table : all_tables) {
-    for (const Column& column : columns_of(results, table)) {
-      if (!column.foldable || column.cells.empty() || !is_constant(column)) continue;
-      const std::string fact = fmt::format("{} {}", column.name, column.cells.front());
-      if (std::find(common.begin(), common.end(), fact) == common.end()) common.push_back(fact);
-    }
-  }
+  const std::vector<std::string> common = common_facts(results);
   text += fmt::format("{}{}{}{}\n", markdown ? "# " : "", results.info.name,
                       common.empty() ? "" : ": ", fmt::join(common, ", "));
   const auto machine = results.info.machine.find("cpu");

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <string>
+#include <vector>
 
 #include "eval/results.h"
 
@@ -11,18 +12,29 @@ namespace sinkbench {
 enum class Table { perplexity, latency, memory };
 inline constexpr std::array all_tables = {Table::perplexity, Table::latency, Table::memory};
 std::string to_string(Table table);
+std::string title(Table table);
 
-enum class ReportFormat { table, markdown, csv };
+enum class ReportFormat { table, markdown, csv, html };
 
-/// For people: the last part of the model's path, or of the first text's and how many more there are.
+/// For people: the last part of the model's path, or of the first text's and how many more there
+/// are.
 std::string model_name(const Cell& cell);
 std::string dataset_name(const Cell& cell);
 
-/// One table. As `table` and `markdown`, for reading: human units, columns that are the same in
-/// every row named once above the table instead. As `csv`, for programs: every column, plain units.
+/// The cache as the tables name it: "4+252", "0+256", "all" of dense, the tokens of a recomputed
+/// pass.
+std::string cache_name(const CellResult& result);
+
+/// What every row of every table has in common: "dtype float32".
+std::vector<std::string> common_facts(const Results& results);
+
+/// One table. As `table`, `markdown` and `html`, for reading: human units, columns that are the
+/// same in every row named once above the table instead. As `csv`, for programs: every column,
+/// plain units.
 std::string format_table(const Results& results, Table table, ReportFormat format);
 
-/// All tables that have rows, what they have in common, cells that failed and why, warnings.
+/// As `table`, `markdown` or `csv`: all tables that have rows, what they have in common, cells that
+/// failed and why, warnings.
 std::string format_report(const Results& results, ReportFormat format);
 
 /// perplexity.csv, latency.csv and memory.csv, each replaced as a whole.

@@ -63,6 +63,47 @@ std::string render(const Columns& columns, bool markdown) {
   return text;
 }
 
+std::string html_escaped(const std::string& text) {
+  std::string result;
+  for (const char c : text) {
+    switch (c) {
+      case '&':
+        result += "&amp;";
+        break;
+      case '<':
+        result += "&lt;";
+        break;
+      case '>':
+        result += "&gt;";
+        break;
+      case '"':
+        result += "&quot;";
+        break;
+      default:
+        result += c;
+    }
+  }
+  return result;
+}
+
+std::string render_html(const Columns& columns) {
+  if (columns.empty() || columns.front().cells.empty()) return "";
+  const auto row = [&](const char* tag, const auto& text) {
+    std::string line = "<tr>";
+    for (const Column& column : columns) {
+      line += fmt::format("<{0}{1}>{2}</{0}>", tag, column.number ? " class=\"number\"" : "",
+                          html_escaped(text(column)));
+    }
+    return line + "</tr>\n";
+  };
+  std::string table = "<table>\n<thead>" + row("th", [](const Column& c) { return c.name; }) +
+                      "</thead>\n<tbody>\n";
+  for (size_t i = 0; i < columns.front().cells.size(); ++i) {
+    table += row("td", [i](const Column& c) { return c.cells[i]; });
+  }
+  return table + "</tbody>\n</table>\n";
+}
+
 std::string format_bytes(int64_t n) {
   constexpr const char* units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
   double value = static_cast<double>(n);

@@ -22,6 +22,12 @@ inline constexpr const char* none = "-";
 /// A line for each row, under the columns' names; "" where there are no rows.
 std::string render(const Columns& columns, bool markdown);
 
+/// The same as an HTML table.
+std::string render_html(const Columns& columns);
+
+/// `text` with what HTML gives a meaning written as entities.
+std::string html_escaped(const std::string& text);
+
 /// "768 KiB"
 std::string format_bytes(int64_t bytes);
 

@@ -1,0 +1,26 @@
+// Results as one HTML page that needs nothing beside it: no network, no script, no other file.
+#pragma once
+
+#include <filesystem>
+#include <span>
+#include <string>
+
+#include "eval/results.h"
+
+namespace sinkbench {
+
+/// What one experiment adds to a page.
+struct HtmlSection {
+  std::string title;
+  Results results;
+  /// A folder whose `plots` holds pictures (SVG), or empty: without pictures.
+  std::filesystem::path folder;
+  std::string provenance = {};  ///< of merged results: format_provenance
+};
+
+/// The page: for each section what was run, its tables, its pictures and, where a model is one of
+/// the paper's, the published values beside the measured ones; then the conventions and machines.
+/// Pictures are those in FOLDER/plots; one that can't be read is an InputError.
+std::string html_page(const std::string& title, std::span<const HtmlSection> sections);
+
+}  // namespace sinkbench
