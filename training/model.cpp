@@ -5,6 +5,7 @@
 
 #include <cmath>
 
+#include "base/error.h"
 #include "training/ops.h"
 
 namespace sinkbench {
@@ -48,6 +49,36 @@ TrainedModel::TrainedModel(const ModelShape& shape, int64_t max_tokens, bool bfl
       at::outer(at::arange(max_tokens, at::kDouble), at::pow(shape.rope_theta, -exponents));
   cosine_ = angles.cos().to(at::kFloat);
   sine_ = angles.sin().to(at::kFloat);
+}
+
+void TrainedModel::begin_with(TensorSource& initial) {
+  const torch::NoGradGuard no_gradients;
+  const auto layer_prefix = [](int64_t layer) { return fmt::format("model.layers.{}.", layer); };
+  int64_t given = 0;
+  while (initial.has(layer_prefix(given) + "input_layernorm.weight")) ++given;
+  if (given < 1 || given > shape_.layers) {
+    throw InputError::format("model.initial: expected 1 to {} layers (model.layers), found {}",
+                             shape_.layers, given);
+  }
+  // Its layer i becomes the last of the i-th of `given` equal parts.
+  std::vector<std::string> source(shape_.layers);  // of a layer here: its prefix there
+  for (int64_t i = 0; i < given; ++i) {
+    source[(i + 1) * shape_.layers / given - 1] = layer_prefix(i);
+  }
+  for (auto& [name, value] : huggingface_weights()) {
+    std::string from = name;
+    for (int64_t l = 0; l < shape_.layers; ++l) {
+      const std::string prefix = layer_prefix(l);
+      if (name.starts_with(prefix)) {
+        from = source[l].empty() ? "" : source[l] + name.substr(prefix.size());
+      }
+    }
+    if (!from.empty()) {
+      value.copy_(initial.get(from, value.sizes()));
+    } else if (name.ends_with("o_proj.weight") || name.ends_with("down_proj.weight")) {
+      value.zero_();
+    }
+  }
 }
 
 at::Tensor TrainedModel::logits(const at::Tensor& ids, std::vector<at::Tensor>* attention) const {

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "models/checkpoint.h"
 #include "training/config.h"
 
 namespace sinkbench {
@@ -24,6 +25,12 @@ class TrainedModel {
   /// Weights are drawn from a normal distribution of deviation 0.02 (0.02 / sqrt(2 layers) where a
   /// matrix writes to the residual stream); norms start at one. `max_tokens` is the longest sample.
   TrainedModel(const ModelShape& shape, int64_t max_tokens, bool bfloat16, uint64_t seed);
+
+  /// Copies the weights of a trained model, under Hugging Face's names, that may have fewer layers
+  /// than this one and is the same otherwise. Further layers stand between its layers and start as
+  /// the identity, with nothing written to the residual stream (a growth that keeps the function:
+  /// Chen et al. 2016, Net2Net). InputError where it doesn't fit.
+  void begin_with(TensorSource& initial);
 
   /// Mean NLL of `targets` after `ids`, both int64 [batch, tokens]; a scalar to differentiate.
   at::Tensor loss(const at::Tensor& ids, const at::Tensor& targets) const;

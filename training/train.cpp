@@ -77,11 +77,8 @@ class Training {
     check_size(corpus_.train(), "to train on");
     check_size(corpus_.held_out(), "held out");
     if (!config.model.initial.empty()) {
-      const torch::NoGradGuard no_gradients;
       SafetensorsCheckpoint initial(config.model.initial, at::kFloat, at::kCPU);
-      for (auto& [name, value] : model_.huggingface_weights()) {
-        value.copy_(initial.get(name, value.sizes()));
-      }
+      model_.begin_with(initial);
     }
     state_.identity = config.identity(corpus_.key());
     for (const auto& parameter : model_.parameters()) {
