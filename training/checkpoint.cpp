@@ -20,7 +20,8 @@ std::string safetensors(const std::vector<TrainedModel::Parameter>& weights, boo
   json header{{"__metadata__", {{"format", "pt"}}}};
   std::string data;
   for (const auto& [name, value] : weights) {
-    const at::Tensor stored = value.to(bfloat16 ? at::kBFloat16 : at::kFloat).contiguous();
+    const at::Tensor stored =
+        value.to(at::kCPU, bfloat16 ? at::kBFloat16 : at::kFloat).contiguous();
     const size_t begin = data.size();
     data.append(static_cast<const char*>(stored.data_ptr()), stored.nbytes());
     header[name] = {{"dtype", bfloat16 ? "BF16" : "F32"},
@@ -83,9 +84,9 @@ void save_state(const TrainingState& state, const fs::path& file) {
   archive.write("step", c10::IValue(state.step));
   archive.write("identity", c10::IValue(state.identity));
   for (size_t i = 0; i < state.weights.size(); ++i) {
-    archive.write(fmt::format("weight{}", i), state.weights[i].detach());
-    archive.write(fmt::format("mean{}", i), state.means[i]);
-    archive.write(fmt::format("square{}", i), state.squares[i]);
+    archive.write(fmt::format("weight{}", i), state.weights[i].detach().cpu());
+    archive.write(fmt::format("mean{}", i), state.means[i].cpu());
+    archive.write(fmt::format("square{}", i), state.squares[i].cpu());
   }
   std::ostringstream bytes;
   archive.save_to(bytes);

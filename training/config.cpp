@@ -1,5 +1,7 @@
 #include "training/config.h"
 
+#include <fmt/ranges.h>
+#include <torch/cuda.h>
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
@@ -64,14 +66,14 @@ class Section {
     });
   }
 
-  /// True where the value is `yes`, false where it is `no`.
-  void read_choice(const std::string& key, bool& value, const std::string& yes,
-                   const std::string& no) {
-    std::string given = value ? yes : no;
-    const std::string expected = fmt::format("{} or {}", yes, no);
-    read<std::string>(key, given, expected.c_str(),
-                      [&](const std::string& text) { return text == yes || text == no; });
-    value = given == yes;
+  /// The value, one of `choices`, or the first of them where there is none.
+  std::string read_one_of(const std::string& key, const std::vector<std::string>& choices) {
+    std::string given = choices.front();
+    const std::string expected = fmt::format("{}", fmt::join(choices, " or "));
+    read<std::string>(key, given, expected.c_str(), [&](const std::string& text) {
+      return std::find(choices.begin(), choices.end(), text) != choices.end();
+    });
+    return given;
   }
 
   /// One string or a list of them.
@@ -181,9 +183,19 @@ std::string TrainConfig::identity(const std::string& corpus_key) const {
         {"repeat_probability", s.repeat_probability},
         {"repeat_min_tokens", s.repeat_min_tokens},
         {"repeat_max_tokens", s.repeat_max_tokens},
+        {"device", c10::DeviceTypeName(device.type(), /*lower_case=*/true)},
         {"products", s.bfloat16 ? "bfloat16" : "float32"},
         {"seed", s.seed}}}}
       .dump();
+}
+
+bool has_bfloat16_products(at::Device device) {
+  if (device.is_cuda()) return true;
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+  return __builtin_cpu_supports("avx512bf16") != 0;
+#else
+  return false;
+#endif
 }
 
 TrainConfig load_train_config(const fs::path& file, const std::vector<std::string>& overrides) {
@@ -286,13 +298,22 @@ TrainConfig load_train_config(const fs::path& file, const std::vector<std::strin
                              schedule.repeat_max_tokens));
   }
   repeats.done();
-  training.read_choice("products", schedule.bfloat16, "bfloat16", "float32");
+  const std::string device = training.read_one_of("device", {"auto", "cpu", "cuda"});
+  if (device == "cuda" && !torch::cuda::is_available()) {
+    training.fail(
+        "device",
+        "expected cpu or auto, as this LibTorch or this machine has no CUDA; found 'cuda'");
+  }
+  if (device != "cpu" && torch::cuda::is_available()) config.device = at::kCUDA;
+  const std::string products = training.read_one_of("products", {"auto", "bfloat16", "float32"});
+  schedule.bfloat16 =
+      products == "auto" ? has_bfloat16_products(config.device) : products == "bfloat16";
   training.read<uint64_t>("seed", schedule.seed, "a whole number of at least 0");
   training.read_count("checkpoint_steps", config.checkpoint_steps);
   training.read_count("validation_steps", config.validation_steps);
   training.read_count("validation_samples", config.validation_samples);
   training.done();
-  top.read_choice("export", config.export_bfloat16, "bfloat16", "float32");
+  config.export_bfloat16 = top.read_one_of("export", {"bfloat16", "float32"}) == "bfloat16";
   top.done();
   return config;
 }

@@ -1,6 +1,8 @@
 // What `sinkbench train` reads: a YAML file (configs/train/README.md lists the keys).
 #pragma once
 
+#include <c10/core/Device.h>
+
 #include <cstdint>
 #include <filesystem>
 #include <string>
@@ -48,7 +50,7 @@ struct ScheduleConfig {
   double repeat_probability = 0;  // of a sample that holds a passage twice in a row
   int64_t repeat_min_tokens = 16;
   int64_t repeat_max_tokens = 128;
-  bool bfloat16 = true;  // matrix products in bfloat16; else float32
+  bool bfloat16 = false;  // matrix products in bfloat16; else float32
   uint64_t seed = 1;
 };
 
@@ -58,6 +60,7 @@ struct TrainConfig {
   TokenizerConfig tokenizer;
   ModelShape model;
   ScheduleConfig schedule;
+  at::Device device = at::kCPU;
   int64_t checkpoint_steps = 500;
   int64_t validation_steps = 500;  // between measurements of held-out loss and sinks
   int64_t validation_samples = 96;
@@ -68,9 +71,13 @@ struct TrainConfig {
   std::string identity(const std::string& corpus_key) const;
 };
 
+/// Whether the device has instructions for bfloat16 products, without which float32 is faster.
+bool has_bfloat16_products(at::Device device);
+
 /// Reads and checks a YAML file; relative paths in it are relative to its folder. `overrides` are
 /// "section.key=value". InputError names the file, the line, the key, the value and what was
-/// expected; of an unknown key also the nearest valid one.
+/// expected; of an unknown key also the nearest valid one. What the file leaves to the machine (the
+/// device, the precision of products) is decided.
 TrainConfig load_train_config(const std::filesystem::path& file,
                               const std::vector<std::string>& overrides = {});
 

@@ -11,14 +11,14 @@
 namespace sinkbench {
 
 TrainedModel::TrainedModel(const ModelShape& shape, int64_t max_tokens, bool bfloat16,
-                           uint64_t seed)
+                           uint64_t seed, at::Device device)
     : shape_(shape), bfloat16_(bfloat16) {
   const int64_t hidden = shape.hidden, head_dim = hidden / shape.heads;
   at::Generator generator = at::detail::createCPUGenerator(seed);
   const auto matrix = [&](int64_t out, int64_t in, double deviation) {
-    return at::empty({out, in}).normal_(0, deviation, generator).requires_grad_();
+    return at::empty({out, in}).normal_(0, deviation, generator).to(device).requires_grad_();
   };
-  const auto norm = [&] { return at::ones({hidden}).requires_grad_(); };
+  const auto norm = [&] { return at::ones({hidden}).to(device).requires_grad_(); };
   const double deviation = 0.02;
   const double residual = deviation / std::sqrt(2.0 * static_cast<double>(shape.layers));
 
@@ -47,8 +47,8 @@ TrainedModel::TrainedModel(const ModelShape& shape, int64_t max_tokens, bool bfl
   const at::Tensor exponents = at::arange(0, head_dim, 2, at::kDouble) / double(head_dim);
   const at::Tensor angles =
       at::outer(at::arange(max_tokens, at::kDouble), at::pow(shape.rope_theta, -exponents));
-  cosine_ = angles.cos().to(at::kFloat);
-  sine_ = angles.sin().to(at::kFloat);
+  cosine_ = angles.cos().to(at::kFloat).to(device);
+  sine_ = angles.sin().to(at::kFloat).to(device);
 }
 
 void TrainedModel::begin_with(TensorSource& initial) {
@@ -89,9 +89,9 @@ at::Tensor TrainedModel::logits(const at::Tensor& ids, std::vector<at::Tensor>* 
     const at::Tensor qkv =
         ops::linear(ops::rms_norm(x, layer.attention_norm, shape_.norm_eps), layer.qkv, bfloat16_);
     at::Tensor probabilities;
-    const at::Tensor mixed =
-        ops::causal_attention(qkv.view({batch, tokens, 3, shape_.heads, head_dim}), cosine, sine,
-                              shape_.zero_sink, attention != nullptr ? &probabilities : nullptr);
+    const at::Tensor mixed = ops::causal_attention(
+        qkv.view({batch, tokens, 3, shape_.heads, head_dim}), cosine, sine, shape_.zero_sink,
+        bfloat16_, attention != nullptr ? &probabilities : nullptr);
     if (attention != nullptr) attention->push_back(probabilities);
     x = x + ops::linear(mixed.view({batch * tokens, -1}), layer.output, bfloat16_);
     const at::Tensor gate_up =

@@ -19,12 +19,14 @@ class TrainedModel {
  public:
   struct Parameter {
     std::string name;
-    at::Tensor value;  // float32
+    at::Tensor value;  // float32, on the model's device
   };
 
   /// Weights are drawn from a normal distribution of deviation 0.02 (0.02 / sqrt(2 layers) where a
-  /// matrix writes to the residual stream); norms start at one. `max_tokens` is the longest sample.
-  TrainedModel(const ModelShape& shape, int64_t max_tokens, bool bfloat16, uint64_t seed);
+  /// matrix writes to the residual stream), on every device the same; norms start at one.
+  /// `max_tokens` is the longest sample.
+  TrainedModel(const ModelShape& shape, int64_t max_tokens, bool bfloat16, uint64_t seed,
+               at::Device device = at::kCPU);
 
   /// Copies the weights of a trained model, under Hugging Face's names, that may have fewer layers
   /// than this one and is the same otherwise. Further layers stand between its layers and start as

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "training/kernels.h"
+#include "training/plain_ops.h"
 
 namespace sinkbench::ops {
 namespace {
@@ -218,11 +218,11 @@ struct CausalAttention : Function<CausalAttention> {
 }  // namespace
 
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
-  return RmsNorm::apply(x, weight, eps);
+  return x.is_cpu() ? RmsNorm::apply(x, weight, eps) : plain_ops::rms_norm(x, weight, eps);
 }
 
 at::Tensor swiglu(const at::Tensor& gate_up) {
-  return Swiglu::apply(gate_up);
+  return gate_up.is_cpu() ? Swiglu::apply(gate_up) : plain_ops::swiglu(gate_up);
 }
 
 at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, bool bfloat16) {
@@ -230,10 +230,20 @@ at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, bool bfloat16) 
 }
 
 at::Tensor causal_attention(const at::Tensor& qkv, const at::Tensor& cosine, const at::Tensor& sine,
-                            bool zero_sink, at::Tensor* probabilities) {
+                            bool zero_sink, bool bfloat16, at::Tensor* probabilities) {
+  if (!qkv.is_cpu()) {
+    return plain_ops::causal_attention(qkv, cosine, sine, zero_sink, bfloat16, probabilities);
+  }
   const tensor_list results = CausalAttention::apply(qkv, cosine, sine, zero_sink);
   if (probabilities != nullptr) *probabilities = results[1];
   return results[0];
+}
+
+void adamw(const kernels::AdamW& step, const at::Tensor& grad, at::Tensor& weight, at::Tensor& mean,
+           at::Tensor& square) {
+  if (!weight.is_cpu()) return plain_ops::adamw(step, grad, weight, mean, square);
+  kernels::adamw(step, grad.data_ptr<float>(), weight.numel(), weight.data_ptr<float>(),
+                 mean.data_ptr<float>(), square.data_ptr<float>());
 }
 
 }  // namespace sinkbench::ops

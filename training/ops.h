@@ -1,10 +1,10 @@
-// The differentiable operations that a training step is made of, fused for the CPU: float32 in,
-// float32 out, contiguous. Tests compare each with plain ATen operations.
+// What a training step is made of: differentiable operations, float32 in, float32 out, contiguous.
+// Fused on the CPU; on another device they are those of training/plain_ops.h.
 #pragma once
 
-#include <cstdint>
-
 #include <ATen/core/Tensor.h>
+
+#include "training/kernels.h"
 
 namespace sinkbench::ops {
 
@@ -22,8 +22,14 @@ at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, bool bfloat16);
 /// Causal softmax attention with rotary positions 0.. over qkv [batch, tokens, 3, heads, head_dim]
 /// to [batch, tokens, heads * head_dim]; cosine and sine are [tokens, head_dim / 2]. Where
 /// `probabilities` isn't null it receives the attention [batch * heads, tokens, tokens]. With
-/// `zero_sink` every softmax's denominator is one more.
+/// `zero_sink` every softmax's denominator is one more. `bfloat16` is for devices but the CPU,
+/// where so small products gain nothing by it.
 at::Tensor causal_attention(const at::Tensor& qkv, const at::Tensor& cosine, const at::Tensor& sine,
-                            bool zero_sink = false, at::Tensor* probabilities = nullptr);
+                            bool zero_sink = false, bool bfloat16 = false,
+                            at::Tensor* probabilities = nullptr);
+
+/// One AdamW step, in place.
+void adamw(const kernels::AdamW& step, const at::Tensor& grad, at::Tensor& weight, at::Tensor& mean,
+           at::Tensor& square);
 
 }  // namespace sinkbench::ops

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstdlib>
+#include <future>
 #include <numbers>
 #include <sstream>
 
@@ -14,8 +15,8 @@
 #include "models/checkpoint.h"
 #include "training/checkpoint.h"
 #include "training/corpus.h"
-#include "training/kernels.h"
 #include "training/model.h"
+#include "training/ops.h"
 #include "training/samples.h"
 
 namespace sinkbench {
@@ -35,11 +36,6 @@ double learning_rate(const ScheduleConfig& schedule, int64_t step) {
       static_cast<double>(std::max<int64_t>(1, schedule.steps - schedule.warmup_steps));
   return schedule.final_learning_rate + (schedule.learning_rate - schedule.final_learning_rate) *
                                             (1 + std::cos(std::numbers::pi * done)) / 2;
-}
-
-at::Tensor tensor_of(std::vector<int64_t>& values, int64_t rows) {
-  return at::from_blob(values.data(), {rows, static_cast<int64_t>(values.size()) / rows},
-                       at::kLong);
 }
 
 /// The rows of a CSV file that is written whole at each checkpoint. What an earlier process wrote
@@ -73,7 +69,7 @@ class Training {
             prepare_corpus(config.corpus, config.tokenizer, options.out / "cache", options.say)),
         bos_(bos()),
         model_(config.model, config.schedule.sample_tokens, config.schedule.bfloat16,
-               config.schedule.seed) {
+               config.schedule.seed, config.device) {
     check_size(corpus_.train(), "to train on");
     check_size(corpus_.held_out(), "held out");
     if (!config.model.initial.empty()) {
@@ -108,9 +104,12 @@ class Training {
 
     const auto started = Clock::now();
     const int64_t first = state_.step;
-    double recent = 0;
+    double recent = 0, stepping = 0;
     while (state_.step < schedule.steps) {
-      const auto [loss, norm, rate] = step();
+      const auto began = Clock::now();
+      const double rate = learning_rate(schedule, state_.step);
+      const auto [loss, norm] = step(rate);
+      stepping += std::chrono::duration<double>(Clock::now() - began).count();
       losses.add(fmt::format("{},{},{:.9g},{:.9g},{:.9g}", state_.step, state_.step * step_tokens(),
                              loss, norm, rate));
       if (!std::isfinite(loss)) {
@@ -133,27 +132,78 @@ class Training {
       if (state_.step % config_.checkpoint_steps == 0 || finished || stop) save();
       if (stop) break;
     }
-    return {state_.step, state_.step == schedule.steps, validate().loss};
+    const double done = static_cast<double>((state_.step - first) * step_tokens());
+    return {state_.step, state_.step == schedule.steps, validate().loss,
+            stepping > 0 ? done / stepping : 0};
+  }
+
+  RateRange rate_range(double from, double to, int64_t steps) {
+    RateRange range;
+    std::string csv = "learning_rate,loss,smoothed_loss\n";
+    const double factor = std::pow(to / from, 1 / static_cast<double>(steps - 1));
+    // Smoothed as Adam smooths its moments: exponentially, without the bias of the start.
+    constexpr double kept = 0.9;
+    double rate = from, sum = 0, weight = 0, lowest = INFINITY;
+    for (int64_t i = 0; i < steps; ++i, rate *= factor) {
+      const double loss = step(rate).loss;
+      sum = kept * sum + (1 - kept) * loss;
+      weight = kept * weight + 1 - kept;
+      const double smoothed = sum / weight;
+      if (!std::isfinite(loss) || smoothed > 1.5 * lowest) {
+        range.diverged = true;
+        break;
+      }
+      range.rates.push_back(rate);
+      range.losses.push_back(smoothed);
+      csv += fmt::format("{:.9g},{:.9g},{:.9g}\n", rate, loss, smoothed);
+      if (smoothed < lowest) {
+        lowest = smoothed;
+        range.lowest = rate;
+      }
+      options_.progress(fmt::format("learning rate {:.2e}  loss {:.4f}", rate, smoothed));
+      if (options_.should_stop()) break;
+    }
+    // The slope over a tenth of the rates, lest it be that of one batch's noise.
+    const size_t span = std::max<size_t>(1, static_cast<size_t>(steps) / 10);
+    double steepest = 0;
+    for (size_t i = span; i < range.losses.size(); ++i) {
+      const double fall = range.losses[i - span] - range.losses[i];
+      if (fall > steepest) {
+        steepest = fall;
+        range.steepest = std::sqrt(range.rates[i - span] * range.rates[i]);
+      }
+    }
+    write_file_atomically(options_.out / "learning-rate-range.csv", csv);
+    return range;
   }
 
  private:
   struct Step {
-    double loss, gradient_norm, learning_rate;
+    double loss, gradient_norm;
   };
 
-  Step step() {
+  /// The batch of a step. The one after it is then made while this one is used.
+  Batch next_batch(int64_t step) {
+    const auto make = [this](int64_t s) {
+      return training_batch(corpus_.train(), config_.schedule, bos_, s);
+    };
+    Batch batch = made_ahead_.valid() ? made_ahead_.get() : make(step);
+    made_ahead_ = std::async(std::launch::async, make, step + 1);
+    return batch;
+  }
+
+  Step step(double rate) {
     const ScheduleConfig& schedule = config_.schedule;
-    Batch batch = training_batch(corpus_.train(), schedule, bos_, state_.step);
+    Batch batch = next_batch(state_.step);
     const at::Tensor loss =
         model_.loss(tensor_of(batch.ids, schedule.batch), tensor_of(batch.targets, schedule.batch));
     loss.backward();
 
-    double square = 0;
+    std::vector<at::Tensor> squares;  // summed on the device: one wait, not one for each tensor
     for (const at::Tensor& weight : state_.weights) {
-      square += at::dot(weight.grad().view({-1}), weight.grad().view({-1})).item<double>();
+      squares.push_back(at::dot(weight.grad().view({-1}), weight.grad().view({-1})));
     }
-    const double norm = std::sqrt(square);
-    const double rate = learning_rate(schedule, state_.step);
+    const double norm = std::sqrt(at::stack(squares).to(at::kDouble).sum().item<double>());
     ++state_.step;
     kernels::AdamW update{};
     update.learning_rate = static_cast<float>(rate);
@@ -168,12 +218,17 @@ class Training {
     for (size_t i = 0; i < state_.weights.size(); ++i) {
       at::Tensor& weight = state_.weights[i];
       update.weight_decay = weight.dim() > 1 ? static_cast<float>(schedule.weight_decay) : 0;
-      kernels::adamw(update, weight.grad().data_ptr<float>(), weight.numel(),
-                     weight.data_ptr<float>(), state_.means[i].data_ptr<float>(),
-                     state_.squares[i].data_ptr<float>());
+      ops::adamw(update, weight.grad(), weight, state_.means[i], state_.squares[i]);
       weight.mutable_grad() = at::Tensor();
     }
-    return {loss.item<double>(), norm, rate};
+    return {loss.item<double>(), norm};
+  }
+
+  /// [rows, values / rows] on the training's device; on the CPU it shares the vector's memory.
+  at::Tensor tensor_of(std::vector<int64_t>& values, int64_t rows) const {
+    return at::from_blob(values.data(), {rows, static_cast<int64_t>(values.size()) / rows},
+                         at::kLong)
+        .to(config_.device);
   }
 
   struct Validation {
@@ -255,14 +310,33 @@ class Training {
   int64_t bos_;
   TrainedModel model_;
   TrainingState state_;
+  std::future<Batch> made_ahead_;
 };
+
+void prepare(const TrainConfig& config, const TrainOptions& options) {
+  at::set_num_threads(options.threads);
+  // A GPU would sum the embedding's gradient in any order.
+  if (config.device.is_cuda()) at::globalContext().setDeterministicAlgorithms(true, true);
+  fs::create_directories(options.out);
+}
 
 }  // namespace
 
 TrainResult train(const TrainConfig& config, const TrainOptions& options) {
-  at::set_num_threads(options.threads);
-  fs::create_directories(options.out);
+  prepare(config, options);
   return Training(config, options).run();
+}
+
+RateRange learning_rate_range(const TrainConfig& config, const TrainOptions& options, double from,
+                              double to, int64_t steps) {
+  if (!(0 < from && from < to) || !std::isfinite(to) || steps < 10) {
+    throw InputError::format(
+        "learning-rate range: expected 0 < from < to and 10 steps or more, found from {} to {} in "
+        "{}",
+        from, to, steps);
+  }
+  prepare(config, options);
+  return Training(config, options).rate_range(from, to, steps);
 }
 
 }  // namespace sinkbench

@@ -1,4 +1,5 @@
-// Each fused operation against the same thing in plain ATen operations, values and gradients.
+// Each fused operation, and what runs in its place on a GPU, against its definition, values and
+// gradients.
 #include "training/ops.h"
 
 #include <torch/torch.h>
@@ -7,6 +8,7 @@
 #include <functional>
 
 #include "tests/catch.h"
+#include "training/plain_ops.h"
 
 using namespace sinkbench;
 
@@ -67,21 +69,24 @@ at::Tensor plain_attention(const at::Tensor& qkv, const at::Tensor& angles,
 }  // namespace
 
 TEST_CASE("the fused RMS norm equals its definition") {
-  check_equal([](const auto& in) { return ops::rms_norm(in[0], in[1], 1e-5); },
-              [](const auto& in) {
-                const at::Tensor mean = in[0].pow(2).mean(-1, true);
-                return in[0] * at::rsqrt(mean + 1e-5) * in[1];
-              },
-              {random({2, 37, 50}, 1), random({50}, 2)}, 1e-5);
+  for (const auto norm : {ops::rms_norm, plain_ops::rms_norm}) {
+    check_equal([&](const auto& in) { return norm(in[0], in[1], 1e-5); },
+                [](const auto& in) {
+                  return in[0] / at::sqrt(in[0].pow(2).sum(-1, true) / 50 + 1e-5) * in[1];
+                },
+                {random({2, 37, 50}, 1), random({50}, 2)}, 1e-5);
+  }
 }
 
 TEST_CASE("the fused SwiGLU equals its definition") {
-  check_equal([](const auto& in) { return ops::swiglu(in[0]); },
-              [](const auto& in) {
-                const auto parts = in[0].chunk(2, -1);
-                return at::silu(parts[0]) * parts[1];
-              },
-              {random({33, 2 * 19}, 3) * 4}, 1e-5);
+  for (const auto swiglu : {ops::swiglu, plain_ops::swiglu}) {
+    check_equal([&](const auto& in) { return swiglu(in[0]); },
+                [](const auto& in) {
+                  const at::Tensor gate = in[0].narrow(-1, 0, 19), up = in[0].narrow(-1, 19, 19);
+                  return gate / (1 + at::exp(-gate)) * up;
+                },
+                {random({33, 2 * 19}, 3) * 4}, 1e-5);
+  }
 }
 
 TEST_CASE("a linear layer's products equal ATen's, in bfloat16 up to its rounding") {
@@ -91,35 +96,62 @@ TEST_CASE("a linear layer's products equal ATen's, in bfloat16 up to its roundin
   check_equal([](const auto& in) { return ops::linear(in[0], in[1], true); }, plain, inputs, 0.02);
 }
 
-TEST_CASE("fused causal attention with rotary positions equals its definition") {
+TEST_CASE(
+    "causal attention with rotary positions equals its definition; a zero sink is a key of score "
+    "zero whose value is zero") {
   // Fewer tokens than a block of queries, several blocks, and a last block that isn't full.
   const int64_t tokens = GENERATE(1, 7, 64, 150);
   const at::Tensor frequencies = at::pow(10000.0, -at::arange(0, 8, 2) / 8.0);
   const at::Tensor angles = at::outer(at::arange(tokens, at::kFloat), frequencies);
-  check_equal(
-      [&](const auto& in) { return ops::causal_attention(in[0], angles.cos(), angles.sin()); },
-      [&](const auto& in) { return plain_attention(in[0], angles); },
-      {random({2, tokens, 3, 3, 8}, 6) * 2}, 1e-5);
-}
-
-TEST_CASE("a zero sink is a key of score zero whose value is zero") {
-  const int64_t tokens = GENERATE(1, 7, 64, 150);
-  const at::Tensor frequencies = at::pow(10000.0, -at::arange(0, 8, 2) / 8.0);
-  const at::Tensor angles = at::outer(at::arange(tokens, at::kFloat), frequencies);
-  check_equal(
-      [&](const auto& in) {
-        return ops::causal_attention(in[0], angles.cos(), angles.sin(), /*zero_sink=*/true);
-      },
-      [&](const auto& in) { return plain_attention(in[0], angles, /*zero_sink=*/true); },
-      {random({2, tokens, 3, 3, 8}, 8) * 2}, 1e-5);
+  const bool zero_sink = GENERATE(false, true), bfloat16 = GENERATE(false, true);
+  for (const auto attention : {ops::causal_attention, plain_ops::causal_attention}) {
+    // Rounded products are the plain one's alone.
+    const double tolerance = bfloat16 && attention == plain_ops::causal_attention ? 0.03 : 1e-5;
+    check_equal(
+        [&](const auto& in) {
+          return attention(in[0], angles.cos(), angles.sin(), zero_sink, bfloat16, nullptr);
+        },
+        [&](const auto& in) { return plain_attention(in[0], angles, zero_sink); },
+        {random({2, tokens, 3, 3, 8}, 6)}, tolerance);
+  }
 }
 
 TEST_CASE("the attention that is handed out is causal and sums to one") {
   const at::Tensor angles =
       at::outer(at::arange(70, at::kFloat), at::pow(100.0, -at::arange(4) / 4.0));
   at::Tensor attention;
-  ops::causal_attention(random({2, 70, 3, 3, 8}, 7), angles.cos(), angles.sin(), false, &attention);
-  REQUIRE(attention.sizes() == at::IntArrayRef{6, 70, 70});
-  CHECK(attention.triu(1).abs().max().item<float>() == 0);
-  CHECK(difference(attention.sum(-1), at::ones({6, 70})) < 1e-6);
+  for (const auto function : {ops::causal_attention, plain_ops::causal_attention}) {
+    function(random({2, 70, 3, 3, 8}, 7), angles.cos(), angles.sin(), false, false, &attention);
+    REQUIRE(attention.sizes() == at::IntArrayRef{6, 70, 70});
+    CHECK(attention.triu(1).abs().max().item<float>() == 0);
+    CHECK(difference(attention.sum(-1), at::ones({6, 70})) < 1e-6);
+  }
+}
+
+TEST_CASE("AdamW takes the step of its definition") {
+  const kernels::AdamW step{.learning_rate = 0.01f,
+                            .beta1 = 0.9f,
+                            .beta2 = 0.95f,
+                            .eps = 1e-8f,
+                            .weight_decay = 0.1f,
+                            .bias1 = 1 - std::pow(0.9f, 3.0f),
+                            .bias2 = 1 - std::pow(0.95f, 3.0f),
+                            .grad_scale = 0.5f};
+  const at::Tensor grad = random({19}, 1), start = random({19}, 2), mean = random({19}, 3),
+                   square = random({19}, 4).abs();
+  for (const auto adamw : {ops::adamw, plain_ops::adamw}) {
+    at::Tensor weight = start.clone(), m = mean.clone(), s = square.clone();
+    adamw(step, grad, weight, m, s);
+    for (int64_t i = 0; i < 19; ++i) {
+      const double g = 0.5 * grad[i].item<double>();
+      const double first = 0.9 * mean[i].item<double>() + 0.1 * g;
+      const double second = 0.95 * square[i].item<double>() + 0.05 * g * g;
+      const double expected = start[i].item<double>() * (1 - 0.01 * 0.1) -
+                              0.01 * (first / (1 - std::pow(0.9, 3))) /
+                                  (std::sqrt(second / (1 - std::pow(0.95, 3))) + 1e-8);
+      CHECK(m[i].item<double>() == Approx(first).margin(1e-6));
+      CHECK(s[i].item<double>() == Approx(second).margin(1e-6));
+      CHECK(weight[i].item<double>() == Approx(expected).margin(1e-6));
+    }
+  }
 }

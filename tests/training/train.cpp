@@ -199,11 +199,46 @@ TEST_CASE("a training begins with the weights of an earlier one") {
   SECTION("and, where nothing is learnt, keeps its loss to the last bit") {
     CHECK(train(config, into(folder / "second")).held_out_loss == reached);
   }
+  SECTION("also where it has fewer layers: the others do nothing yet") {
+    config.model.layers = 5;
+    CHECK(train(config, into(folder / "second")).held_out_loss == Approx(reached).epsilon(1e-6));
+  }
+  SECTION("which may not have more layers") {
+    config.model.layers = 1;
+    CHECK_THROWS_WITH(train(config, into(folder / "second")),
+                      "model.initial: expected 1 to 1 layers (model.layers), found 2");
+  }
   SECTION("which must be of its shape") {
     config.model.mlp = 48;
     CHECK_THROWS_WITH(train(config, into(folder / "second")),
                       ContainsSubstring("model.safetensors") && ContainsSubstring("mlp."));
   }
+}
+
+TEST_CASE("a learning-rate range ends where the loss leaves all bounds, and keeps no model") {
+  const Folder folder;
+  TrainConfig config = toy(folder);
+  const RateRange range = learning_rate_range(config, into(folder / "out"), 1e-4, 10, 80);
+  CHECK(range.diverged);
+  REQUIRE(range.rates.size() == range.losses.size());
+  REQUIRE(range.rates.size() > 20);
+  CHECK(range.rates.size() < 80);
+  // The same factor from step to step, from the first rate towards the last.
+  CHECK(range.rates.front() == 1e-4);
+  for (size_t i = 1; i < range.rates.size(); ++i) {
+    CHECK(range.rates[i] / range.rates[i - 1] == Approx(std::pow(1e5, 1 / 79.0)));
+  }
+  // The rate that the toy is trained with lies in the middle of what works.
+  CHECK(range.steepest > 1e-3);
+  CHECK(range.steepest < 0.3);
+  CHECK(range.steepest < range.lowest);
+  CHECK(range.lowest < range.rates.back());
+  CHECK(fs::exists(folder / "out/learning-rate-range.csv"));
+  CHECK(!fs::exists(folder / "out/checkpoint.pt"));
+  CHECK(!fs::exists(folder / "out/model.safetensors"));
+  CHECK_THROWS_WITH(learning_rate_range(config, into(folder / "out"), 1, 1e-3, 80),
+                    "learning-rate range: expected 0 < from < to and 10 steps or more, found from "
+                    "1 to 0.001 in 80");
 }
 
 TEST_CASE("a corpus that is missing or too small is refused") {
