@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "cli/commands.h"
+#include "eval/bench.h"
 
 namespace sinkbench {
 namespace {
@@ -27,6 +28,7 @@ struct Options {
   std::vector<std::string> overrides;
   std::string out;
   int threads = 0;
+  int64_t range_steps = 0;  ///< 0: a training, no range test
 };
 
 std::atomic<bool> interrupted = false;
@@ -59,6 +61,39 @@ class ProgressLine {
   Clock::time_point next_;
 };
 
+/// How much of the machine the training uses: "7531 tokens/s, 201 GFLOP/s, 40 % of what this
+/// device's bfloat16 product reaches". A training step is counted as three forward passes.
+std::string speed(const TrainConfig& config, const TrainResult& result) {
+  DecoderConfig shape;
+  shape.layers = config.model.layers;
+  shape.hidden_size = config.model.hidden;
+  shape.heads = shape.kv_heads = config.model.heads;
+  shape.head_dim = config.model.hidden / config.model.heads;
+  shape.mlp_size = config.model.mlp;
+  shape.gated_mlp = true;
+  shape.vocab_size = config.model.vocab;
+  const double keys = (static_cast<double>(config.schedule.sample_tokens) + 1) / 2;
+  const double flops = 3 * flops_per_token(shape, keys) * result.tokens_per_second;
+  const bool bfloat16 = config.schedule.bfloat16;
+  const double ceiling =
+      product_flops(bfloat16 ? at::kBFloat16 : at::kFloat, config.device, /*seconds=*/1);
+  return fmt::format("{:.0f} tokens/s, {:.0f} GFLOP/s, {:.0f} % of this device's {} product",
+                     result.tokens_per_second, flops / 1e9, 100 * flops / ceiling,
+                     bfloat16 ? "bfloat16" : "float32");
+}
+
+void find_learning_rate(const TrainConfig& config, const TrainOptions& training, int64_t steps,
+                        const ProgressLine& line) {
+  const RateRange range = learning_rate_range(config, training, 1e-5, 1, steps);
+  line.clear();
+  fmt::print("{}: {} steps, learning rates from {:.2g} to {:.2g}\n",
+             (training.out / "learning-rate-range.csv").string(), range.rates.size(),
+             range.rates.front(), range.rates.back());
+  fmt::print(
+      "the loss falls fastest at {:.2g}, is lowest at {:.2g}{}\n", range.steepest, range.lowest,
+      range.diverged ? fmt::format(", and leaves all bounds past {:.2g}", range.rates.back()) : "");
+}
+
 void run(const Options& options) {
   const TrainConfig config = load_train_config(options.config, options.overrides);
   ProgressLine line;
@@ -82,8 +117,12 @@ void run(const Options& options) {
     return interrupted.load();
   };
 
+  if (options.range_steps > 0) {
+    return find_learning_rate(config, training, options.range_steps, line);
+  }
   const TrainResult result = train(config, training);
   line.clear();
+  if (result.tokens_per_second > 0) fmt::print(stderr, "{}\n", speed(config, result));
   if (!result.finished) {
     fmt::print(stderr,
                "sinkbench: interrupted after {} of {} steps; the same command goes on from {}\n",
@@ -111,6 +150,10 @@ void add_train(CLI::App& app) {
                       "Folder for model, checkpoint and logs (default: results/train/NAME)");
   command->add_option("--threads", options->threads, "Threads (default: all cores)")
       ->check(CLI::Range(1, 4096));
+  command
+      ->add_option("--learning-rate-range", options->range_steps,
+                   "No training, but so many steps at growing learning rates, to find a good one")
+      ->check(CLI::Range(int64_t{10}, int64_t{1000000}));
   command->footer(
       "Example: sinkbench train configs/train/tiny.yaml --set data.text=books.jsonl.zst");
   command->callback([options] { run(*options); });

@@ -27,21 +27,27 @@ double best_seconds(double budget_seconds, const std::function<void()>& work) {
   return best;
 }
 
-double product_flops(at::ScalarType dtype, double budget_seconds) {
-  constexpr int64_t n = 2048;
-  const at::Tensor a = at::randn({n, n}).to(dtype);
-  const at::Tensor b = at::randn({n, n}).to(dtype);
-  return 2.0 * n * n * n / best_seconds(budget_seconds, [&] { at::linear(a, b); });
-}
-
 }  // namespace
+
+double product_flops(at::ScalarType dtype, at::Device device, double seconds) {
+  constexpr int64_t n = 2048;
+  // On a GPU launches return at once: many products, then one wait.
+  const int64_t products = device.is_cpu() ? 1 : 50;
+  const at::Tensor a = at::randn({n, n}).to(device, dtype), b = at::randn({n, n}).to(device, dtype);
+  const double best = best_seconds(seconds, [&] {
+    at::Tensor product;
+    for (int64_t i = 0; i < products; ++i) product = at::linear(a, b);
+    if (!device.is_cpu()) product[0][0].item();
+  });
+  return static_cast<double>(products) * 2.0 * n * n * n / best;
+}
 
 Ceilings measure_ceilings(int64_t seconds) {
   const c10::InferenceMode inference;
   const double each = static_cast<double>(seconds) / 3.0;
   Ceilings ceilings;
-  ceilings.float32_flops = product_flops(at::kFloat, each);
-  ceilings.bfloat16_flops = product_flops(at::kBFloat16, each);
+  ceilings.float32_flops = product_flops(at::kFloat, at::kCPU, each);
+  ceilings.bfloat16_flops = product_flops(at::kBFloat16, at::kCPU, each);
   const at::Tensor large = at::ones({int64_t{1} << 28});  // 1 GiB
   ceilings.read_bytes =
       static_cast<double>(large.nbytes()) / best_seconds(each, [&] { large.sum(); });

@@ -15,6 +15,8 @@ struct Ceilings {
   double read_bytes = 0;  ///< per second, of a sum over 1 GiB
 };
 Ceilings measure_ceilings(int64_t seconds);
+/// Floating-point operations per second of a 2048 x 2048 x 2048 product, the best of some seconds.
+double product_flops(at::ScalarType dtype, at::Device device, double seconds);
 
 /// Floating-point operations of scoring one token: a multiply-add counts two. Products with the
 /// weights, the head's included, and query-key and weight-value products over `keys` keys (the
