@@ -20,7 +20,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr size_t most_cells = 100'000;
+constexpr size_t most_cells = 10'000;
+constexpr size_t most_texts = 100'000;     // of all cells together
 constexpr int64_t most_steps = 1'000'000;  // that are timed
 constexpr int64_t most_threads = 4096;
 constexpr int64_t largest_seed = std::numeric_limits<int64_t>::max();
@@ -148,6 +149,21 @@ class Place {
   const std::vector<std::string>& set_keys_;
 };
 
+/// Throws where a list, part of the grid, has grown too long. Aliases let a small file make a long
+/// one.
+void check_size(size_t size, const Place& place) {
+  if (size > most_cells) {
+    place.fail(fmt::format("makes too large a grid; expected no more than {} cells", most_cells));
+  }
+}
+
+void check_texts(size_t texts, const Place& place) {
+  if (texts > most_texts) {
+    place.fail(fmt::format("names too many texts; expected no more than {} in all cells together",
+                           most_texts));
+  }
+}
+
 /// All combinations of the values of several keys, the first key varying slowest.
 using Values = std::map<std::string, Place>;
 std::vector<Values> product(const Place& mapping, const std::vector<std::string>& keys) {
@@ -159,7 +175,7 @@ std::vector<Values> product(const Place& mapping, const std::vector<std::string>
       for (const Place& value : mapping.at(key).each()) {
         longer.push_back(values);
         longer.back().emplace(key, value);
-        if (longer.size() > most_cells) mapping.at(key).fail("makes too large a grid");
+        check_size(longer.size(), mapping.at(key));
       }
     }
     result = std::move(longer);
@@ -170,6 +186,7 @@ std::vector<Values> product(const Place& mapping, const std::vector<std::string>
 std::vector<ModelSpec> read_models(const Place& place) {
   std::vector<ModelSpec> models;
   for (const Place& entry : place.each()) {
+    check_size(models.size(), place);
     if (!entry.node().IsMap()) {
       models.push_back({.path = entry.path()});
       continue;
@@ -205,7 +222,9 @@ std::vector<ModelSpec> read_models(const Place& place) {
 
 std::vector<DatasetSpec> read_datasets(const Place& place, const std::optional<int64_t>& limit) {
   std::vector<DatasetSpec> datasets;
+  size_t texts = 0;
   for (const Place& entry : place.each()) {
+    check_size(datasets.size(), place);
     entry.check_keys({"text", "tokens_file", "field", "bos", "tokens", "get"});
     if (entry.has("text") == entry.has("tokens_file")) {
       entry.fail("expected either 'text' (a file, a folder or a list of them) or 'tokens_file'");
@@ -236,6 +255,7 @@ std::vector<DatasetSpec> read_datasets(const Place& place, const std::optional<i
         if (std::find(datasets.begin(), datasets.end(), dataset) != datasets.end()) continue;
       }
       datasets.push_back(std::move(dataset));
+      check_texts(texts += base.texts.size(), place);
     }
   }
   return datasets;
@@ -246,6 +266,7 @@ std::vector<PolicySpec> read_policies(const Place& place) {
   for (const PolicyEntry& entry : policy_registry()) names.push_back(entry.name);
   std::vector<PolicySpec> policies;
   for (const Place& entry : place.each()) {
+    check_size(policies.size(), place);
     std::string name;
     std::vector<Values> grid = {{}};
     if (entry.node().IsMap()) {
@@ -535,6 +556,13 @@ Experiment load_experiment(const fs::path& yaml, const Overrides& overrides) {
   std::vector<std::string> varied = {"dtype", "engine", "chunk"};
   if (!overrides.device) varied.push_back("device");
   const std::vector<Values> settings = product(top, varied);
+  size_t cells = 1;  // no factor is above 2 * most_cells, so no step overflows
+  for (const size_t factor : {models.size(), datasets.size(), settings.size(), policies.size()}) {
+    check_size(cells *= factor, top);
+  }
+  size_t texts = 0;
+  for (const DatasetSpec& dataset : datasets) texts += dataset.texts.size();
+  check_texts(texts * models.size() * settings.size() * policies.size(), top.at("dataset"));
 
   std::map<std::string, Cell> by_id;
   for (const ModelSpec& model : models) {
@@ -567,9 +595,6 @@ Experiment load_experiment(const fs::path& yaml, const Overrides& overrides) {
             }
           }
           experiment.cells.push_back(std::move(cell));
-          if (experiment.cells.size() > most_cells) {
-            top.fail(fmt::format("the grid has more than {} cells", most_cells));
-          }
         }
       }
     }

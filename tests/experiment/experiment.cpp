@@ -426,7 +426,30 @@ TEST_CASE("anchors and depth cost no more than they should") {
   grid += "1000]\n      window: [";
   for (int i = 1; i < 1000; ++i) grid += std::to_string(i) + ", ";
   CHECK_THAT(refusal(grid + "1000]\n"),
-             ContainsSubstring("grid.yaml:6: policies.0.sinks.window: makes too large a grid"));
+             ContainsSubstring("grid.yaml:6: policies.0.sinks.window: makes too large a grid; "
+                               "expected no more than 10000 cells"));
+  // Each list is small, what they make is not; known before any of it is made.
+  const auto list = [](int count, const std::string& value) {
+    std::string text = "[";
+    for (int i = 0; i < count; ++i) text += (i > 0 ? ", " : "") + value;
+    return text + "]";
+  };
+  const std::string policy = "sinks: {sinks: " + list(99, "4") + ", window: " + list(99, "5") + "}";
+  for (const std::string& large :
+       {"model: m\ndataset: {text: a}\npolicies: [&p {" + policy + "}, " +
+            list(2000, "*p").substr(1),
+        "model: m\ndataset: [&d {text: a, bos: " + list(99, "none") + ", tokens: " + list(99, "5") +
+            "}, " + list(2000, "*d").substr(1) + "\npolicies: [dense]",
+        "model: [&m {config: " + list(99, "c") + ", weights: random, seed: " + list(99, "5") +
+            "}, " + list(2000, "*m").substr(1) + "\ndataset: {text: a}\npolicies: [dense]",
+        "model: " + list(500, "m") + "\ndataset: " + list(500, "{text: a}") +
+            "\npolicies: " + list(500, "{window: {window: 2}}")}) {
+    CHECK_THAT(refusal(large + "\n"), ContainsSubstring("makes too large a grid"));
+  }
+  CHECK_THAT(refusal("model: m\ndataset: {text: " + list(2000, "a") +
+                     ", tokens: " + list(2000, "5") + "}\npolicies: [dense]\n"),
+             ContainsSubstring("grid.yaml:2: dataset: names too many texts; expected no more than "
+                               "100000 in all cells together"));
   // An anchor is fine where it saves writing.
   CHECK(load("model: &m m\ndataset: {text: *m}\npolicies: [dense]\n").cells[0].id ==
         "m-m-dense-float32");
