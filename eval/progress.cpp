@@ -32,16 +32,22 @@ Progress::Style Progress::detect() {
   return isatty(STDERR_FILENO) ? Style::bar : Style::log;
 }
 
-Progress::Progress(Style style, std::string label, int64_t total, std::string unit, int64_t done)
+Progress::Progress(Style style, std::string label, int64_t total, std::string unit, int64_t done,
+                   std::function<Clock::time_point()> now)
     : style_(style),
       label_(std::move(label)),
       total_(std::max<int64_t>(total, 1)),
       unit_(std::move(unit)),
       before_(done),
       done_(done),
+      now_(std::move(now)),
+      begin_(now_()),
       next_(begin_),
       interval_seconds_(style == Style::bar ? redraw_seconds : first_line_seconds) {
-  if (style_ == Style::log) next_ += std::chrono::seconds(10);
+  if (style_ == Style::log) {
+    next_ += std::chrono::duration_cast<Clock::duration>(
+        std::chrono::duration<double>(first_line_seconds));
+  }
   if (style_ == Style::bar) show(0);
 }
 
@@ -55,7 +61,7 @@ Progress::~Progress() {
 void Progress::update(int64_t done) {
   done_ = done;
   if (style_ == Style::silent) return;
-  const Clock::time_point now = Clock::now();
+  const Clock::time_point now = now_();
   if (now < next_) return;
   show(std::chrono::duration<double>(now - begin_).count());
   if (style_ == Style::log) {

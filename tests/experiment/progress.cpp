@@ -1,5 +1,6 @@
 #include "eval/progress.h"
 
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -77,4 +78,22 @@ TEST_CASE("a log hears nothing of a short piece of work, and silence is silent")
             for (int i = 1; i <= 3; ++i) progress.update(i);
           }).empty());
   }
+}
+
+TEST_CASE("a log of a long run has a line a minute, with the time left") {
+  const std::string text = written([] {
+    Progress::Clock::time_point now{};
+    // 7200 tokens at one in a second; 200 of them were there before.
+    Progress progress(Progress::Style::log, "cell", 7200, "tokens", 200, [&] { return now; });
+    for (int done = 201; done <= 600; ++done) {
+      now += std::chrono::seconds(1);
+      progress.update(done);
+    }
+  });
+  std::string expected;
+  for (const int second : {10, 30, 70, 130, 190, 250, 310, 370}) {
+    expected += fmt::format("cell: {:3}% {}/7200 tokens  1.0/s  {} left\n", (200 + second) / 72,
+                            200 + second, format_duration(7000 - second));
+  }
+  CHECK(text == expected);
 }
