@@ -8,6 +8,7 @@ namespace sinkbench {
 
 void add_run(CLI::App& app);
 void add_slurm(CLI::App& app);
+void add_reproduce(CLI::App& app);
 void add_report(CLI::App& app);
 void add_plot(CLI::App& app);
 void add_tokenize(CLI::App& app);

@@ -52,6 +52,7 @@ int main(int argc, char** argv) {
   app.footer("Example: sinkbench run configs/quickstart.yaml");
   add_run(app);
   add_slurm(app);
+  add_reproduce(app);
   add_report(app);
   add_plot(app);
   add_tokenize(app);

@@ -176,6 +176,10 @@ RunOutcome run_experiment(const Experiment& experiment, const RunOptions& option
     say(fmt::format("{} of {} in {} from before", earlier.kept(), counted(cells.size(), "cell"),
                     folder.string()));
     info.started = earlier.info().started;
+    if (earlier.kept() == cells.size()) {  // nothing is measured now
+      info.machine = earlier.info().machine;
+      info.warnings.clear();
+    }
     for (const std::string& warning : earlier.info().warnings) {
       if (std::find(info.warnings.begin(), info.warnings.end(), warning) == info.warnings.end()) {
         info.warnings.push_back(warning);

@@ -74,6 +74,16 @@ fs::path config_path(const ModelSpec& model) {
   return model.path / "config.json";
 }
 
+InputError missing_text(const fs::path& text, const std::string& get) {
+  std::string help = how_to_get(get);
+  if (get.empty() && text.filename() == "king-james.txt") {
+    help =
+        "; make it with: bible -f -l100 gen1:1-rev22:21 > king-james.txt (Debian's package "
+        "bible-kjv), or give another text with --set dataset.text=FILE";
+  }
+  return InputError::format("{}: no such text{}", text.string(), help);
+}
+
 /// Sets LibTorch's threads, which it would otherwise choose by itself; returns how many.
 int64_t set_threads(const Cell& cell) {
   const int64_t threads = cell.threads > 0 ? cell.threads : available_cores();
@@ -91,6 +101,19 @@ LatencyResult summarize(std::vector<double> samples_ms, int64_t cache_entries) {
 }
 
 }  // namespace
+
+std::vector<std::string> missing_inputs(const Cell& cell) {
+  std::vector<std::string> missing;
+  try {
+    config_path(cell.model);
+  } catch (const InputError& error) {
+    missing.push_back(error.what());
+  }
+  for (const fs::path& text : cell.dataset.texts) {
+    if (!fs::exists(text)) missing.push_back(missing_text(text, cell.dataset.get).what());
+  }
+  return missing;
+}
 
 struct Runner::State {
   Progress::Style style;
@@ -168,16 +191,6 @@ struct Runner::State {
     check_ids(stream->ids, config);
     stream_key = key;
     return *stream;
-  }
-
-  static InputError missing_text(const fs::path& text, const std::string& get) {
-    std::string help = how_to_get(get);
-    if (get.empty() && text.filename() == "king-james.txt") {
-      help =
-          "; make it with: bible -f -l100 gen1:1-rev22:21 > king-james.txt (Debian's package "
-          "bible-kjv), or give another text with --set dataset.text=FILE";
-    }
-    return InputError::format("{}: no such text{}", text.string(), help);
   }
 
   static PerplexityResult perplexity(const BatchMeans& means, const Policy& policy,

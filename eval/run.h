@@ -4,6 +4,7 @@
 #include <atomic>
 #include <filesystem>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "eval/experiment.h"
@@ -12,6 +13,9 @@
 #include "eval/scoring.h"
 
 namespace sinkbench {
+
+/// The files that a cell names and that aren't there: for each a line that says how to get it.
+std::vector<std::string> missing_inputs(const Cell& cell);
 
 /// Loads models and datasets, keeping the last of each, so that neighbouring cells share them.
 class Runner {

@@ -99,31 +99,39 @@ std::string pictures(const fs::path& folder) {
   return html.empty() ? "" : "<h3>Pictures</h3>\n" + html;
 }
 
-std::string published(const Results& results) {
+/// What a published value is of: "perplexity of the first 1024".
+std::string quantity_name(const Published& value) {
+  if (value.quantity == PublishedQuantity::latency_ms) return "ms a step";
+  if (value.quantity == PublishedQuantity::memory_gib) return "GiB";
+  return value.first == 0 ? "perplexity" : fmt::format("perplexity, first {}", value.first);
+}
+
+std::string published(const HtmlSection& section) {
   Columns columns = {{.name = "model", .number = false},
                      {.name = "policy", .number = false},
                      {.name = "cache"},
+                     {.name = "of", .number = false},
                      {.name = "measured"},
                      {.name = "published"},
-                     {.name = "where", .number = false}};
-  for (const CellResult& cell : results.cells) {
-    if (!cell.perplexity) continue;
+                     {.name = "where", .number = false},
+                     {.name = "over or on", .number = false}};
+  for (const CellResult& cell : section.results.cells) {
     for (const Published& value : published_for(cell)) {
-      const std::vector<std::string> row = {model_name(cell.cell),
-                                            cell.cell.policy.name,
-                                            cache_name(cell),
-                                            significant(cell.perplexity->token),
-                                            fmt::format("{}", value.perplexity),
-                                            std::string(value.where)};
+      const std::optional<double> ours = measured(value, cell, section.folder);
+      if (!ours) continue;
+      const std::vector<std::string> row = {
+          model_name(cell.cell),    cell.cell.policy.name,  cache_name(cell),
+          quantity_name(value),     significant(*ours),     fmt::format("{}", value.value),
+          std::string(value.where), std::string(value.over)};
       for (size_t i = 0; i < row.size(); ++i) columns[i].cells.push_back(row[i]);
     }
   }
   if (columns[0].cells.empty()) return "";
-  return "<h3>Published perplexity beside the measured</h3>\n" + scrolling(render_html(columns)) +
-         "<p>Of the StreamingLLM paper (arXiv 2309.17453v4): figure 1 over the first book of "
-         "PG-19's "
-         "test set, tables 2 and 6 over 400K tokens of the concatenated test set. Another text, or "
-         "another share of it, has another perplexity.</p>\n";
+  return "<h3>Published values beside the measured</h3>\n" + scrolling(render_html(columns)) +
+         "<p>Figures and tables are the StreamingLLM paper's (arXiv 2309.17453v4), what the "
+         "benchmark of attention_sinks 0.4.0 published is perplexity over the first so many scored "
+         "tokens. Steps are their medians, memory is that of weights and cache. Another text, "
+         "another share of it, or another machine has other values.</p>\n";
 }
 
 std::string inputs(const Results& results) {
@@ -158,6 +166,7 @@ std::string machine(const RunInfo& info) {
 std::string section_body(const HtmlSection& section) {
   const Results& results = section.results;
   std::string html;
+  if (!section.description.empty()) html += paragraph(section.description, "facts");
   if (const auto facts = common_facts(results); !facts.empty()) {
     html += paragraph(fmt::format("{}", fmt::join(facts, ", ")), "facts");
   }
@@ -173,7 +182,7 @@ std::string section_body(const HtmlSection& section) {
     if (body.empty()) continue;
     html += fmt::format("<h3>{}</h3>\n", html_escaped(title(table))) + scrolling(body);
   }
-  html += published(results) + pictures(section.folder) + inputs(results) + machine(results.info);
+  html += published(section) + pictures(section.folder) + inputs(results) + machine(results.info);
   if (!section.provenance.empty()) {
     html += fmt::format("<h3>Where the cells come from</h3>\n<pre>{}</pre>\n",
                         html_escaped(section.provenance));

@@ -15,7 +15,8 @@ struct HtmlSection {
   Results results;
   /// A folder whose `plots` holds pictures (SVG), or empty: without pictures.
   std::filesystem::path folder;
-  std::string provenance = {};  ///< of merged results: format_provenance
+  std::string provenance = {};   ///< of merged results: format_provenance
+  std::string description = {};  ///< what the experiment is for
 };
 
 /// The page: for each section what was run, its tables, its pictures and, where a model is one of

@@ -3,34 +3,114 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <cmath>
+#include <numeric>
 
+#include "eval/nll_file.h"
 #include "reports/tables.h"
 
 namespace sinkbench {
 namespace {
 
-constexpr auto values = std::to_array<Published>({
-    {"Falcon-7B", "0+2048", 17.9, "table 2"},   {"Falcon-7B", "1+2047", 12.12, "table 2"},
-    {"Falcon-7B", "2+2046", 12.12, "table 2"},  {"Falcon-7B", "4+2044", 12.12, "table 2"},
-    {"Falcon-7B", "8+2040", 12.12, "table 2"},  {"MPT-7B", "0+2048", 460.29, "table 2"},
-    {"MPT-7B", "1+2047", 14.99, "table 2"},     {"MPT-7B", "2+2046", 15.0, "table 2"},
-    {"MPT-7B", "4+2044", 14.99, "table 2"},     {"MPT-7B", "8+2040", 14.98, "table 2"},
-    {"Pythia-12B", "0+2048", 21.62, "table 2"}, {"Pythia-12B", "1+2047", 11.95, "table 2"},
-    {"Pythia-12B", "2+2046", 12.09, "table 2"}, {"Pythia-12B", "4+2044", 12.09, "table 2"},
-    {"Pythia-12B", "8+2040", 12.02, "table 2"}, {"Llama-2-7B", "0+4096", 3359.95, "table 2"},
-    {"Llama-2-7B", "1+4095", 11.88, "table 2"}, {"Llama-2-7B", "2+4094", 10.51, "table 2"},
-    {"Llama-2-7B", "4+4092", 9.59, "table 2"},  {"Llama-2-7B", "8+4088", 9.54, "table 2"},
-    {"Falcon-7B", "4+252", 13.61, "table 6"},   {"Falcon-7B", "4+508", 12.84, "table 6"},
-    {"Falcon-7B", "4+1020", 12.34, "table 6"},  {"Falcon-7B", "4+2044", 12.84, "table 6"},
-    {"MPT-7B", "4+252", 14.12, "table 6"},      {"MPT-7B", "4+508", 14.25, "table 6"},
-    {"MPT-7B", "4+1020", 14.33, "table 6"},     {"MPT-7B", "4+2044", 14.99, "table 6"},
-    {"Pythia-12B", "4+252", 13.17, "table 6"},  {"Pythia-12B", "4+508", 12.52, "table 6"},
-    {"Pythia-12B", "4+1020", 12.08, "table 6"}, {"Pythia-12B", "4+2044", 12.09, "table 6"},
-    {"Llama-2-7B", "4+508", 9.73, "table 6"},   {"Llama-2-7B", "4+1020", 9.32, "table 6"},
-    {"Llama-2-7B", "4+2044", 9.08, "table 6"},  {"Llama-2-7B", "4+4092", 9.59, "table 6"},
-    {"Llama-2-13B", "all", 5641, "figure 1"},   {"Llama-2-13B", "0+1024", 5158.07, "figure 1"},
-    {"Llama-2-13B", "1024", 5.43, "figure 1"},  {"Llama-2-13B", "4+1020", 5.4, "figure 1"},
-});
+using enum PublishedQuantity;
+using Values = std::vector<std::pair<std::string_view, double>>;  // by cache
+
+constexpr std::string_view book = "the first book of PG-19's test set, 65K tokens";
+constexpr std::string_view test_set = "400K tokens of PG-19's test set";
+constexpr std::string_view gpu = "one NVIDIA A6000";
+constexpr std::string_view curves = "attention_sinks 0.4.0";
+
+class Collection {
+ public:
+  Collection() {
+    add(book, "figure 1", "Llama-2-13B", {{"all", 5641}});
+    add(book, "figure 1, table 1", "Llama-2-13B",
+        {{"0+1024", 5158.07}, {"1024", 5.43}, {"4+1020", 5.40}});
+    add(book, "table 1", "Llama-2-13B", {{"4+1020", 5.60}});
+    values.back().newlines = true;
+    add_table_2("Falcon-7B", {17.90, 12.12, 12.12, 12.12, 12.12});
+    add_table_2("MPT-7B", {460.29, 14.99, 15.00, 14.99, 14.98});
+    add_table_2("Pythia-12B", {21.62, 11.95, 12.09, 12.09, 12.02});
+    add(test_set, "table 2", "Llama-2-7B",
+        {{"0+4096", 3359.95},
+         {"1+4095", 11.88},
+         {"2+4094", 10.51},
+         {"4+4092", 9.59},
+         {"8+4088", 9.54}});
+    add_table_3("Pythia-160M-vanilla", {27.87, 18.49, 18.05, 18.05});
+    add_table_3("Pythia-160M-zero-sink", {29214, 19.90, 18.27, 18.01});
+    add_table_3("Pythia-160M-learnable-sink", {1235, 18.01, 18.01, 18.02});
+    add_table_3("Pythia-160M-2-learnable-sinks", {1262, 25.73, 18.05, 18.05});
+    add_table_6("Falcon-7B", {13.61, 12.84, 12.34, 12.84});
+    add_table_6("MPT-7B", {14.12, 14.25, 14.33, 14.99});
+    add_table_6("Pythia-12B", {13.17, 12.52, 12.08, 12.09});
+    add(test_set, "table 6", "Llama-2-7B",
+        {{"4+508", 9.73}, {"4+1020", 9.32}, {"4+2044", 9.08}, {"4+4092", 9.59}});
+    add_figure_10("Llama-2-7B", latency_ms, {63, 103, 223, 523, 1411}, {31, 31, 35, 45, 65});
+    add_figure_10("Llama-2-13B", latency_ms, {99, 169, 361, 860, 2355}, {48, 52, 60, 75, 106});
+    add_figure_10("Llama-2-7B", memory_gib, {13, 13, 14, 16, 21}, {13, 13, 14, 16, 19});
+    add_figure_10("Llama-2-13B", memory_gib, {25, 25, 26, 29, 36}, {25, 26, 27, 29, 34});
+    // The last values are those of the last tokens that were published.
+    add_curve("Llama-2-7B", 5.664, {5.618, 5.688}, {5.83, 10201}, {86.84, 1851}, {52.47, 6351});
+    add_curve("Falcon-7B", 7.200, {7.089, 7.505}, {7.80, 8191}, {11.18, 8191}, {29.91, 5421});
+    add_curve("MPT-7B", 6.947, {7.363, 8.165}, {8.70, 8191}, {291.38, 6171}, {28.26, 6041});
+    add_curve("Pythia-6.9B", 7.469, {7.604, 8.116}, {8.47, 8191}, {16.72, 8191}, {24.61, 4011});
+    add_curve("Mistral-7B", 5.291, {5.477, 5.696}, {5.96, 16381}, {22.23, 8191}, {26.84, 13731});
+    add_curve("Qwen-7B", 7.101, {7.205, 7.781}, {8.07, 8191}, {8.41, 8191}, {939.29, 8191});
+    add_curve("Yi-6B", 6.661, {6.900, 7.221}, {7.43, 8191}, {125.86, 7391}, {7.30, 8191});
+  }
+
+  std::vector<Published> values;
+
+ private:
+  struct End {
+    double value;
+    int64_t position;
+  };
+
+  void add(std::string_view over, std::string_view where, std::string_view model,
+           const Values& of_caches) {
+    for (const auto& [cache, value] : of_caches) {
+      values.push_back(
+          {.model = model, .cache = cache, .value = value, .where = where, .over = over});
+    }
+  }
+  void add_table_2(std::string_view model, const std::array<double, 5>& v) {
+    add(test_set, "table 2", model,
+        {{"0+2048", v[0]}, {"1+2047", v[1]}, {"2+2046", v[2]}, {"4+2044", v[3]}, {"8+2040", v[4]}});
+  }
+  void add_table_3(std::string_view model, const std::array<double, 4>& v) {
+    add("the first book of PG-19's test set", "table 3", model,
+        {{"0+1024", v[0]}, {"1+1023", v[1]}, {"2+1022", v[2]}, {"4+1020", v[3]}});
+  }
+  void add_table_6(std::string_view model, const std::array<double, 4>& v) {
+    add(test_set, "table 6", model,
+        {{"4+252", v[0]}, {"4+508", v[1]}, {"4+1020", v[2]}, {"4+2044", v[3]}});
+  }
+  void add_figure_10(std::string_view model, PublishedQuantity quantity,
+                     const std::array<double, 5>& recompute, const std::array<double, 5>& sinks) {
+    constexpr std::array<std::string_view, 5> passes = {"256", "512", "1024", "2048", "4096"};
+    constexpr std::array<std::string_view, 5> caches = {"4+252", "4+508", "4+1020", "4+2044",
+                                                        "4+4092"};
+    for (size_t i = 0; i < passes.size(); ++i) {
+      add(gpu, "figure 10", model, {{passes[i], recompute[i]}, {caches[i], sinks[i]}});
+      values[values.size() - 2].quantity = values.back().quantity = quantity;
+    }
+  }
+  void add_curve(std::string_view model, double at_1024, const std::array<double, 2>& sinks,
+                 End sinks_end, End window_end, End dense_end) {
+    const auto point = [&](std::string_view cache, End end) {
+      add("the first book of PG-19's test set", curves, model, {{cache, end.value}});
+      values.back().first = end.position;
+    };
+    for (const char* cache : {"4+1020", "0+1024", "all"}) point(cache, {at_1024, 1024});
+    point("4+1020", {sinks[0], 2048});
+    point("4+1020", {sinks[1], 4096});
+    point("4+1020", sinks_end);
+    point("0+1024", window_end);
+    point("all", dense_end);
+  }
+};
 
 std::string lower(std::string_view text) {
   std::string result(text);
@@ -39,23 +119,58 @@ std::string lower(std::string_view text) {
   return result;
 }
 
+/// "Llama-2-7b-hf" is "Llama-2-7B"; "Llama-2-70b" and "falcon-7b-instruct" are other models.
+bool is_model(std::string folder, std::string_view model) {
+  folder = lower(folder);
+  for (const std::string_view suffix : {"-hf", "-v0.1", " (random weights)"}) {
+    if (folder.ends_with(suffix)) folder.resize(folder.size() - suffix.size());
+  }
+  return folder == lower(model);
+}
+
 }  // namespace
 
 std::span<const Published> published_values() {
-  return values;
+  static const Collection collection;
+  return collection.values;
 }
 
 std::vector<Published> published_for(const CellResult& cell) {
+  const std::string model = model_name(cell.cell), cache = cache_name(cell);
+  const auto& texts = cell.cell.dataset.texts;
+  const bool newlines = !texts.empty() && texts.front().filename() == "newlines.txt";
   std::vector<Published> found;
-  if (cell.cell.model.random) return found;
-  const std::string model = lower(model_name(cell.cell)), cache = cache_name(cell);
-  std::copy_if(values.begin(), values.end(), std::back_inserter(found), [&](const Published& p) {
-    const std::string name = lower(p.model);
-    // "llama-2-7b" isn't "llama-2-70b"; "-hf" or nothing may follow.
-    return model.starts_with(name) && (model.size() == name.size() || model[name.size()] == '-') &&
-           p.cache == cache;
-  });
+  for (const Published& p : published_values()) {
+    if (p.cache != cache || !is_model(model, p.model)) continue;
+    if (p.quantity == perplexity && (cell.cell.model.random || p.newlines != newlines)) continue;
+    found.push_back(p);
+  }
   return found;
+}
+
+std::optional<double> measured(const Published& published, const CellResult& cell,
+                               const std::filesystem::path& folder) {
+  switch (published.quantity) {
+    case latency_ms:
+      if (cell.latency.empty()) return std::nullopt;
+      return cell.latency.front().p50_ms;
+    case memory_gib:
+      if (!cell.memory) return std::nullopt;
+      return static_cast<double>(cell.memory->weight_bytes + cell.memory->kv_bytes_held) /
+             (1 << 30);
+    case perplexity:
+      break;
+  }
+  if (!cell.perplexity) return std::nullopt;
+  if (published.first == 0) return cell.perplexity->token;
+  const std::filesystem::path file = folder / cell.nll_file;
+  if (folder.empty() || cell.perplexity->stride != 1 || !std::filesystem::exists(file)) {
+    return std::nullopt;
+  }
+  const std::vector<float> nll = read_nll_file(file);
+  if (static_cast<int64_t>(nll.size()) < published.first) return std::nullopt;
+  const double sum = std::accumulate(nll.begin(), nll.begin() + published.first, 0.0);
+  return std::exp(sum / static_cast<double>(published.first));
 }
 
 }  // namespace sinkbench

@@ -1,6 +1,9 @@
-// What the paper published, to stand beside what was measured; never a gate.
+// What others published, to stand beside what was measured; never a gate.
 #pragma once
 
+#include <cstdint>
+#include <filesystem>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -10,21 +13,35 @@
 
 namespace sinkbench {
 
-/// Perplexity per token of a model under a cache: "4+1020", "all" (dense), "1024" (recomputation).
-struct Published {
-  std::string_view model;
-  std::string_view cache;
-  double perplexity;
-  std::string_view where;  ///< table or figure
+enum class PublishedQuantity {
+  perplexity,  ///< per token
+  latency_ms,  ///< of a decode step; of recomputation of a pass
+  memory_gib   ///< weights and cache
 };
 
-/// Of "Efficient Streaming Language Models with Attention Sinks" (arXiv 2309.17453v4): figure 1 and
-/// table 1 over the first book of PG-19's test set (65K tokens), tables 2 and 6 over 400K tokens of
-/// the concatenated test set.
+struct Published {
+  std::string_view model = {};  ///< as its checkpoint's folder is named ("-hf" aside)
+  std::string_view cache = {};  ///< "4+1020", "all" (dense), "1024" (recomputation)
+  PublishedQuantity quantity = PublishedQuantity::perplexity;
+  double value = 0;
+  std::string_view where = {};  ///< "table 2"
+  std::string_view over = {};   ///< which text, or which machine
+  int64_t first = 0;      ///< of perplexity: over the first so many scored tokens; 0: over all
+  bool newlines = false;  ///< four line breaks stand before the text, in the sinks' place
+};
+
+/// Figures 1 and 10 and tables 1, 2, 3 and 6 of "Efficient Streaming Language Models with Attention
+/// Sinks" (arXiv 2309.17453v4), which gives no numbers for its figures 3 and 5; and points of the
+/// curves that the benchmark of attention_sinks 0.4.0 published, which are like figure 3's.
 std::span<const Published> published_values();
 
-/// Those of a measured cell: its model's folder is named after the model ("Llama-2-7b-hf"), its
-/// cache is the same.
+/// Those of a cell: its model's folder is named after the model ("Llama-2-7b-hf"), its cache is the
+/// same. For random weights of a model's shape, times and memory alone.
 std::vector<Published> published_for(const CellResult& cell);
+
+/// What the cell has measured of that; nothing where it hasn't. `folder`: where its NLL file is,
+/// for a perplexity over the first tokens.
+std::optional<double> measured(const Published& published, const CellResult& cell,
+                               const std::filesystem::path& folder);
 
 }  // namespace sinkbench

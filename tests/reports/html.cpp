@@ -1,10 +1,14 @@
 #include "reports/html.h"
 
+#include <yaml-cpp/yaml.h>
+
+#include <cmath>
 #include <regex>
 
 #include "base/file.h"
 #include "reports/published.h"
 #include "tests/catch.h"
+#include "tests/data.h"
 #include "tests/experiment/example.h"
 #include "tests/files.h"
 
@@ -89,31 +93,149 @@ TEST_CASE("several parts have headings and links to them") {
   }
 }
 
-TEST_CASE("what the paper published stands beside its models' cells, and nothing beside others") {
+TEST_CASE("what was published stands beside its models' cells, and nothing beside others") {
   CellResult cell = test::example_results().cells[1];
   const auto published = [&](const std::string& model, int64_t sinks, int64_t window) {
     cell.cell.model.path = "/models/" + model;
     cell.cell.policy = {.name = "sinks", .arguments = {{"sinks", sinks}, {"window", window}}};
     cell.policy_label = fmt::format("{}+{}", sinks, window);
-    return published_for(cell);
+    std::vector<Published> found = published_for(cell);
+    std::erase_if(found, [](const Published& p) {
+      return p.quantity != PublishedQuantity::perplexity || p.first > 0;
+    });
+    return found;
   };
   // Table 2 of arXiv 2309.17453v4, which table 6 repeats.
   const auto llama = published("Llama-2-7b-hf", 4, 4092);
   REQUIRE(llama.size() == 2);
-  CHECK(llama[0].perplexity == 9.59);
+  CHECK(llama[0].value == 9.59);
   CHECK(llama[0].where == "table 2");
   CHECK(llama[1].where == "table 6");
-  CHECK(published("falcon-7b", 4, 1020).at(0).perplexity == 12.34);
+  CHECK(published("falcon-7b", 4, 1020).at(0).value == 12.34);
+  CHECK(published("pythia-160m-zero-sink", 2, 1022).at(0).value == 18.27);
+  for (const char* other :
+       {"Llama-2-70b-hf", "my-Llama-2-7b", "Llama-2-7b-chat-hf", "Llama-2-7b-hf-2"}) {
+    CHECK(published(other, 4, 4092).empty());
+  }
   CHECK(published("Llama-2-7b-hf", 4, 4091).empty());
-  CHECK(published("Llama-2-70b-hf", 4, 4092).empty());
-  CHECK(published("my-Llama-2-7b", 4, 4092).empty());
 
-  Results results = test::example_results();
-  cell.cell.model.path = "/models/falcon-7b";
-  cell.cell.policy.arguments = {{"sinks", 4}, {"window", 1020}};
-  cell.policy_label = "4+1020";
-  results.cells = {cell};
-  const std::string html = page_of(results);
-  CHECK_THAT(html, ContainsSubstring("<td class=\"number\">45.68</td><td "
-                                     "class=\"number\">12.34</td><td>table 6</td>"));
+  SECTION("line breaks before the book have a value of their own") {
+    CHECK(published("Llama-2-13b-hf", 4, 1020).at(0).value == 5.4);
+    cell.cell.dataset.texts = {"/configs/newlines.txt", "/pg19/10146.txt"};
+    const auto newlines = published("Llama-2-13b-hf", 4, 1020);
+    REQUIRE(newlines.size() == 1);
+    CHECK(newlines[0].value == 5.6);
+  }
+  SECTION("random weights have no perplexity to compare, but times and memory") {
+    cell.cell.model = {.path = "/configs/shapes/llama-2-7b.json", .random = true};
+    cell.cell.policy = {.name = "recompute", .arguments = {{"stride", 1}, {"window", 4096}}};
+    const auto found = published_for(cell);
+    REQUIRE(found.size() == 2);
+    CHECK(found[0].quantity == PublishedQuantity::latency_ms);
+    CHECK(found[0].value == 1411);
+    CHECK(found[1].quantity == PublishedQuantity::memory_gib);
+    CHECK(found[1].value == 21);
+  }
+  SECTION("on the page") {
+    Results results = test::example_results();
+    published("falcon-7b", 4, 1020);
+    results.cells = {cell};
+    CHECK_THAT(page_of(results),
+               ContainsSubstring("<td>perplexity</td><td class=\"number\">45.68</td><td "
+                                 "class=\"number\">12.34</td><td>table 6</td>"));
+  }
+}
+
+TEST_CASE("what is measured of a published quantity") {
+  const test::TemporaryFolder folder;
+  CellResult cell = test::example_results().cells[1];
+  cell.nll_file = "a.f32";
+  std::vector<float> nll(3000, 1.0F);
+  std::fill(nll.begin() + 1024, nll.end(), 4.0F);
+  folder.write("a.f32", {reinterpret_cast<const char*>(nll.data()), 4 * nll.size()});
+  CHECK(measured({}, cell, "") == 45.678);
+  CHECK(*measured({.first = 1024}, cell, folder.path()) == Approx(std::exp(1.0)));
+  CHECK(*measured({.first = 2048}, cell, folder.path()) == Approx(std::exp(2.5)));
+  CHECK_FALSE(measured({.first = 4096}, cell, folder.path()));  // there are not so many
+  CHECK_FALSE(measured({.first = 1024}, cell, ""));
+  CHECK(measured({.quantity = PublishedQuantity::latency_ms}, cell, "") == 1.5);
+  cell.memory->weight_bytes = 13'421'772'800;  // 12.5 GiB
+  cell.memory->kv_bytes_held = 1 << 29;
+  CHECK(measured({.quantity = PublishedQuantity::memory_gib}, cell, "") == 13.0);
+  cell.memory.reset();
+  CHECK_FALSE(measured({.quantity = PublishedQuantity::memory_gib}, cell, ""));
+}
+
+TEST_CASE("published values are those of the reference, and all of them") {
+  const auto paper_file = test::shared_data("reference/streamingllm.yaml");
+  const auto curves_file = test::shared_data("reference/attention_sinks.yaml");
+  if (!paper_file || !curves_file) {
+    WARN("SINKBENCH_DATA has no reference; not tested");
+    return;
+  }
+  size_t found = 0;
+  const auto check = [&](const std::string& model, const std::string& cache,
+                         PublishedQuantity quantity, const std::string& where, double value,
+                         bool newlines = false, int64_t first = 0) {
+    INFO(model << " " << cache << " " << where << " " << value);
+    const auto same = [&](const Published& p) {
+      return p.model == model && p.cache == cache && p.quantity == quantity &&
+             p.where.find(where) != p.where.npos && p.value == value && p.newlines == newlines &&
+             (first < 0 ? p.first > 4096 || (p.first > 0 && p.first != 1024) : p.first == first);
+    };
+    const auto values = published_values();
+    CHECK(std::count_if(values.begin(), values.end(), same) == 1);
+    ++found;
+  };
+  constexpr auto perplexity = PublishedQuantity::perplexity;
+  const YAML::Node paper = YAML::LoadFile(*paper_file);
+  for (const auto& entry : paper["figure1_table1"]["perplexity"]) {
+    const auto name = entry.first.as<std::string>();
+    check("Llama-2-13B", name == "dense" ? "all" : name.substr(name.rfind(' ') + 1), perplexity,
+          name == "dense" ? "figure 1" : "table 1", entry.second.as<double>(),
+          name.starts_with("newline"));
+  }
+  const std::map<std::string, std::string> trained = {
+      {"vanilla", "Pythia-160M-vanilla"},
+      {"zero sink", "Pythia-160M-zero-sink"},
+      {"learnable sink", "Pythia-160M-learnable-sink"},
+      {"2 learnable sinks", "Pythia-160M-2-learnable-sinks"}};
+  for (const std::string table : {"table2", "table3", "table6"}) {
+    for (const auto& model : paper[table]["perplexity"]) {
+      const auto name = model.first.as<std::string>();
+      for (const auto& entry : model.second) {
+        check(table == "table3" ? trained.at(name) : name, entry.first.as<std::string>(),
+              perplexity, "table " + table.substr(5), entry.second.as<double>());
+      }
+    }
+  }
+  const YAML::Node figure = paper["figure10"];
+  for (const auto& [key, quantity] : {std::pair{"latency_ms", PublishedQuantity::latency_ms},
+                                      std::pair{"memory_gb", PublishedQuantity::memory_gib}}) {
+    for (const auto& model : figure[key]) {
+      for (size_t i = 0; i < figure["cache"].size(); ++i) {
+        const int64_t size = figure["cache"][i].as<int64_t>();
+        const auto name = model.first.as<std::string>();
+        check(name, std::to_string(size), quantity, "figure 10",
+              model.second["recompute"][i].as<double>());
+        check(name, fmt::format("4+{}", size - 4), quantity, "figure 10",
+              model.second["sinks"][i].as<double>());
+      }
+    }
+  }
+  for (const auto& model : YAML::LoadFile(*curves_file)["models"]) {
+    const auto name = model.first.as<std::string>();
+    const auto point = [&](const char* cache, int64_t first, const YAML::Node& value) {
+      check(name, cache, perplexity, "attention_sinks", value.as<double>(), false, first);
+    };
+    for (const char* cache : {"all", "0+1024", "4+1020"}) {
+      point(cache, 1024, model.second["all_at_1024"]);
+    }
+    point("4+1020", 2048, model.second["sinks"]["2048"]);
+    point("4+1020", 4096, model.second["sinks"]["4096"]);
+    point("4+1020", -1, model.second["sinks"]["end"]);
+    point("0+1024", -1, model.second["window_end"]);
+    point("all", -1, model.second["dense_end"]);
+  }
+  CHECK(found == published_values().size());
 }

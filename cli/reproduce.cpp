@@ -1,0 +1,247 @@
+// sinkbench reproduce: every experiment of a folder, one after the other, and a report of all.
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <map>
+#include <regex>
+#include <set>
+#include <sstream>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "cli/commands.h"
+#include "cli/run_experiment.h"
+#include "eval/run.h"
+#include "reports/html.h"
+#include "reports/plot.h"
+#include "reports/tables.h"
+
+namespace sinkbench {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Options {
+  std::string set;
+  std::vector<std::string> only;
+  std::string out;
+  Overrides overrides;
+  bool quiet = false;
+};
+
+/// The experiments in a folder, by name.
+std::vector<fs::path> experiments_in(const fs::path& folder) {
+  std::vector<fs::path> files;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    const fs::path& file = entry.path();
+    if (file.extension() == ".yaml" && is_experiment(file)) files.push_back(file);
+  }
+  std::sort(files.begin(), files.end());
+  return files;
+}
+
+/// The folder configs/ below the current one, or of the checkout that the program was built in.
+fs::path configs_folder() {
+  std::error_code ignored;
+  fs::path below = fs::current_path();
+  fs::path program = fs::read_symlink("/proc/self/exe", ignored);
+  while (!fs::is_directory(below / "configs")) {
+    if (program == program.parent_path()) return {};
+    below = program = program.parent_path();
+  }
+  return below / "configs";
+}
+
+/// The folder that a set's name, or a path, means.
+fs::path find_set(const std::string& set) {
+  const fs::path configs = configs_folder();
+  if (!configs.empty() && set.find('/') == set.npos && fs::is_directory(configs / set)) {
+    if (!experiments_in(configs / set).empty()) return configs / set;
+  }
+  if (fs::is_directory(set)) {
+    if (!experiments_in(set).empty()) return set;
+    throw InputError::format("{}: no experiments (.yaml) in this folder", set);
+  }
+  std::set<std::string> names;
+  if (!configs.empty()) {
+    for (const auto& entry : fs::directory_iterator(configs)) {
+      if (entry.is_directory() && !experiments_in(entry.path()).empty()) {
+        names.insert(entry.path().filename().string());
+      }
+    }
+  }
+  throw InputError::format("no set '{}'; there are: {}; or give a folder with experiments", set,
+                           fmt::join(names, ", "));
+}
+
+/// Those with the names that were asked for, or all.
+std::vector<fs::path> choose(const std::vector<fs::path>& files,
+                             const std::vector<std::string>& only) {
+  std::vector<std::string> names;
+  for (const fs::path& file : files) names.push_back(file.stem().string());
+  std::vector<fs::path> chosen;
+  for (size_t i = 0; i < files.size(); ++i) {
+    if (only.empty() || std::find(only.begin(), only.end(), names[i]) != only.end()) {
+      chosen.push_back(files[i]);
+    }
+  }
+  for (const std::string& name : only) {
+    if (std::find(names.begin(), names.end(), name) == names.end()) {
+      throw InputError::format("no experiment '{}' in this set{}", name, suggestion(name, names));
+    }
+  }
+  return chosen;
+}
+
+void refuse_all(const std::vector<std::string>& lines) {
+  if (lines.empty()) return;
+  for (const std::string& line : lines) fmt::print(stderr, "sinkbench: {}\n", line);
+  throw Exit{exit_bad_input};
+}
+
+/// Every environment variable that the experiments name and that isn't set, in one go.
+void check_variables(const std::vector<fs::path>& files) {
+  static const std::regex variable("\\$\\{([A-Za-z0-9_]+)\\}");
+  std::map<std::string, std::string> unset;  // and who needs it first
+  for (const fs::path& file : files) {
+    std::istringstream lines(read_file(file));
+    for (std::string line; std::getline(lines, line);) {
+      if (line.starts_with('#')) continue;
+      for (std::sregex_iterator it(line.begin(), line.end(), variable), end; it != end; ++it) {
+        const char* value = std::getenv((*it)[1].str().c_str());
+        if (value == nullptr || *value == '\0') unset.emplace((*it)[1], file.filename());
+      }
+    }
+  }
+  std::vector<std::string> lines;
+  for (const auto& [name, file] : unset) {
+    lines.push_back(
+        fmt::format("{}: needs the environment variable {}, which is not set; expected a folder: "
+                    "export {}=FOLDER (docs/reproduce.md says what belongs there)",
+                    file, name, name));
+  }
+  refuse_all(lines);
+}
+
+/// All that is missing is said at once, before anything is run.
+void check(const std::vector<Experiment>& experiments) {
+  Runner runner(Progress::Style::silent, nullptr);
+  std::vector<std::string> lines;
+  const auto add = [&](const std::string& line) {
+    if (std::find(lines.begin(), lines.end(), line) == lines.end()) lines.push_back(line);
+  };
+  for (const Experiment& experiment : experiments) {
+    for (const Cell& cell : experiment.cells) {
+      const std::vector<std::string> missing = missing_inputs(cell);
+      for (const std::string& line : missing) add(line);
+      if (!missing.empty()) continue;
+      try {
+        runner.check(cell);
+      } catch (const InputError& error) {
+        add(error.what());
+      }
+    }
+  }
+  refuse_all(lines);
+}
+
+/// The comment that an experiment's file begins with.
+std::string description(const fs::path& file) {
+  std::istringstream lines(read_file(file));
+  std::string text;
+  for (std::string line; std::getline(lines, line) && line.starts_with("# ");) {
+    text += (text.empty() ? "" : " ") + line.substr(2);
+  }
+  return text;
+}
+
+void draw(const Results& results, const fs::path& folder) {
+  try {
+    draw_pictures(results, folder, folder / "plots");
+  } catch (const InputError& error) {
+    fmt::print(stderr, "no pictures: {}\n", error.what());
+  }
+}
+
+/// Of every experiment of the set that has results, run now or before.
+void write_report(const std::string& name, const std::vector<fs::path>& files,
+                  const fs::path& out) {
+  std::vector<HtmlSection> sections;
+  for (const fs::path& file : files) {
+    const fs::path folder = out / file.stem();
+    if (!fs::exists(folder / "results.json")) continue;
+    try {
+      sections.push_back({.title = file.stem().string(),
+                          .results = read_results(folder),
+                          .folder = folder,
+                          .description = description(file)});
+    } catch (const InputError& error) {
+      fmt::print(stderr, "not in the report: {}\n", error.what());
+    }
+  }
+  write_file_atomically(out / "report.html", html_page(name, sections));
+}
+
+void reproduce(const Options& options) {
+  const fs::path set = fs::absolute(find_set(options.set)).lexically_normal();
+  const std::string name = (set.has_filename() ? set : set.parent_path()).filename().string();
+  const fs::path out = options.out.empty() ? fs::path("results") / name : fs::path(options.out);
+  const std::vector<fs::path> all = experiments_in(set), files = choose(all, options.only);
+  check_variables(files);
+  std::vector<Experiment> experiments;
+  for (const fs::path& file : files)
+    experiments.push_back(load_experiment(file, options.overrides));
+  check(experiments);
+
+  bool failed = false;
+  for (size_t i = 0; i < files.size(); ++i) {
+    if (!options.quiet) {
+      fmt::print(stderr, "{} ({} of {})\n", files[i].stem().string(), i + 1, files.size());
+    }
+    const RunOutcome outcome =
+        run_experiment(experiments[i], {.out = out / files[i].stem(), .quiet = options.quiet});
+    if (!outcome.results.cells.empty()) {
+      fmt::print("{}\n", format_report(outcome.results, ReportFormat::table));
+      std::fflush(stdout);
+    }
+    if (outcome.interrupted) throw Exit{exit_interrupted};
+    draw(outcome.results, outcome.folder);
+    failed |= outcome.failed;
+  }
+  write_report(name, all, out);
+  fmt::print("report: {}\n", (out / "report.html").string());
+  if (failed) throw Exit{exit_incomplete};
+}
+
+}  // namespace
+
+void add_reproduce(CLI::App& app) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("reproduce",
+                                         "Run every experiment of a set (tiny, streamingllm, or a "
+                                         "folder of your own) into one report");
+  command->add_option("set", options->set, "A folder below configs/ by its name, or any folder")
+      ->required();
+  command->add_option("experiments", options->only,
+                      "Those of its experiments to run (default: all)");
+  command
+      ->add_option("--set", options->overrides.set,
+                   "Replace a value in each experiment, as with run (repeatable)")
+      ->allow_extra_args(false);
+  command->add_option("--out", options->out, "Folder for the results (default: results/SET)");
+  command->add_option("--threads", options->overrides.threads, "Threads (default: all cores)")
+      ->check(CLI::Range(1, 4096));
+  command->add_option("--device", options->overrides.device, "cpu or cuda")
+      ->check(CLI::IsMember({"cpu", "cuda"}));
+  command->add_option("--limit", options->overrides.limit, "Feed no more than so many tokens")
+      ->check(CLI::Range(int64_t{2}, int64_t{1} << 40));
+  command->add_flag("--quiet", options->quiet, "No progress");
+  command->footer(
+      "Goes on where an earlier call has ended. Writes OUT/report.html.\n"
+      "Example: sinkbench reproduce tiny");
+  command->callback([options] { reproduce(*options); });
+}
+
+}  // namespace sinkbench
