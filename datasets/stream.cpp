@@ -15,17 +15,6 @@ namespace fs = std::filesystem;
 
 constexpr std::string_view kReplacement = "\xEF\xBF\xBD";  // U+FFFD
 
-std::string sha256_of(const std::vector<int32_t>& ids) {
-  std::string bytes;
-  bytes.reserve(4 * ids.size());
-  for (const int32_t id : ids) {
-    for (int shift = 0; shift < 32; shift += 8) {
-      bytes.push_back(static_cast<char>(static_cast<uint32_t>(id) >> shift));
-    }
-  }
-  return sha256_hex(bytes);
-}
-
 void check_limit(const std::optional<int64_t>& tokens) {
   if (tokens && *tokens < 2) {
     throw InputError::format("tokens: expected at least 2 (the first is not scored), found {}",
@@ -59,6 +48,17 @@ std::string covered(const Tokenizer& tokenizer, std::span<const int32_t> ids,
 }
 
 }  // namespace
+
+std::string ids_sha256(std::span<const int32_t> ids) {
+  std::string bytes;
+  bytes.reserve(4 * ids.size());
+  for (const int32_t id : ids) {
+    for (int shift = 0; shift < 32; shift += 8) {
+      bytes.push_back(static_cast<char>(static_cast<uint32_t>(id) >> shift));
+    }
+  }
+  return sha256_hex(bytes);
+}
 
 int64_t count_whitespace_words(std::string_view text) {
   int64_t words = 0;
@@ -121,7 +121,7 @@ TokenStream read_text_stream(const TextSource& source, const Tokenizer& tokenize
                              source.paths.empty() ? "text" : source.paths.front().string(),
                              stream.ids.size());
   }
-  stream.ids_sha256 = sha256_of(stream.ids);
+  stream.ids_sha256 = ids_sha256(stream.ids);
   stream.content_sha256 = content.hex();
   stream.scored_text = extent;
   return stream;
@@ -160,7 +160,7 @@ TokenStream read_token_file(const fs::path& file, int64_t vocab_size,
     throw InputError::format("{}: expected at least 2 token ids, found {}", file.string(),
                              stream.ids.size());
   }
-  stream.ids_sha256 = sha256_of(stream.ids);
+  stream.ids_sha256 = ids_sha256(stream.ids);
   stream.content_sha256 = sha256_hex(bytes.text());
   return stream;
 }

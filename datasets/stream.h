@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -28,7 +29,7 @@ struct TextSource {
 struct TokenStream {
   std::vector<int32_t> ids;  // at least 2
   int64_t documents = 0;     // that were read, the last perhaps in part
-  std::string ids_sha256;    // of the ids as little-endian uint32: what was fed
+  std::string ids_sha256;    // what was fed
   std::string
       content_sha256;  // of the text of the documents read, or of the bytes of a tokens file
 
@@ -51,6 +52,9 @@ TokenStream read_text_stream(const TextSource& source, const Tokenizer& tokenize
 /// and the first element (index from 0, value) that isn't an id in [0, vocab_size).
 TokenStream read_token_file(const std::filesystem::path& file, int64_t vocab_size,
                             std::optional<int64_t> tokens = std::nullopt);
+
+/// SHA-256 of ids as little-endian uint32.
+std::string ids_sha256(std::span<const int32_t> ids);
 
 /// The number of maximal runs of characters that aren't white space (Unicode's White_Space).
 int64_t count_whitespace_words(std::string_view text);

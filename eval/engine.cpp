@@ -104,6 +104,15 @@ void check_policy(const Policy& policy, const DecoderConfig& config, int64_t fed
   }
 }
 
+int64_t longest_sequence(const DecoderConfig& config) {
+  int64_t limit = 0;
+  for (const int64_t bound :
+       {config.learned_positions, config.local_window, config.rotary ? config.rotary->limit : 0}) {
+    if (bound > 0) limit = limit > 0 ? std::min(limit, bound) : bound;
+  }
+  return limit;
+}
+
 void check_ids(std::span<const int32_t> ids, const DecoderConfig& config) {
   if (ids.size() < 2) {
     throw InputError::format(

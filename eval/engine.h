@@ -83,6 +83,10 @@ int64_t bias_places(const Policy& policy, int64_t fed);
 /// local window.
 void check_policy(const Policy& policy, const DecoderConfig& config, int64_t fed);
 
+/// The most tokens that a query of this model may see, itself among them, by learned positions, a
+/// local window or frequencies that would change: the longest stream under dense attention. 0: any.
+int64_t longest_sequence(const DecoderConfig& config);
+
 /// Throws InputError naming the first id that is outside the model's vocabulary, or a stream of
 /// fewer than two ids.
 void check_ids(std::span<const int32_t> ids, const DecoderConfig& config);

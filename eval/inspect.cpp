@@ -74,12 +74,7 @@ std::string refusal(const Policy& policy, const DecoderConfig& config, int64_t f
 
 ordered_json inspect_policies(const DecoderConfig& config) {
   constexpr int64_t any_length = int64_t{1} << 40;
-  // As far as a query sees in the models that have a limit.
-  int64_t limit = 0;
-  for (const int64_t bound :
-       {config.learned_positions, config.local_window, config.rotary ? config.rotary->limit : 0}) {
-    if (bound > 0) limit = limit > 0 ? std::min(limit, bound) : bound;
-  }
+  const int64_t limit = longest_sequence(config);
   ordered_json result = ordered_json::array();
   for (const PolicyEntry& entry : policy_registry()) {
     PolicyArguments smallest;

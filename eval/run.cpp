@@ -125,6 +125,7 @@ struct Runner::State {
   std::optional<TokenStream> stream;
   std::pair<DatasetSpec, fs::path> stream_key;
   std::string tokenizer_sha256;
+  std::optional<int32_t> bos;  // that the stream begins with
   struct Shape {
     DecoderConfig config;
     int64_t parameters;
@@ -172,6 +173,7 @@ struct Runner::State {
     const auto key = std::make_pair(cell.dataset, cell.model.path);
     if (stream && stream_key == key) return *stream;
     stream.reset();
+    bos.reset();
     if (cell.dataset.texts.empty()) {
       stream = read_token_file(cell.dataset.tokens_file, config.vocab_size, cell.dataset.tokens);
       tokenizer_sha256.clear();
@@ -181,6 +183,9 @@ struct Runner::State {
       }
       const Tokenizer tokenizer = Tokenizer::load(model_folder(cell.model));
       tokenizer_sha256 = tokenizer.sha256();
+      if (cell.dataset.bos != BosPlacement::none) {
+        bos = config.sink_token ? config.sink_token : tokenizer.bos_id();
+      }
       stream = read_text_stream({.paths = cell.dataset.texts,
                                  .text_field = cell.dataset.field,
                                  .bos = cell.dataset.bos,
@@ -313,7 +318,7 @@ Runner::Runner(Progress::Style progress, const std::atomic<bool>* stop)
 
 Runner::~Runner() = default;
 
-void Runner::check(const Cell& cell) {
+const DecoderConfig& Runner::config(const Cell& cell) {
   decoder_options(cell);
   const fs::path config_json = config_path(cell.model);
   if (!state_->checked.contains(config_json)) {
@@ -322,7 +327,21 @@ void Runner::check(const Cell& cell) {
                                 : Decoder::check(cell.model.path);
     state_->checked.emplace(config_json, State::Shape{decoder.config(), decoder.parameters()});
   }
-  const DecoderConfig& config = state_->checked.at(config_json).config;
+  return state_->checked.at(config_json).config;
+}
+
+Runner::Text Runner::text(const Cell& cell) {
+  const TokenStream& stream = state_->load_stream(cell, config(cell));
+  return {stream, state_->tokenizer_sha256, state_->bos};
+}
+
+Runner::Model Runner::load(const Cell& cell) {
+  const int64_t threads = set_threads(cell);
+  return {state_->load_decoder(cell), threads};
+}
+
+void Runner::check(const Cell& cell) {
+  const DecoderConfig& config = this->config(cell);
   const TokenStream& stream = state_->load_stream(cell, config);
   const auto policy = make_policy(cell.policy.name, cell.policy.arguments, cell.policy.positions);
   check_policy(*policy, config, static_cast<int64_t>(stream.ids.size()) - 1);

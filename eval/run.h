@@ -14,6 +14,9 @@
 
 namespace sinkbench {
 
+class Decoder;
+struct DecoderConfig;
+
 /// The files that a cell names and that aren't there: for each a line that says how to get it.
 std::vector<std::string> missing_inputs(const Cell& cell);
 
@@ -31,6 +34,24 @@ class Runner {
   /// The cell with the hashes of what it reads and the threads it will have: what `run` begins
   /// with, but without loading the model.
   CellResult describe(const Cell& cell);
+
+  /// What a cell's model is, its tensors looked through but not read; InputError as `check` has it.
+  const DecoderConfig& config(const Cell& cell);
+
+  /// The text of a cell, good until another one is asked for.
+  struct Text {
+    const TokenStream& stream;
+    std::string tokenizer_sha256;  ///< "" of a file of token ids
+    std::optional<int32_t> bos;    ///< that the stream begins with, if that was put there
+  };
+  Text text(const Cell& cell);
+
+  /// The model of a cell, good until another one is asked for, and the threads it has.
+  struct Model {
+    const Decoder& decoder;
+    int64_t threads;
+  };
+  Model load(const Cell& cell);
 
   /// The NLL of every scored token, in nats.
   std::vector<float> score(const Cell& cell);
