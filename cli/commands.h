@@ -16,6 +16,7 @@ void add_train(CLI::App& app);
 void add_verify(CLI::App& app);
 void add_bench(CLI::App& app);
 void add_inspect(CLI::App& app);
+void add_sinks(CLI::App& app);
 void add_list(CLI::App& app);
 void add_compare(CLI::App& app);
 

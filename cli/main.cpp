@@ -60,6 +60,7 @@ int main(int argc, char** argv) {
   add_verify(app);
   add_bench(app);
   add_inspect(app);
+  add_sinks(app);
   add_list(app);
   add_compare(app);
   try {

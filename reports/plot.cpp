@@ -1,27 +1,17 @@
 #include "reports/plot.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <spawn.h>
-#include <stdlib.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <cstdlib>
 #include <map>
 #include <set>
-#include <sstream>
 
-#include "base/error.h"
-#include "base/file.h"
 #include "eval/nll_file.h"
+#include "reports/gnuplot.h"
 #include "reports/tables.h"
-
-extern char** environ;
 
 namespace sinkbench {
 namespace {
@@ -78,18 +68,6 @@ std::vector<std::string> colours_of(const std::vector<Series>& series) {
     used.insert(colour);
   }
   return colours;
-}
-
-/// A string in gnuplot's single quotes, in which nothing but the quote has a meaning.
-std::string quoted(const std::string& text) {
-  std::string result = "'";
-  for (const char c : text) {
-    if (c == '\'')
-      result += "''";
-    else
-      result += static_cast<unsigned char>(c) < ' ' ? ' ' : c;
-  }
-  return result + "'";
 }
 
 struct Range {
@@ -174,9 +152,7 @@ std::string script(const Picture& picture) {
 
   const std::string& name = picture.name;
   std::string text = fmt::format(
-      "# Draws {0}.svg and {0}.png from {0}.csv: gnuplot {0}.gp\n"
-      "set encoding utf8\n"
-      "set datafile separator ','\n"
+      "{0}"
       "set title {1}\n"
       "set xlabel {2}\n"
       "set ylabel {3}\n"
@@ -186,7 +162,8 @@ std::string script(const Picture& picture) {
       "set grid linecolor '#dddddd' linetype 1 linewidth 0.5\n"
       "set format x '%.10g'\n"
       "set rmargin {4}\n",
-      name, quoted(picture.title), quoted(picture.x_label), quoted(picture.y_label), longest + 3);
+      gnuplot_header(name), gnuplot_quoted(picture.title), gnuplot_quoted(picture.x_label),
+      gnuplot_quoted(picture.y_label), longest + 3);
   if (log_x) text += "set logscale x\n";
   if (log_y) text += "set logscale y\n";
   if (picture.x_base_2) {
@@ -211,15 +188,16 @@ std::string script(const Picture& picture) {
         "dashtype 2\n"
         "set label {1} at first {0}, graph 0.98 right rotate by 90 offset character -0.7, 0 "
         "textcolor '#666666' font ',10'\n",
-        mark.x, quoted(mark.text));
+        mark.x, gnuplot_quoted(mark.text));
   }
   std::vector<std::string> bands, lines;
   for (size_t i = 0; i < picture.series.size(); ++i) {
     const Series& series = picture.series[i];
     text += fmt::format("set label {} at graph 1.015, graph {:.4f} left textcolor '{}'\n",
-                        quoted(series.name), places[i], colours[i]);
-    const std::string rows = fmt::format("(strcol(1) eq {} ? $2 : NaN)", quoted(series.name));
-    const std::string file = quoted(name + ".csv") + " skip 1 using ";
+                        gnuplot_quoted(series.name), places[i], colours[i]);
+    const std::string rows =
+        fmt::format("(strcol(1) eq {} ? $2 : NaN)", gnuplot_quoted(series.name));
+    const std::string file = gnuplot_quoted(name + ".csv") + " skip 1 using ";
     const char* dash = i < palette.size() + 1 ? "" : " dashtype 3";
     if (series.everywhere) {
       lines.push_back(fmt::format("{} with lines linewidth 2 dashtype 4 linecolor '{}'",
@@ -240,17 +218,8 @@ std::string script(const Picture& picture) {
     }
   }
   bands.insert(bands.end(), lines.begin(), lines.end());
-  text += fmt::format(
-      "set terminal svg noenhanced size 760,440 dynamic font 'sans-serif,13' background '#ffffff' "
-      "name 'sinkbench'\n"
-      "set output {}\n"
-      "plot {}\n"
-      "set terminal pngcairo noenhanced size 1520,880 font 'sans,13' fontscale 1.8 linewidth 1.8 "
-      "background '#ffffff'\n"
-      "set output {}\n"
-      "replot\n"
-      "unset output\n",
-      quoted(name + ".svg"), fmt::join(bands, ", \\\n     "), quoted(name + ".png"));
+  text += gnuplot_on_terminals(name, 760, 440,
+                               fmt::format("plot {}\n", fmt::join(bands, ", \\\n     ")));
   return text;
 }
 
@@ -456,65 +425,16 @@ std::string emptiness(const Picture& picture) {
   return any ? "" : "no policy was measured at two cache sizes";
 }
 
-/// Runs gnuplot on a script, in the script's folder. Throws InputError with what it said.
-void run_gnuplot(const fs::path& gnuplot, const fs::path& gp) {
-  const fs::path log = gp.parent_path() / "log";
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, log.c_str(),
-                                   O_WRONLY | O_CREAT | O_TRUNC, 0600);
-  posix_spawn_file_actions_adddup2(&actions, STDOUT_FILENO, STDERR_FILENO);
-  posix_spawn_file_actions_addchdir_np(&actions, gp.parent_path().c_str());
-  std::string program = gnuplot.string(), file = gp.filename().string();
-  char* argv[] = {program.data(), file.data(), nullptr};
-  pid_t pid = 0;
-  int status = posix_spawn(&pid, program.c_str(), &actions, nullptr, argv, environ);
-  posix_spawn_file_actions_destroy(&actions);
-  if (status == 0) ::waitpid(pid, &status, 0);
-  if (status == 0) return;
-  // It repeats the line and points at the place; what is wrong stands last.
-  std::string line, last;
-  std::error_code error;
-  if (fs::exists(log, error)) {
-    std::istringstream lines(read_file(log));
-    while (std::getline(lines, line)) {
-      if (!line.empty()) last = line;
-    }
-  }
-  throw InputError::format("{}: gnuplot ended with status {}: {}", file, status, last);
-}
-
-/// A folder within another one, for as long as it is needed.
-class Workshop {
- public:
-  explicit Workshop(const fs::path& parent) {
-    std::string name = (fs::absolute(parent) / ".drawing-XXXXXX").string();
-    if (::mkdtemp(name.data()) == nullptr) throw_write_error(parent, "written");
-    path_ = name;
-  }
-  ~Workshop() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  Workshop(const Workshop&) = delete;
-  Workshop& operator=(const Workshop&) = delete;
-  const fs::path& path() const { return path_; }
-
- private:
-  fs::path path_;
-};
-
 constexpr std::array kinds = {"nll-over-position", "perplexity-by-cache", "latency-by-cache",
                               "memory-by-cache"};
-constexpr std::array extensions = {".csv", ".gp", ".png", ".svg"};
 
 void remove_old(const fs::path& plots, const std::vector<std::string>& drawn) {
   for (const auto& entry : fs::directory_iterator(plots)) {
     const std::string stem = entry.path().stem().string();
     const bool ours = std::any_of(kinds.begin(), kinds.end(),
                                   [&](const char* kind) { return stem.starts_with(kind); }) &&
-                      std::find(extensions.begin(), extensions.end(),
-                                entry.path().extension().string()) != extensions.end();
+                      std::find(picture_extensions.begin(), picture_extensions.end(),
+                                entry.path().extension().string()) != picture_extensions.end();
     if (ours && std::find(drawn.begin(), drawn.end(), stem) == drawn.end()) {
       fs::remove(entry.path());
     }
@@ -548,53 +468,23 @@ std::vector<NllBlock> nll_blocks(std::span<const float> nll, int64_t stride) {
   }
 }
 
-fs::path find_gnuplot() {
-  const char* path = std::getenv("PATH");
-  std::istringstream folders(path == nullptr ? "" : path);
-  for (std::string folder; std::getline(folders, folder, ':');) {
-    const fs::path program = fs::path(folder) / "gnuplot";
-    if (::access(program.c_str(), X_OK) == 0) return fs::absolute(program);
-  }
-  return {};
-}
-
 Pictures draw_pictures(const Results& results, const fs::path& folder, const fs::path& plots) {
-  const fs::path gnuplot = find_gnuplot();
-  if (gnuplot.empty()) {
-    throw InputError(
-        "gnuplot is not installed (not found in PATH); on Debian: apt-get install gnuplot-nox");
-  }
+  require_gnuplot();
   Pictures pictures;
-  std::vector<Picture> all;
+  std::vector<GnuplotPicture> all;
   for (const Group& group : groups_of(results)) {
     for (Picture& picture : std::vector{nll_picture(group, folder), perplexity_picture(group),
                                         latency_picture(group), memory_picture(group)}) {
       if (const std::string why = emptiness(picture); !why.empty()) {
         pictures.left_out.push_back(picture.name + ": " + why);
       } else {
-        all.push_back(std::move(picture));
+        all.push_back({picture.name, script(picture), data_csv(picture)});
+        pictures.drawn.push_back(picture.name);
       }
     }
   }
   if (all.empty()) return pictures;
-  std::error_code error;
-  fs::create_directories(plots, error);
-  if (error) {
-    throw InputError::format("{}: cannot create the folder: {}", plots.string(), error.message());
-  }
-  const Workshop workshop(plots);
-  for (const Picture& picture : all) {
-    write_file_atomically(workshop.path() / (picture.name + ".csv"), data_csv(picture));
-    const fs::path gp = workshop.path() / (picture.name + ".gp");
-    write_file_atomically(gp, script(picture));
-    run_gnuplot(gnuplot, gp);
-    for (const char* extension : extensions) {
-      const std::string file = picture.name + extension;
-      fs::rename(workshop.path() / file, plots / file, error);
-      if (error) throw InputError::format("{}: not written: {}", file, error.message());
-    }
-    pictures.drawn.push_back(picture.name);
-  }
+  draw_with_gnuplot(all, plots);
   remove_old(plots, pictures.drawn);
   return pictures;
 }

@@ -28,9 +28,6 @@ struct Pictures {
   std::vector<std::string> left_out;  ///< one line each: which picture and why
 };
 
-/// gnuplot's path, or "" where it isn't installed.
-std::filesystem::path find_gnuplot();
-
 /// For each model and dataset of a results folder (NLL over position; perplexity, decode latency
 /// and memory by cache size): NAME.svg, NAME.png, and what they are drawn from, NAME.gp and
 /// NAME.csv, in `plots`. NLL files are read relative to `folder`. Each file is replaced as a whole;

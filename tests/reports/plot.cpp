@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "reports/gnuplot.h"
 #include "tests/catch.h"
 #include "tests/experiment/example.h"
 #include "tests/files.h"

@@ -1,0 +1,179 @@
+// `sinkbench sinks`, from the outside.
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <fstream>
+
+#include "tests/catch.h"
+#include "tests/cli/program.h"
+#include "tests/data.h"
+#include "tests/files.h"
+
+using namespace sinkbench;
+using nlohmann::json;
+using test::Outcome;
+namespace fs = std::filesystem;
+
+namespace {
+
+/// A folder with a model whose streams begin with token 319, and a text.
+struct Workplace : test::TemporaryFolder {
+  Workplace() {
+    fs::copy(test::data("families/llama_mha"), path() / "model");
+    fs::copy(test::data("tokenizers/byte_level.json"), path() / "model/tokenizer.json");
+    json config = read("model/config.json");
+    config["sink_token_id"] = 319;
+    write("model/config.json", config.dump());
+    write("book.txt", std::string("It was a bright cold day, and the clocks were wrong.\n"));
+  }
+  Outcome operator()(std::vector<std::string> arguments) const {
+    arguments.insert(arguments.begin(), "sinks");
+    arguments.push_back("--quiet");
+    return test::Program(std::move(arguments), path()).wait();
+  }
+  json read(const fs::path& name) const { return json::parse(read_file(path() / name)); }
+};
+
+}  // namespace
+
+TEST_CASE("sinks measures every family") {
+  const Workplace place;
+  int families = 0;
+  for (const auto& folder : fs::directory_iterator(test::data("families"))) {
+    if (!folder.is_directory()) continue;
+    INFO(folder.path());
+    ++families;
+    const Outcome outcome =
+        place({folder.path(), "--dataset", folder.path() / "tokens.json", "--samples", "2",
+               "--tokens", "12", "--epsilon", "0.15", "--no-plots", "--out", "out"});
+    CHECK(outcome.err == "");
+    REQUIRE(outcome.status == 0);
+    const json sinks = place.read("out/sinks.json");
+    const json config = place.read(folder.path() / "config.json");
+    const auto either = [&](std::initializer_list<const char*> names) -> size_t {
+      for (const char* name : names) {
+        if (config.contains(name)) return config[name];
+      }
+      return 0;
+    };
+    const size_t layers = either({"num_hidden_layers", "n_layers", "n_layer"});
+    const size_t heads = either({"num_attention_heads", "n_heads", "n_head"});
+    REQUIRE(sinks["layers"].size() == layers);
+    CHECK(sinks["tokens"] == 12);
+    CHECK(sinks["samples"] == 2);
+    CHECK(sinks["epsilon"] == 0.15);
+    CHECK(sinks["bos"].is_null());
+    std::vector<double> rate(4, 0);
+    for (const json& layer : sinks["layers"]) {
+      REQUIRE(layer["heads"].size() == heads);
+      double mean = 0, largest = 0;
+      for (const json& head : layer["heads"]) {
+        const double alpha = head["alpha"][0];
+        mean += alpha / static_cast<double>(heads);
+        largest = std::max(largest, alpha);
+        CHECK(alpha > 1.0 / 12);  // the first query attends to nothing else
+        CHECK(alpha < 1);
+        CHECK(head["trained_sink_mass"].is_null());
+        for (size_t k = 0; k < 4; ++k) {
+          rate[k] +=
+              head["above_epsilon_percent"][k].get<double>() / static_cast<double>(layers * heads);
+        }
+      }
+      CHECK(layer["alpha_0_mean"].get<double>() == Approx(mean));
+      CHECK(layer["alpha_0_max"].get<double>() == Approx(largest));
+    }
+    for (size_t k = 0; k < 4; ++k) CHECK(sinks["sink_percent"][k].get<double>() == Approx(rate[k]));
+    const std::string csv = read_file(place.path() / "out/sinks.csv");
+    CHECK(std::count(csv.begin(), csv.end(), '\n') == 1 + static_cast<long>(layers * heads));
+  }
+  CHECK(families >= 16);
+}
+
+TEST_CASE("sinks puts a BOS before each sample, or none") {
+  const Workplace place;
+  const Outcome tokens =
+      test::Program({"tokenize", "model", "book.txt", "--no-special"}, place.path()).wait();
+  const auto ids = json::parse(tokens.out).get<std::vector<int>>();
+  json with = json::array();
+  for (int sample = 0; sample < 3; ++sample) {
+    with.push_back(319);
+    for (int i = 0; i < 7; ++i) with.push_back(ids.at(sample * 7 + i));
+  }
+  place.write("with.json", with.dump());
+  place.write("without.json", tokens.out);
+  const auto of = [&](const std::string& dataset, const std::string& bos) {
+    const Outcome outcome = place({"model", "--dataset", dataset, "--bos", bos, "--samples", "3",
+                                   "--tokens", "8", "--no-plots", "--format", "json"});
+    REQUIRE(outcome.status == 0);
+    CHECK(outcome.out == read_file(place.path() / "results/sinks-model/sinks.json"));
+    return json::parse(outcome.out);
+  };
+  const json text = of("book.txt", "sample"), hand = of("with.json", "none");
+  CHECK(text["bos"] == 319);
+  CHECK(text["layers"] == hand["layers"]);
+  CHECK(text["dataset"]["sha256"] == hand["dataset"]["sha256"]);
+  CHECK(text["model"]["sha256"].get<std::string>().size() == 64);
+  CHECK(text["versions"].contains("commit"));
+  const json plain = of("book.txt", "none"), first = of("without.json", "sample");
+  CHECK(plain["bos"].is_null());
+  CHECK(plain["layers"] == first["layers"]);
+  CHECK(plain["layers"] != text["layers"]);
+}
+
+TEST_CASE("sinks prints tables and draws pictures") {
+  const Workplace place;
+  const Outcome outcome = place(
+      {"model/", "--dataset", "book.txt", "--samples", "2", "--tokens", "10", "--positions", "2"});
+  REQUIRE(outcome.status == 0);
+  for (const char* text :
+       {"sinks: model, book.txt, 2 samples of 10 tokens, token 319 before each, float32\n"
+        "Sink metric at epsilon 0.3, T 10: Sink_0 ",
+        " %, Sink_1 ", "layer   mean    max", "head 3", "position 0", "ratio",
+        "\nresults: results/sinks-model\npictures: results/sinks-model/plots\n"}) {
+    CHECK_THAT(outcome.out, ContainsSubstring(text));
+  }
+  const json sinks = place.read("results/sinks-model/sinks.json");
+  CHECK_THAT(outcome.out, ContainsSubstring(fmt::format("Sink_0 {:.1f} %, Sink_1 {:.1f} %\n",
+                                                        sinks["sink_percent"][0].get<double>(),
+                                                        sinks["sink_percent"][1].get<double>())));
+  for (const char* name : {"sinks", "attention-maps"}) {
+    for (const char* extension : {".svg", ".png", ".gp", ".csv"}) {
+      CHECK(
+          fs::exists(place.path() / "results/sinks-model/plots" / (std::string(name) + extension)));
+    }
+  }
+  const Outcome csv = place({"model", "--dataset", "book.txt", "--samples", "2", "--tokens", "10",
+                             "--format", "csv", "--no-plots"});
+  CHECK(csv.out == read_file(place.path() / "results/sinks-model/sinks.csv"));
+}
+
+TEST_CASE("sinks refuses bad input in one line, and writes nothing") {
+  const Workplace place;
+  fs::copy(test::data("families/gpt2"), place.path() / "gpt2");
+  const std::vector<std::pair<std::vector<std::string>, std::string>> cases = {
+      {{"nowhere", "--dataset", "book.txt"}, "nowhere: no such model"},
+      {{"model", "--dataset", "no.txt"}, "no.txt: no such text"},
+      {{"model", "--dataset", "book.txt", "--epsilon", "1.5"},
+       "epsilon is 1.5; expected a number from 0 to below 1"},
+      {{"model", "--dataset", "book.txt", "--epsilon", "nan"}, "epsilon is nan; expected"},
+      {{"model", "--dataset", "book.txt", "--tokens", "1"}, "tokens is 1; expected 2 or more"},
+      {{"model", "--dataset", "book.txt", "--positions", "65"},
+       "positions is 65; expected 1 to the 64 tokens of a sample"},
+      {{"model", "--dataset", "book.txt"},
+       "too few for 100 samples of 64 (the BOS is one of them)"},
+      {{"gpt2", "--dataset", "gpt2/tokens.json", "--tokens", "257"},
+       "tokens is 257; expected no more than the 256 that this model takes at once"},
+      {{"model", "--dataset", "book.txt", "gpt2/tokens.json"}, "stands by itself"},
+      {{"model", "--dataset", "book.txt", "--dtype", "float16"}, "dtype float16 has no matrix"}};
+  for (const auto& [arguments, message] : cases) {
+    const Outcome outcome = place(arguments);
+    INFO(message);
+    CHECK(outcome.status == 2);
+    CHECK_THAT(outcome.err, ContainsSubstring(message));
+    CHECK(std::count(outcome.err.begin(), outcome.err.end(), '\n') == 1);
+    CHECK(outcome.out == "");
+  }
+  CHECK(place({"model"}).status == 2);
+  CHECK(place({"model", "--dataset", "book.txt", "--bos", "often"}).status == 2);
+  CHECK(!fs::exists(place.path() / "results"));
+}
