@@ -30,15 +30,16 @@ void BatchedRecomputeEngine::restore(const std::vector<at::Tensor>& state) {
   }
 }
 
-void BatchedRecomputeEngine::advance(const NllSink& sink) {
+void BatchedRecomputeEngine::advance_rows(const RowSink& sink) {
   const c10::InferenceMode inference;
   const int64_t stride = policy_.stride();
   if (prefix_engine_) {
-    int64_t t = next_;
-    prefix_engine_->advance([&](std::span<const float> nll) {
-      for (const float value : nll) {
-        if (t++ % stride == 0) sink({&value, 1});
-      }
+    prefix_engine_->advance_rows([&](const QueryRows& rows) {
+      const int64_t first = (rows.first + stride - 1) / stride * stride;
+      if (first >= rows.first + rows.x.size(0)) return;
+      sink({.x = rows.x.slice(0, first - rows.first, rows.x.size(0), stride),
+            .first = first,
+            .step = stride});
     });
     next_ = prefix_engine_->next();
     if (prefix_engine_->done()) {
@@ -56,11 +57,10 @@ void BatchedRecomputeEngine::advance(const NllSink& sink) {
     queries.push_back(t);
   }
   next_ = std::min(t, fed());
-  sink(pass(ids_, queries));
+  sink({.x = pass(queries), .first = queries.front(), .step = stride});
 }
 
-std::vector<float> BatchedRecomputeEngine::pass(std::span<const int32_t> ids,
-                                                std::span<const int64_t> queries) {
+at::Tensor BatchedRecomputeEngine::pass(std::span<const int64_t> queries) {
   const DecoderConfig& config = decoder_.config();
   const at::Device device = decoder_.options().device;
   const at::ScalarType dtype = decoder_.accumulate_dtype();
@@ -73,13 +73,13 @@ std::vector<float> BatchedRecomputeEngine::pass(std::span<const int32_t> ids,
   // Every token that is in some window, once (with learned positions, which are part of the
   // embedding, once for each window); and for each row of each window, which it is.
   const bool shared = config.learned_positions == 0;
-  std::vector<int64_t> tokens, places, token_of_row, position_of_row, last_rows, targets;
+  std::vector<int64_t> tokens, places, token_of_row, position_of_row, last_rows;
   for (int64_t w = 0; w < windows; ++w) {
     for (int64_t i = 0; i < size; ++i) {
       const int64_t place = queries[w] + 1 - size + i;
       if (!shared || places.empty() || place > places.back()) {
         places.push_back(place);
-        tokens.push_back(ids[place]);
+        tokens.push_back(ids_[place]);
       }
       const auto it =
           shared ? std::lower_bound(places.begin(), places.end(), place) : std::prev(places.end());
@@ -87,7 +87,6 @@ std::vector<float> BatchedRecomputeEngine::pass(std::span<const int32_t> ids,
       position_of_row.push_back(i);
     }
     last_rows.push_back((w + 1) * size - 1);
-    targets.push_back(ids[queries[w] + 1]);
   }
   const at::Tensor rows = tensor(token_of_row);
   const at::Tensor last = tensor(last_rows);
@@ -157,10 +156,7 @@ std::vector<float> BatchedRecomputeEngine::pass(std::span<const int32_t> ids,
     }
     x = decoder_.finish(layer, x, at::cat(attended).to(decoder_.options().dtype));
   }
-  const at::Tensor nll = negative_log_likelihood(decoder_.logits(x), tensor(targets), dtype)
-                             .to(at::TensorOptions().dtype(at::kFloat).device(at::kCPU))
-                             .contiguous();
-  return {nll.data_ptr<float>(), nll.data_ptr<float>() + windows};
+  return x;
 }
 
 }  // namespace sinkbench

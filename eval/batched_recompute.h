@@ -20,7 +20,7 @@ class BatchedRecomputeEngine final : public Engine {
   /// For a policy that recomputes.
   using Engine::Engine;
 
-  void advance(const NllSink& sink) override;
+  void advance_rows(const RowSink& sink) override;
   std::vector<at::Tensor> state() const override;
 
   /// Rows of all windows of a pass together, where one window does not have more.
@@ -29,8 +29,9 @@ class BatchedRecomputeEngine final : public Engine {
  private:
   void prepare() override;
   void restore(const std::vector<at::Tensor>& state) override;
-  /// NLLs of the tokens after `queries`, places in the stream whose windows are of one size.
-  std::vector<float> pass(std::span<const int32_t> ids, std::span<const int64_t> queries);
+  /// The residual stream after the last layer, [n, hidden], of `queries`, places in the stream
+  /// whose windows are of one size.
+  at::Tensor pass(std::span<const int64_t> queries);
 
   // The windows that begin with the stream are those of its first `prefix_` queries; what scores
   // them, as long as they last.

@@ -12,9 +12,6 @@
 namespace sinkbench {
 namespace {
 
-/// Logits exist for so many elements at once, whatever the vocabulary.
-constexpr int64_t logits_at_once = int64_t{1} << 22;
-
 /// Queries per block. The more, the less every product and every carried key costs a token; the
 /// activations of a layer bound them: the widest come to so many elements at the most.
 int64_t choose_chunk(const DecoderConfig& config) {
@@ -74,11 +71,13 @@ void ChunkedEngine::prepare() {
   }
 }
 
-void ChunkedEngine::advance(const NllSink& sink) {
+void ChunkedEngine::advance_rows(const RowSink& sink) {
   const c10::InferenceMode inference;
-  const int64_t end = std::min(next_ + block_, fed());
-  run_block(ids_, next_, end, sink);
+  const int64_t begin = next_;
+  const int64_t end = std::min(begin + block_, fed());
+  const at::Tensor x = run_block(begin, end);
   next_ = end;
+  sink({.x = x, .first = begin});
 }
 
 std::vector<at::Tensor> ChunkedEngine::state() const {
@@ -90,8 +89,7 @@ std::vector<at::Tensor> ChunkedEngine::state() const {
   return result;
 }
 
-void ChunkedEngine::run_block(std::span<const int32_t> ids, int64_t begin, int64_t end,
-                              const NllSink& sink) {
+at::Tensor ChunkedEngine::run_block(int64_t begin, int64_t end) {
   const DecoderConfig& config = decoder_.config();
   const at::Device device = decoder_.options().device;
   Block block;
@@ -129,26 +127,15 @@ void ChunkedEngine::run_block(std::span<const int32_t> ids, int64_t begin, int64
     block.query_tables.back() = table(places.back());
   }
 
-  const std::vector<int64_t> wide(ids.begin() + begin, ids.begin() + end + 1);
-  const at::Tensor all = at::tensor(wide, at::kLong).to(device);
-  at::Tensor x =
-      decoder_.embed(all.narrow(0, 0, block.size), at::arange(begin, end, all.options()));
+  const std::vector<int64_t> wide(ids_.begin() + begin, ids_.begin() + end);
+  const at::Tensor ids = at::tensor(wide, at::kLong).to(device);
+  at::Tensor x = decoder_.embed(ids, at::arange(begin, end, ids.options()));
   for (int64_t layer = 0; layer < config.layers; ++layer) {
     const Projection projection = decoder_.project(layer, x);
     x = decoder_.finish(layer, x, attend(block, layer, projection));
   }
   carry(block, end);
-
-  const int64_t rows = std::clamp<int64_t>(logits_at_once / config.vocab_size, 1, block.size);
-  for (int64_t row = 0; row < block.size; row += rows) {
-    const int64_t n = std::min(rows, block.size - row);
-    const at::Tensor nll =
-        negative_log_likelihood(decoder_.logits(x.narrow(0, row, n)), all.narrow(0, row + 1, n),
-                                decoder_.accumulate_dtype())
-            .to(at::TensorOptions().dtype(at::kFloat).device(at::kCPU))
-            .contiguous();
-    sink({nll.data_ptr<float>(), static_cast<size_t>(n)});
-  }
+  return x;
 }
 
 at::Tensor ChunkedEngine::attend(const Block& block, int64_t layer, const Projection& projection) {

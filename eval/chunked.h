@@ -22,14 +22,15 @@ class ChunkedEngine final : public Engine {
   /// keep the model's widest activations within 16 MiB.
   ChunkedEngine(const Decoder& decoder, const Policy& policy, int64_t chunk);
 
-  void advance(const NllSink& sink) override;
+  void advance_rows(const RowSink& sink) override;
   std::vector<at::Tensor> state() const override;
 
  private:
   struct Block;
   void prepare() override;
   void restore(const std::vector<at::Tensor>& state) override { copy_state(state, this->state()); }
-  void run_block(std::span<const int32_t> ids, int64_t begin, int64_t end, const NllSink& sink);
+  /// The residual stream after the last layer of the queries from `begin` to `end`.
+  at::Tensor run_block(int64_t begin, int64_t end);
   at::Tensor attend(const Block& block, int64_t layer, const Projection& projection);
   void carry(const Block& block, int64_t next);
 

@@ -12,6 +12,12 @@
 #include "eval/stepwise.h"
 
 namespace sinkbench {
+namespace {
+
+/// Logits exist for so many elements at once, whatever the vocabulary.
+constexpr int64_t logits_at_once = int64_t{1} << 22;
+
+}  // namespace
 
 void Engine::score(std::span<const int32_t> ids, const NllSink& sink) {
   begin(ids);
@@ -24,6 +30,35 @@ void Engine::begin(std::span<const int32_t> ids) {
   ids_ = ids;
   next_ = 0;
   prepare();
+}
+
+void Engine::advance(const NllSink& sink) {
+  advance_rows([&](const QueryRows& rows) {
+    score_rows(rows, [&](const ScoredRows& scored) { sink(scored.nll); });
+  });
+}
+
+void Engine::score_rows(const QueryRows& rows, const ScoreSink& sink) const {
+  const c10::InferenceMode inference;
+  const int64_t count = rows.x.size(0);
+  const int64_t at_once =
+      std::clamp<int64_t>(logits_at_once / decoder_.config().vocab_size, 1, count);
+  for (int64_t row = 0; row < count; row += at_once) {
+    const int64_t n = std::min(at_once, count - row);
+    const int64_t first = rows.first + row * rows.step;
+    std::vector<int64_t> targets(n);
+    for (int64_t i = 0; i < n; ++i) targets[i] = ids_[first + i * rows.step + 1];
+    const at::Tensor logits = decoder_.logits(rows.x.narrow(0, row, n));
+    const at::Tensor nll =
+        negative_log_likelihood(logits, at::tensor(targets, at::kLong).to(logits.device()),
+                                decoder_.accumulate_dtype())
+            .to(at::TensorOptions().dtype(at::kFloat).device(at::kCPU))
+            .contiguous();
+    sink({.logits = logits,
+          .nll = {nll.data_ptr<float>(), static_cast<size_t>(n)},
+          .first = first,
+          .step = rows.step});
+  }
 }
 
 void Engine::resume(int64_t next, const std::vector<at::Tensor>& state) {

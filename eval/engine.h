@@ -19,6 +19,24 @@ namespace sinkbench {
 /// stride of k the i-th is that of token i*k+1 given those before it, else of token i+1.
 using NllSink = std::function<void(std::span<const float>)>;
 
+/// What the model made of some queries whose next tokens are scored, in stream order: those at
+/// places `first`, `first + step` and so on.
+struct QueryRows {
+  at::Tensor x;  ///< [n, hidden] the residual stream after the last layer
+  int64_t first = 0;
+  int64_t step = 1;
+};
+using RowSink = std::function<void(const QueryRows&)>;
+
+/// The same with what follows from it.
+struct ScoredRows {
+  at::Tensor logits;           ///< [n, vocab] in the weights' precision
+  std::span<const float> nll;  ///< [n] of the next tokens
+  int64_t first = 0;
+  int64_t step = 1;
+};
+using ScoreSink = std::function<void(const ScoredRows&)>;
+
 /// Order: feed token t, score t+1, then evict. The last id is scored but not fed.
 class Engine {
  public:
@@ -34,7 +52,11 @@ class Engine {
   /// vocabulary's size, and a policy that the model can be run under (InputError says what isn't).
   void begin(std::span<const int32_t> ids);
   /// Feeds the next block of tokens and passes on the NLLs of those after them.
-  virtual void advance(const NllSink& sink) = 0;
+  void advance(const NllSink& sink);
+  /// The same in two steps: the block, and, for rows of it, logits and NLLs. The logits of few rows
+  /// at a time exist, no more than 2^22 of them or one row's.
+  virtual void advance_rows(const RowSink& sink) = 0;
+  void score_rows(const QueryRows& rows, const ScoreSink& sink) const;
   bool done() const { return next_ >= fed(); }
   /// Place in the stream of the token that is fed next.
   int64_t next() const { return next_; }

@@ -14,6 +14,10 @@ namespace sinkbench {
 
 at::Tensor RecomputeEngine::pass(std::span<const int32_t> ids) {
   const c10::InferenceMode inference;
+  return decoder_.logits(pass_row(ids));
+}
+
+at::Tensor RecomputeEngine::pass_row(std::span<const int32_t> ids) {
   const DecoderConfig& config = decoder_.config();
   const at::Device device = decoder_.options().device;
   const int64_t n = static_cast<int64_t>(ids.size());
@@ -54,19 +58,16 @@ at::Tensor RecomputeEngine::pass(std::span<const int32_t> ids) {
     x = decoder_.finish(layer, x, attend_in_tensors(input).to(decoder_.options().dtype));
   }
   kv_bytes_held_ = std::max(kv_bytes_held_, bytes);
-  return decoder_.logits(x.narrow(0, n - 1, 1));
+  return x.narrow(0, n - 1, 1);
 }
 
-void RecomputeEngine::advance(const NllSink& sink) {
+void RecomputeEngine::advance_rows(const RowSink& sink) {
   const c10::InferenceMode inference;
-  const int64_t begin = policy_.view(next_).front().begin;
-  const at::Tensor logits = pass(ids_.subspan(begin, next_ + 1 - begin));
-  const at::Tensor target = at::full(
-      {1}, ids_[next_ + 1], at::TensorOptions().dtype(at::kLong).device(decoder_.options().device));
-  const float nll =
-      negative_log_likelihood(logits, target, decoder_.accumulate_dtype()).item().toFloat();
-  next_ = std::min(next_ + policy_.stride(), fed());
-  sink({&nll, 1});
+  const int64_t t = next_;
+  const int64_t begin = policy_.view(t).front().begin;
+  const at::Tensor x = pass_row(ids_.subspan(begin, t + 1 - begin));
+  next_ = std::min(t + policy_.stride(), fed());
+  sink({.x = x, .first = t, .step = policy_.stride()});
 }
 
 }  // namespace sinkbench

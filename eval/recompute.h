@@ -10,7 +10,7 @@ class RecomputeEngine final : public Engine {
   /// For a policy that recomputes.
   using Engine::Engine;
 
-  void advance(const NllSink& sink) override;
+  void advance_rows(const RowSink& sink) override;
   /// Bytes of keys and values that the tensors of the largest pass so far held together.
   int64_t kv_bytes_held() const { return kv_bytes_held_; }
 
@@ -19,6 +19,8 @@ class RecomputeEngine final : public Engine {
   at::Tensor pass(std::span<const int32_t> ids);
 
  private:
+  /// `pass` up to the logits: the residual stream after the last layer, [1, hidden].
+  at::Tensor pass_row(std::span<const int32_t> ids);
   void prepare() override { kv_bytes_held_ = 0; }
 
   int64_t kv_bytes_held_ = 0;

@@ -34,6 +34,10 @@ void StepwiseEngine::fill(int64_t count) {
 
 at::Tensor StepwiseEngine::step(int32_t id) {
   const c10::InferenceMode inference;
+  return decoder_.logits(step_row(id));
+}
+
+at::Tensor StepwiseEngine::step_row(int32_t id) {
   const DecoderConfig& config = decoder_.config();
   const at::Device device = decoder_.options().device;
   const int64_t t = next_++;
@@ -82,7 +86,7 @@ at::Tensor StepwiseEngine::step(int32_t id) {
     }
     x = decoder_.finish(layer, x, attended.to(decoder_.options().dtype));
   }
-  return decoder_.logits(x);
+  return x;
 }
 
 at::Tensor StepwiseEngine::attend_by_kernel(const Step& step, int64_t layer,
@@ -147,14 +151,10 @@ at::Tensor StepwiseEngine::attend_by_tensors(const Step& step, int64_t layer,
       .view({1, config.heads * config.head_dim});
 }
 
-void StepwiseEngine::advance(const NllSink& sink) {
+void StepwiseEngine::advance_rows(const RowSink& sink) {
   const c10::InferenceMode inference;
-  const at::Tensor target = at::full(
-      {1}, ids_[next_ + 1], at::TensorOptions().dtype(at::kLong).device(decoder_.options().device));
-  const float nll = negative_log_likelihood(step(ids_[next_]), target, decoder_.accumulate_dtype())
-                        .item()
-                        .toFloat();
-  sink({&nll, 1});
+  const int64_t t = next_;
+  sink({.x = step_row(ids_[t]), .first = t});
 }
 
 std::vector<at::Tensor> StepwiseEngine::state() const {

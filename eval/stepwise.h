@@ -15,7 +15,7 @@ class StepwiseEngine final : public Engine {
  public:
   StepwiseEngine(const Decoder& decoder, const Policy& policy);
 
-  void advance(const NllSink& sink) override;
+  void advance_rows(const RowSink& sink) override;
   std::vector<at::Tensor> state() const override;
 
   /// Empties the cache and allocates it for a stream of which `fed` tokens will be fed.
@@ -43,6 +43,8 @@ class StepwiseEngine final : public Engine {
   at::Tensor attend_by_tensors(const Step& step, int64_t layer, const at::Tensor& queries,
                                const at::Tensor& own_key, const at::Tensor& own_value);
 
+  /// `step` up to the logits: the residual stream after the last layer, [1, hidden].
+  at::Tensor step_row(int32_t id);
   void prepare() override { reset(fed()); }
   void restore(const std::vector<at::Tensor>& state) override;
 
