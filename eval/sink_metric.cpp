@@ -29,8 +29,9 @@ void check_sink_options(const SinkOptions& options, int64_t tokens, const Decode
   if (!(options.epsilon >= 0 && options.epsilon < 1)) {
     throw InputError::format("epsilon is {}; expected a number from 0 to below 1", options.epsilon);
   }
-  if (tokens < 2) {
-    throw InputError::format("tokens is {}; expected 2 or more, a BOS included", tokens);
+  constexpr int64_t most_tokens = int64_t{1} << 24;
+  if (tokens < 2 || tokens > most_tokens) {
+    throw InputError::format("tokens is {}; expected 2 to {}, a BOS included", tokens, most_tokens);
   }
   if (options.positions < 1 || options.positions > tokens) {
     throw InputError::format("positions is {}; expected 1 to the {} tokens of a sample",
@@ -64,8 +65,6 @@ SinkStatistics measure_sinks(const Decoder& decoder, std::span<const std::vector
   std::optional<AlibiTable> bias;
   if (config.alibi) bias.emplace(*config.alibi, T, decoder.accumulate_dtype(), device);
   const at::Tensor place = at::arange(T, at::TensorOptions().dtype(at::kLong).device(device));
-  const at::Tensor distance = place.unsqueeze(1) - place;  // of key j from query i
-  const at::Tensor unseen = distance < 0;  // T is within a local window, if there is one
 
   const int64_t share = config.heads / config.kv_heads;
   const auto exact = at::TensorOptions().dtype(at::kDouble);
@@ -101,12 +100,14 @@ SinkStatistics measure_sinks(const Decoder& decoder, std::span<const std::vector
       const int64_t rows = std::clamp<int64_t>(options.pairs_at_once / (config.heads * T), 1, T);
       for (int64_t row = 0; row < T; row += rows) {
         const int64_t n = std::min(rows, T - row);
+        const at::Tensor distance = place.narrow(0, row, n).unsqueeze(1) - place;  // query - key
         at::Tensor scores = at::bmm(query.narrow(1, row, n), key).mul_(config.attention_scale);
         if (bias) {
-          const at::Tensor column = (T - 1 - distance.narrow(0, row, n)).clamp(0, T - 1);
+          const at::Tensor column = (T - 1 - distance).clamp(0, T - 1);
           scores += bias->values().index_select(1, column.flatten()).view_as(scores);
         }
-        scores.masked_fill_(unseen.narrow(0, row, n), -std::numeric_limits<double>::infinity());
+        // T is within the model's local window, where it has one.
+        scores.masked_fill_(distance < 0, -std::numeric_limits<double>::infinity());
         if (const at::Tensor& sink = decoder.sink_logit(layer); sink.defined()) {
           scores = at::cat({scores, sink.view({-1, 1, 1}).expand({-1, n, 1})}, -1);
         }

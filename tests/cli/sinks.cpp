@@ -156,7 +156,7 @@ TEST_CASE("sinks refuses bad input in one line, and writes nothing") {
       {{"model", "--dataset", "book.txt", "--epsilon", "1.5"},
        "epsilon is 1.5; expected a number from 0 to below 1"},
       {{"model", "--dataset", "book.txt", "--epsilon", "nan"}, "epsilon is nan; expected"},
-      {{"model", "--dataset", "book.txt", "--tokens", "1"}, "tokens is 1; expected 2 or more"},
+      {{"model", "--dataset", "book.txt", "--tokens", "1"}, "tokens is 1; expected 2 to 16777216"},
       {{"model", "--dataset", "book.txt", "--positions", "65"},
        "positions is 65; expected 1 to the 64 tokens of a sample"},
       {{"model", "--dataset", "book.txt"},

@@ -207,7 +207,7 @@ TEST_CASE("options that make no sense for the sink metric are named") {
   CHECK_NOTHROW(of(256, {}));
   CHECK_THROWS_WITH(of(257, {}),
                     "tokens is 257; expected no more than the 256 that this model takes at once");
-  CHECK_THROWS_WITH(of(1, {.positions = 1}), "tokens is 1; expected 2 or more, a BOS included");
+  CHECK_THROWS_WITH(of(1, {.positions = 1}), "tokens is 1; expected 2 to 16777216, a BOS included");
   CHECK_THROWS_WITH(of(8, {.positions = 9}),
                     "positions is 9; expected 1 to the 8 tokens of a sample");
   CHECK_THROWS_WITH(of(8, {.positions = 0}),
