@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
+#include <numeric>
 #include <tuple>
 
 namespace sinkbench {
@@ -10,30 +12,41 @@ namespace {
 
 using Key = std::tuple<std::string, std::string, std::string>;
 
+/// The runs' indices, the oldest first; of those that started together, by what they hold, so that
+/// the order in which folders are given never counts.
+std::vector<size_t> by_age(std::span<const Results> runs) {
+  std::vector<size_t> order(runs.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  const auto content = [&](size_t run) {
+    return to_json(runs[run]).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  };
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+    const int age = runs[a].info.started.compare(runs[b].info.started);
+    return age != 0 ? age < 0 : content(a) < content(b);
+  });
+  return order;
+}
+
 /// Which run's cell stays, for each cell: cell and index of the run.
 std::map<Key, std::pair<const CellResult*, size_t>> choose(std::span<const Results> runs) {
   std::map<Key, std::pair<const CellResult*, size_t>> chosen;
-  for (size_t r = 0; r < runs.size(); ++r) {
+  for (const size_t r : by_age(runs)) {
     for (const CellResult& cell : runs[r].cells) {
       const auto [place, added] =
           chosen.try_emplace({cell.cell.id, cell.model_sha256, cell.dataset_sha256}, &cell, r);
-      if (added) continue;
-      const auto& [other, from] = place->second;
       // Measured before failed, then newer before older.
-      const auto rank = [&](const CellResult& result, size_t run) {
-        return std::make_tuple(result.error.empty(), runs[run].info.started);
-      };
-      if (rank(cell, r) > rank(*other, from)) place->second = {&cell, r};
+      if (!added && (cell.error.empty() || !place->second.first->error.empty())) {
+        place->second = {&cell, r};
+      }
     }
   }
   // A cell that failed before its model was read has no hashes; any measured cell of its id
   // answers for it.
   std::erase_if(chosen, [&](const auto& entry) {
-    const auto& [key, cell] = entry;
-    return !cell.first->error.empty() &&
+    const std::string& id = std::get<0>(entry.first);
+    return !entry.second.first->error.empty() &&
            std::any_of(chosen.begin(), chosen.end(), [&](const auto& other) {
-             return std::get<0>(other.first) == std::get<0>(key) &&
-                    other.second.first->error.empty();
+             return std::get<0>(other.first) == id && other.second.first->error.empty();
            });
   });
   return chosen;
@@ -48,10 +61,7 @@ std::string fact(const std::map<std::string, std::string>& facts, const std::str
 
 Results merge(std::span<const Results> runs) {
   Results merged;
-  const auto newest = std::max_element(runs.begin(), runs.end(), [](const auto& a, const auto& b) {
-    return a.info.started < b.info.started;
-  });
-  if (newest != runs.end()) merged.info = newest->info;
+  if (!runs.empty()) merged.info = runs[by_age(runs).back()].info;
   merged.info.warnings.clear();
   for (const Results& run : runs) {
     for (const std::string& warning : run.info.warnings) merged.info.warnings.push_back(warning);
@@ -67,7 +77,7 @@ std::string format_provenance(std::span<const std::string> folders, std::span<co
   std::vector<int64_t> given(runs.size());
   for (const auto& [key, cell] : choose(runs)) ++given[cell.second];
   std::string text;
-  for (size_t r = 0; r < runs.size(); ++r) {
+  for (const size_t r : by_age(runs)) {
     const RunInfo& info = runs[r].info;
     text += fmt::format("from {}: {} of {} cells, {}, {}, commit {}, {}\n", folders[r], given[r],
                         runs[r].cells.size(), info.name, info.started,

@@ -1,8 +1,10 @@
 // A grid in parts: --shard, and a Slurm job array of them.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
-#include <set>
+#include <sstream>
 
 #include "tests/catch.h"
 #include "tests/cli/program.h"
@@ -17,6 +19,10 @@ namespace fs = std::filesystem;
 namespace {
 
 using Strings = std::vector<std::string>;
+
+std::string shard_name(int i, int count) {
+  return "shard-" + std::to_string(i) + "-of-" + std::to_string(count);
+}
 
 struct Workplace : test::TemporaryFolder {
   Workplace() {
@@ -43,14 +49,23 @@ metrics: [perplexity, memory]
   std::map<std::string, nlohmann::json> cells_of_shards(const fs::path& out, int count) const {
     std::map<std::string, nlohmann::json> all;
     for (int i = 1; i <= count; ++i) {
-      const auto part =
-          cells(out / ("shard-" + std::to_string(i) + "-of-" + std::to_string(count)));
+      const auto part = cells(out / shard_name(i, count));
       CHECK(!part.empty());
       for (const auto& [id, cell] : part) CHECK(all.emplace(id, cell).second);
     }
     return all;
   }
 };
+
+/// The rows of a report's table of perplexity.
+Strings perplexity_rows(const std::string& report) {
+  Strings rows;
+  std::istringstream lines(report.substr(report.find("\nPerplexity\n") + 1));
+  std::string line;
+  for (int i = 0; i < 3; ++i) std::getline(lines, line);  // title, names, rule
+  while (std::getline(lines, line) && !line.empty()) rows.push_back(line);
+  return rows;
+}
 
 }  // namespace
 
@@ -64,6 +79,25 @@ TEST_CASE("shards run a grid between them, each cell once") {
       REQUIRE(workplace({"run", "grid.yaml", "--shard", shard, "--out", "out"}).status == 0);
     }
     CHECK(workplace.cells_of_shards("out", count) == workplace.cells("whole"));
+    // One report of them, in whatever order they are given.
+    Strings folders = {"report"};
+    for (int i = 1; i <= count; ++i) folders.push_back("out/" + shard_name(i, count));
+    for (const char* format : {"table", "csv", "html"}) {
+      Strings arguments = folders;
+      const auto report = [&] {
+        Strings all = arguments;
+        all.insert(all.end(), {"--format", format});
+        const Outcome outcome = workplace(all);
+        CHECK(outcome.status == 0);
+        return outcome.out;
+      };
+      const std::string in_order = report();
+      if (std::string(format) == "table") CHECK(perplexity_rows(in_order).size() == 9);
+      std::reverse(arguments.begin() + 1, arguments.end());
+      CHECK(report() == in_order);
+      std::rotate(arguments.begin() + 1, arguments.begin() + 2, arguments.end());
+      CHECK(report() == in_order);
+    }
   }
   const Outcome dry = workplace({"run", "grid.yaml", "--shard", "2/4", "--dry-run"});
   CHECK(dry.out ==
@@ -120,5 +154,17 @@ TEST_CASE("a Slurm job array of four tasks runs a grid and reports it in one") {
   INFO(log);
   REQUIRE(status == 0);
   CHECK(workplace.cells_of_shards("results/grid", 4) == workplace.cells("whole"));
-  CHECK(fs::exists(workplace.path() / "results/grid/report.txt"));
+  // The dependent job's report: one, with every cell's figures.
+  const Strings rows = perplexity_rows(read_file(workplace.path() / "results/grid/report.txt"));
+  const auto whole = workplace.cells("whole");
+  CHECK(rows.size() == whole.size());
+  for (const auto& [id, cell] : whole) {
+    const auto policy = "  " + cell.at("policy").at("name").get<std::string>() + " ";
+    const std::string nll =
+        fmt::format(" {:.4f} ", cell.at("perplexity").at("nll_mean").get<double>());
+    INFO(id << nll);
+    CHECK(std::any_of(rows.begin(), rows.end(), [&](const std::string& row) {
+      return row.starts_with(policy) && row.find(nll) != row.npos;
+    }));
+  }
 }

@@ -1,5 +1,9 @@
 #include "reports/merge.h"
 
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <set>
+
 #include "tests/catch.h"
 
 using namespace sinkbench;
@@ -50,6 +54,25 @@ TEST_CASE("merging keeps the newest of each cell, whatever the order of the fold
   } while (std::next_permutation(runs.begin(), runs.end(), [](const auto& x, const auto& y) {
     return x.info.started < y.info.started;
   }));
+}
+
+TEST_CASE("runs that started in the same second are merged alike in any order") {
+  // As the tasks of a job array do; one was run twice with other numbers.
+  std::vector<size_t> order = {0, 1, 2};
+  std::set<std::string> merged, provenance;
+  do {
+    std::vector<Results> runs;
+    std::vector<std::string> folders;
+    for (const size_t i : order) {
+      runs.push_back(run("2026-01-01T00:00:00Z", {cell("a", 1 + i % 2), cell("b", i)}));
+      runs.back().info.machine["cpu"] = "cpu " + std::to_string(i);
+      folders.push_back("shard-" + std::to_string(i));
+    }
+    merged.insert(to_json(merge(runs)).dump());
+    provenance.insert(format_provenance(folders, runs));
+  } while (std::next_permutation(order.begin(), order.end()));
+  CHECK(merged.size() == 1);
+  CHECK(provenance.size() == 1);
 }
 
 TEST_CASE("a cell that failed never takes the place of one that was measured") {
