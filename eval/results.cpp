@@ -32,6 +32,16 @@ int64_t integer(const json& value) {
   return value.get<int64_t>();
 }
 
+/// A path that stays in the results' folder, whoever wrote the file.
+std::string inner_path(const json& value) {
+  const auto text = value.get<std::string>();
+  const fs::path path = text;
+  if (path.is_absolute() || std::find(path.begin(), path.end(), "..") != path.end()) {
+    throw std::domain_error("expected a path in the same folder, found " + value.dump());
+  }
+  return text;
+}
+
 json optional_number(const std::optional<double>& value) {
   return value ? number(*value) : json(nullptr);
 }
@@ -170,7 +180,7 @@ CellResult cell_from_json(const json& object) {
   result.scoring_seconds = object.at("scoring_seconds").get<double>();
   result.seconds = object.at("seconds").get<double>();
   if (!object.at("error").is_null()) result.error = object["error"].get<std::string>();
-  if (!object.at("nll_file").is_null()) result.nll_file = object["nll_file"].get<std::string>();
+  if (!object.at("nll_file").is_null()) result.nll_file = inner_path(object["nll_file"]);
   if (const json& p = object.at("perplexity"); !p.is_null()) {
     result.perplexity = {.token = number(p.at("token")),
                          .token_stderr = number(p.at("token_stderr")),

@@ -219,3 +219,15 @@ TEST_CASE("what is no integer is refused where one belongs") {  // found by fuzz
     }
   }
 }
+
+TEST_CASE("an NLL file outside of the results' folder is refused") {
+  std::string text = to_json(test::example_results()).dump();
+  const std::string key = "\"nll_file\":\"nll/";
+  const size_t begin = text.find(key);
+  REQUIRE(begin != std::string::npos);
+  for (const char* folder : {"/etc/", "../", "nll/../../", "../nll/"}) {
+    std::string changed = text;
+    changed.replace(begin, key.size(), std::string("\"nll_file\":\"") + folder);
+    CHECK_THAT(refusal(changed), ContainsSubstring("expected a path in the same folder, found "));
+  }
+}

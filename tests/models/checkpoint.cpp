@@ -334,8 +334,13 @@ TEST_CASE("a broken index of shards is refused") {
     folder.write(index, object.dump());
   };
   SECTION("a path that leaves the folder") {
-    with("model.norm.weight", "../model-00002-of-00002.safetensors");
-    check_refused(folder, "expected the name of a file in the same folder");
+    for (const char* path : {"../model-00002-of-00002.safetensors", "sub/model.safetensors",
+                             "/etc/passwd", "./model.safetensors", "sub/", ""}) {
+      with("model.norm.weight", path);
+      check_refused(folder, "expected the name of a file in the same folder");
+    }
+    with("model.norm.weight", "..");
+    check_refused(folder, "expected a file, found a folder");
   }
   SECTION("no name") {
     with("model.norm.weight", 2);
