@@ -106,13 +106,20 @@ CellCheckpoint read_checkpoint(const fs::path& path) {
   std::memcpy(&header_size, rest.data() + magic.size(), sizeof header_size);
   rest.remove_prefix(begin);
   if (header_size > rest.size()) throw damaged();
+  // nlohmann's own conversion takes a floating-point number of any size for an integer.
+  const auto integer = [&](const json& value) {
+    if (!value.is_number_integer()) throw damaged();
+    const auto number = value.get<int64_t>();
+    if (number < 0) throw damaged();
+    return number;
+  };
   try {
     const json header = json::parse(rest.substr(0, header_size));
     rest.remove_prefix(header_size);
     CellCheckpoint checkpoint = {.identity = header.at("identity").get<CellIdentity>(),
-                                 .next = header.at("next").get<int64_t>(),
+                                 .next = integer(header.at("next")),
                                  .state = {},
-                                 .scored = header.at("scored").get<int64_t>(),
+                                 .scored = integer(header.at("scored")),
                                  .nll_mean = header.at("nll_mean").get<double>(),
                                  .seconds = header.at("seconds").get<double>()};
     for (const json& entry : header.at("tensors")) {
@@ -121,12 +128,17 @@ CellCheckpoint read_checkpoint(const fs::path& path) {
           std::find_if(state_dtypes.begin(), state_dtypes.end(),
                        [&](at::ScalarType candidate) { return name == at::toString(candidate); });
       if (dtype == state_dtypes.end()) throw damaged();
-      const auto shape = entry.at("shape").get<std::vector<int64_t>>();
+      std::vector<int64_t> shape;
       uint64_t bytes = at::elementSize(*dtype);
-      for (const int64_t size : shape) {
-        if (size < 0 || __builtin_mul_overflow(bytes, static_cast<uint64_t>(size), &bytes)) {
+      uint64_t strides = bytes;  // the product without zeros, which LibTorch computes too
+      for (const json& element : entry.at("shape")) {
+        const int64_t size = integer(element);
+        shape.push_back(size);
+        const auto factor = static_cast<uint64_t>(std::max<int64_t>(size, 1));
+        if (__builtin_mul_overflow(strides, factor, &strides) || strides > uint64_t{1} << 62) {
           throw damaged();
         }
+        bytes *= static_cast<uint64_t>(size);
       }
       if (bytes > rest.size()) throw damaged();
       const at::Tensor tensor = at::empty(shape, at::TensorOptions().dtype(*dtype));

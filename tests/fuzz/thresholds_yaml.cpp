@@ -1,0 +1,9 @@
+#include "reports/compare.h"
+#include "tests/fuzz/input_file.h"
+
+using namespace sinkbench;
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  static const fuzz::InputFile input("thresholds.yaml");
+  return fuzz::run(input, data, size, [] { Thresholds().read(input.file()); });
+}
