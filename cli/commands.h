@@ -19,6 +19,7 @@ void add_inspect(CLI::App& app);
 void add_sinks(CLI::App& app);
 void add_list(CLI::App& app);
 void add_compare(CLI::App& app);
+void add_history(CLI::App& app);
 
 /// Exit statuses, the same for every subcommand.
 enum ExitStatus : int {

@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "cli/commands.h"
 #include "reports/exports.h"
+#include "reports/history.h"
 
 namespace sinkbench {
 namespace {
@@ -14,6 +15,8 @@ struct Options {
   std::vector<std::string> assignments;
   std::vector<std::string> exports;
   std::string format = "table";
+  std::string history;
+  std::string branch = "main";
 };
 
 ExitStatus status_of(Outcome outcome) {
@@ -30,14 +33,33 @@ ExitStatus status_of(Outcome outcome) {
   return exit_ok;
 }
 
+/// The folder that was named, or the run of a history.
+MeasuredRun baseline_of(const Options& options, const MeasuredRun& candidate) {
+  if (options.history.empty()) return read_run(options.folders.front());
+  std::optional<MeasuredRun> baseline =
+      baseline_from_history(options.history, options.branch, candidate.results);
+  if (!baseline) {
+    fmt::print("NOTHING COMPARABLE: no run of branch '{}' in {} has a cell of {}\n", options.branch,
+               options.history, candidate.name);
+    throw Exit{exit_nothing_comparable};
+  }
+  return *baseline;
+}
+
 void run(const Options& options) {
+  const size_t expected = options.history.empty() ? 2 : 1;
+  if (options.folders.size() != expected) {
+    throw InputError::format("{} folders; expected {}", options.folders.size(),
+                             expected == 1 ? "the candidate's alone beside --baseline-from"
+                                           : "two, the baseline's and the candidate's");
+  }
   Thresholds thresholds;
   if (!options.thresholds.empty()) thresholds.read(options.thresholds);
   for (const std::string& assignment : options.assignments) thresholds.set(assignment);
   std::vector<Export> exports;
   for (const std::string& assignment : options.exports) exports.push_back(parse_export(assignment));
-  const MeasuredRun baseline = read_run(options.folders[0]);
-  const MeasuredRun candidate = read_run(options.folders[1]);
+  const MeasuredRun candidate = read_run(options.folders.back());
+  const MeasuredRun baseline = baseline_of(options, candidate);
   const Comparison comparison = compare(baseline, candidate, thresholds);
   fmt::print("{}", format_comparison(comparison, options.format == "markdown"));
   for (const Export& to : exports) write_export(to, comparison, candidate.results);
@@ -55,7 +77,13 @@ void add_compare(CLI::App& app) {
       ->add_option("folders", options->folders, "The results of the baseline and of the candidate")
       ->option_text("BASELINE CANDIDATE REQUIRED")
       ->required()
-      ->expected(2);
+      ->expected(1, 2);
+  CLI::Option* history = command->add_option("--baseline-from", options->history,
+                                             "Instead of BASELINE: the newest run in this history "
+                                             "(`sinkbench history`) that is comparable");
+  command->add_option("--branch", options->branch, "Of which branch in the history")
+      ->needs(history)
+      ->capture_default_str();
   command->add_option("--thresholds", options->thresholds,
                       "How large a change counts, a YAML file (docs/ci.md)");
   command
@@ -75,7 +103,8 @@ void add_compare(CLI::App& app) {
       "Exits with 0 where nothing is worse, 1 where something is, 2 for bad input, 3 where "
       "nothing\n"
       "could be compared, 4 where cells failed or are missing.\n"
-      "Example: sinkbench compare results/before results/after --threshold latency=0.2");
+      "Examples: sinkbench compare results/before results/after --threshold latency=0.2\n"
+      "          sinkbench compare --baseline-from history.db --branch main results/after");
   command->callback([options] { run(*options); });
 }
 

@@ -63,6 +63,7 @@ int main(int argc, char** argv) {
   add_sinks(app);
   add_list(app);
   add_compare(app);
+  add_history(app);
   try {
     app.parse(argc, argv);
     return exit_ok;

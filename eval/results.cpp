@@ -237,6 +237,18 @@ json to_json(const Results& results) {
           {"cells", cells}};
 }
 
+Results results_from_json(const json& object) {
+  Results results;
+  results.info = {.name = object.at("name").get<std::string>(),
+                  .config_sha256 = object.at("config_sha256").get<std::string>(),
+                  .started = object.at("started").get<std::string>(),
+                  .versions = object.at("versions").get<std::map<std::string, std::string>>(),
+                  .machine = object.at("machine").get<std::map<std::string, std::string>>(),
+                  .warnings = object.at("warnings").get<std::vector<std::string>>()};
+  for (const json& cell : object.at("cells")) results.cells.push_back(cell_from_json(cell));
+  return results;
+}
+
 Results read_results(const fs::path& folder) {
   const fs::path path = folder / "results.json";
   const MappedFile file(path);
@@ -247,15 +259,7 @@ Results read_results(const fs::path& folder) {
       throw InputError::format("{}: schema_version is {}; this program reads {}", path.string(),
                                version, results_schema_version);
     }
-    Results results;
-    results.info = {.name = object.at("name").get<std::string>(),
-                    .config_sha256 = object.at("config_sha256").get<std::string>(),
-                    .started = object.at("started").get<std::string>(),
-                    .versions = object.at("versions").get<std::map<std::string, std::string>>(),
-                    .machine = object.at("machine").get<std::map<std::string, std::string>>(),
-                    .warnings = object.at("warnings").get<std::vector<std::string>>()};
-    for (const json& cell : object.at("cells")) results.cells.push_back(cell_from_json(cell));
-    return results;
+    return results_from_json(object);
   } catch (const json::exception& error) {
     throw InputError::format("{}: not the results of a run: {}", path.string(), error.what());
   } catch (const std::domain_error& error) {

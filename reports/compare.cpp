@@ -364,20 +364,28 @@ std::string list_of(const char* title, const std::vector<LeftOut>& cells, bool m
 
 }  // namespace
 
+NllSeries nll_series(const CellResult& cell, std::vector<float> tokens, const std::string& place) {
+  if (static_cast<int64_t>(tokens.size()) != cell.perplexity->scored) {
+    throw InputError::format("{}: {} tokens; expected {}, as results.json says", place,
+                             tokens.size(), cell.perplexity->scored);
+  }
+  NllSeries series{.block_means = block_means(tokens)};
+  series.tokens = std::move(tokens);
+  return series;
+}
+
+std::string identity_text(const CellResult& cell) {
+  std::vector<std::string> parts;
+  for (const auto& [name, value] : identity_of(cell)) parts.push_back(name + ": " + value);
+  return fmt::format("{}", fmt::join(parts, ", "));
+}
+
 MeasuredRun read_run(const fs::path& folder) {
   return {.name = folder.string(),
           .results = read_results(folder),
           .nll = [folder](const CellResult& cell) {
             const fs::path path = folder / cell.nll_file;
-            NllSeries series;
-            series.tokens = read_nll_file(path);
-            if (static_cast<int64_t>(series.tokens.size()) != cell.perplexity->scored) {
-              throw InputError::format("{}: {} tokens; expected {}, as results.json says",
-                                       path.string(), series.tokens.size(),
-                                       cell.perplexity->scored);
-            }
-            series.block_means = block_means(series.tokens);
-            return series;
+            return nll_series(cell, read_nll_file(path), path.string());
           }};
 }
 

@@ -28,6 +28,14 @@ struct MeasuredRun {
   std::function<NllSeries(const CellResult&)> nll;  ///< of a cell that has perplexity
 };
 
+/// The series of a cell whose tokens are all there. Throws InputError, naming `place`, where they
+/// aren't as many as were scored.
+NllSeries nll_series(const CellResult& cell, std::vector<float> tokens, const std::string& place);
+
+/// What defines a cell and makes it comparable: hashes of the model and of the token ids, policy
+/// with arguments and positions, engine, chunk, dtype and device.
+std::string identity_text(const CellResult& cell);
+
 /// A results folder with its NLL files, which are read when they are asked for. Throws InputError.
 MeasuredRun read_run(const std::filesystem::path& folder);
 

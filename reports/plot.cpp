@@ -6,10 +6,12 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <functional>
 #include <map>
 #include <set>
 
 #include "eval/nll_file.h"
+#include "reports/compare.h"
 #include "reports/gnuplot.h"
 #include "reports/tables.h"
 
@@ -44,6 +46,7 @@ struct Picture {
   bool log_y_spans = false;  ///< a logarithmic y axis where the values span a decade
   bool y_from_zero = false;
   bool x_base_2 = false;
+  std::vector<std::string> ticks = {};  ///< names of the places 1, 2, ... on the x axis
 };
 
 // Okabe and Ito's colours, which colour-blind readers can tell apart, without their yellow, which
@@ -98,6 +101,26 @@ std::vector<double> spread(const std::vector<double>& wanted, double gap) {
   return places;
 }
 
+/// Whether two lines run into each other: their heights, in shares of the axis, hardly differ.
+bool coincide(const Series& a, const Series& b, const std::function<double(double)>& share) {
+  if (a.everywhere || b.everywhere || a.points.size() != b.points.size()) return false;
+  double apart = 0;
+  for (size_t i = 0; i < a.points.size(); ++i) {
+    if (std::abs(a.points[i].x - b.points[i].x) > 0.05 * std::abs(a.points[i].x)) return false;
+    apart += std::abs(share(a.points[i].y) - share(b.points[i].y));
+  }
+  return apart < 0.01 * static_cast<double>(a.points.size());
+}
+
+/// A line that is drawn over others has gaps in which they are seen.
+std::string dash_of(const std::vector<Series>& series, size_t index,
+                    const std::function<double(double)>& share) {
+  size_t below = 0;
+  for (size_t i = 0; i < index; ++i) below += coincide(series[i], series[index], share);
+  if (below == 0) return index < palette.size() + 1 ? "" : " dashtype 3";
+  return fmt::format(" dashtype ({},{})", 18 / (below + 1), 18 - 18 / (below + 1));
+}
+
 std::string data_csv(const Picture& picture) {
   std::string text = "series,x,y,low,high\n";
   for (const Series& series : picture.series) {
@@ -121,7 +144,8 @@ std::string script(const Picture& picture) {
     }
   }
   for (const Mark& mark : picture.marks) x.add(mark.x);
-  const bool log_x = x.spans_a_decade() || (picture.x_base_2 && x.high >= 4 * x.low);
+  const bool log_x =
+      (x.spans_a_decade() && picture.ticks.empty()) || (picture.x_base_2 && x.high >= 4 * x.low);
   const bool log_y = picture.log_y_spans && y.spans_a_decade();
   if (log_y) {
     y = {y.low / 1.3, y.high * 1.3};
@@ -181,6 +205,15 @@ std::string script(const Picture& picture) {
     text += fmt::format("set xtics ({})\n", fmt::join(ticks, ", "));
     text += "unset mxtics\n";
   }
+  if (!picture.ticks.empty()) {
+    // Of many, so many that they can be read.
+    const size_t step = (picture.ticks.size() + 11) / 12;
+    std::vector<std::string> ticks;
+    for (size_t i = 0; i < picture.ticks.size(); i += step) {
+      ticks.push_back(fmt::format("{} {}", gnuplot_quoted(picture.ticks[i]), i + 1));
+    }
+    text += fmt::format("set xtics rotate by 30 right ({})\n", fmt::join(ticks, ", "));
+  }
   text += fmt::format("set xrange [{}:{}]\nset yrange [{}:{}]\n", x.low, x.high, y.low, y.high);
   for (const Mark& mark : picture.marks) {
     text += fmt::format(
@@ -198,7 +231,7 @@ std::string script(const Picture& picture) {
     const std::string rows =
         fmt::format("(strcol(1) eq {} ? $2 : NaN)", gnuplot_quoted(series.name));
     const std::string file = gnuplot_quoted(name + ".csv") + " skip 1 using ";
-    const char* dash = i < palette.size() + 1 ? "" : " dashtype 3";
+    const std::string dash = dash_of(picture.series, i, share);
     if (series.everywhere) {
       lines.push_back(fmt::format("{} with lines linewidth 2 dashtype 4 linecolor '{}'",
                                   series.points.front().y, colours[i]));
@@ -425,19 +458,87 @@ std::string emptiness(const Picture& picture) {
   return any ? "" : "no policy was measured at two cache sizes";
 }
 
-constexpr std::array kinds = {"nll-over-position", "perplexity-by-cache", "latency-by-cache",
-                              "memory-by-cache"};
+using Kinds = std::vector<std::string>;  // how the pictures' names begin
+const Kinds result_kinds = {"nll-over-position", "perplexity-by-cache", "latency-by-cache",
+                            "memory-by-cache"};
+const Kinds trend_kinds = {"perplexity-trend", "latency-trend", "memory-trend"};
 
-void remove_old(const fs::path& plots, const std::vector<std::string>& drawn) {
+void remove_old(const fs::path& plots, const Kinds& kinds, const std::vector<std::string>& drawn) {
   for (const auto& entry : fs::directory_iterator(plots)) {
     const std::string stem = entry.path().stem().string();
     const bool ours = std::any_of(kinds.begin(), kinds.end(),
-                                  [&](const char* kind) { return stem.starts_with(kind); }) &&
+                                  [&](const auto& kind) { return stem.starts_with(kind); }) &&
                       std::find(picture_extensions.begin(), picture_extensions.end(),
                                 entry.path().extension().string()) != picture_extensions.end();
     if (ours && std::find(drawn.begin(), drawn.end(), stem) == drawn.end()) {
       fs::remove(entry.path());
     }
+  }
+}
+
+/// Those that aren't empty, as files.
+Pictures draw(const std::vector<Picture>& candidates, const Kinds& kinds, const fs::path& plots,
+              const std::function<std::string(const Picture&)>& why_empty) {
+  require_gnuplot();
+  Pictures pictures;
+  std::vector<GnuplotPicture> all;
+  for (const Picture& picture : candidates) {
+    if (const std::string why = why_empty(picture); !why.empty()) {
+      pictures.left_out.push_back(picture.name + ": " + why);
+    } else {
+      all.push_back({picture.name, script(picture), data_csv(picture)});
+      pictures.drawn.push_back(picture.name);
+    }
+  }
+  if (all.empty()) return pictures;
+  draw_with_gnuplot(all, plots);
+  remove_old(plots, kinds, pictures.drawn);
+  return pictures;
+}
+
+/// One line of a trend's picture for each cell of the runs.
+struct TrendPanel {
+  std::string suffix;
+  std::array<Picture, 3> pictures;                    // in the order of trend_kinds
+  std::array<std::vector<std::string>, 3> keys = {};  // of their series: what the cells are
+};
+
+void add_point(Picture& picture, std::vector<std::string>& keys, const std::string& key,
+               const CellResult& cell, const std::string& name, const Point& point) {
+  const auto it = std::find(keys.begin(), keys.end(), key);
+  const size_t index = static_cast<size_t>(it - keys.begin());
+  if (it == keys.end()) {
+    // Two cells may be called the same, after the model has changed, say.
+    std::string unique = name;
+    for (int n = 2; std::any_of(picture.series.begin(), picture.series.end(),
+                                [&](const Series& s) { return s.name == unique; });
+         ++n) {
+      unique = fmt::format("{} ({})", name, n);
+    }
+    keys.push_back(key);
+    picture.series.push_back({.name = unique, .policy = cell.cell.policy.name});
+  }
+  picture.series[index].points.push_back(point);
+}
+
+void add_cell(TrendPanel& panel, const CellResult& cell, double x) {
+  const std::string key = identity_text(cell), name = series_name(cell);
+  if (cell.perplexity && std::isfinite(cell.perplexity->token)) {
+    const double y = cell.perplexity->token;
+    const double error =
+        std::isfinite(cell.perplexity->token_stderr) ? cell.perplexity->token_stderr : 0;
+    add_point(panel.pictures[0], panel.keys[0], key, cell, name,
+              {x, y, std::max(y - error, y / 10), y + error});
+  }
+  for (const LatencyResult& latency : cell.latency) {
+    const std::string at =
+        cell.latency.size() > 1 ? fmt::format(" @ {}", latency.cache_entries) : "";
+    add_point(panel.pictures[1], panel.keys[1], key + at, cell, name + at,
+              {x, latency.p50_ms, latency.p50_ms, latency.p90_ms});
+  }
+  if (cell.memory) {
+    const double y = static_cast<double>(cell.memory->kv_bytes_held) / (1 << 20);
+    add_point(panel.pictures[2], panel.keys[2], key, cell, name, {x, y, y, y});
   }
 }
 
@@ -469,24 +570,58 @@ std::vector<NllBlock> nll_blocks(std::span<const float> nll, int64_t stride) {
 }
 
 Pictures draw_pictures(const Results& results, const fs::path& folder, const fs::path& plots) {
-  require_gnuplot();
-  Pictures pictures;
-  std::vector<GnuplotPicture> all;
+  require_gnuplot();  // before NLL files are read
+  std::vector<Picture> pictures;
   for (const Group& group : groups_of(results)) {
     for (Picture& picture : std::vector{nll_picture(group, folder), perplexity_picture(group),
                                         latency_picture(group), memory_picture(group)}) {
-      if (const std::string why = emptiness(picture); !why.empty()) {
-        pictures.left_out.push_back(picture.name + ": " + why);
-      } else {
-        all.push_back({picture.name, script(picture), data_csv(picture)});
-        pictures.drawn.push_back(picture.name);
+      pictures.push_back(std::move(picture));
+    }
+  }
+  return draw(pictures, result_kinds, plots, emptiness);
+}
+
+Pictures draw_trends(std::span<const TrendRun> runs, const fs::path& plots) {
+  std::vector<std::string> labels;
+  for (const TrendRun& run : runs) labels.push_back(run.label);
+  std::vector<std::string> titles;
+  std::vector<TrendPanel> panels;
+  for (size_t i = 0; i < runs.size(); ++i) {
+    for (const Group& group : groups_of(*runs[i].results)) {
+      const auto it = std::find(titles.begin(), titles.end(), group.title);
+      const size_t index = static_cast<size_t>(it - titles.begin());
+      if (it == titles.end()) {
+        titles.push_back(group.title);
+        TrendPanel panel{.suffix = "-" + file_part(group.title), .pictures = {}};
+        const std::array y_labels = {"Perplexity (per token), ± 1 standard error",
+                                     "Median (ms), bar to the 90th percentile",
+                                     "Memory of the cache (MiB)"};
+        const std::array names = {"Perplexity", "Latency of a decode step", "Keys and values held"};
+        for (size_t k = 0; k < panel.pictures.size(); ++k) {
+          panel.pictures[k] = {.name = trend_kinds[k] + panel.suffix,
+                               .title = fmt::format("{} by run: {}", names[k], group.title),
+                               .y_label = y_labels[k],
+                               .log_y_spans = true,
+                               .ticks = labels};
+        }
+        panels.push_back(std::move(panel));
+      }
+      for (const CellResult* cell : group.cells) {
+        add_cell(panels[index], *cell, static_cast<double>(i + 1));
       }
     }
   }
-  if (all.empty()) return pictures;
-  draw_with_gnuplot(all, plots);
-  remove_old(plots, pictures.drawn);
-  return pictures;
+  std::vector<Picture> pictures;
+  for (TrendPanel& panel : panels) {
+    for (Picture& picture : panel.pictures) {
+      std::erase_if(picture.series, [](const Series& s) { return s.points.size() < 2; });
+      if (panels.size() == 1) picture.name.resize(picture.name.size() - panel.suffix.size());
+      pictures.push_back(std::move(picture));
+    }
+  }
+  return draw(pictures, trend_kinds, plots, [](const Picture& picture) -> std::string {
+    return picture.series.empty() ? "no cell was measured in two runs" : "";
+  });
 }
 
 }  // namespace sinkbench

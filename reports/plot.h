@@ -36,4 +36,14 @@ struct Pictures {
 Pictures draw_pictures(const Results& results, const std::filesystem::path& folder,
                        const std::filesystem::path& plots);
 
+/// A run among others, in their order.
+struct TrendRun {
+  std::string label;  ///< below the axis
+  const Results* results;
+};
+
+/// For each model and dataset: perplexity, decode latency and memory over the runs, a line for each
+/// cell (as `compare` identifies it) that was measured in two runs or more. Files as above.
+Pictures draw_trends(std::span<const TrendRun> runs, const std::filesystem::path& plots);
+
 }  // namespace sinkbench

@@ -104,6 +104,10 @@ TEST_CASE("pictures are drawn, are well-formed and can be drawn again", "[plot]"
   CHECK(read_file(plots / "latency-by-cache.csv") ==
         "series,x,y,low,high\ndense,256,1.5,1.5,1.75\ndense,8191,10.125,10.125,11\n"
         "sinks 4+,256,1.5,1.5,1.6\n");
+  // Dense and sinks have the same NLLs here: the upper line has gaps in which the lower one is
+  // seen.
+  CHECK_THAT(read_file(plots / "nll-over-position.gp"),
+             ContainsSubstring("dashtype (9,9) linecolor '#0072B2'"));
   // Dense, sinks and recomputation, of which the first block is the same but for the stride.
   std::istringstream lines(read_file(plots / "nll-over-position.csv"));
   std::string line;

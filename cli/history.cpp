@@ -1,0 +1,116 @@
+// sinkbench history: runs over time in an SQLite file.
+#include "reports/history.h"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <cstdio>
+#include <memory>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "cli/commands.h"
+#include "reports/plot.h"
+
+namespace sinkbench {
+namespace {
+
+/// What git says in the current folder, one line; "" where it says nothing.
+std::string git(const std::string& arguments) {
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> pipe(
+      ::popen(("git " + arguments + " 2>/dev/null").c_str(), "r"), ::pclose);
+  std::array<char, 256> line{};
+  if (!pipe || std::fgets(line.data(), line.size(), pipe.get()) == nullptr) return "";
+  const std::string text = line.data();
+  return text.substr(0, text.find('\n'));
+}
+
+void history_add(CLI::App& history) {
+  struct Options {
+    std::string database, folder;
+    std::optional<std::string> branch, commit;
+  };
+  auto options = std::make_shared<Options>();
+  CLI::App* command = history.add_subcommand("add", "Add the results of a run");
+  command->add_option("database", options->database, "The history, made if there is none")
+      ->required();
+  command->add_option("folder", options->folder, "The folder that `run` wrote")->required();
+  command->add_option("--branch", options->branch,
+                      "The branch that was measured (default: what git says here)");
+  command->add_option("--commit", options->commit,
+                      "The commit that was measured (default: what git says here)");
+  command->footer("Example: sinkbench history add history.db results/ci --branch main");
+  command->callback([options] {
+    const std::string branch =
+        options->branch ? *options->branch : git("symbolic-ref --quiet --short HEAD");
+    const std::string commit = options->commit ? *options->commit : git("rev-parse HEAD");
+    const Added added = add_to_history(options->database, options->folder, branch, commit);
+    fmt::print("run {}: {}; branch {}, commit {}\n", added.run,
+               added.was_there ? "was there already, nothing is added" : "added",
+               branch.empty() ? "not known" : branch, commit.empty() ? "not known" : commit);
+  });
+}
+
+void history_show(CLI::App& history) {
+  struct Options {
+    std::string database, branch, format = "table", cell = "*";
+  };
+  auto options = std::make_shared<Options>();
+  CLI::App* command = history.add_subcommand("show", "Print what was measured, run by run");
+  command->add_option("database", options->database, "The history")->required();
+  command->add_option("--cell", options->cell, "Cells whose id matches, such as '*-sinks-*'");
+  command->add_option("--branch", options->branch, "Runs of this branch alone");
+  command->add_option("--format", options->format, "table, csv or json (with every quantity)")
+      ->check(CLI::IsMember({"table", "csv", "json"}))
+      ->capture_default_str();
+  command->footer("Example: sinkbench history show history.db --cell '*-sinks-*'");
+  command->callback([options] {
+    const std::vector<HistoryRun> runs = read_history(options->database, options->branch);
+    fmt::print("{}", format_history(runs, options->cell,
+                                    options->format == "csv"    ? HistoryFormat::csv
+                                    : options->format == "json" ? HistoryFormat::json
+                                                                : HistoryFormat::table));
+  });
+}
+
+void history_plot(CLI::App& history) {
+  struct Options {
+    std::string database, branch, out;
+  };
+  auto options = std::make_shared<Options>();
+  CLI::App* command =
+      history.add_subcommand("plot", "Draw perplexity, latency and memory over the runs");
+  command->add_option("database", options->database, "The history")->required();
+  command->add_option("--out", options->out, "Folder for the pictures, SVG and PNG")->required();
+  command->add_option("--branch", options->branch, "Runs of this branch alone");
+  command->footer("Example: sinkbench history plot history.db --branch main --out trends");
+  command->callback([options] {
+    const std::vector<HistoryRun> runs = read_history(options->database, options->branch);
+    std::vector<TrendRun> trend;
+    for (const HistoryRun& run : runs) {
+      std::string label = run.results.info.started.substr(0, 10);
+      if (!run.commit.empty()) label += " " + run.commit.substr(0, 7);
+      trend.push_back({.label = label, .results = &run.results});
+    }
+    const Pictures pictures = draw_trends(trend, options->out);
+    for (const std::string& name : pictures.drawn) {
+      for (const char* extension : {".svg", ".png"}) {
+        fmt::print("{}\n", (std::filesystem::path(options->out) / (name + extension)).string());
+      }
+    }
+    for (const std::string& line : pictures.left_out) fmt::print("left out: {}\n", line);
+  });
+}
+
+}  // namespace
+
+void add_history(CLI::App& app) {
+  CLI::App* history = app.add_subcommand("history", "Keep runs over time in an SQLite file");
+  history->require_subcommand(1);
+  history_add(*history);
+  history_show(*history);
+  history_plot(*history);
+  history->footer("Example: sinkbench history add history.db results/ci --branch main");
+}
+
+}  // namespace sinkbench

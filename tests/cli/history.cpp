@@ -1,0 +1,119 @@
+// sinkbench history, and compare with a run of it.
+#include <algorithm>
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+
+#include "tests/catch.h"
+#include "tests/cli/program.h"
+#include "tests/data.h"
+#include "tests/files.h"
+
+using namespace sinkbench;
+namespace fs = std::filesystem;
+
+namespace {
+
+/// A run in results/a, and the same with another started in results/b.
+struct Workplace : test::TemporaryFolder {
+  Workplace() {
+    fs::copy(test::data("families/llama_mha"), path() / "model");
+    fs::copy(test::data("tokenizers/byte_level.json"), path() / "model/tokenizer.json");
+    write("book.txt", std::string("It was a bright cold day, and the clocks were wrong.\n"));
+    write("small.yaml", R"(model: model
+dataset: {text: book.txt}
+policies: [dense, {sinks: {sinks: 2, window: 10}}]
+metrics: [perplexity, memory]
+)");
+    REQUIRE((*this)({"run", "small.yaml", "--quiet", "--no-plots", "--out", "results/a"}).status ==
+            0);
+    fs::copy(path() / "results/a", path() / "results/b", fs::copy_options::recursive);
+    change([](auto& results) { results["started"] = "2099-01-02T03:04:05Z"; });
+  }
+  test::Outcome operator()(std::vector<std::string> arguments) const {
+    return test::Program(std::move(arguments), path()).wait();
+  }
+  /// Changes results/b/results.json.
+  template <typename Change>
+  void change(Change what) const {
+    const fs::path file = path() / "results/b/results.json";
+    nlohmann::json results = nlohmann::json::parse(read_file(file));
+    what(results);
+    write(file, results.dump());
+  }
+};
+
+}  // namespace
+
+TEST_CASE("history add says what it has done, show and plot what there is") {
+  const Workplace place;
+  const test::Outcome added =
+      place({"history", "add", "h.db", "results/a", "--branch", "main", "--commit", "abc"});
+  INFO(added.err);
+  CHECK(added.status == 0);
+  CHECK(added.out == "run 1: added; branch main, commit abc\n");
+  const test::Outcome again = place({"history", "add", "h.db", "results/a"});
+  CHECK(again.status == 0);
+  CHECK_THAT(again.out, ContainsSubstring("run 1: was there already, nothing is added"));
+  CHECK(place({"history", "add", "h.db", "results/b", "--branch", "main"}).status == 0);
+
+  const test::Outcome shown = place({"history", "show", "h.db", "--cell", "*-dense-*"});
+  CHECK(shown.status == 0);
+  CHECK_THAT(shown.out, ContainsSubstring("2099-01-02T03:04:05Z"));
+  CHECK_THAT(shown.out, !ContainsSubstring("-sinks-"));
+  CHECK(nlohmann::json::parse(place({"history", "show", "h.db", "--format", "json"}).out).size() ==
+        2);
+  const test::Outcome drawn = place({"history", "plot", "h.db", "--out", "trends"});
+  if (drawn.status == 0) {  // gnuplot is there
+    CHECK_THAT(drawn.out, ContainsSubstring("trends/perplexity-trend.svg\n"));
+    CHECK(fs::exists(place.path() / "trends/memory-trend.png"));
+  } else {
+    CHECK_THAT(drawn.err, ContainsSubstring("gnuplot is not installed"));
+  }
+}
+
+TEST_CASE("history add takes branch and commit from git") {
+  const Workplace place;
+  const std::string git = "cd " + place.path().string() +
+                          " && git -c init.defaultBranch=topic init "
+                          "-q && git -c user.name=a -c user.email=a@b commit -q --allow-empty -m x";
+  if (std::system(git.c_str()) != 0) {
+    WARN("git is not installed; not tested");
+    return;
+  }
+  const test::Outcome added = place({"history", "add", "h.db", "results/a"});
+  CHECK_THAT(added.out, ContainsSubstring("run 1: added; branch topic, commit "));
+  CHECK(added.out.size() == std::string("run 1: added; branch topic, commit \n").size() + 40);
+}
+
+TEST_CASE("compare takes its baseline from a history") {
+  const Workplace place;
+  REQUIRE(place({"history", "add", "h.db", "results/a", "--branch", "main"}).status == 0);
+  const auto compare = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), {"compare", "results/b", "--baseline-from", "h.db"});
+    return place(more);
+  };
+  const test::Outcome fine = compare({"--branch", "main"});
+  INFO(fine.err);
+  CHECK(fine.status == 0);
+  CHECK_THAT(fine.out, ContainsSubstring("baseline:  run 1 of h.db, main ("));
+  place.change([](auto& results) { results["cells"][1]["memory"]["kv_bytes_held"] = 1 << 20; });
+  CHECK(compare({}).status == 1);
+  place.change([](auto& results) {
+    for (auto& cell : results["cells"]) cell["model"]["sha256"] = "another";
+  });
+  const test::Outcome nothing = compare({});
+  CHECK(nothing.status == 3);
+  CHECK_THAT(nothing.out, ContainsSubstring("NOTHING COMPARABLE: no run of branch 'main' in h.db"));
+
+  const auto refused = [&](const test::Outcome& outcome, const std::string& message) {
+    CHECK(outcome.status == 2);
+    CHECK(outcome.out.empty());
+    CHECK_THAT(outcome.err, ContainsSubstring(message));
+    CHECK(std::count(outcome.err.begin(), outcome.err.end(), '\n') == 1);
+  };
+  refused(compare({"--branch", "mian"}), "h.db: no run of branch 'mian'; there are: main");
+  refused(compare({"results/a"}), "2 folders; expected the candidate's alone");
+  refused(place({"compare", "results/a"}), "1 folders; expected two");
+  refused(place({"compare", "results/b", "--baseline-from", "none.db"}), "none.db: no such file");
+  refused(place({"history", "show", "small.yaml"}), "small.yaml: file is not a database");
+}
