@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 #include <map>
 #include <regex>
 #include <set>
@@ -31,14 +32,16 @@ struct Options {
   bool quiet = false;
 };
 
-/// The experiments in a folder, by name.
+/// The experiments in a folder, by name: figure3 before figure10.
 std::vector<fs::path> experiments_in(const fs::path& folder) {
   std::vector<fs::path> files;
   for (const auto& entry : fs::directory_iterator(folder)) {
     const fs::path& file = entry.path();
     if (file.extension() == ".yaml" && is_experiment(file)) files.push_back(file);
   }
-  std::sort(files.begin(), files.end());
+  std::sort(files.begin(), files.end(), [](const fs::path& a, const fs::path& b) {
+    return ::strverscmp(a.c_str(), b.c_str()) < 0;
+  });
   return files;
 }
 

@@ -28,8 +28,9 @@ table { border-collapse: collapse; font-size: 0.9rem; }
 th, td { padding: 0.25rem 0.75rem 0.25rem 0; text-align: left; white-space: nowrap;
          border-bottom: 1px solid #e4e4e4; }
 .number { text-align: right; font-variant-numeric: tabular-nums; }
-figure { margin: 1.5rem 0; }
-img { max-width: 100%; height: auto; }
+figure { margin: 1.5rem 0; overflow-x: auto; }
+img { max-width: 100%; min-width: 36rem; height: auto; }
+summary { font-size: 1.17rem; font-weight: 700; }
 dt { font-weight: 600; }
 dd { margin: 0 0 0.5rem 1rem; overflow-wrap: anywhere; }
 .facts { overflow-wrap: anywhere; }
@@ -160,7 +161,7 @@ std::string machine(const RunInfo& info) {
       html += fmt::format("<dt>{}</dt><dd>{}</dd>\n", html_escaped(name), html_escaped(text));
     }
   }
-  return "<h3>Machine and program</h3>\n<dl>\n" + html + "</dl>\n";
+  return "<details><summary>Machine and program</summary>\n<dl>\n" + html + "</dl>\n</details>\n";
 }
 
 std::string section_body(const HtmlSection& section) {
