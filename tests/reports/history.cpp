@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "eval/nll_file.h"
+#include "reports/gnuplot.h"
 #include "reports/plot.h"
 #include "reports/sqlite.h"
 #include "tests/catch.h"
