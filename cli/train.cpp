@@ -15,8 +15,10 @@
 #include <thread>
 #include <vector>
 
+#include "base/error.h"
 #include "cli/commands.h"
 #include "eval/bench.h"
+#include "reports/training_pictures.h"
 
 namespace sinkbench {
 namespace {
@@ -82,10 +84,21 @@ std::string speed(const TrainConfig& config, const TrainResult& result) {
                      bfloat16 ? "bfloat16" : "float32");
 }
 
+/// Pictures are a convenience: what is missing for them is said and fails nothing.
+template <typename Draw>
+void draw(Draw draw, const fs::path& folder) {
+  try {
+    draw(folder);
+  } catch (const InputError& error) {
+    fmt::print(stderr, "no pictures: {}\n", error.what());
+  }
+}
+
 void find_learning_rate(const TrainConfig& config, const TrainOptions& training, int64_t steps,
                         const ProgressLine& line) {
   const RateRange range = learning_rate_range(config, training, 1e-5, 1, steps);
   line.clear();
+  draw(draw_learning_rate_range, training.out);
   fmt::print("{}: {} steps, learning rates from {:.2g} to {:.2g}\n",
              (training.out / "learning-rate-range.csv").string(), range.rates.size(),
              range.rates.front(), range.rates.back());
@@ -122,6 +135,7 @@ void run(const Options& options) {
   }
   const TrainResult result = train(config, training);
   line.clear();
+  draw(draw_training, training.out);
   if (result.tokens_per_second > 0) fmt::print(stderr, "{}\n", speed(config, result));
   if (!result.finished) {
     fmt::print(stderr,
