@@ -112,12 +112,16 @@ bool coincide(const Series& a, const Series& b, const std::function<double(doubl
   return apart < 0.01 * static_cast<double>(a.points.size());
 }
 
-/// A line that is drawn over others has gaps in which they are seen.
-std::string dash_of(const std::vector<Series>& series, size_t index,
-                    const std::function<double(double)>& share) {
+/// A line that is drawn over others has gaps in which they are seen; one that has the colour of an
+/// earlier line is dotted.
+std::string dash_of(const std::vector<Series>& series, const std::vector<std::string>& colours,
+                    size_t index, const std::function<double(double)>& share) {
   size_t below = 0;
   for (size_t i = 0; i < index; ++i) below += coincide(series[i], series[index], share);
-  if (below == 0) return index < palette.size() + 1 ? "" : " dashtype 3";
+  if (below == 0) {
+    const auto end = colours.begin() + static_cast<std::ptrdiff_t>(index);
+    return std::find(colours.begin(), end, colours[index]) == end ? "" : " dashtype 3";
+  }
   return fmt::format(" dashtype ({},{})", 18 / (below + 1), 18 - 18 / (below + 1));
 }
 
@@ -165,7 +169,7 @@ std::string script(const Picture& picture) {
                  : (value - y.low) / (y.high - y.low);
   };
 
-  size_t longest = 0;
+  size_t longest = picture.ticks.empty() ? 0 : 14;  // the last tick's name needs room too
   std::vector<double> ends;
   for (const Series& series : picture.series) {
     longest = std::max(longest, series.name.size());
@@ -212,7 +216,7 @@ std::string script(const Picture& picture) {
     for (size_t i = 0; i < picture.ticks.size(); i += step) {
       ticks.push_back(fmt::format("{} {}", gnuplot_quoted(picture.ticks[i]), i + 1));
     }
-    text += fmt::format("set xtics rotate by 30 right ({})\n", fmt::join(ticks, ", "));
+    text += fmt::format("set xtics rotate by -30 left ({})\n", fmt::join(ticks, ", "));
   }
   text += fmt::format("set xrange [{}:{}]\nset yrange [{}:{}]\n", x.low, x.high, y.low, y.high);
   for (const Mark& mark : picture.marks) {
@@ -231,7 +235,7 @@ std::string script(const Picture& picture) {
     const std::string rows =
         fmt::format("(strcol(1) eq {} ? $2 : NaN)", gnuplot_quoted(series.name));
     const std::string file = gnuplot_quoted(name + ".csv") + " skip 1 using ";
-    const std::string dash = dash_of(picture.series, i, share);
+    const std::string dash = dash_of(picture.series, colours, i, share);
     if (series.everywhere) {
       lines.push_back(fmt::format("{} with lines linewidth 2 dashtype 4 linecolor '{}'",
                                   series.points.front().y, colours[i]));

@@ -2,6 +2,8 @@
 
 #include <cmath>
 #include <cstdlib>
+#include <regex>
+#include <set>
 #include <sstream>
 
 #include "base/error.h"
@@ -117,6 +119,30 @@ TEST_CASE("pictures are drawn, are well-formed and can be drawn again", "[plot]"
   for (const float value : example_nll(32)) mean += value / 32;
   REQUIRE(line.starts_with("dense,16.5,"));
   CHECK(std::stod(line.substr(11)) == Approx(mean));
+}
+
+TEST_CASE("lines that are more than there are colours can be told apart", "[plot]") {
+  REQUIRE(!find_gnuplot().empty());
+  Results results = test::example_results();
+  const CellResult cell = results.cells[1];
+  results.cells.clear();
+  for (int64_t window = 16; window <= 2048; window *= 2) {  // eight
+    results.cells.push_back(cell);
+    results.cells.back().cell.policy.arguments["window"] = window;
+    results.cells.back().policy_label = fmt::format("4+{}", window);
+    results.cells.back().memory->kv_bytes_held = window << 20;
+  }
+  const test::TemporaryFolder folder;
+  const std::vector<TrendRun> runs = {{.label = "one", .results = &results},
+                                      {.label = "two", .results = &results}};
+  draw_trends(runs, folder.path());
+  const std::string script = read_file(folder.path() / "memory-trend.gp");
+  const std::regex style("with yerrorlines linewidth 2( dashtype \\d+)? .*linecolor '(#\\w+)'");
+  std::set<std::string> looks;
+  for (std::sregex_iterator it(script.begin(), script.end(), style), end; it != end; ++it) {
+    looks.insert((*it)[1].str() + (*it)[2].str());
+  }
+  CHECK(looks.size() == 8);
 }
 
 TEST_CASE("without gnuplot the error says what to install", "[plot]") {
