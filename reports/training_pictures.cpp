@@ -75,43 +75,32 @@ GnuplotPicture loss_picture(const Log& losses, const Log& validations) {
   GnuplotPicture picture{.name = "loss", .script = {}, .csv = "series,million_tokens,value\n"};
   const size_t block = std::max<size_t>(1, losses.rows.size() / 100);
   for (size_t begin = 0; begin + block <= losses.rows.size(); begin += block) {
-    double loss = 0, tokens = 0, rate = 0;
+    double loss = 0, tokens = 0;
     for (size_t i = begin; i < begin + block; ++i) {
       tokens += losses.rows[i][1] / static_cast<double>(block);
       loss += losses.rows[i][2] / static_cast<double>(block);
-      rate += losses.rows[i][4] / static_cast<double>(block);
     }
-    picture.csv +=
-        fmt::format("training,{0:.6g},{1:.6g}\nrate,{0:.6g},{2:.6g}\n", tokens / 1e6, loss, rate);
+    picture.csv += fmt::format("training,{:.6g},{:.6g}\n", tokens / 1e6, loss);
   }
   for (const auto& row : validations.rows) {
-    picture.csv += fmt::format("held out,{},{}\n", row[1] / 1e6, row[2]);
+    picture.csv += fmt::format("held out,{:.6g},{:.6g}\n", row[1] / 1e6, row[2]);
   }
   const auto rows = [](const char* series) {
     return fmt::format("'loss.csv' skip 1 using (strcol(1) eq '{}' ? $2 : NaN):3", series);
   };
   picture.script =
-      gnuplot_header(picture.name) + style + "set key top right\n" +
+      gnuplot_header(picture.name) + style +
+      "set key top right\n"
+      "set title 'Training loss'\n"
+      "set xlabel 'Tokens (millions)'\n"
+      "set ylabel 'Loss (nats per token)'\n" +
       gnuplot_on_terminals(
           picture.name, width, height,
           fmt::format(
-              "set multiplot\n"
-              "set lmargin 10\nset rmargin 3\n"
-              "set title 'Training loss'\n"
-              "set ylabel 'Loss (nats per token)'\n"
-              "set format x ''\n"
-              "set size 1, 0.7\nset origin 0, 0.3\nset bmargin 0.5\nset tmargin 2.5\n"
-              "plot {0} with lines linewidth 2 linecolor '{2}' title 'training samples', \\\n"
-              "     {1} with linespoints linewidth 2 pointtype 7 pointsize 0.5 linecolor '{3}' "
-              "title 'held-out samples'\n"
-              "unset title\n"
-              "set ylabel 'Learning rate'\n"
-              "set xlabel 'Tokens (millions)'\n"
-              "set format x '%.10g'\nset format y '%.0e'\nset ytics 2e-3\nset ytics auto\n"
-              "set size 1, 0.3\nset origin 0, 0\nset bmargin 3.2\nset tmargin 0.5\n"
-              "plot {4} with lines linewidth 2 linecolor '#444444' notitle\n"
-              "unset multiplot\nset title\nset format y '%h'\n",
-              rows("training"), rows("held out"), palette[0], palette[1], rows("rate")));
+              "plot {} with lines linewidth 2 linecolor '{}' title 'training samples', \\\n"
+              "     {} with linespoints linewidth 2 pointtype 7 pointsize 0.5 linecolor '{}' "
+              "title 'held-out samples'\n",
+              rows("training"), palette[0], rows("held out"), palette[1]));
   return picture;
 }
 

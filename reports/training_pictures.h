@@ -8,7 +8,7 @@ namespace sinkbench {
 
 /// In `folder`/plots as SVG and PNG, with what gnuplot draws them from:
 ///   loss    the loss of training samples (a mean over some hundredth of the steps) and of held-out
-///           ones, in nats per token, over millions of tokens; the learning rate below
+///           ones, in nats per token, over millions of tokens
 ///   sinks   the attention that queries give to the first position on held-out samples, for each
 ///           layer the mean over heads and the strongest head
 /// from the loss.csv and validation.csv of `sinkbench train`. A picture without a row is left out.

@@ -39,8 +39,8 @@ TEST_CASE("a training's pictures are of means over blocks of steps and of each l
     }
   }
   const std::string csv = read_file(folder.path() / "plots/loss.csv");
-  // 100 blocks of 4 steps: losses 5, 4, 5, 4 and rates 1e-5 to 4e-5 in the first.
-  CHECK_THAT(csv, ContainsSubstring("\ntraining,0.0025,4.5\nrate,0.0025,2.5e-05\n"));
+  // 100 blocks of 4 steps, with losses 5, 4, 5, 4.
+  CHECK_THAT(csv, ContainsSubstring("value\ntraining,0.0025,4.5\ntraining,0.0065,4.5\n"));
   CHECK_THAT(csv, ContainsSubstring("\ntraining,0.3985,4.5\n"));
   CHECK_THAT(csv, ContainsSubstring("\nheld out,0.4,5.25\n"));
   CHECK_THAT(read_file(folder.path() / "plots/sinks.csv"),
