@@ -12,6 +12,7 @@
 #include "eval/machine.h"
 #include "eval/nll_file.h"
 #include "eval/run.h"
+#include "reports/collapse.h"
 #include "reports/tables.h"
 
 namespace sinkbench {
@@ -168,6 +169,10 @@ RunOutcome run_experiment(const Experiment& experiment, const RunOptions& option
   std::vector<std::optional<CellResult>> results;
   for (const Cell& cell : cells) {
     results.push_back(earlier.find(cell, runner, info));
+    if (results.back()) {
+      results.back()->cell.reference = cell.reference;
+      results.back()->collapse.reset();  // which is no measurement: made anew at the end
+    }
     // What is left of an unfinished run of a finished cell has no use.
     if (options.fresh || results.back()) forget_cell(nll_file(cell));
   }
@@ -219,6 +224,11 @@ RunOutcome run_experiment(const Experiment& experiment, const RunOptions& option
       }
       gather();
       forget_cell(nll);  // only now that its results are safe
+    }
+    if (experiment.collapse) {
+      find_collapses(outcome.results, folder, *experiment.collapse);
+      write_results(outcome.results, folder);
+      write_tables(outcome.results, folder);
     }
   } catch (const Interrupted& exception) {
     outcome.interrupted = true;

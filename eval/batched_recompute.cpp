@@ -37,7 +37,7 @@ void BatchedRecomputeEngine::advance_rows(const RowSink& sink) {
     prefix_engine_->advance_rows([&](const QueryRows& rows) {
       const int64_t first = (rows.first + stride - 1) / stride * stride;
       if (first >= rows.first + rows.x.size(0)) return;
-      sink({.x = rows.x.slice(0, first - rows.first, rows.x.size(0), stride),
+      sink({.x = rows.x.slice(0, first - rows.first, rows.x.size(0), stride).contiguous(),
             .first = first,
             .step = stride});
     });

@@ -23,8 +23,8 @@ constexpr size_t hash_size = 64;  // hexadecimal digits
 constexpr double seconds_between = 15.0;
 constexpr double largest_share = 0.02;  // of the time, for writing
 
-const std::vector<at::ScalarType> state_dtypes = {at::kFloat, at::kDouble, at::kBFloat16,
-                                                  at::kHalf};
+const std::vector<at::ScalarType> state_dtypes = {at::kFloat, at::kDouble, at::kBFloat16, at::kHalf,
+                                                  at::kLong};
 
 }  // namespace
 
@@ -62,7 +62,9 @@ fs::path checkpoint_path(const fs::path& nll_file) {
 
 void write_checkpoint(const CellCheckpoint& checkpoint, const fs::path& path) {
   json tensors = json::array();
-  for (const at::Tensor& tensor : checkpoint.state) {
+  std::vector<at::Tensor> all = checkpoint.state;
+  all.insert(all.end(), checkpoint.divergence.begin(), checkpoint.divergence.end());
+  for (const at::Tensor& tensor : all) {
     tensors.push_back(
         {{"dtype", at::toString(tensor.scalar_type())}, {"shape", tensor.sizes().vec()}});
   }
@@ -71,6 +73,7 @@ void write_checkpoint(const CellCheckpoint& checkpoint, const fs::path& path) {
                                    {"scored", checkpoint.scored},
                                    {"nll_mean", checkpoint.nll_mean},
                                    {"seconds", checkpoint.seconds},
+                                   {"state_tensors", checkpoint.state.size()},
                                    {"tensors", tensors}})
                                  .dump(-1, ' ', false, json::error_handler_t::replace);
   AtomicFile file(path);
@@ -83,7 +86,7 @@ void write_checkpoint(const CellCheckpoint& checkpoint, const fs::path& path) {
   put(std::as_bytes(std::span(magic)));
   put(std::as_bytes(std::span(&header_size, 1)));
   put(std::as_bytes(std::span(header)));
-  for (const at::Tensor& tensor : checkpoint.state) {
+  for (const at::Tensor& tensor : all) {
     const at::Tensor plain = tensor.cpu().contiguous();
     put({static_cast<const std::byte*>(plain.data_ptr()), plain.nbytes()});
   }
@@ -121,7 +124,9 @@ CellCheckpoint read_checkpoint(const fs::path& path) {
                                  .state = {},
                                  .scored = integer(header.at("scored")),
                                  .nll_mean = header.at("nll_mean").get<double>(),
+                                 .divergence = {},
                                  .seconds = header.at("seconds").get<double>()};
+    const auto state_tensors = header.at("state_tensors").get<size_t>();
     for (const json& entry : header.at("tensors")) {
       const auto name = entry.at("dtype").get<std::string>();
       const auto dtype =
@@ -144,7 +149,8 @@ CellCheckpoint read_checkpoint(const fs::path& path) {
       const at::Tensor tensor = at::empty(shape, at::TensorOptions().dtype(*dtype));
       if (bytes > 0) std::memcpy(tensor.data_ptr(), rest.data(), bytes);
       rest.remove_prefix(bytes);
-      checkpoint.state.push_back(tensor);
+      (checkpoint.state.size() < state_tensors ? checkpoint.state : checkpoint.divergence)
+          .push_back(tensor);
     }
     return checkpoint;
   } catch (const json::exception&) {

@@ -24,11 +24,12 @@ std::string differences(const CellIdentity& a, const CellIdentity& b);
 
 struct CellCheckpoint {
   CellIdentity identity;
-  int64_t next = 0;               ///< as Engine::next
-  std::vector<at::Tensor> state;  ///< as Engine::state; nothing at the stream's end
-  int64_t scored = 0;             ///< NLLs so far, which are in the NLL file
-  double nll_mean = 0;            ///< of these, to know the file again
-  double seconds = 0;             ///< that they took
+  int64_t next = 0;                    ///< as Engine::next
+  std::vector<at::Tensor> state;       ///< as Engine::state; nothing at the stream's end
+  int64_t scored = 0;                  ///< NLLs so far, which are in the NLL file
+  double nll_mean = 0;                 ///< of these, to know the file again
+  std::vector<at::Tensor> divergence;  ///< as Divergence::state; nothing where it isn't measured
+  double seconds = 0;                  ///< that they took
 };
 
 /// Beside the cell's NLL file.

@@ -4,6 +4,7 @@
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <functional>
 #include <limits>
@@ -99,6 +100,14 @@ class Place {
     }
     if (value > maximum) {
       fail(fmt::format("is {}; expected an integer of {} or less", shown(), maximum));
+    }
+    return value;
+  }
+  double positive() const {
+    double value = 0;
+    if (!node_.IsScalar() || !YAML::convert<double>::decode(node_, value) || !(value > 0) ||
+        std::isinf(value)) {
+      fail(fmt::format("is {}; expected a number above 0", shown()));
     }
     return value;
   }
@@ -320,6 +329,14 @@ std::vector<PolicySpec> read_policies(const Place& place) {
   return policies;
 }
 
+CollapseSpec read_collapse(const Place& place) {
+  place.check_keys({"window", "margin"});
+  CollapseSpec collapse;
+  if (place.has("window")) collapse.window = place.at("window").integer(1);
+  if (place.has("margin")) collapse.margin = place.at("margin").positive();
+  return collapse;
+}
+
 LatencySpec read_latency(const Place& place) {
   place.check_keys({"warmup", "samples", "lengths"});
   LatencySpec latency;
@@ -369,6 +386,18 @@ std::string sources(const Cell& cell) {
   return result;
 }
 
+std::string policy_label(const PolicySpec& policy) {
+  return make_policy(policy.name, policy.arguments, policy.positions)->label();
+}
+
+/// A policy's part of an id.
+std::string policy_slug(const PolicySpec& policy) {
+  const std::string label = policy_label(policy);
+  const std::string result =
+      slug(label.starts_with(policy.name) ? label : policy.name + "-" + label);
+  return policy.positions == Positions::cache ? result : result + "-" + to_string(policy.positions);
+}
+
 std::string cell_id(const Cell& cell) {
   const fs::path& model = cell.model.path;
   std::string id;
@@ -383,15 +412,50 @@ std::string cell_id(const Cell& cell) {
   if (cell.dataset.texts.size() > 1) id += fmt::format("+{}", cell.dataset.texts.size() - 1);
   if (cell.dataset.tokens) id += fmt::format("-{}", *cell.dataset.tokens);
   if (cell.dataset.bos != BosPlacement::stream) id += "-bos." + to_string(cell.dataset.bos);
-  const auto policy = make_policy(cell.policy.name, cell.policy.arguments, cell.policy.positions);
-  const std::string label = policy->label();
-  id += "-" + slug(label.starts_with(cell.policy.name) ? label : cell.policy.name + "-" + label);
-  if (cell.policy.positions != Positions::cache) id += "-" + to_string(cell.policy.positions);
+  id += "-" + policy_slug(cell.policy);
   id += "-" + cell.dtype;
   if (cell.engine != Cell().engine) id += "-" + cell.engine;
   if (cell.chunk != 0) id += fmt::format("-chunk{}", cell.chunk);
   if (cell.device != Cell().device) id += "-" + slug(cell.device);
   return id.size() > longest_id ? id.substr(0, longest_id - 9) + "-" + short_hash(id) : id;
+}
+
+/// Which of the policies `reference` names: by label, by its part of an id, or by the id of a cell.
+size_t find_reference(const Place& top, const std::vector<PolicySpec>& policies,
+                      const std::vector<Cell>& cells) {
+  const bool given = top.has("reference");
+  const std::string name = given ? top.at("reference").text() : "dense";
+  std::vector<size_t> found;
+  std::vector<std::string> names;
+  bool is_cell = false;
+  for (size_t i = 0; i < policies.size(); ++i) {
+    names.push_back(policy_slug(policies[i]));
+    if (name == names.back() || name == policy_label(policies[i])) found.push_back(i);
+  }
+  for (size_t i = 0; found.empty() && i < cells.size(); ++i) {
+    is_cell = is_cell || cells[i].id == name;
+    if (cells[i].id == name && cells.size() == policies.size()) found.push_back(i);
+  }
+  if (found.size() == 1) return found.front();
+  if (!given) {
+    top.at("metrics").fail(
+        "divergence is measured against dense, which is not among the policies; expected it there, "
+        "or 'reference: POLICY'");
+  }
+  if (!found.empty()) {
+    top.at("reference")
+        .fail(fmt::format("'{}' is the label of {} policies of the grid{}", name, found.size(),
+                          suggestion(name, names)));
+  }
+  if (is_cell) {
+    top.at("reference")
+        .fail(fmt::format("'{}' is one of several cells of its policy, each of which is the "
+                          "reference of those that "
+                          "differ from it in their policy alone{}",
+                          name, suggestion(name, names)));
+  }
+  top.at("reference")
+      .fail(fmt::format("'{}' is no policy of the grid{}", name, suggestion(name, names)));
 }
 
 /// Takes notice of nothing in a YAML document.
@@ -490,6 +554,10 @@ std::string to_string(Metric metric) {
       return "latency";
     case Metric::memory:
       return "memory";
+    case Metric::divergence:
+      return "divergence";
+    case Metric::evicted_mass:
+      return "evicted_mass";
   }
   return "";
 }
@@ -522,7 +590,7 @@ Experiment load_experiment(const fs::path& yaml, const Overrides& overrides) {
 
   const Place top(root, "", yaml, set_keys);
   top.check_keys({"name", "model", "dataset", "policies", "engine", "dtype", "device", "threads",
-                  "chunk", "metrics", "latency"});
+                  "chunk", "metrics", "latency", "reference", "collapse", "evicted_mass"});
   for (const char* key : {"model", "dataset", "policies"}) {
     if (!top.has(key)) top.fail(fmt::format("key '{}' is missing", key));
   }
@@ -542,11 +610,22 @@ Experiment load_experiment(const fs::path& yaml, const Overrides& overrides) {
   if (top.has("metrics")) {
     base.metrics.clear();
     for (const Place& metric : top.at("metrics").each()) {
-      const std::string name = metric.choice({"perplexity", "latency", "memory"});
-      for (const Metric m : {Metric::perplexity, Metric::latency, Metric::memory}) {
-        if (to_string(m) == name) base.metrics.insert(m);
-      }
+      std::vector<std::string> names;
+      for (const Metric m : all_metrics) names.push_back(to_string(m));
+      const std::string name = metric.choice(names);
+      base.metrics.insert(all_metrics[std::find(names.begin(), names.end(), name) - names.begin()]);
     }
+    if (base.metrics.contains(Metric::divergence) && !base.metrics.contains(Metric::perplexity)) {
+      top.at("metrics").fail("divergence is measured with perplexity; expected both");
+    }
+  }
+  if (top.has("evicted_mass")) {
+    const Place place = top.at("evicted_mass");
+    place.check_keys({"tokens"});
+    if (place.has("tokens")) base.evicted_mass_tokens = place.at("tokens").integer(1);
+  }
+  if (top.node()["collapse"].IsDefined()) {  // `collapse:` alone has the defaults
+    experiment.collapse = top.has("collapse") ? read_collapse(top.at("collapse")) : CollapseSpec{};
   }
   if (top.has("latency")) base.latency = read_latency(top.at("latency"));
   if (top.has("threads")) base.threads = top.at("threads").integer(0, most_threads);
@@ -598,6 +677,16 @@ Experiment load_experiment(const fs::path& yaml, const Overrides& overrides) {
         }
       }
     }
+  }
+  if (top.has("reference") || base.metrics.contains(Metric::divergence)) {
+    // The policies are the grid's innermost axis.
+    const size_t reference = find_reference(top, policies, experiment.cells);
+    for (size_t i = 0; i < experiment.cells.size(); ++i) {
+      const size_t group = i / policies.size() * policies.size();
+      experiment.cells[i].reference = experiment.cells[group + reference].id;
+      experiment.cells[i].reference_policy = policies[reference];
+    }
+    if (!experiment.collapse) experiment.collapse.emplace();
   }
   experiment.sha256 = sha256_hex(YAML::Dump(root));
   return experiment;

@@ -2,6 +2,7 @@
 // documented in configs/README.md.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
@@ -49,7 +50,15 @@ struct LatencySpec {
   auto operator<=>(const LatencySpec&) const = default;
 };
 
-enum class Metric { perplexity, latency, memory };
+enum class Metric { perplexity, latency, memory, divergence, evicted_mass };
+inline constexpr std::array all_metrics = {Metric::perplexity, Metric::latency, Metric::memory,
+                                           Metric::divergence, Metric::evicted_mass};
+
+/// When a cell's NLL has left its reference's; see reports/collapse.h.
+struct CollapseSpec {
+  int64_t window = 256;  ///< tokens that both scored
+  double margin = 0.5;   ///< nats
+};
 
 /// One measurement: a point of the grid.
 struct Cell {
@@ -65,13 +74,17 @@ struct Cell {
   int64_t threads = 0;  ///< 0: all cores
   int64_t chunk = 0;    ///< queries per block of the chunked engine; 0: the engine's choice
   LatencySpec latency;
+  std::string reference = {};          ///< id of the cell to compare with; empty: none is named
+  PolicySpec reference_policy = {};    ///< in which alone it differs
+  int64_t evicted_mass_tokens = 4096;  ///< of the stream, at most
   std::set<Metric> metrics = {Metric::perplexity, Metric::latency, Metric::memory};
 };
 
 struct Experiment {
   std::string name;
-  std::vector<Cell> cells;  ///< model by model, dataset by dataset
-  std::string sha256;       ///< of the YAML with its overrides
+  std::vector<Cell> cells;                    ///< model by model, dataset by dataset
+  std::string sha256;                         ///< of the YAML with its overrides
+  std::optional<CollapseSpec> collapse = {};  ///< whether and how it is looked for
 };
 
 /// What the command line changes in a YAML file.

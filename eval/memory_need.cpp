@@ -9,6 +9,7 @@
 #include <fstream>
 #include <limits>
 #include <string>
+#include <utility>
 
 #include "eval/engine.h"
 
@@ -24,6 +25,7 @@ constexpr double unlimited = std::numeric_limits<double>::infinity();
 constexpr double most_rows = 2048;
 constexpr double most_logits = 1 << 22;
 constexpr double most_scores = 1 << 26;
+constexpr double most_evicted_scores = 1 << 22;
 
 /// The number in a file of one, or infinity for "max" or where there is no such file.
 double read_number(const fs::path& file) {
@@ -89,7 +91,7 @@ double left_of_address_space() {
 }  // namespace
 
 MemoryNeed memory_need(const Cell& cell, const DecoderConfig& config, int64_t parameters,
-                       const Policy& policy, int64_t fed) {
+                       const Policy& policy, int64_t fed, const Policy* reference) {
   const double element = cell.dtype == "float64" ? 8 : cell.dtype == "float32" ? 4 : 2;
   const double exact = cell.dtype == "float64" ? 8 : 4;
   const double cached_token = static_cast<double>(config.kv_bytes_per_token(1));  // elements
@@ -101,6 +103,12 @@ MemoryNeed memory_need(const Cell& cell, const DecoderConfig& config, int64_t pa
       static_cast<double>(fed), cell.chunk > 0 ? static_cast<double>(cell.chunk) : most_rows);
   MemoryNeed need;
   need.weights = static_cast<double>(parameters) * element;
+  if (reference != nullptr) {  // its engine runs beside the cell's
+    Cell scored = cell;
+    scored.metrics = {Metric::perplexity};
+    need = memory_need(scored, config, parameters, *reference, fed);
+  }
+  const double reference_cache = std::exchange(need.cache, 0);
 
   double rows = 1;    // of the tallest matrix of activations
   double scores = 0;  // of plain attention, which the kernels do without
@@ -125,6 +133,7 @@ MemoryNeed memory_need(const Cell& cell, const DecoderConfig& config, int64_t pa
     farthest = std::max(farthest, length + cell.latency.warmup + cell.latency.samples);
     need.cache = std::max(need.cache, kept(farthest) * cached_token * element);
   }
+  need.cache += reference_cache;
   const double heads = static_cast<double>(config.heads);
   if (policy.recomputes()) {
     scores = std::min(most_scores, heads * kept(fed) * kept(fed));
@@ -137,12 +146,17 @@ MemoryNeed memory_need(const Cell& cell, const DecoderConfig& config, int64_t pa
   const double mlp = static_cast<double>(config.mlp_size) * (config.gated_mlp ? 2 : 1);
   const double hidden = static_cast<double>(config.hidden_size);
   const double vocabulary = static_cast<double>(config.vocab_size);
-  need.scratch =
+  need.scratch +=
       rows * (4 * hidden + 2 * projected + 2 * mlp) * exact +
       std::min(std::max(most_logits, vocabulary), rows * vocabulary) * (element + 2 * exact) +
       3 * scores * exact;
   if (config.alibi) {
     need.scratch += heads * static_cast<double>(bias_places(policy, farthest)) * exact;
+  }
+  if (cell.metrics.contains(Metric::evicted_mass)) {
+    const double tokens = static_cast<double>(std::min(fed, cell.evicted_mass_tokens));
+    need.scratch += tokens * (4 * hidden + 3 * projected) * exact +
+                    4 * std::max(most_evicted_scores, heads * tokens) * exact;
   }
   return need;
 }

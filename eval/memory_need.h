@@ -18,9 +18,10 @@ struct MemoryNeed {
 };
 
 /// An estimate from the shapes: cache and weights are exact, scratch is within a small factor.
-/// `parameters`: of the model; `fed`: tokens of the stream that are fed.
+/// `parameters`: of the model; `fed`: tokens of the stream that are fed; `reference`: the policy of
+/// the cell's reference where divergence from another cell is measured, else null.
 MemoryNeed memory_need(const Cell& cell, const DecoderConfig& config, int64_t parameters,
-                       const Policy& policy, int64_t fed);
+                       const Policy& policy, int64_t fed, const Policy* reference = nullptr);
 
 /// Bytes that this process may still take: the least of what the machine has free, what the limits
 /// of its control groups and of its address space leave, and $SINKBENCH_MEMORY_MIB where that is

@@ -49,6 +49,43 @@ std::optional<double> optional_number(const json& value) {
   return value.is_null() ? std::nullopt : std::optional(value.get<double>());
 }
 
+/// A field that older results don't have: null.
+const json& later(const json& object, const char* name) {
+  static const json nothing;
+  const auto it = object.find(name);
+  return it == object.end() ? nothing : *it;
+}
+
+json divergence_to_json(const DivergenceResult& d) {
+  return {{"reference", d.reference},
+          {"kl_mean", number(d.kl_mean)},
+          {"kl_stderr", number(d.kl_stderr)},
+          {"kl_max", number(d.kl_max)},
+          {"same_top", number(d.same_top)},
+          {"same_top_stderr", number(d.same_top_stderr)},
+          {"tokens", d.tokens},
+          {"seconds", d.seconds}};
+}
+
+json collapse_to_json(const CollapseResult& c) {
+  return {{"reference", c.reference},
+          {"window", c.window},
+          {"margin", c.margin},
+          {"onset", c.onset ? json(*c.onset) : json(nullptr)}};
+}
+
+json evicted_mass_to_json(const EvictedMassResult& e) {
+  json by_layer = json::array();
+  for (const std::vector<double>& heads : e.by_head) {
+    by_layer.push_back(number(std::accumulate(heads.begin(), heads.end(), 0.0) /
+                              static_cast<double>(heads.size())));
+  }
+  return {{"mean", number(e.mean)},
+          {"tokens", e.tokens},
+          {"by_layer", by_layer},
+          {"by_head", e.by_head}};
+}
+
 json cell_to_json(const CellResult& result) {
   const Cell& cell = result.cell;
   json model = {{"path", cell.model.path.string()},
@@ -88,12 +125,20 @@ json cell_to_json(const CellResult& result) {
                  {"threads", result.threads},
                  {"metrics", metrics},
                  {"latency_settings", latency_spec},
+                 {"reference",
+                  cell.metrics.contains(Metric::divergence) ? json(cell.reference) : json(nullptr)},
+                 {"evicted_mass_settings", cell.metrics.contains(Metric::evicted_mass)
+                                               ? json{{"tokens", cell.evicted_mass_tokens}}
+                                               : json(nullptr)},
                  {"scoring_seconds", result.scoring_seconds},
                  {"seconds", result.seconds},
                  {"error", result.error.empty() ? json(nullptr) : json(result.error)},
                  {"perplexity", nullptr},
                  {"latency", json::array()},
                  {"memory", nullptr},
+                 {"divergence", nullptr},
+                 {"collapse", nullptr},
+                 {"evicted_mass", nullptr},
                  {"nll_file", result.nll_file.empty() ? json(nullptr) : json(result.nll_file)}};
   if (result.perplexity) {
     const PerplexityResult& p = *result.perplexity;
@@ -123,6 +168,9 @@ json cell_to_json(const CellResult& result) {
                         {"weight_bytes", m.weight_bytes},
                         {"peak_rss_bytes", m.peak_rss_bytes}};
   }
+  if (result.divergence) object["divergence"] = divergence_to_json(*result.divergence);
+  if (result.collapse) object["collapse"] = collapse_to_json(*result.collapse);
+  if (result.evicted_mass) object["evicted_mass"] = evicted_mass_to_json(*result.evicted_mass);
   return object;
 }
 
@@ -168,7 +216,7 @@ CellResult cell_from_json(const json& object) {
   cell.threads = result.threads;
   cell.metrics.clear();
   for (const json& name : object.at("metrics")) {
-    for (const Metric metric : {Metric::perplexity, Metric::latency, Metric::memory}) {
+    for (const Metric metric : all_metrics) {
       if (to_string(metric) == name.get<std::string>()) cell.metrics.insert(metric);
     }
   }
@@ -177,6 +225,12 @@ CellResult cell_from_json(const json& object) {
                   .samples = integer(settings.at("samples")),
                   .lengths = {}};
   for (const json& length : settings.at("lengths")) cell.latency.lengths.push_back(integer(length));
+  if (const json& id = later(object, "reference"); !id.is_null()) {
+    cell.reference = id.get<std::string>();
+  }
+  if (const json& spec = later(object, "evicted_mass_settings"); !spec.is_null()) {
+    cell.evicted_mass_tokens = integer(spec.at("tokens"));
+  }
   result.scoring_seconds = object.at("scoring_seconds").get<double>();
   result.seconds = object.at("seconds").get<double>();
   if (!object.at("error").is_null()) result.error = object["error"].get<std::string>();
@@ -207,18 +261,46 @@ CellResult cell_from_json(const json& object) {
                      .weight_bytes = integer(m.at("weight_bytes")),
                      .peak_rss_bytes = integer(m.at("peak_rss_bytes"))};
   }
+  if (const json& d = later(object, "divergence"); !d.is_null()) {
+    result.divergence = {.reference = d.at("reference").get<std::string>(),
+                         .kl_mean = number(d.at("kl_mean")),
+                         .kl_stderr = number(d.at("kl_stderr")),
+                         .kl_max = number(d.at("kl_max")),
+                         .same_top = number(d.at("same_top")),
+                         .same_top_stderr = number(d.at("same_top_stderr")),
+                         .tokens = integer(d.at("tokens")),
+                         .seconds = d.at("seconds").get<double>()};
+  }
+  if (const json& c = later(object, "collapse"); !c.is_null()) {
+    result.collapse = {.reference = c.at("reference").get<std::string>(),
+                       .window = integer(c.at("window")),
+                       .margin = c.at("margin").get<double>(),
+                       .onset = {}};
+    if (!c.at("onset").is_null()) result.collapse->onset = integer(c["onset"]);
+  }
+  if (const json& e = later(object, "evicted_mass"); !e.is_null()) {
+    result.evicted_mass = {.mean = number(e.at("mean")),
+                           .tokens = integer(e.at("tokens")),
+                           .by_head = e.at("by_head").get<std::vector<std::vector<double>>>()};
+  }
   return result;
 }
 
 /// The design's conventions, recorded with every result so that old numbers stay comparable.
 json conventions() {
-  return {{"order", "feed token t, score token t+1, then evict"},
-          {"capacity", "a query attends to at most sinks + window cached keys and itself"},
-          {"positions", "cache: by place in the cache; original: by place in the stream"},
-          {"recompute", "a fresh pass on the last `window` tokens, positions from 0"},
-          {"perplexity", "exp(mean NLL in nats) over scored tokens; every token after the first"},
-          {"latency", "one-token decode steps at a full cache, after warm-up; recompute: one pass"},
-          {"memory", "keys and values of the cached tokens; the query's own not counted"}};
+  return {
+      {"order", "feed token t, score token t+1, then evict"},
+      {"capacity", "a query attends to at most sinks + window cached keys and itself"},
+      {"positions", "cache: by place in the cache; original: by place in the stream"},
+      {"recompute", "a fresh pass on the last `window` tokens, positions from 0"},
+      {"perplexity", "exp(mean NLL in nats) over scored tokens; every token after the first"},
+      {"latency", "one-token decode steps at a full cache, after warm-up; recompute: one pass"},
+      {"memory", "keys and values of the cached tokens; the query's own not counted"},
+      {"divergence", "KL(reference || cell) in nats, over the tokens that both score"},
+      {"collapse",
+       "the running mean of the NLL over the reference's, which stays above the margin from "
+       "the onset until a whole window after it"},
+      {"evicted_mass", "share of dense attention; a trained sink's is neither kept nor evicted"}};
 }
 
 }  // namespace
@@ -286,6 +368,24 @@ void BatchMeans::add(double value) {
     block_means_.push_back(block_total_ / static_cast<double>(block_size_));
     block_total_ = 0;
   }
+}
+
+std::vector<double> BatchMeans::state() const {
+  std::vector<double> state = {static_cast<double>(count_), total_, block_total_};
+  state.insert(state.end(), block_means_.begin(), block_means_.end());
+  return state;
+}
+
+void BatchMeans::restore(const std::vector<double>& state) {
+  const double blocks = static_cast<double>(state.size()) - 3;
+  if (blocks < 0 || !(state[0] >= 0) ||
+      std::floor(state[0] / static_cast<double>(block_size_)) != blocks) {
+    throw InputError("the state is not that of means over such blocks");
+  }
+  count_ = static_cast<int64_t>(state[0]);
+  total_ = state[1];
+  block_total_ = state[2];
+  block_means_.assign(state.begin() + 3, state.end());
 }
 
 double BatchMeans::mean() const {

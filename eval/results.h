@@ -43,6 +43,34 @@ struct MemoryResult {
   int64_t peak_rss_bytes = 0;  ///< of the process while the cell ran
 };
 
+/// A cell's predictions against those of its reference, over the tokens that both score.
+struct DivergenceResult {
+  std::string reference;  ///< id of the cell
+  /// Kullback-Leibler divergence KL(reference || cell) of the next token's distribution, in nats.
+  double kl_mean = 0;
+  double kl_stderr = 0;  ///< by batch means, as that of the NLL
+  double kl_max = 0;
+  double same_top = 0;  ///< share of the tokens whose most likely one is the same, 0..1
+  double same_top_stderr = 0;
+  int64_t tokens = 0;
+  double seconds = 0;  ///< wall time, which is no part of the cell's scoring
+};
+
+/// Where a cell's NLL leaves its reference's; see reports/collapse.h.
+struct CollapseResult {
+  std::string reference;         ///< id of the cell
+  int64_t window = 0;            ///< tokens that both scored
+  double margin = 0;             ///< nats
+  std::optional<int64_t> onset;  ///< place in the stream; nothing where it never leaves
+};
+
+/// Share of dense attention that the tokens which a policy has evicted would have received.
+struct EvictedMassResult {
+  double mean = 0;                           ///< over layers, heads and queries, 0..1
+  int64_t tokens = 0;                        ///< the stream's first ones, each a query
+  std::vector<std::vector<double>> by_head;  ///< [layers][heads], over queries
+};
+
 struct CellResult {
   Cell cell;
   std::string model_sha256, tokenizer_sha256, dataset_sha256;  ///< of what was really read
@@ -53,6 +81,9 @@ struct CellResult {
   std::optional<PerplexityResult> perplexity;
   std::vector<LatencyResult> latency;
   std::optional<MemoryResult> memory;
+  std::optional<DivergenceResult> divergence;
+  std::optional<CollapseResult> collapse;  ///< nothing for the reference itself
+  std::optional<EvictedMassResult> evicted_mass;
   std::string nll_file;        ///< relative to the results' folder; empty without perplexity
   double scoring_seconds = 0;  ///< wall time of the perplexity run; never a latency
   double seconds = 0;          ///< wall time of the cell
@@ -94,6 +125,11 @@ class BatchMeans {
   double mean() const;
   double standard_error() const;  ///< NaN below two whole blocks
   int64_t count() const { return count_; }
+
+  /// All that has been added, for one of the same length to go on from to the last bit.
+  std::vector<double> state() const;
+  /// InputError where it is no state.
+  void restore(const std::vector<double>& state);
 
  private:
   int64_t block_size_;

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/gguf.h"
 #include "datasets/tokenizer.h"
+#include "eval/evicted_mass.h"
 #include "eval/machine.h"
 #include "eval/memory_need.h"
 #include "eval/recompute.h"
@@ -91,6 +92,10 @@ int64_t set_threads(const Cell& cell) {
   return threads;
 }
 
+std::unique_ptr<Policy> policy_of(const PolicySpec& policy) {
+  return make_policy(policy.name, policy.arguments, policy.positions);
+}
+
 LatencyResult summarize(std::vector<double> samples_ms, int64_t cache_entries) {
   return {.p50_ms = quantile(samples_ms, 0.50),
           .p90_ms = quantile(samples_ms, 0.90),
@@ -144,7 +149,10 @@ struct Runner::State {
     if (cell.device != "cpu") return;  // the device's own memory is what counts
     if (!has_decoder(cell)) decoder.reset();
     ::malloc_trim(0);  // what the last cell had is free again
-    MemoryNeed need = memory_need(cell, shape.config, shape.parameters, policy, fed);
+    const bool beside = cell.metrics.contains(Metric::divergence) && cell.reference != cell.id;
+    const auto reference = beside ? policy_of(cell.reference_policy) : nullptr;
+    MemoryNeed need =
+        memory_need(cell, shape.config, shape.parameters, policy, fed, reference.get());
     if (decoder) need.weights = 0;  // they are there
     const double available = available_memory();
     if (need.total() <= available) return;
@@ -289,6 +297,24 @@ struct Runner::State {
     return results;
   }
 
+  EvictedMassResult evicted_mass(const Cell& cell, const Decoder& decoder, const Policy& policy,
+                                 const TokenStream& stream) {
+    const int64_t fed = static_cast<int64_t>(stream.ids.size()) - 1;
+    const int64_t tokens = std::min(fed, cell.evicted_mass_tokens);
+    EvictedMassResult result{.tokens = tokens, .by_head = {}};
+    result.by_head =
+        sinkbench::evicted_mass(decoder, policy, std::span(stream.ids).first(tokens), [&] {
+          if (stopped()) throw Interrupted("in " + cell.id + ", while evicted mass was measured");
+        });
+    double sum = 0;
+    for (const std::vector<double>& heads : result.by_head) {
+      for (const double share : heads) sum += share;
+    }
+    const DecoderConfig& config = decoder.config();
+    result.mean = sum / static_cast<double>(config.layers * config.heads);
+    return result;
+  }
+
   MemoryResult memory(const Decoder& decoder, const Policy& policy, const TokenStream& stream) {
     const int64_t fed = static_cast<int64_t>(stream.ids.size()) - 1;
     MemoryResult result;
@@ -344,7 +370,19 @@ void Runner::check(const Cell& cell) {
   const DecoderConfig& config = this->config(cell);
   const TokenStream& stream = state_->load_stream(cell, config);
   const auto policy = make_policy(cell.policy.name, cell.policy.arguments, cell.policy.positions);
-  check_policy(*policy, config, static_cast<int64_t>(stream.ids.size()) - 1);
+  const int64_t fed = static_cast<int64_t>(stream.ids.size()) - 1;
+  check_policy(*policy, config, fed);
+  if (cell.metrics.contains(Metric::divergence)) {
+    check_policy(*policy_of(cell.reference_policy), config, fed);
+  }
+  if (cell.metrics.contains(Metric::evicted_mass)) {
+    try {
+      check_policy(*make_policy("dense", {}), config, std::min(fed, cell.evicted_mass_tokens));
+    } catch (const InputError& error) {
+      throw InputError::format("evicted_mass, which is measured under dense attention: {}",
+                               error.what());
+    }
+  }
 }
 
 CellResult Runner::describe(const Cell& cell) {
@@ -399,19 +437,26 @@ CellResult Runner::run(const Cell& cell, const fs::path& nll_file, const RunInfo
   result.dataset_sha256 = stream.ids_sha256;
   result.tokenizer_sha256 = state_->tokenizer_sha256;
   if (cell.metrics.contains(Metric::perplexity)) {
+    const auto reference =
+        cell.metrics.contains(Metric::divergence) ? policy_of(cell.reference_policy) : nullptr;
     const CellIdentity identity = cell_identity(result, info);
     const Scored scored = score_to_file({.cell = cell,
                                          .decoder = decoder,
                                          .policy = *policy,
+                                         .reference = reference.get(),
                                          .stream = stream,
                                          .nll_file = nll_file,
                                          .identity = identity,
                                          .progress = state_->style,
                                          .stop = state_->stop});
     result.perplexity = State::perplexity(scored.means, *policy, stream);
+    result.divergence = scored.divergence;
     result.scoring_seconds = scored.seconds;
     result.seconds = scored.earlier_seconds;
     result.nll_file = (nll_file.parent_path().filename() / nll_file.filename()).string();
+  }
+  if (cell.metrics.contains(Metric::evicted_mass)) {
+    result.evicted_mass = state_->evicted_mass(cell, decoder, *policy, stream);
   }
   if (cell.metrics.contains(Metric::memory)) {
     result.memory = state_->memory(decoder, *policy, stream);

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdio>
 #include <optional>
+#include <utility>
 
 #include "base/error.h"
 #include "eval/nll_file.h"
@@ -27,9 +28,9 @@ class Scoring {
         means_(scored_tokens(job.policy, job.stream)) {}
 
   Scored run() {
-    engine_->begin(job_.stream.ids);
+    start();
     if (!go_on()) begin();
-    const double earlier_seconds = checkpoint_.seconds;
+    const double earlier_seconds = checkpoint_.seconds + divergence_seconds();
     const bool complete = checkpoint_.next == fed_tokens(job_.stream);
     if (!complete) score_rest();
     if (!std::isfinite(means_.mean())) {
@@ -37,16 +38,30 @@ class Scoring {
           "the NLL is not a finite number: the model's weights or the precision overflow");
     }
     file_->finish();
-    return {means_, checkpoint_.seconds, earlier_seconds};
+    Scored scored{means_, checkpoint_.seconds, earlier_seconds};
+    if (divergence_) scored.divergence = divergence_->result(job_.cell.reference);
+    return scored;
   }
 
  private:
+  /// Engines at the beginning of the stream.
+  void start() {
+    const Cell& cell = job_.cell;
+    engine_->begin(job_.stream.ids);
+    if (job_.reference == nullptr) return;
+    divergence_.emplace(job_.decoder, job_.policy,
+                        cell.reference == cell.id ? nullptr : job_.reference, cell.engine,
+                        EngineOptions{.chunk = cell.chunk}, job_.stream.ids);
+  }
+
+  double divergence_seconds() const { return divergence_ ? divergence_->seconds() : 0; }
+
   void begin() {
     file_.reset();
     forget_cell(job_.nll_file);
     file_.emplace(job_.nll_file);
     means_ = BatchMeans(scored_tokens(job_.policy, job_.stream));
-    checkpoint_ = {.identity = job_.identity, .state = {}};
+    checkpoint_ = {.identity = job_.identity, .state = {}, .divergence = {}};
   }
 
   /// Takes up what was left of the same cell, if there is anything.
@@ -67,12 +82,14 @@ class Scoring {
       if (checkpoint_.next < fed_tokens(job_.stream)) {
         engine_->resume(checkpoint_.next, checkpoint_.state);
       }
+      if (divergence_) divergence_->resume(checkpoint_.divergence);
     } catch (const InputError& error) {
       say(fmt::format("{}; the cell is run afresh", error.what()));
-      engine_->begin(job_.stream.ids);
+      start();
       return false;
     }
     checkpoint_.state.clear();
+    checkpoint_.divergence.clear();
     say(fmt::format("goes on from token {} of {}", checkpoint_.next, fed_tokens(job_.stream)));
     return true;
   }
@@ -81,11 +98,17 @@ class Scoring {
     Progress progress(job_.progress, job_.cell.id, scored_tokens(job_.policy, job_.stream),
                       "tokens", means_.count());
     CheckpointClock clock;
-    start_ = Clock::now();
+    since_ = Clock::now();
     while (!engine_->done()) {
-      engine_->advance([&](std::span<const float> nll) {
-        for (const float value : nll) means_.add(value);
-        file_->append(nll);
+      engine_->advance_rows([&](const QueryRows& rows) {
+        engine_->score_rows(rows, [&](const ScoredRows& scored) {
+          for (const float value : scored.nll) means_.add(value);
+          file_->append(scored.nll);
+          if (!divergence_) return;
+          const double before = divergence_->seconds();
+          divergence_->add(scored);
+          elsewhere_ += divergence_->seconds() - before;
+        });
       });
       progress.update(means_.count());
       const bool stopped = job_.stop != nullptr && job_.stop->load();
@@ -105,9 +128,11 @@ class Scoring {
     checkpoint_.next = engine_->next();
     checkpoint_.scored = means_.count();
     checkpoint_.nll_mean = means_.mean();
-    checkpoint_.seconds += std::chrono::duration<double>(now - start_).count();
-    start_ = now;
+    checkpoint_.seconds +=
+        std::chrono::duration<double>(now - since_).count() - std::exchange(elsewhere_, 0);
+    since_ = now;
     if (!engine_->done()) checkpoint_.state = engine_->state();
+    if (divergence_) checkpoint_.divergence = divergence_->state();
     file_->sync();
     try {
       write_checkpoint(checkpoint_, checkpoint_path(job_.nll_file));
@@ -117,16 +142,19 @@ class Scoring {
       save_failed_ = true;
     }
     checkpoint_.state.clear();
+    checkpoint_.divergence.clear();
   }
 
   void say(const std::string& text) const { fmt::print(stderr, "{}: {}\n", job_.cell.id, text); }
 
   const ScoringJob& job_;
   std::unique_ptr<Engine> engine_;
+  std::optional<Divergence> divergence_;
   BatchMeans means_;
   std::optional<NllFile> file_;
   CellCheckpoint checkpoint_;
-  Clock::time_point start_;  // since when time is not yet in the checkpoint
+  Clock::time_point since_;  // since when time is not yet in the checkpoint
+  double elsewhere_ = 0;     // seconds since then that divergence took
   bool save_failed_ = false;
 };
 

@@ -3,10 +3,12 @@
 
 #include <atomic>
 #include <filesystem>
+#include <optional>
 #include <stdexcept>
 
 #include "datasets/stream.h"
 #include "eval/cell_checkpoint.h"
+#include "eval/divergence.h"
 #include "eval/engine.h"
 #include "eval/progress.h"
 #include "eval/results.h"
@@ -22,6 +24,7 @@ struct ScoringJob {
   const Cell& cell;
   const Decoder& decoder;
   const Policy& policy;
+  const Policy* reference;  ///< of the cell that divergence is measured from; null: it isn't
   const TokenStream& stream;
   const std::filesystem::path& nll_file;
   const CellIdentity& identity;
@@ -31,8 +34,9 @@ struct ScoringJob {
 
 struct Scored {
   BatchMeans means;
-  double seconds;          ///< wall time of all scoring
-  double earlier_seconds;  ///< of which before the checkpoint that was gone on from
+  double seconds;          ///< wall time of all scoring, without that of divergence
+  double earlier_seconds;  ///< wall time of both before the checkpoint that was gone on from
+  std::optional<DivergenceResult> divergence = {};
 };
 
 /// Tokens of the stream that a policy's stride leaves to be scored.

@@ -43,6 +43,10 @@ constexpr const char* conventions = R"(<h2>Conventions</h2>
 <dt>perplexity</dt><dd>exp of the mean NLL (natural logarithm) over all scored tokens; ± is one
 standard error by batch means, as neighbouring tokens are correlated. Per word and bits per byte
 count the words and bytes of the text that the scored tokens stand for.</dd>
+<dt>fidelity</dt><dd>KL is the Kullback-Leibler divergence of the cell's next-token distribution
+from the reference's, in nats; same top the share of tokens whose most likely one is the same;
+collapse the place in the stream from where on the NLL stays above the reference's by a margin; evicted
+mass the share of dense attention that goes to tokens which the policy has evicted.</dd>
 <dt>cache</dt><dd>sinks + window: so many of the stream's first tokens, and so many of the last,
 are kept; 0+W is a sliding window, a single number the tokens of a recomputed pass, "all" dense.</dd>
 <dt>latency</dt><dd>one decode step of one token at a full cache, quantiles of single steps;

@@ -53,6 +53,9 @@ std::vector<Row> rows_of(const Results& results, Table table) {
   std::vector<Row> rows;
   for (const CellResult& result : results.cells) {
     if (table == Table::perplexity && result.perplexity) rows.push_back({&result});
+    if (table == Table::fidelity && (result.divergence || result.collapse || result.evicted_mass)) {
+      rows.push_back({&result});
+    }
     if (table == Table::memory && result.memory) rows.push_back({&result});
     if (table == Table::latency) {
       for (const LatencyResult& latency : result.latency) rows.push_back({&result, &latency});
@@ -88,6 +91,65 @@ std::optional<double> nll_over_float32(const Results& results, const CellResult&
   const CellResult* reference = in_float32(results, cell);
   if (reference == nullptr) return std::nullopt;
   return cell.perplexity->nll_mean - reference->perplexity->nll_mean;
+}
+
+/// The reference that a cell was compared with, as the tables name policies.
+std::string reference_name(const Results& results, const CellResult& cell) {
+  if (!cell.divergence && !cell.collapse) return none;
+  const std::string& id = cell.divergence ? cell.divergence->reference : cell.collapse->reference;
+  for (const CellResult& other : results.cells) {
+    if (other.cell.id != id) continue;
+    const std::string& name = other.cell.policy.name;
+    return other.policy_label.starts_with(name) ? other.policy_label
+                                                : name + " " + other.policy_label;
+  }
+  return id;
+}
+
+std::string percent(double share) {
+  return std::isfinite(share) ? fmt::format("{:.2f}%", 100 * share) : none;
+}
+
+void add_fidelity_columns(Columns& columns, const std::vector<Row>& rows, const Results& results) {
+  const auto any = [&](auto measured) {
+    return std::any_of(rows.begin(), rows.end(), [&](const Row& r) { return measured(*r.result); });
+  };
+  const auto number = [&](const std::string& name, auto measured, auto text) {
+    add(
+        columns, rows, name,
+        [&](const Row& r) { return measured(*r.result) ? text(*r.result) : none; }, true, false);
+  };
+  const auto divergence = [](const CellResult& r) { return r.divergence.has_value(); };
+  const auto collapse = [](const CellResult& r) { return r.collapse.has_value(); };
+  const auto evicted = [](const CellResult& r) { return r.evicted_mass.has_value(); };
+  if (any(divergence) || any(collapse)) {
+    add(
+        columns, rows, "reference",
+        [&](const Row& r) { return reference_name(results, *r.result); }, false);
+  }
+  if (any(divergence)) {
+    number("KL", divergence,
+           [](const CellResult& r) { return fmt::format("{:.4f}", r.divergence->kl_mean); });
+    number("±", divergence,
+           [](const CellResult& r) { return fmt::format("{:.4f}", r.divergence->kl_stderr); });
+    number("largest", divergence,
+           [](const CellResult& r) { return fmt::format("{:.2f}", r.divergence->kl_max); });
+    number("same top", divergence,
+           [](const CellResult& r) { return percent(r.divergence->same_top); });
+    number("±", divergence,
+           [](const CellResult& r) { return percent(r.divergence->same_top_stderr); });
+    number("tokens", divergence,
+           [](const CellResult& r) { return std::to_string(r.divergence->tokens); });
+  }
+  if (any(collapse)) {
+    number("collapse", collapse, [](const CellResult& r) {
+      return r.collapse->onset ? std::to_string(*r.collapse->onset) : std::string("none");
+    });
+  }
+  if (any(evicted)) {
+    number("evicted mass", evicted,
+           [](const CellResult& r) { return percent(r.evicted_mass->mean); });
+  }
 }
 
 void add_setting_columns(Columns& columns, const std::vector<Row>& rows, Table table) {
@@ -126,6 +188,9 @@ Columns columns_of(const Results& results, Table table) {
     add(columns, rows, name, cell, true, false);
   };
   switch (table) {
+    case Table::fidelity:
+      add_fidelity_columns(columns, rows, results);
+      break;
     case Table::perplexity:
       number("perplexity", [](const Row& r) { return significant(r.result->perplexity->token); });
       number("±", [](const Row& r) { return significant(r.result->perplexity->token_stderr); });
@@ -221,6 +286,45 @@ std::string csv(const Results& results, Table table) {
   text("device", [](const Row& r) { return r.result->cell.device; });
   text("threads", [](const Row& r) { return std::to_string(r.result->threads); });
   switch (table) {
+    case Table::fidelity: {
+      using Value = std::optional<double>;
+      const auto divergence = [&](const std::string& name, double DivergenceResult::*field) {
+        number(name, [field](const Row& r) {
+          return r.result->divergence ? Value((*r.result->divergence).*field) : std::nullopt;
+        });
+      };
+      const auto collapse = [&](const std::string& name,
+                                const std::function<std::string(const CollapseResult&)>& cell) {
+        text(name, [cell](const Row& r) {
+          return r.result->collapse ? cell(*r.result->collapse) : std::string();
+        });
+      };
+      text("divergence_reference", [](const Row& r) {
+        return r.result->divergence ? r.result->divergence->reference : std::string();
+      });
+      divergence("kl_mean", &DivergenceResult::kl_mean);
+      divergence("kl_stderr", &DivergenceResult::kl_stderr);
+      divergence("kl_max", &DivergenceResult::kl_max);
+      divergence("same_top", &DivergenceResult::same_top);
+      divergence("same_top_stderr", &DivergenceResult::same_top_stderr);
+      number("divergence_tokens", [](const Row& r) {
+        return r.result->divergence ? Value(r.result->divergence->tokens) : std::nullopt;
+      });
+      collapse("collapse_reference", [](const CollapseResult& c) { return c.reference; });
+      collapse("collapse_window", [](const CollapseResult& c) { return std::to_string(c.window); });
+      collapse("collapse_margin",
+               [](const CollapseResult& c) { return fmt::format("{}", c.margin); });
+      collapse("collapse_onset", [](const CollapseResult& c) {
+        return c.onset ? std::to_string(*c.onset) : std::string("none");
+      });
+      number("evicted_mass", [](const Row& r) {
+        return r.result->evicted_mass ? Value(r.result->evicted_mass->mean) : std::nullopt;
+      });
+      number("evicted_mass_tokens", [](const Row& r) {
+        return r.result->evicted_mass ? Value(r.result->evicted_mass->tokens) : std::nullopt;
+      });
+      break;
+    }
     case Table::perplexity:
       number("perplexity", [](const Row& r) { return r.result->perplexity->token; });
       number("perplexity_stderr", [](const Row& r) { return r.result->perplexity->token_stderr; });
@@ -277,6 +381,8 @@ std::string to_string(Table table) {
   switch (table) {
     case Table::perplexity:
       return "perplexity";
+    case Table::fidelity:
+      return "fidelity";
     case Table::latency:
       return "latency";
     case Table::memory:
@@ -289,6 +395,8 @@ std::string title(Table table) {
   switch (table) {
     case Table::perplexity:
       return "Perplexity";
+    case Table::fidelity:
+      return "Fidelity to the reference, and evicted attention";
     case Table::latency:
       return "Latency of one decode step at a full cache (recompute: of one pass)";
     case Table::memory:

@@ -9,8 +9,9 @@
 
 namespace sinkbench {
 
-enum class Table { perplexity, latency, memory };
-inline constexpr std::array all_tables = {Table::perplexity, Table::latency, Table::memory};
+enum class Table { perplexity, fidelity, latency, memory };
+inline constexpr std::array all_tables = {Table::perplexity, Table::fidelity, Table::latency,
+                                          Table::memory};
 std::string to_string(Table table);
 std::string title(Table table);
 
@@ -37,7 +38,7 @@ std::string format_table(const Results& results, Table table, ReportFormat forma
 /// failed and why, warnings.
 std::string format_report(const Results& results, ReportFormat format);
 
-/// perplexity.csv, latency.csv and memory.csv, each replaced as a whole.
+/// perplexity.csv, fidelity.csv, latency.csv and memory.csv, each replaced as a whole.
 void write_tables(const Results& results, const std::filesystem::path& folder);
 
 }  // namespace sinkbench

@@ -28,6 +28,7 @@ inline Measured read_measured(const std::filesystem::path& folder) {
   for (auto& cell : measured.results["cells"]) {
     for (const char* key : {"scoring_seconds", "seconds", "latency"}) cell.erase(key);
     if (cell["memory"].is_object()) cell["memory"].erase("peak_rss_bytes");
+    if (cell["divergence"].is_object()) cell["divergence"].erase("seconds");
     if (cell["nll_file"].is_string()) {
       const auto name = cell["nll_file"].get<std::string>();
       measured.nll[name] = read_file(folder / name);

@@ -40,7 +40,8 @@ policies:
 engine: [chunked, stepwise]
 chunk: 40
 dtype: [float32, bfloat16]
-metrics: [perplexity, memory]
+metrics: [perplexity, memory, divergence]
+collapse: {window: 32, margin: 0.01}
 )");
     write("small.yaml", R"(model: model
 dataset: {tokens_file: short.json}
@@ -88,6 +89,12 @@ TEST_CASE("runs that are killed at random moments and go on end as one that was 
   const auto duration = Clock::now() - begin;
   const test::Measured expected = workplace.measured("undisturbed");
   REQUIRE(expected.nll.size() == 16);
+  for (const auto& cell : expected.results.at("cells")) {
+    INFO(cell.at("id"));
+    const bool is_reference = cell.at("id") == cell.at("reference");
+    CHECK((cell.at("divergence").at("kl_mean") == 0) == is_reference);
+    CHECK(cell.at("collapse").is_null() == is_reference);
+  }
 
   std::mt19937 random(std::random_device{}());
   std::uniform_real_distribution<double> share(0.0, 0.5);
@@ -210,6 +217,21 @@ TEST_CASE("what has changed is noticed and never mixed in") {
   SECTION("the settings of a cell with the same id") {
     const Outcome outcome = workplace.run("small.yaml", {"--set", "metrics=[perplexity, memory]"});
     CHECK(count(outcome.err, "not the same: settings; the cell is run afresh") == 2);
+  }
+  SECTION("the reference of divergence") {
+    const Strings metrics = {"--set", "metrics=[perplexity, divergence]"};
+    REQUIRE(workplace.run("small.yaml", metrics).status == 0);
+    const Outcome outcome =
+        workplace.run("small.yaml", {metrics[0], metrics[1], "--set", "reference=sinks-4+20"});
+    CHECK(count(outcome.err, "not the same: settings; the cell is run afresh") == 2);
+    // How a collapse is looked for is no part of the measurement.
+    const Outcome again = workplace.run(
+        "small.yaml",
+        {metrics[0], metrics[1], "--set", "reference=sinks-4+20", "--set", "collapse.window=8"});
+    CHECK_THAT(again.err, ContainsSubstring("2 of 2 cells in results/small from before"));
+    const auto cells = workplace.measured("results/small").results["cells"];
+    CHECK(cells[0].at("collapse").at("window") == 8);
+    CHECK(cells[0].at("divergence").at("reference") == cells[1].at("id"));
   }
   SECTION("the threads") {
     const std::string threads =

@@ -72,6 +72,51 @@ void check_refused(const Workplace& workplace, const Strings& arguments,
 
 }  // namespace
 
+TEST_CASE("fidelity is measured where it is asked for, and stands in every form of the results") {
+  const Workplace workplace;
+  const Strings metrics = {"--set", "metrics=[perplexity, divergence, evicted_mass]", "--set",
+                           "collapse={window: 2, margin: 0.0001}", "--no-plots"};
+  Strings arguments = {"run", "small.yaml"};
+  arguments.insert(arguments.end(), metrics.begin(), metrics.end());
+  const Outcome outcome = workplace(arguments);
+  REQUIRE(outcome.status == 0);
+  CHECK_THAT(outcome.out, ContainsSubstring("\nFidelity to the reference"));
+  CHECK_THAT(outcome.out, ContainsSubstring(", reference dense"));
+  const auto cells =
+      nlohmann::json::parse(workplace.read("results/small/results.json")).at("cells");
+  const nlohmann::json& dense = cells.at(0);
+  const nlohmann::json& sinks = cells.at(1);
+  CHECK(dense.at("divergence").at("kl_max") == 0);
+  CHECK(dense.at("divergence").at("same_top") == 1);
+  CHECK(dense.at("evicted_mass").at("mean") == 0);
+  CHECK(dense.at("collapse").is_null());
+  CHECK(sinks.at("divergence").at("reference") == dense.at("id"));
+  CHECK(sinks.at("divergence").at("tokens") == dense.at("perplexity").at("scored"));
+  CHECK(sinks.at("divergence").at("kl_mean") > 0);
+  CHECK(sinks.at("divergence").at("kl_max") > sinks.at("divergence").at("kl_mean"));
+  CHECK(sinks.at("evicted_mass").at("mean") > 0.1);
+  CHECK(sinks.at("evicted_mass").at("mean") < 0.9);
+  // Before anything is evicted the two are one: the first 13 tokens feed 2 + 10 and a query.
+  const auto a = read_floats(workplace.path() / "results/small" / dense.at("nll_file"));
+  const auto b = read_floats(workplace.path() / "results/small" / sinks.at("nll_file"));
+  CHECK(std::abs(a[12] - b[12]) < 1e-5);
+  if (!sinks.at("collapse").at("onset").is_null()) CHECK(sinks.at("collapse").at("onset") > 13);
+
+  CHECK(lines(workplace.read("results/small/fidelity.csv")) == 3);
+  for (const char* format : {"table", "markdown", "csv", "html"}) {
+    const Outcome report = workplace({"report", "results/small", "--format", format});
+    CHECK(report.status == 0);
+    CHECK_THAT(report.out,
+               ContainsSubstring(format == std::string("csv") ? "kl_mean" : "same top"));
+  }
+  // The NLLs, and so perplexity, are those of a run without it.
+  REQUIRE(workplace(
+              {"run", "small.yaml", "--set", "metrics=perplexity", "--out", "plain", "--no-plots"})
+              .status == 0);
+  CHECK(workplace.read("plain/" + sinks.at("nll_file").get<std::string>()) ==
+        workplace.read("results/small/" + sinks.at("nll_file").get<std::string>()));
+}
+
 TEST_CASE("a run prints three tables and leaves results that report prints again") {
   const Workplace workplace;
   const Outcome run = workplace({"run", "small.yaml"});

@@ -40,6 +40,10 @@ TEST_CASE("the memory that a cell needs is that of the weights and of the caches
   CHECK(need(cell, *sinks, 500).cache == 164 * token);
   CHECK(need(cell, *dense, 500).cache == 600 * token);
 
+  // With divergence, what the reference's engine keeps stands beside it.
+  CHECK(memory_need(cell, decoder.config(), decoder.parameters(), *sinks, 500, dense.get()).cache ==
+        764 * token);
+
   // Timed steps at another length; nothing is kept by a policy that recomputes.
   cell.metrics = {Metric::latency};
   cell.latency = {.warmup = 10, .samples = 20, .lengths = {100, 3000}};

@@ -96,6 +96,81 @@ latency: {warmup: 5, samples: 50, lengths: [256, 1024]}
         "tiny-one+1-4096-bos.document-sinks-2+62-original-bfloat16-stepwise-chunk128-cuda");
 }
 
+TEST_CASE("the reference is the cell that differs in its policy alone") {
+  const std::string grid = R"(
+model: [a, b]
+dataset: {text: book.txt, tokens: 10}
+policies:
+  - window: {window: 8}
+  - dense
+  - sinks: {sinks: 4, window: [8, 12], positions: [cache, original]}
+)";
+  const auto references = [&](Strings assignments) {
+    Strings result;
+    for (const Cell& cell : set(grid, assignments).cells) result.push_back(cell.reference);
+    return result;
+  };
+  CHECK(references({}) == Strings(12, ""));
+  const Strings metrics = {"metrics=[perplexity, divergence]"};
+  Strings expected(6, "a-book-10-dense-float32");
+  expected.resize(12, "b-book-10-dense-float32");
+  CHECK(references(metrics) == expected);
+  CHECK(set(grid, metrics).cells[7].reference_policy.name == "dense");
+  CHECK(references({"reference=0+8"})[11] == "b-book-10-window-0+8-float32");
+  CHECK(references({"reference=sinks-4+12-original"})[0] ==
+        "a-book-10-sinks-4+12-original-float32");
+  // A cell's id where it can mean one thing only.
+  CHECK(references({"model=a", "reference=a-book-10-window-0+8-float32"})[3] ==
+        "a-book-10-window-0+8-float32");
+
+  const auto refused = [&](const Strings& assignments) {
+    return refusal(grid, {.set = assignments});
+  };
+  CHECK_THAT(refused({"reference=denze"}),
+             ContainsSubstring("--set reference: 'denze' is no policy of the grid"));
+  CHECK_THAT(refused({"reference=denze"}), ContainsSubstring("dense"));
+  CHECK_THAT(refused({"reference=4+8"}),
+             ContainsSubstring("'4+8' is the label of 2 policies of the grid"));
+  CHECK_THAT(refused({"reference=a-book-10-dense-float32"}),
+             ContainsSubstring("is one of several cells of its policy"));
+  CHECK_THAT(refused({"metrics=[divergence]"}),
+             ContainsSubstring("divergence is measured with perplexity; expected both"));
+  CHECK_THAT(refused({metrics[0], "policies=[{window: {window: 8}}]"}),
+             ContainsSubstring("against dense, which is not among the policies"));
+}
+
+TEST_CASE("collapse is looked for where it is asked for, or a reference is named") {
+  CHECK(!load(one_cell).collapse);
+  const auto with = [&](const Strings& assignments) {
+    const auto collapse = set(one_cell, assignments).collapse;
+    REQUIRE(collapse);
+    return std::pair(collapse->window, collapse->margin);
+  };
+  CHECK(with({"collapse="}) == std::pair(int64_t{256}, 0.5));
+  CHECK(with({"reference=dense"}) == std::pair(int64_t{256}, 0.5));
+  CHECK(with({"collapse={window: 64, margin: 0.25}"}) == std::pair(int64_t{64}, 0.25));
+  const auto refused = [&](const std::string& assignment) {
+    return refusal(one_cell, {.set = {assignment}});
+  };
+  CHECK_THAT(refused("collapse.window=0"),
+             ContainsSubstring("collapse.window: is '0'; expected an integer of 1 or more"));
+  for (const char* value : {"0", "-1", "much", ".inf", ".nan", "[1]"}) {
+    CHECK_THAT(refused(std::string("collapse.margin=") + value),
+               ContainsSubstring("expected a number above 0"));
+  }
+  CHECK_THAT(refused("collapse.marign=1"), ContainsSubstring("unknown key 'marign'"));
+}
+
+TEST_CASE("evicted mass has its own bound on the stream's length") {
+  const Strings metrics = {"metrics=[evicted_mass]"};
+  CHECK(set(one_cell, metrics).cells.at(0).metrics == std::set{Metric::evicted_mass});
+  CHECK(set(one_cell, metrics).cells.at(0).evicted_mass_tokens == 4096);
+  CHECK(set(one_cell, {metrics[0], "evicted_mass.tokens=99"}).cells.at(0).evicted_mass_tokens ==
+        99);
+  CHECK_THAT(refusal(one_cell, {.set = {"evicted_mass.tokens=0"}}),
+             ContainsSubstring("evicted_mass.tokens: is '0'; expected an integer of 1 or more"));
+}
+
 TEST_CASE("what is left out has its default") {
   const Experiment experiment = load(one_cell);
   CHECK(experiment.name == "grid");  // the file's
@@ -272,7 +347,8 @@ TEST_CASE("refused: values") {
   CHECK(refusal(one_cell + "device: metal\n") ==
         "grid.yaml:4: device: is 'metal'; expected one of: cpu, cuda");
   CHECK(refusal(one_cell + "metrics: [perplexity, speed]\n") ==
-        "grid.yaml:4: metrics.1: is 'speed'; expected one of: perplexity, latency, memory");
+        "grid.yaml:4: metrics.1: is 'speed'; expected one of: perplexity, latency, memory, "
+        "divergence, evicted_mass");
   CHECK(refusal(one_cell + "metrics: []\n") ==
         "grid.yaml:4: metrics: is an empty list; expected at least one value");
   CHECK(refusal(one_cell + "threads: -1\n") ==

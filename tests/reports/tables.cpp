@@ -151,6 +151,47 @@ TEST_CASE("what bfloat16 changed stands beside it, where the same cell ran in fl
   }
 }
 
+TEST_CASE("fidelity: what was measured against the reference") {
+  Results results = test::example_results();
+  const std::string dense = results.cells[0].cell.id;
+  CHECK(format_table(results, Table::fidelity, ReportFormat::table).empty());
+  results.cells[0].divergence = {
+      .reference = dense, .kl_stderr = 0, .same_top = 1, .same_top_stderr = 0, .tokens = 8191};
+  results.cells[1].divergence = {.reference = dense,
+                                 .kl_mean = 0.123456,
+                                 .kl_stderr = 0.00125,
+                                 .kl_max = 7.25,
+                                 .same_top = 0.8125,
+                                 .same_top_stderr = 0.0046,
+                                 .tokens = 8191};
+  results.cells[1].collapse = {.reference = dense, .window = 256, .margin = 0.5, .onset = 4711};
+  results.cells[2].collapse = {.reference = dense, .window = 256, .margin = 0.5, .onset = {}};
+  results.cells[1].evicted_mass = {.mean = 0.3, .tokens = 4096, .by_head = {{0.3}}};
+  CHECK(
+      format_table(results, Table::fidelity, ReportFormat::table) ==
+      R"(  policy     cache      KL       ±  largest  same top      ±  tokens  collapse  evicted mass
+  ---------  -----  ------  ------  -------  --------  -----  ------  --------  ------------
+  dense        all  0.0000  0.0000     0.00   100.00%  0.00%    8191         -             -
+  sinks      4+252  0.1235  0.0013     7.25    81.25%  0.46%    8191      4711        30.00%
+  recompute    256       -       -        -         -      -       -      none             -
+)");
+  CHECK_THAT(format_report(results, ReportFormat::table), ContainsSubstring(", reference dense\n"));
+  const auto rows = lines_of(format_table(results, Table::fidelity, ReportFormat::csv));
+  REQUIRE(rows.size() == 4);
+  CHECK_THAT(rows[0], Catch::Matchers::EndsWith(
+                          "divergence_reference,kl_mean,kl_stderr,kl_max,same_top,same_top_stderr,"
+                          "divergence_tokens,collapse_reference,collapse_window,collapse_margin,"
+                          "collapse_onset,evicted_mass,evicted_mass_tokens"));
+  CHECK_THAT(rows[1], Catch::Matchers::EndsWith("," + dense + ",0,0,0,1,0,8191,,,,,,"));
+  CHECK_THAT(rows[2],
+             Catch::Matchers::EndsWith("," + dense + ",0.123456,0.00125,7.25,0.8125,0.0046,8191," +
+                                       dense + ",256,0.5,4711,0.3,4096"));
+  CHECK_THAT(rows[3], Catch::Matchers::EndsWith(",,,,,,,," + dense + ",256,0.5,none,,"));
+  CHECK_THAT(format_table(results, Table::fidelity, ReportFormat::markdown),
+             ContainsSubstring("     KL |"));
+  CHECK_THAT(format_table(results, Table::fidelity, ReportFormat::html), ContainsSubstring("4711"));
+}
+
 TEST_CASE("models and datasets are called by their names") {
   Results results = one_cell();
   Cell& cell = results.cells[0].cell;

@@ -1,0 +1,78 @@
+#include "reports/collapse.h"
+
+#include <algorithm>
+#include <numeric>
+#include <tuple>
+#include <vector>
+
+#include "eval/nll_file.h"
+
+namespace sinkbench {
+namespace {
+
+const CellResult* reference_of(const Results& results, const CellResult& cell) {
+  const CellResult* best = nullptr;
+  const auto key = [](const CellResult& r) {
+    return std::tie(r.model_sha256, r.dataset_sha256, r.cell.dtype, r.cell.device);
+  };
+  const auto rank = [](const CellResult& r) {
+    return std::tie(r.perplexity->stride, r.perplexity->nll_mean);
+  };
+  for (const CellResult& other : results.cells) {
+    if (!other.perplexity) continue;
+    if (!cell.cell.reference.empty()) {
+      if (other.cell.id == cell.cell.reference) return &other;
+    } else if (key(other) == key(cell) && (best == nullptr || rank(other) < rank(*best))) {
+      best = &other;
+    }
+  }
+  return best;
+}
+
+}  // namespace
+
+std::optional<int64_t> collapse_onset(const StridedNll& cell, const StridedNll& reference,
+                                      const CollapseSpec& spec) {
+  const int64_t stride = std::lcm(cell.stride, reference.stride);
+  const auto count = [&](const StridedNll& series) {
+    const int64_t step = stride / series.stride;
+    return (static_cast<int64_t>(series.nll.size()) + step - 1) / step;
+  };
+  const int64_t n = std::min(count(cell), count(reference));
+  const auto at = [&](const StridedNll& series, int64_t i) {
+    return static_cast<double>(series.nll[i * (stride / series.stride)]);
+  };
+  const auto difference = [&](int64_t i) { return at(cell, i) - at(reference, i); };
+  double sum = 0;
+  int64_t above = 0;  // so many running means in a row
+  for (int64_t i = 0; i < n; ++i) {
+    sum += difference(i);
+    if (i >= spec.window) sum -= difference(i - spec.window);
+    if (i + 1 < spec.window) continue;
+    above = sum / static_cast<double>(spec.window) > spec.margin ? above + 1 : 0;
+    if (above == spec.window + 1) return (i - spec.window) * stride + 1;
+  }
+  return std::nullopt;
+}
+
+void find_collapses(Results& results, const std::filesystem::path& folder,
+                    const CollapseSpec& spec) {
+  const CellResult* last = nullptr;  // neighbouring cells share their reference
+  std::vector<float> reference_nll;
+  for (CellResult& cell : results.cells) {
+    cell.collapse.reset();
+    if (!cell.perplexity) continue;
+    const CellResult* reference = reference_of(results, cell);
+    if (reference == nullptr || reference == &cell) continue;
+    if (reference != last) reference_nll = read_nll_file(folder / reference->nll_file);
+    last = reference;
+    const std::vector<float> nll = read_nll_file(folder / cell.nll_file);
+    cell.collapse = {.reference = reference->cell.id,
+                     .window = spec.window,
+                     .margin = spec.margin,
+                     .onset = collapse_onset({nll, cell.perplexity->stride},
+                                             {reference_nll, reference->perplexity->stride}, spec)};
+  }
+}
+
+}  // namespace sinkbench
