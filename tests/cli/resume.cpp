@@ -40,8 +40,7 @@ policies:
 engine: [chunked, stepwise]
 chunk: 40
 dtype: [float32, bfloat16]
-metrics: [perplexity, memory, divergence]
-collapse: {window: 32, margin: 0.01}
+metrics: [perplexity, memory]
 )");
     write("small.yaml", R"(model: model
 dataset: {tokens_file: short.json}
@@ -84,8 +83,15 @@ TEST_CASE("runs that are killed at random moments and go on end as one that was 
   const char* wish = std::getenv("SINKBENCH_KILLS");
   const int kills = wish != nullptr ? std::atoi(wish) : 8;
   const Workplace workplace;
+  // With all that is carried from one block to the next.
+  const auto arguments = [](const std::string& out) {
+    return Strings{"run",   "grid.yaml",
+                   "--out", out,
+                   "--set", "metrics=[perplexity, memory, divergence]",
+                   "--set", "collapse={window: 32, margin: 0.01}"};
+  };
   const auto begin = Clock::now();
-  REQUIRE(workplace.run("grid.yaml", {"--out", "undisturbed"}).status == 0);
+  REQUIRE(workplace(arguments("undisturbed")).status == 0);
   const auto duration = Clock::now() - begin;
   const test::Measured expected = workplace.measured("undisturbed");
   REQUIRE(expected.nll.size() == 16);
@@ -103,7 +109,7 @@ TEST_CASE("runs that are killed at random moments and go on end as one that was 
   for (bool last = false; !last;) {
     // Until there were so many and some of them had hit a cell under way.
     last = killed >= kills && (taken_up > 0 || killed > 20 * kills);
-    const test::Program program({"run", "grid.yaml", "--out", "killed"}, workplace.path());
+    const test::Program program(arguments("killed"), workplace.path());
     if (!last) {
       std::this_thread::sleep_for(share(random) * duration);
       program.send(SIGKILL);
