@@ -18,7 +18,7 @@ log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 say "building test programs with sanitizers ($preset): ${folders[*]}"
 if ! { cmake --preset "$preset" && ninja -C "build-$preset" "${folders[@]/#/test_}"; } >"$log" 2>&1; then
-  grep -E -A3 'error|FAILED|undefined' "$log" | head -n 40 >&2
+  grep -E -A3 'error:|CMake Error|FAILED|undefined reference' "$log" | head -n 40 >&2
   die "the build failed"
 fi
 
