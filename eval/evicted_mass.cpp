@@ -3,23 +3,16 @@
 #include <ATen/ATen.h>
 #include <c10/core/InferenceMode.h>
 
-#include <algorithm>
-#include <limits>
-#include <numeric>
-#include <optional>
-
+#include "eval/dense_attention.h"
 #include "eval/engine.h"
-#include "models/alibi.h"
-#include "models/rotary.h"
 #include "policies/registry.h"
 
 namespace sinkbench {
 namespace {
 
-/// Which of the keys 0..m-1 the queries begin..end-1 no longer have: bool [n, m].
-at::Tensor evicted_keys(const Policy& policy, int64_t begin, int64_t end, int64_t m,
-                        at::Device device) {
-  const at::Tensor key = at::arange(m, at::TensorOptions().dtype(at::kLong).device(device));
+/// Which of the keys 0..end-1 the queries begin..end-1 no longer have: bool [end - begin, end].
+at::Tensor evicted_keys(const Policy& policy, int64_t begin, int64_t end, at::Device device) {
+  const at::Tensor key = at::arange(end, at::TensorOptions().dtype(at::kLong).device(device));
   const auto column = [&](const std::vector<int64_t>& values) {
     return at::tensor(values, at::kLong).to(device).unsqueeze(1);
   };
@@ -50,69 +43,21 @@ std::vector<std::vector<double>> evicted_mass(const Decoder& decoder, const Poli
                                               int64_t pairs_at_once) {
   const c10::InferenceMode inference;
   const DecoderConfig& config = decoder.config();
-  const at::Device device = decoder.options().device;
-  const at::ScalarType dtype = decoder.accumulate_dtype();
   const int64_t T = static_cast<int64_t>(ids.size());
-  const int64_t heads = config.heads, kv_heads = config.kv_heads, share = heads / kv_heads;
   check_policy(*make_policy("dense", {}), config, T);
-
-  std::vector<int64_t> places(T);
-  std::iota(places.begin(), places.end(), 0);
-  RotaryTable table;
-  if (config.rotary) table = rotary_table(*config.rotary, places, dtype, device);
-  std::optional<AlibiTable> bias;
-  if (config.alibi) bias.emplace(*config.alibi, T, dtype, device);
-  const auto placed = [&](const at::Tensor& x) {  // [T, h, d] -> [h, T, d]
-    const at::Tensor exact = x.to(dtype);
-    return (config.rotary ? rotate(*config.rotary, exact, table) : exact)
-        .transpose(0, 1)
-        .contiguous();
-  };
-
-  const at::Tensor place = at::arange(T, at::TensorOptions().dtype(at::kLong).device(device));
-  const std::vector<int64_t> wide(ids.begin(), ids.end());
-  at::Tensor x = decoder.embed(at::tensor(wide, at::kLong).to(device), place);
-  const int64_t rows = std::clamp<int64_t>(pairs_at_once / (heads * T), 1, T);
-  std::vector<std::vector<double>> result;
-  for (int64_t layer = 0; layer < config.layers; ++layer) {
-    const Projection projection = decoder.project(layer, x);
-    const at::Tensor query = placed(projection.query), key = placed(projection.key);
-    const at::Tensor value = projection.value.to(dtype).transpose(0, 1).contiguous();
-    at::Tensor mass = at::zeros({heads}, at::kDouble);
-    std::vector<at::Tensor> finished;
-    for (int64_t begin = 0; begin < T; begin += rows) {
-      if (between) between();
-      const int64_t end = std::min(begin + rows, T), n = end - begin;  // the keys are 0..end-1
-      const at::Tensor distance = place.narrow(0, begin, n).unsqueeze(1) - place.narrow(0, 0, end);
-      at::Tensor scores = at::bmm(query.narrow(1, begin, n).reshape({kv_heads, share * n, -1}),
-                                  key.narrow(1, 0, end).transpose(1, 2))
-                              .mul_(config.attention_scale)
-                              .view({heads, n, end});
-      if (bias) {
-        const at::Tensor column = (T - 1 - distance).clamp_max(T - 1);
-        scores += bias->values().index_select(1, column.flatten()).view({heads, n, end});
-      }
-      scores.masked_fill_(distance < 0, -std::numeric_limits<double>::infinity());
-      if (const at::Tensor& sink = decoder.sink_logit(layer); sink.defined()) {
-        scores = at::cat({scores, sink.to(dtype).view({heads, 1, 1}).expand({heads, n, 1})}, -1);
-      }
-      const at::Tensor weights = at::softmax(scores, -1).narrow(2, 0, end);
-      mass += (weights * evicted_keys(policy, begin, end, end, device))
-                  .sum({1, 2}, false, at::kDouble)
-                  .to(at::kCPU);
-      if (layer + 1 == config.layers) continue;
-      const at::Tensor attended =
-          at::bmm(weights.reshape({kv_heads, share * n, end}), value.narrow(1, 0, end))
-              .view({heads, n, config.head_dim})
-              .transpose(0, 1)
-              .reshape({n, heads * config.head_dim});
-      finished.push_back(
-          decoder.finish(layer, x.narrow(0, begin, n), attended.to(decoder.options().dtype)));
+  at::Tensor mass = at::zeros({config.layers, config.heads}, at::kDouble);
+  dense_attention(decoder, ids, pairs_at_once, [&](const AttentionRows& rows) {
+    if (between) between();
+    const int64_t end = rows.first + rows.weights.size(1);
+    const at::Tensor evicted = evicted_keys(policy, rows.first, end, decoder.options().device);
+    mass[rows.layer] += (rows.weights * evicted).sum({1, 2}, false, at::kDouble).to(at::kCPU);
+  });
+  const double* sums = mass.data_ptr<double>();
+  std::vector<std::vector<double>> result(config.layers);
+  for (std::vector<double>& by_head : result) {
+    for (int64_t h = 0; h < config.heads; ++h) {
+      by_head.push_back(*sums++ / static_cast<double>(T));
     }
-    if (!finished.empty()) x = at::cat(finished);
-    const double* sums = mass.data_ptr<double>();
-    std::vector<double>& by_head = result.emplace_back();
-    for (int64_t h = 0; h < heads; ++h) by_head.push_back(sums[h] / static_cast<double>(T));
   }
   return result;
 }

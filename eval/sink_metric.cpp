@@ -4,15 +4,12 @@
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
-#include <limits>
-#include <numeric>
 
 #include "base/error.h"
+#include "eval/dense_attention.h"
 #include "eval/engine.h"
 #include "eval/machine.h"
 #include "eval/run.h"
-#include "models/alibi.h"
-#include "models/rotary.h"
 
 namespace sinkbench {
 namespace {
@@ -49,7 +46,6 @@ SinkStatistics measure_sinks(const Decoder& decoder, std::span<const std::vector
                              const std::function<void(int64_t)>& after) {
   const c10::InferenceMode inference;
   const DecoderConfig& config = decoder.config();
-  const at::Device device = decoder.options().device;
   const int64_t count = static_cast<int64_t>(samples.size());
   if (samples.empty()) throw InputError("samples is 0; expected 1 or more");
   const int64_t T = static_cast<int64_t>(samples.front().size()), K = options.positions;
@@ -57,79 +53,45 @@ SinkStatistics measure_sinks(const Decoder& decoder, std::span<const std::vector
   for (const auto& sample : samples) check_ids(sample, config);
   const int64_t mapped = std::min(T, options.mapped);
 
-  std::vector<int64_t> places(T);
-  std::iota(places.begin(), places.end(), 0);
-  RotaryTable table;
-  if (config.rotary)
-    table = rotary_table(*config.rotary, places, decoder.accumulate_dtype(), device);
-  std::optional<AlibiTable> bias;
-  if (config.alibi) bias.emplace(*config.alibi, T, decoder.accumulate_dtype(), device);
-  const at::Tensor place = at::arange(T, at::TensorOptions().dtype(at::kLong).device(device));
-
   const int64_t share = config.heads / config.kv_heads;
   const auto exact = at::TensorOptions().dtype(at::kDouble);
   at::Tensor alpha = at::zeros({config.layers, config.heads, K}, exact);
   at::Tensor above = at::zeros_like(alpha), map = at::zeros({config.layers, mapped, mapped}, exact);
   at::Tensor logit = at::zeros({config.layers, config.heads}, exact);
   at::Tensor first = at::zeros_like(logit), others = at::zeros_like(logit);
-  const at::Tensor queries = T - place.narrow(0, 0, K).to(at::kCPU, at::kDouble);
+  const at::Tensor queries = T - at::arange(K, exact);  // that position k has
   bool trained_sink = false;
   int64_t done = 0;
   for (const auto& sample : samples) {
-    const std::vector<int64_t> ids(sample.begin(), sample.end());
-    at::Tensor x = decoder.embed(at::tensor(ids, at::kLong).to(device), place);
-    for (int64_t layer = 0; layer < config.layers; ++layer) {
-      const Projection p = decoder.project(layer, x);
-      const auto placed = [&](const at::Tensor& heads) {  // [T, h, d] -> [h, T, d]
-        const at::Tensor h = heads.to(decoder.accumulate_dtype());
-        return (config.rotary ? rotate(*config.rotary, h, table) : h).transpose(0, 1);
+    // Queries before position k give it nothing: the sum over all is that from k on.
+    at::Tensor given = at::zeros_like(alpha);
+    const auto add_rows = [&](const AttentionRows& rows) {
+      const int64_t keys = rows.weights.size(2);
+      const auto first_keys = [&](int64_t count) {
+        return rows.weights.narrow(2, 0, count).to(at::kCPU, at::kDouble);
       };
-      const auto repeated = [&](const at::Tensor& heads) {  // a key head for each query head
-        return heads.repeat_interleave(share, 0);
-      };
-      const at::Tensor query = placed(p.query);
-      const at::Tensor key = repeated(placed(p.key)).transpose(1, 2);
-      const at::Tensor value =
-          repeated(p.value.to(decoder.accumulate_dtype()).transpose(0, 1)).contiguous();
-      const at::Tensor norms = value.norm(2, -1).to(at::kCPU, at::kDouble);  // [heads, T]
+      given[rows.layer].narrow(1, 0, std::min(K, keys)) += first_keys(std::min(K, keys)).sum(1);
+      if (rows.to_sink.defined()) {
+        trained_sink = true;
+        logit[rows.layer] += rows.to_sink.to(at::kCPU, at::kDouble).sum(1) / T;
+      }
+      const int64_t shown = std::min(mapped - rows.first, rows.weights.size(1));
+      if (shown > 0) {
+        const int64_t columns = std::min(mapped, keys);
+        map[rows.layer].narrow(0, rows.first, shown).narrow(1, 0, columns) +=
+            first_keys(columns).narrow(1, 0, shown).mean(0);
+      }
+    };
+    const auto add_norms = [&](int64_t layer, const at::Tensor& values) {
+      const at::Tensor norms =  // [heads, T]
+          values.norm(2, -1).to(at::kCPU, at::kDouble).repeat_interleave(share, 0);
       first[layer] += norms.select(1, 0);
       others[layer] += norms.narrow(1, 1, T - 1).mean(1);
-
-      std::vector<at::Tensor> attended;
-      at::Tensor given = at::zeros({config.heads, K}, exact);
-      const int64_t rows = std::clamp<int64_t>(options.pairs_at_once / (config.heads * T), 1, T);
-      for (int64_t row = 0; row < T; row += rows) {
-        const int64_t n = std::min(rows, T - row);
-        const at::Tensor distance = place.narrow(0, row, n).unsqueeze(1) - place;  // query - key
-        at::Tensor scores = at::bmm(query.narrow(1, row, n), key).mul_(config.attention_scale);
-        if (bias) {
-          const at::Tensor column = (T - 1 - distance).clamp(0, T - 1);
-          scores += bias->values().index_select(1, column.flatten()).view_as(scores);
-        }
-        // T is within the model's local window, where it has one.
-        scores.masked_fill_(distance < 0, -std::numeric_limits<double>::infinity());
-        if (const at::Tensor& sink = decoder.sink_logit(layer); sink.defined()) {
-          scores = at::cat({scores, sink.view({-1, 1, 1}).expand({-1, n, 1})}, -1);
-        }
-        at::Tensor weights = at::softmax(scores, -1);
-        if (weights.size(2) > T) {
-          trained_sink = true;
-          logit[layer] += weights.select(2, T).to(at::kCPU, at::kDouble).sum(1) / T;
-          weights = weights.narrow(2, 0, T);
-        }
-        attended.push_back(at::bmm(weights, value).transpose(0, 1).flatten(1));
-        // Queries before position k give it nothing: the sum over all is that from k on.
-        given += weights.narrow(2, 0, K).to(at::kCPU, at::kDouble).sum(1);
-        if (const int64_t shown = std::min(mapped - row, n); shown > 0) {
-          map[layer].narrow(0, row, shown) +=
-              weights.narrow(1, 0, shown).narrow(2, 0, mapped).to(at::kCPU, at::kDouble).mean(0);
-        }
-      }
-      const at::Tensor mean = given / queries;
-      alpha[layer] += mean;
-      above[layer] += (mean > options.epsilon).to(at::kDouble);
-      x = decoder.finish(layer, x, at::cat(attended).to(decoder.options().dtype));
-    }
+    };
+    dense_attention(decoder, sample, options.pairs_at_once, add_rows, add_norms);
+    const at::Tensor mean = given / queries;
+    alpha += mean;
+    above += (mean > options.epsilon).to(at::kDouble);
     after(++done);
   }
   const double n = static_cast<double>(count);
