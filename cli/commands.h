@@ -3,6 +3,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <string>
 
 namespace sinkbench {
 
@@ -20,6 +21,12 @@ void add_sinks(CLI::App& app);
 void add_list(CLI::App& app);
 void add_compare(CLI::App& app);
 void add_history(CLI::App& app);
+
+struct Overrides;
+
+/// The options of every command that runs experiments and that stand for what their files say:
+/// --threads (`threads` is its help), --device, --limit.
+void add_overrides(CLI::App& command, Overrides& overrides, const std::string& threads);
 
 /// Exit statuses, the same for every subcommand.
 enum ExitStatus : int {

@@ -234,12 +234,7 @@ void add_reproduce(CLI::App& app) {
                    "Replace a value in each experiment, as with run (repeatable)")
       ->allow_extra_args(false);
   command->add_option("--out", options->out, "Folder for the results (default: results/SET)");
-  command->add_option("--threads", options->overrides.threads, "Threads (default: all cores)")
-      ->check(CLI::Range(1, 4096));
-  command->add_option("--device", options->overrides.device, "cpu or cuda")
-      ->check(CLI::IsMember({"cpu", "cuda"}));
-  command->add_option("--limit", options->overrides.limit, "Feed no more than so many tokens")
-      ->check(CLI::Range(int64_t{2}, int64_t{1} << 40));
+  add_overrides(*command, options->overrides, "Threads (default: all cores)");
   command->add_flag("--quiet", options->quiet, "No progress");
   command->footer(
       "Goes on where an earlier call has ended. Writes OUT/report.html.\n"

@@ -69,12 +69,7 @@ void add_run(CLI::App& app) {
                    "Replace a value: key=value, such as dataset.tokens=4096 (repeatable)")
       ->allow_extra_args(false);
   command->add_option("--out", options->out, "Folder for the results (default: results/NAME)");
-  command->add_option("--threads", options->overrides.threads, "Threads (default: all cores)")
-      ->check(CLI::Range(1, 4096));
-  command->add_option("--device", options->overrides.device, "cpu or cuda")
-      ->check(CLI::IsMember({"cpu", "cuda"}));
-  command->add_option("--limit", options->overrides.limit, "Feed no more than so many tokens")
-      ->check(CLI::Range(int64_t{2}, int64_t{1} << 40));
+  add_overrides(*command, options->overrides, "Threads (default: all cores)");
   command->add_option("--shard", options->shard,
                       "Run every N-th cell, the I-th part of N: I/N (results: OUT/shard-I-of-N)");
   command->add_flag("--fresh", options->fresh, "Start over instead of going on from earlier runs");

@@ -106,12 +106,7 @@ void add_slurm(CLI::App& app) {
   command->add_option("--set", options->overrides.set, "Replace a value: key=value (repeatable)")
       ->allow_extra_args(false);
   command->add_option("--out", options->out, "Folder for the results (default: results/NAME)");
-  command->add_option("--threads", options->overrides.threads, "Threads, and cores of each task")
-      ->check(CLI::Range(1, 4096));
-  command->add_option("--device", options->overrides.device, "cpu or cuda")
-      ->check(CLI::IsMember({"cpu", "cuda"}));
-  command->add_option("--limit", options->overrides.limit, "Feed no more than so many tokens")
-      ->check(CLI::Range(int64_t{2}, int64_t{1} << 40));
+  add_overrides(*command, options->overrides, "Threads, and cores of each task");
   command
       ->add_option(
           "--sbatch", options->sbatch,
