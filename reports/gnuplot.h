@@ -17,6 +17,17 @@ struct GnuplotPicture {
 
 inline constexpr std::array picture_extensions = {".csv", ".gp", ".png", ".svg"};
 
+// Okabe and Ito's colours, which colour-blind readers can tell apart, without their yellow, which
+// nobody can read on white.
+inline constexpr const char* black = "#000000";
+inline constexpr std::array line_colours = {"#0072B2", "#D55E00", "#009E73",
+                                            "#CC79A7", "#E69F00", "#56B4E9"};
+/// Of a picture of lines.
+inline constexpr const char* gnuplot_axes =
+    "set border 3 linecolor '#444444'\n"
+    "set tics nomirror out\n"
+    "set grid linecolor '#dddddd' linetype 1 linewidth 0.5\n";
+
 /// gnuplot's path, or "" where it isn't installed. `require_gnuplot` throws InputError then.
 std::filesystem::path find_gnuplot();
 std::filesystem::path require_gnuplot();

@@ -49,14 +49,11 @@ struct Picture {
   std::vector<std::string> ticks = {};  ///< names of the places 1, 2, ... on the x axis
 };
 
-// Okabe and Ito's colours, which colour-blind readers can tell apart, without their yellow, which
-// nobody can read on white.
-constexpr const char* black = "#000000";
-constexpr std::array palette = {"#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"};
-
 std::vector<std::string> colours_of(const std::vector<Series>& series) {
-  static const std::map<std::string, std::string> usual = {
-      {"dense", black}, {"sinks", palette[0]}, {"window", palette[1]}, {"recompute", palette[2]}};
+  static const std::map<std::string, std::string> usual = {{"dense", black},
+                                                           {"sinks", line_colours[0]},
+                                                           {"window", line_colours[1]},
+                                                           {"recompute", line_colours[2]}};
   std::set<std::string> used;
   std::vector<std::string> colours(series.size());
   for (size_t i = 0; i < series.size(); ++i) {
@@ -66,8 +63,10 @@ std::vector<std::string> colours_of(const std::vector<Series>& series) {
   size_t next = 0;
   for (std::string& colour : colours) {
     if (!colour.empty()) continue;
-    while (used.size() < palette.size() && used.contains(palette[next % palette.size()])) ++next;
-    colour = palette[next++ % palette.size()];
+    while (used.size() < line_colours.size() &&
+           used.contains(line_colours[next % line_colours.size()]))
+      ++next;
+    colour = line_colours[next++ % line_colours.size()];
     used.insert(colour);
   }
   return colours;
@@ -185,13 +184,11 @@ std::string script(const Picture& picture) {
       "set xlabel {2}\n"
       "set ylabel {3}\n"
       "set key off\n"
-      "set border 3 linecolor '#444444'\n"
-      "set tics nomirror out\n"
-      "set grid linecolor '#dddddd' linetype 1 linewidth 0.5\n"
+      "{5}"
       "set format x '%.10g'\n"
       "set rmargin {4}\n",
       gnuplot_header(name), gnuplot_quoted(picture.title), gnuplot_quoted(picture.x_label),
-      gnuplot_quoted(picture.y_label), longest + 3);
+      gnuplot_quoted(picture.y_label), longest + 3, gnuplot_axes);
   if (log_x) text += "set logscale x\n";
   if (log_y) text += "set logscale y\n";
   if (picture.x_base_2) {

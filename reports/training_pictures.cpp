@@ -61,14 +61,6 @@ Log read_log(const fs::path& file, const std::vector<std::string>& columns) {
   return log;
 }
 
-// Okabe and Ito's colours, which colour-blind readers can tell apart.
-constexpr std::array palette = {"#0072B2", "#D55E00", "#009E73", "#CC79A7",
-                                "#E69F00", "#56B4E9", "#000000"};
-constexpr const char* style =
-    "set border 3 linecolor '#444444'\n"
-    "set tics nomirror out\n"
-    "set grid linecolor '#dddddd' linetype 1 linewidth 0.5\n";
-
 constexpr int64_t width = 760, height = 440;
 
 GnuplotPicture loss_picture(const Log& losses, const Log& validations) {
@@ -89,7 +81,7 @@ GnuplotPicture loss_picture(const Log& losses, const Log& validations) {
     return fmt::format("'loss.csv' skip 1 using (strcol(1) eq '{}' ? $2 : NaN):3", series);
   };
   picture.script =
-      gnuplot_header(picture.name) + style +
+      gnuplot_header(picture.name) + gnuplot_axes +
       "set key top right\n"
       "set title 'Training loss'\n"
       "set xlabel 'Tokens (millions)'\n"
@@ -100,7 +92,7 @@ GnuplotPicture loss_picture(const Log& losses, const Log& validations) {
               "plot {} with lines linewidth 2 linecolor '{}' title 'training samples', \\\n"
               "     {} with linespoints linewidth 2 pointtype 7 pointsize 0.5 linecolor '{}' "
               "title 'held-out samples'\n",
-              rows("training"), palette[0], rows("held out"), palette[1]));
+              rows("training"), line_colours[0], rows("held out"), line_colours[1]));
   return picture;
 }
 
@@ -118,7 +110,7 @@ GnuplotPicture sinks_picture(const Log& validations) {
   std::vector<std::string> lines;
   const size_t layers = (validations.columns.size() - 3) / 2;
   for (size_t l = 0; l < layers; ++l) {
-    const char* colour = palette[l % palette.size()];
+    const char* colour = l % 7 < line_colours.size() ? line_colours[l % 7] : black;
     lines.push_back(fmt::format(
         "'sinks.csv' skip 1 using 1:{} with lines linewidth 2.5 linecolor '{}' title 'layer {}'",
         2 + 2 * l, colour, l));
@@ -127,7 +119,7 @@ GnuplotPicture sinks_picture(const Log& validations) {
         3 + 2 * l, colour));
   }
   picture.script =
-      gnuplot_header(picture.name) + style +
+      gnuplot_header(picture.name) + gnuplot_axes +
       "set key outside right\n"
       "set title 'Attention to the first position: mean over heads, dashed the strongest head'\n"
       "set xlabel 'Tokens (millions)'\n"
@@ -159,7 +151,7 @@ void draw_learning_rate_range(const fs::path& folder) {
       .name = "learning-rate-range", .script = {}, .csv = "learning_rate,loss,smoothed_loss\n"};
   for (const auto& row : log.rows) picture.csv += fmt::format("{}\n", fmt::join(row, ","));
   picture.script =
-      gnuplot_header(picture.name) + style +
+      gnuplot_header(picture.name) + gnuplot_axes +
       "set key top right\n"
       "set title 'Learning-rate range'\n"
       "set xlabel 'Learning rate'\n"
@@ -171,7 +163,7 @@ void draw_learning_rate_range(const fs::path& folder) {
                       "pointsize 0.3 linecolor '#999999' title 'of each step', \\\n"
                       "     '' skip 1 using 1:3 with lines linewidth 2 linecolor '{}' title "
                       "'smoothed'\n",
-                      palette[0]));
+                      line_colours[0]));
   draw_with_gnuplot({&picture, 1}, folder / "plots");
 }
 
