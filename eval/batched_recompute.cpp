@@ -7,13 +7,14 @@
 #include <optional>
 
 #include "eval/attention.h"
+#include "eval/recompute.h"
 #include "models/rotary.h"
 
 namespace sinkbench {
 
 void BatchedRecomputeEngine::prepare() {
   prefix_ = 1;
-  while (prefix_ < fed() && policy_.view(prefix_).front().begin == 0) ++prefix_;
+  while (prefix_ < fed() && size(policy_.view(prefix_)) == prefix_) ++prefix_;
   prefix_engine_.emplace(decoder_, *dense_, 0);
   prefix_engine_->begin(ids_.first(prefix_ + 1));
 }
@@ -48,11 +49,11 @@ void BatchedRecomputeEngine::advance_rows(const RowSink& sink) {
     }
     return;
   }
-  const int64_t window = next_ + 1 - policy_.view(next_).front().begin;
+  const int64_t rows = size(policy_.view(next_)) + 1;
   std::vector<int64_t> queries;
   int64_t t = next_;
-  for (; t < fed() && t + 1 - policy_.view(t).front().begin == window &&
-         (queries.empty() || (static_cast<int64_t>(queries.size()) + 1) * window <= rows_at_once);
+  for (; t < fed() && size(policy_.view(t)) + 1 == rows &&
+         (queries.empty() || (static_cast<int64_t>(queries.size()) + 1) * rows <= rows_at_once);
        t += stride) {
     queries.push_back(t);
   }
@@ -65,7 +66,7 @@ at::Tensor BatchedRecomputeEngine::pass(std::span<const int64_t> queries) {
   const at::Device device = decoder_.options().device;
   const at::ScalarType dtype = decoder_.accumulate_dtype();
   const int64_t windows = static_cast<int64_t>(queries.size());
-  const int64_t size = queries.front() + 1 - policy_.view(queries.front()).front().begin;
+  const int64_t size = sinkbench::size(policy_.view(queries.front())) + 1;
   const auto tensor = [&](const std::vector<int64_t>& values) {
     return at::tensor(values, at::kLong).to(device);
   };
@@ -75,8 +76,8 @@ at::Tensor BatchedRecomputeEngine::pass(std::span<const int64_t> queries) {
   const bool shared = config.learned_positions == 0;
   std::vector<int64_t> tokens, places, token_of_row, position_of_row, last_rows;
   for (int64_t w = 0; w < windows; ++w) {
-    for (int64_t i = 0; i < size; ++i) {
-      const int64_t place = queries[w] + 1 - size + i;
+    int64_t position = 0;
+    for (const int64_t place : places_of_pass(policy_, queries[w])) {
       if (!shared || places.empty() || place > places.back()) {
         places.push_back(place);
         tokens.push_back(ids_[place]);
@@ -84,7 +85,7 @@ at::Tensor BatchedRecomputeEngine::pass(std::span<const int64_t> queries) {
       const auto it =
           shared ? std::lower_bound(places.begin(), places.end(), place) : std::prev(places.end());
       token_of_row.push_back(it - places.begin());
-      position_of_row.push_back(i);
+      position_of_row.push_back(position++);
     }
     last_rows.push_back((w + 1) * size - 1);
   }

@@ -82,10 +82,10 @@ double scoring_flops(const DecoderConfig& config, const Policy& policy, int64_t 
   const double layers = static_cast<double>(config.layers);
   int64_t projected = 0;
   for (int64_t t = 0; t < tokens; t += policy.stride()) {
-    const Range window = policy.view(t).front();
-    const double n = static_cast<double>(window.size() + 1);
-    projected += t + 1 - std::max(projected, window.begin);
-    if (window.begin == 0) {
+    const View view = policy.view(t);
+    const double n = static_cast<double>(size(view) + 1);
+    projected += t + 1 - std::max(projected, view.back().begin);
+    if (size(view) == t) {
       // Prefixes of one pass: a new row in every layer.
       total += 2.0 * (layers * (rest + 2 * query * n) + (layers - 1) * first_projection + head);
       continue;

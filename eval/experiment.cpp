@@ -24,6 +24,7 @@ namespace fs = std::filesystem;
 constexpr size_t most_cells = 10'000;
 constexpr size_t most_texts = 100'000;     // of all cells together
 constexpr int64_t most_steps = 1'000'000;  // that are timed
+constexpr int64_t most_seconds = 30;       // of one cell's timed steps, which end there
 constexpr int64_t most_threads = 4096;
 constexpr int64_t largest_seed = std::numeric_limits<int64_t>::max();
 
@@ -108,6 +109,14 @@ class Place {
     if (!node_.IsScalar() || !YAML::convert<double>::decode(node_, value) || !(value > 0) ||
         std::isinf(value)) {
       fail(fmt::format("is {}; expected a number above 0", shown()));
+    }
+    return value;
+  }
+  double seconds() const {
+    double value = 0;
+    if (!node_.IsScalar() || !YAML::convert<double>::decode(node_, value) ||
+        !(value >= 0 && value <= most_seconds)) {
+      fail(fmt::format("is {}; expected a number of seconds from 0 to {}", shown(), most_seconds));
     }
     return value;
   }
@@ -338,10 +347,11 @@ CollapseSpec read_collapse(const Place& place) {
 }
 
 LatencySpec read_latency(const Place& place) {
-  place.check_keys({"warmup", "samples", "lengths"});
+  place.check_keys({"warmup", "samples", "seconds", "lengths"});
   LatencySpec latency;
   if (place.has("warmup")) latency.warmup = place.at("warmup").integer(0, most_steps);
   if (place.has("samples")) latency.samples = place.at("samples").integer(1, most_steps);
+  if (place.has("seconds")) latency.seconds = place.at("seconds").seconds();
   if (place.has("lengths")) {
     for (const Place& length : place.at("lengths").each()) {
       latency.lengths.push_back(length.integer(1));

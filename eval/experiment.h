@@ -46,6 +46,9 @@ struct PolicySpec {
 struct LatencySpec {
   int64_t warmup = 16;
   int64_t samples = 128;
+  /// Rounds of warm-up and samples, each from the same state, follow until so much time is in the
+  /// samples: what disturbs the machine for a moment must not be all that was measured.
+  double seconds = 0.5;
   std::vector<int64_t> lengths = {};  ///< cache entries at which a policy without capacity is timed
   auto operator<=>(const LatencySpec&) const = default;
 };

@@ -12,6 +12,15 @@
 
 namespace sinkbench {
 
+std::vector<int64_t> places_of_pass(const Policy& policy, int64_t t) {
+  std::vector<int64_t> places;
+  for (const Range& range : policy.view(t)) {
+    for (int64_t place = range.begin; place < range.end; ++place) places.push_back(place);
+  }
+  places.push_back(t);
+  return places;
+}
+
 at::Tensor RecomputeEngine::pass(std::span<const int32_t> ids) {
   const c10::InferenceMode inference;
   return decoder_.logits(pass_row(ids));
@@ -64,8 +73,9 @@ at::Tensor RecomputeEngine::pass_row(std::span<const int32_t> ids) {
 void RecomputeEngine::advance_rows(const RowSink& sink) {
   const c10::InferenceMode inference;
   const int64_t t = next_;
-  const int64_t begin = policy_.view(t).front().begin;
-  const at::Tensor x = pass_row(ids_.subspan(begin, t + 1 - begin));
+  std::vector<int32_t> ids;
+  for (const int64_t place : places_of_pass(policy_, t)) ids.push_back(ids_[place]);
+  const at::Tensor x = pass_row(ids);
   next_ = std::min(t + policy_.stride(), fed());
   sink({.x = x, .first = t, .step = policy_.stride()});
 }

@@ -1,9 +1,14 @@
 // Sliding window with recomputation, the plain way: a forward pass for every scored token.
 #pragma once
 
+#include <vector>
+
 #include "eval/engine.h"
 
 namespace sinkbench {
+
+/// For a policy that recomputes: the places in the stream of the tokens of query t's pass, t the last.
+std::vector<int64_t> places_of_pass(const Policy& policy, int64_t t);
 
 class RecomputeEngine final : public Engine {
  public:

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "policies/registry.h"
 
 namespace sinkbench {
 namespace {
@@ -107,6 +108,7 @@ json cell_to_json(const CellResult& result) {
   }
   json latency_spec = {{"warmup", cell.latency.warmup},
                        {"samples", cell.latency.samples},
+                       {"seconds", number(cell.latency.seconds)},
                        {"lengths", cell.latency.lengths}};
   json metrics = json::array();
   for (const Metric metric : cell.metrics) metrics.push_back(to_string(metric));
@@ -204,6 +206,12 @@ CellResult cell_from_json(const json& object) {
   const json& policy = object.at("policy");
   cell.policy.name = policy.at("name").get<std::string>();
   cell.policy.arguments = policy.at("parameters").get<PolicyArguments>();
+  for (const PolicyEntry& entry : policy_registry()) {
+    if (entry.name != cell.policy.name) continue;
+    for (const PolicyParameter& parameter : entry.parameters) {  // one that older results don't have
+      if (parameter.fallback) cell.policy.arguments.try_emplace(parameter.name, *parameter.fallback);
+    }
+  }
   cell.policy.positions = policy.at("positions").get<std::string>() == "original"
                               ? Positions::original
                               : Positions::cache;
@@ -223,6 +231,7 @@ CellResult cell_from_json(const json& object) {
   const json& settings = object.at("latency_settings");
   cell.latency = {.warmup = integer(settings.at("warmup")),
                   .samples = integer(settings.at("samples")),
+                  .seconds = optional_number(later(settings, "seconds")).value_or(0),
                   .lengths = {}};
   for (const json& length : settings.at("lengths")) cell.latency.lengths.push_back(integer(length));
   if (const json& id = later(object, "reference"); !id.is_null()) {
@@ -292,7 +301,7 @@ json conventions() {
       {"order", "feed token t, score token t+1, then evict"},
       {"capacity", "a query attends to at most sinks + window cached keys and itself"},
       {"positions", "cache: by place in the cache; original: by place in the stream"},
-      {"recompute", "a fresh pass on the last `window` tokens, positions from 0"},
+      {"recompute", "a fresh pass on the first `sinks` and the last `window` tokens, positions from 0"},
       {"perplexity", "exp(mean NLL in nats) over scored tokens; every token after the first"},
       {"latency", "one-token decode steps at a full cache, after warm-up; recompute: one pass"},
       {"memory", "keys and values of the cached tokens; the query's own not counted"},

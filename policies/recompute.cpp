@@ -1,6 +1,7 @@
 // Sliding window with recomputation: for every query the model runs afresh on the last `window`
 // tokens (the query among them), positions from 0. Nothing is cached; it costs a full forward
-// pass per scored token and is the quality to compare a cache with.
+// pass per scored token and is the quality to compare a cache with. A model whose sink is a token
+// that began every training sample needs that token before each window: `sinks` keeps it there.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -12,18 +13,25 @@ namespace {
 
 class Recompute final : public Policy {
  public:
-  Recompute(int64_t window, int64_t stride) : window_(window), stride_(stride) {}
+  Recompute(int64_t sinks, int64_t window, int64_t stride)
+      : sinks_(sinks), window_(window), stride_(stride) {}
 
-  View view(int64_t t) const override { return {{std::max<int64_t>(0, t + 1 - window_), t}}; }
-  std::optional<int64_t> capacity() const override { return window_ - 1; }
+  View view(int64_t t) const override {
+    const int64_t sinks_end = std::min(sinks_, t);
+    return {{0, sinks_end}, {std::max(sinks_end, t + 1 - window_), t}};
+  }
+  std::optional<int64_t> capacity() const override { return sinks_ + window_ - 1; }
   bool recomputes() const override { return true; }
   int64_t stride() const override { return stride_; }
   std::string label() const override {
-    return stride_ == 1 ? fmt::format("recompute {}", window_)
-                        : fmt::format("recompute {} (1 in {})", window_, stride_);
+    const std::string size =
+        sinks_ == 0 ? std::to_string(window_) : fmt::format("{}+{}", sinks_, window_);
+    return stride_ == 1 ? fmt::format("recompute {}", size)
+                        : fmt::format("recompute {} (1 in {})", size, stride_);
   }
 
  private:
+  int64_t sinks_;
   int64_t window_;
   int64_t stride_;
 };
@@ -32,13 +40,15 @@ class Recompute final : public Policy {
 
 PolicyEntry recompute_policy() {
   return {.name = "recompute",
-          .summary = "runs afresh on the last `window` tokens for every scored token",
+          .summary = "runs afresh on the first `sinks` and the last `window` tokens for every scored one",
           .source = "Xiao et al. 2023, arXiv 2309.17453, figure 1(c)",
-          .parameters = {{"window", "tokens of each pass, the query counted", 1, std::nullopt},
+          .parameters = {{"sinks", "first tokens of the stream, before each window", 0, 0},
+                         {"window", "last tokens, the query counted", 1, std::nullopt},
                          {"stride", "score every stride-th token only", 1, 1}},
           .has_positions = false,
           .make = [](const PolicyArguments& arguments, Positions) {
-            return std::make_unique<Recompute>(arguments.at("window"), arguments.at("stride"));
+            return std::make_unique<Recompute>(arguments.at("sinks"), arguments.at("window"),
+                                               arguments.at("stride"));
           }};
 }
 

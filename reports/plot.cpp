@@ -309,8 +309,9 @@ std::vector<Group> groups_of(const Results& results) {
 /// The cache's size as the tables say it: of recomputation the tokens of a pass.
 std::optional<int64_t> capacity_of(const CellResult& result) {
   const PolicySpec& policy = result.cell.policy;
-  if (policy.name == "recompute") return policy.arguments.at("window");
-  return make_policy(policy.name, policy.arguments, policy.positions)->capacity();
+  const auto made = make_policy(policy.name, policy.arguments, policy.positions);
+  if (made->recomputes()) return *made->capacity() + 1;
+  return made->capacity();
 }
 
 std::string positions_suffix(const CellResult& result) {
@@ -330,7 +331,9 @@ std::string family_name(const CellResult& result) {
   const PolicySpec& policy = result.cell.policy;
   std::string name = policy.name;
   for (const auto& [key, value] : policy.arguments) {
-    if (key == "sinks") name = fmt::format("{} {}+", policy.name, value);
+    if (key == "sinks" && (value > 0 || policy.name == "sinks")) {
+      name = fmt::format("{} {}+", policy.name, value);
+    }
   }
   return name + positions_suffix(result);
 }

@@ -37,7 +37,11 @@ std::string cache_name(const CellResult& result) {
   const PolicySpec& policy = result.cell.policy;
   if (policy.arguments.empty()) return "all";
   if (policy.name == "window") return fmt::format("0+{}", policy.arguments.at("window"));
-  if (policy.name == "recompute") return std::to_string(policy.arguments.at("window"));
+  if (policy.name == "recompute") {
+    const int64_t sinks = policy.arguments.at("sinks");
+    const std::string window = std::to_string(policy.arguments.at("window"));
+    return sinks == 0 ? window : fmt::format("{}+{}", sinks, window);
+  }
   return result.policy_label;
 }
 

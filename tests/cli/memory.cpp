@@ -22,7 +22,7 @@ struct Workplace : test::TemporaryFolder {
     write("grid.yaml", R"(model: model
 dataset: {tokens_file: ids.json}
 policies: [window: {window: 4}, dense, sinks: {window: 4}]
-latency: {warmup: 1, samples: 3, lengths: 8000000}
+latency: {warmup: 1, samples: 3, seconds: 0, lengths: 8000000}
 )");
   }
   test::Outcome run() const { return test::Program({"run", "grid.yaml"}, path()).wait(); }

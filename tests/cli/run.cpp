@@ -35,7 +35,7 @@ dataset: {text: book.txt}
 policies:
   - dense
   - sinks: {sinks: 2, window: 10}
-latency: {warmup: 1, samples: 3}
+latency: {warmup: 1, samples: 3, seconds: 0}
 )");
   }
 
@@ -328,6 +328,21 @@ TEST_CASE("a cell that fails is said, the others are kept, and the status is 4")
   CHECK(results.cells[1].error.empty());
   CHECK(results.cells[1].perplexity);
   CHECK(workplace({"report", "results/small"}).status == 0);
+}
+
+TEST_CASE("steps are timed in whole rounds until the seconds asked for are in them") {
+  const Workplace workplace;
+  REQUIRE(workplace({"run", "small.yaml", "--set", "metrics=latency", "--set",
+                     "latency.seconds=0.05"})
+              .status == 0);
+  for (const CellResult& cell : read_results(workplace.path() / "results/small").cells) {
+    const std::vector<double>& samples_ms = cell.latency.at(0).samples_ms;
+    CHECK(samples_ms.size() % 3 == 0);
+    const double timed_ms = std::accumulate(samples_ms.begin(), samples_ms.end(), 0.0);
+    CHECK(timed_ms >= 50);
+    CHECK(timed_ms - std::accumulate(samples_ms.end() - 3, samples_ms.end(), 0.0) < 50);
+    CHECK(cell.cell.latency.seconds == 0.05);
+  }
 }
 
 TEST_CASE("a cell that asks for more memory than there can be fails in one line") {

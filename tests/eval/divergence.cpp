@@ -55,10 +55,12 @@ std::vector<at::Tensor> log_probabilities(const Decoder& decoder, const Policy& 
   RecomputeEngine afresh(decoder, policy);
   if (!policy.recomputes()) stepwise.reset(fed);
   for (int64_t t = 0; t < fed; ++t) {
-    const int64_t begin = policy.view(t).front().begin;
-    const at::Tensor logits = policy.recomputes()
-                                  ? afresh.pass(std::span(ids).subspan(begin, t + 1 - begin))
-                                  : stepwise.step(ids[t]);
+    std::vector<int32_t> seen;
+    for (const Range& range : policy.view(t)) {
+      seen.insert(seen.end(), ids.begin() + range.begin, ids.begin() + range.end);
+    }
+    seen.push_back(ids[t]);
+    const at::Tensor logits = policy.recomputes() ? afresh.pass(seen) : stepwise.step(ids[t]);
     result.push_back(at::log_softmax(logits.to(at::kDouble), -1).flatten());
   }
   return result;
@@ -98,7 +100,7 @@ Policies policies_of(const Decoder& decoder) {
   Policies policies;
   policies.push_back(make_policy("dense", {}));
   policies.push_back(make_policy("recompute", {{"window", 24}, {"stride", 3}}));
-  policies.push_back(make_policy("recompute", {{"window", 24}, {"stride", 2}}));
+  policies.push_back(make_policy("recompute", {{"sinks", 2}, {"window", 22}, {"stride", 2}}));
   if (decoder.config().learned_positions == 0) {
     policies.push_back(make_policy("window", {{"window", 12}}));
     policies.push_back(make_policy("sinks", {{"sinks", 2}, {"window", 10}}));

@@ -51,6 +51,7 @@ TEST_CASE("in double precision chunked equals stepwise for every family and poli
     std::vector<std::unique_ptr<Policy>> policies;
     policies.push_back(make_policy("dense", {}));
     policies.push_back(make_policy("recompute", {{"window", 13}, {"stride", 3}}));
+    policies.push_back(make_policy("recompute", {{"sinks", 2}, {"window", 11}}));
     if (decoder.config().learned_positions == 0) {
       policies.push_back(make_policy("window", {{"window", 1}}));
       policies.push_back(make_policy("sinks", {{"sinks", 3}, {"window", 17}}));

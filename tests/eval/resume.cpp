@@ -53,6 +53,7 @@ TEST_CASE("an engine goes on from a state as if it had never stopped") {
   std::vector<std::unique_ptr<Policy>> policies;
   policies.push_back(make_policy("dense", {}));
   policies.push_back(make_policy("recompute", {{"window", 40}, {"stride", 3}}));
+  policies.push_back(make_policy("recompute", {{"sinks", 2}, {"window", 38}}));
   if (decoder.config().learned_positions == 0) {
     policies.push_back(make_policy("window", {{"window", 24}}));
     policies.push_back(make_policy("sinks", {{"sinks", 4}, {"window", 24}}));

@@ -92,7 +92,7 @@ inline Results example_results() {
 
   CellResult recompute =
       example_cell("tiny-book-8192-recompute-256-1-in-8-float32",
-                   {.name = "recompute", .arguments = {{"stride", 8}, {"window", 256}}},
+                   {.name = "recompute", .arguments = {{"sinks", 0}, {"stride", 8}, {"window", 256}}},
                    "recompute 256 (1 in 8)");
   recompute.perplexity = {.token = 44.5,
                           .token_stderr = 1.25,

@@ -69,7 +69,7 @@ device: cuda
 threads: 3
 chunk: 128
 metrics: [latency, memory]
-latency: {warmup: 5, samples: 50, lengths: [256, 1024]}
+latency: {warmup: 5, samples: 50, seconds: 0.25, lengths: [256, 1024]}
 )");
   const Experiment experiment = load_experiment(file, {});
   CHECK(experiment.name == "full-1.0");
@@ -91,7 +91,7 @@ latency: {warmup: 5, samples: 50, lengths: [256, 1024]}
   CHECK(cell.threads == 3);
   CHECK(cell.chunk == 128);
   CHECK(cell.metrics == std::set{Metric::latency, Metric::memory});
-  CHECK(cell.latency == LatencySpec{.warmup = 5, .samples = 50, .lengths = {256, 1024}});
+  CHECK(cell.latency == LatencySpec{.warmup = 5, .samples = 50, .seconds = 0.25, .lengths = {256, 1024}});
   CHECK(cell.id ==
         "tiny-one+1-4096-bos.document-sinks-2+62-original-bfloat16-stepwise-chunk128-cuda");
 }
@@ -364,6 +364,8 @@ TEST_CASE("refused: values") {
         "grid.yaml:4: threads: is '5000'; expected an integer of 4096 or less");
   CHECK(refusal(one_cell + "latency: {warmup: 10000000}\n") ==
         "grid.yaml:4: latency.warmup: is '10000000'; expected an integer of 1000000 or less");
+  CHECK(refusal(one_cell + "latency: {seconds: -1}\n") ==
+        "grid.yaml:4: latency.seconds: is '-1'; expected a number of seconds from 0 to 30");
   CHECK_THAT(refusal(one_cell + "name: a/b\n"),
              ContainsSubstring("grid.yaml:4: name: is 'a/b'; expected letters, digits"));
   CHECK_THAT(refusal(one_cell + "name: ..\n"), ContainsSubstring("grid.yaml:4: name: is '..'"));

@@ -114,8 +114,16 @@ TEST_CASE("window is sinks+window without sinks; dense keeps all; recompute coun
     CHECK(make_policy("dense", {})->view(t) == View{{0, t}});
   }
   const auto recompute = make_policy("recompute", {{"window", 3}, {"stride", 2}});
-  CHECK(recompute->view(1) == View{{0, 1}});
-  CHECK(recompute->view(9) == View{{7, 9}});
+  CHECK(tokens(recompute->view(1)) == tokens({{0, 1}}));
+  CHECK(tokens(recompute->view(9)) == tokens({{7, 9}}));
+  CHECK(recompute->capacity() == 2);
+  CHECK(recompute->label() == "recompute 3 (1 in 2)");
+  const auto anchored = make_policy("recompute", {{"sinks", 2}, {"window", 3}});
+  CHECK(tokens(anchored->view(4)) == tokens({{0, 4}}));
+  CHECK(tokens(anchored->view(5)) == tokens({{0, 2}, {3, 5}}));
+  CHECK(tokens(anchored->view(9)) == tokens({{0, 2}, {7, 9}}));
+  CHECK(anchored->capacity() == 4);
+  CHECK(anchored->label() == "recompute 2+3");
   CHECK(recompute->recomputes());
   CHECK(recompute->stride() == 2);
   CHECK(make_policy("dense", {})->capacity() == std::nullopt);
