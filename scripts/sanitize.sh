@@ -31,7 +31,7 @@ if ASAN_OPTIONS=detect_leaks=1 "build-$preset/tests/test_${folders[0]}" --list-t
 fi
 export ASAN_OPTIONS=detect_leaks=$leaks:detect_stack_use_after_return=1:strict_string_checks=1:check_initialization_order=1
 export UBSAN_OPTIONS=print_stacktrace=1
-export TSAN_OPTIONS=halt_on_error=1
+export TSAN_OPTIONS=halt_on_error=1:ignore_noninstrumented_modules=1:suppressions=$root/tests/tsan.supp
 export OMP_NUM_THREADS=1
 for folder in "${folders[@]}"; do
   printf '%s: ' "$folder"
