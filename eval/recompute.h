@@ -7,7 +7,8 @@
 
 namespace sinkbench {
 
-/// For a policy that recomputes: the places in the stream of the tokens of query t's pass, t the last.
+/// For a policy that recomputes: the places in the stream of the tokens of query t's pass, t the
+/// last.
 std::vector<int64_t> places_of_pass(const Policy& policy, int64_t t);
 
 class RecomputeEngine final : public Engine {

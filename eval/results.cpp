@@ -208,8 +208,9 @@ CellResult cell_from_json(const json& object) {
   cell.policy.arguments = policy.at("parameters").get<PolicyArguments>();
   for (const PolicyEntry& entry : policy_registry()) {
     if (entry.name != cell.policy.name) continue;
-    for (const PolicyParameter& parameter : entry.parameters) {  // one that older results don't have
-      if (parameter.fallback) cell.policy.arguments.try_emplace(parameter.name, *parameter.fallback);
+    // Older results don't have the parameters that came later.
+    for (const auto& [name, meaning, minimum, fallback] : entry.parameters) {
+      if (fallback) cell.policy.arguments.try_emplace(name, *fallback);
     }
   }
   cell.policy.positions = policy.at("positions").get<std::string>() == "original"
@@ -301,7 +302,8 @@ json conventions() {
       {"order", "feed token t, score token t+1, then evict"},
       {"capacity", "a query attends to at most sinks + window cached keys and itself"},
       {"positions", "cache: by place in the cache; original: by place in the stream"},
-      {"recompute", "a fresh pass on the first `sinks` and the last `window` tokens, positions from 0"},
+      {"recompute",
+       "a fresh pass on the first `sinks` and the last `window` tokens, positions from 0"},
       {"perplexity", "exp(mean NLL in nats) over scored tokens; every token after the first"},
       {"latency", "one-token decode steps at a full cache, after warm-up; recompute: one pass"},
       {"memory", "keys and values of the cached tokens; the query's own not counted"},

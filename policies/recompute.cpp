@@ -40,7 +40,7 @@ class Recompute final : public Policy {
 
 PolicyEntry recompute_policy() {
   return {.name = "recompute",
-          .summary = "runs afresh on the first `sinks` and the last `window` tokens for every scored one",
+          .summary = "for every scored token, runs afresh on the first `sinks` and last `window`",
           .source = "Xiao et al. 2023, arXiv 2309.17453, figure 1(c)",
           .parameters = {{"sinks", "first tokens of the stream, before each window", 0, 0},
                          {"window", "last tokens, the query counted", 1, std::nullopt},

@@ -121,7 +121,8 @@ TEST_CASE("inspect refuses what it can't read in one line") {
   const test::TemporaryFolder folder;
   const test::Outcome outcome = sinkbench_with({"inspect", "nowhere"}, folder);
   CHECK(outcome.status == 2);
-  CHECK(outcome.err == "sinkbench: nowhere: no such model; expected a folder, a .gguf or a config.json\n");
+  CHECK(outcome.err ==
+        "sinkbench: nowhere: no such model; expected a folder, a .gguf or a config.json\n");
 }
 
 TEST_CASE("list names policies, families, datasets and configs") {

@@ -332,9 +332,9 @@ TEST_CASE("a cell that fails is said, the others are kept, and the status is 4")
 
 TEST_CASE("steps are timed in whole rounds until the seconds asked for are in them") {
   const Workplace workplace;
-  REQUIRE(workplace({"run", "small.yaml", "--set", "metrics=latency", "--set",
-                     "latency.seconds=0.05"})
-              .status == 0);
+  REQUIRE(
+      workplace({"run", "small.yaml", "--set", "metrics=latency", "--set", "latency.seconds=0.05"})
+          .status == 0);
   for (const CellResult& cell : read_results(workplace.path() / "results/small").cells) {
     const std::vector<double>& samples_ms = cell.latency.at(0).samples_ms;
     CHECK(samples_ms.size() % 3 == 0);

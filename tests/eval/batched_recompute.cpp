@@ -31,18 +31,17 @@ TEST_CASE("batched recomputation equals a pass for every token") {
   for (const char* family : {"llama_gqa", "gpt_neox_sequential"}) {
     const Decoder decoder = Decoder::load(test::data("families") / family, {});
     const auto ids = test::random_ids(300, decoder.config().vocab_size, 5);
-    for (const auto& [sinks, window, stride] :
-         std::vector<std::array<int64_t, 3>>{{0, 1, 1},
-                                             {0, 2, 3},
-                                             {4, 2, 3},
-                                             {0, 33, 1},
-                                             {1, 32, 1},
-                                             {0, 33, 50},
-                                             {5, 64, 7},
-                                             {0, 299, 1},
-                                             {290, 5, 1},
-                                             {0, 300, 4},
-                                             {2, 5000, 1}}) {
+    for (const auto& [sinks, window, stride] : std::vector<std::array<int64_t, 3>>{{0, 1, 1},
+                                                                                   {0, 2, 3},
+                                                                                   {4, 2, 3},
+                                                                                   {0, 33, 1},
+                                                                                   {1, 32, 1},
+                                                                                   {0, 33, 50},
+                                                                                   {5, 64, 7},
+                                                                                   {0, 299, 1},
+                                                                                   {290, 5, 1},
+                                                                                   {0, 300, 4},
+                                                                                   {2, 5000, 1}}) {
       const auto policy =
           make_policy("recompute", {{"sinks", sinks}, {"window", window}, {"stride", stride}});
       INFO(family << " " << policy->label());

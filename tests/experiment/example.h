@@ -90,10 +90,10 @@ inline Results example_results() {
   sinks.nll_file = "nll/tiny-book-8192-sinks-4+252-float32.f32";
   results.cells.push_back(sinks);
 
-  CellResult recompute =
-      example_cell("tiny-book-8192-recompute-256-1-in-8-float32",
-                   {.name = "recompute", .arguments = {{"sinks", 0}, {"stride", 8}, {"window", 256}}},
-                   "recompute 256 (1 in 8)");
+  CellResult recompute = example_cell(
+      "tiny-book-8192-recompute-256-1-in-8-float32",
+      {.name = "recompute", .arguments = {{"sinks", 0}, {"stride", 8}, {"window", 256}}},
+      "recompute 256 (1 in 8)");
   recompute.perplexity = {.token = 44.5,
                           .token_stderr = 1.25,
                           .nll_mean = 3.79549,

@@ -91,7 +91,8 @@ latency: {warmup: 5, samples: 50, seconds: 0.25, lengths: [256, 1024]}
   CHECK(cell.threads == 3);
   CHECK(cell.chunk == 128);
   CHECK(cell.metrics == std::set{Metric::latency, Metric::memory});
-  CHECK(cell.latency == LatencySpec{.warmup = 5, .samples = 50, .seconds = 0.25, .lengths = {256, 1024}});
+  CHECK(cell.latency ==
+        LatencySpec{.warmup = 5, .samples = 50, .seconds = 0.25, .lengths = {256, 1024}});
   CHECK(cell.id ==
         "tiny-one+1-4096-bos.document-sinks-2+62-original-bfloat16-stepwise-chunk128-cuda");
 }
