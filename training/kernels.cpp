@@ -6,7 +6,8 @@
 #include <cmath>
 
 // The widest vector unit is chosen when the program starts, so that one binary serves all machines.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+// (What chooses runs before the thread sanitizer is up, which it would call.)
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_THREAD__)
 #define FOR_EACH_CPU __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define FOR_EACH_CPU
