@@ -5,8 +5,8 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/catch.h"
+#include "tests/cli/model_and_book.h"
 #include "tests/cli/program.h"
-#include "tests/data.h"
 #include "tests/files.h"
 
 using namespace sinkbench;
@@ -17,11 +17,8 @@ namespace {
 using Strings = std::vector<std::string>;
 
 /// Two runs of one small experiment, in results/a and results/b.
-struct TwoRuns : test::TemporaryFolder {
+struct TwoRuns : test::ModelAndBook {
   TwoRuns() {
-    fs::copy(test::data("families/llama_mha"), path() / "model");
-    fs::copy(test::data("tokenizers/byte_level.json"), path() / "model/tokenizer.json");
-    write("book.txt", std::string("It was a bright cold day, and the clocks were wrong.\n"));
     write("small.yaml", R"(model: model
 dataset: {text: book.txt}
 policies:

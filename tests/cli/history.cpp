@@ -4,8 +4,8 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/catch.h"
+#include "tests/cli/model_and_book.h"
 #include "tests/cli/program.h"
-#include "tests/data.h"
 #include "tests/files.h"
 
 using namespace sinkbench;
@@ -14,11 +14,8 @@ namespace fs = std::filesystem;
 namespace {
 
 /// A run in results/a, and the same with another started in results/b.
-struct Workplace : test::TemporaryFolder {
+struct Workplace : test::ModelAndBook {
   Workplace() {
-    fs::copy(test::data("families/llama_mha"), path() / "model");
-    fs::copy(test::data("tokenizers/byte_level.json"), path() / "model/tokenizer.json");
-    write("book.txt", std::string("It was a bright cold day, and the clocks were wrong.\n"));
     write("small.yaml", R"(model: model
 dataset: {text: book.txt}
 policies: [dense, {sinks: {sinks: 2, window: 10}}]

@@ -3,9 +3,8 @@
 
 #include "base/file.h"
 #include "tests/catch.h"
+#include "tests/cli/model_and_book.h"
 #include "tests/cli/program.h"
-#include "tests/data.h"
-#include "tests/files.h"
 
 using namespace sinkbench;
 using test::Outcome;
@@ -14,11 +13,8 @@ namespace fs = std::filesystem;
 namespace {
 
 /// A folder with a model, a text and an experiment of two cache sizes.
-struct Workplace : test::TemporaryFolder {
+struct Workplace : test::ModelAndBook {
   Workplace() {
-    fs::copy(test::data("families/llama_mha"), path() / "model");
-    fs::copy(test::data("tokenizers/byte_level.json"), path() / "model/tokenizer.json");
-    write("book.txt", std::string("It was a bright cold day, and the clocks were wrong.\n"));
     write("small.yaml", R"(name: small
 model: model
 dataset: {text: book.txt}

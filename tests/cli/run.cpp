@@ -11,8 +11,8 @@
 
 #include "eval/results.h"
 #include "tests/catch.h"
+#include "tests/cli/model_and_book.h"
 #include "tests/cli/program.h"
-#include "tests/data.h"
 #include "tests/files.h"
 
 using namespace sinkbench;
@@ -24,11 +24,8 @@ namespace {
 using Strings = std::vector<std::string>;
 
 /// A folder with a model, a text and an experiment of two cells that takes a moment.
-struct Workplace : test::TemporaryFolder {
+struct Workplace : test::ModelAndBook {
   Workplace() {
-    fs::copy(test::data("families/llama_mha"), path() / "model");
-    fs::copy(test::data("tokenizers/byte_level.json"), path() / "model/tokenizer.json");
-    write("book.txt", std::string("It was a bright cold day, and the clocks were wrong.\n"));
     write("small.yaml", R"(name: small
 model: model
 dataset: {text: book.txt}

@@ -5,6 +5,7 @@
 #include <fstream>
 
 #include "tests/catch.h"
+#include "tests/cli/model_and_book.h"
 #include "tests/cli/program.h"
 #include "tests/data.h"
 #include "tests/files.h"
@@ -17,14 +18,11 @@ namespace fs = std::filesystem;
 namespace {
 
 /// A folder with a model whose streams begin with token 319, and a text.
-struct Workplace : test::TemporaryFolder {
+struct Workplace : test::ModelAndBook {
   Workplace() {
-    fs::copy(test::data("families/llama_mha"), path() / "model");
-    fs::copy(test::data("tokenizers/byte_level.json"), path() / "model/tokenizer.json");
     json config = read("model/config.json");
     config["sink_token_id"] = 319;
     write("model/config.json", config.dump());
-    write("book.txt", std::string("It was a bright cold day, and the clocks were wrong.\n"));
   }
   Outcome operator()(std::vector<std::string> arguments) const {
     arguments.insert(arguments.begin(), "sinks");
