@@ -329,9 +329,7 @@ std::vector<PolicySpec> read_policies(const Place& place) {
       } catch (const InputError& error) {
         entry.fail(error.what());
       }
-      for (const PolicyParameter& parameter : find_policy(name).parameters) {
-        if (parameter.fallback) policy.arguments.try_emplace(parameter.name, *parameter.fallback);
-      }
+      policy.arguments = with_defaults(find_policy(name), std::move(policy.arguments));
       policies.push_back(std::move(policy));
     }
   }

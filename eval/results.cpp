@@ -209,9 +209,7 @@ CellResult cell_from_json(const json& object) {
   for (const PolicyEntry& entry : policy_registry()) {
     if (entry.name != cell.policy.name) continue;
     // Older results don't have the parameters that came later.
-    for (const auto& [name, meaning, minimum, fallback] : entry.parameters) {
-      if (fallback) cell.policy.arguments.try_emplace(name, *fallback);
-    }
+    cell.policy.arguments = with_defaults(entry, std::move(cell.policy.arguments));
   }
   cell.policy.positions = policy.at("positions").get<std::string>() == "original"
                               ? Positions::original

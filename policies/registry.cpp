@@ -1,6 +1,7 @@
 #include "policies/registry.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/error.h"
 
@@ -21,6 +22,13 @@ const PolicyEntry& find_policy(std::string_view name) {
   throw InputError::format("unknown policy '{}'{}", name, suggestion(name, names));
 }
 
+PolicyArguments with_defaults(const PolicyEntry& entry, PolicyArguments arguments) {
+  for (const PolicyParameter& parameter : entry.parameters) {
+    if (parameter.fallback) arguments.try_emplace(parameter.name, *parameter.fallback);
+  }
+  return arguments;
+}
+
 std::unique_ptr<Policy> make_policy(std::string_view name, PolicyArguments arguments,
                                     Positions positions) {
   const PolicyEntry& entry = find_policy(name);
@@ -34,13 +42,11 @@ std::unique_ptr<Policy> make_policy(std::string_view name, PolicyArguments argum
     throw InputError::format("policy {}: unknown parameter '{}'{}", name, key,
                              suggestion(key, names));
   }
+  arguments = with_defaults(entry, std::move(arguments));
   for (const PolicyParameter& parameter : entry.parameters) {
     if (!arguments.contains(parameter.name)) {
-      if (!parameter.fallback) {
-        throw InputError::format("policy {}: parameter '{}' is missing ({})", name, parameter.name,
-                                 parameter.meaning);
-      }
-      arguments[parameter.name] = *parameter.fallback;
+      throw InputError::format("policy {}: parameter '{}' is missing ({})", name, parameter.name,
+                               parameter.meaning);
     }
     const int64_t value = arguments[parameter.name];
     if (value < parameter.minimum || value > largest_policy_argument) {

@@ -50,6 +50,9 @@ const std::vector<PolicyEntry>& policy_registry();
 /// Throws InputError naming the nearest policy where there is none of this name.
 const PolicyEntry& find_policy(std::string_view name);
 
+/// The arguments and, where one isn't given, its default; one that has none stays missing.
+PolicyArguments with_defaults(const PolicyEntry& entry, PolicyArguments arguments);
+
 /// Fills in defaults and builds. Throws InputError naming the policy, the parameter, its value
 /// and what was expected: unknown, missing or below its minimum.
 std::unique_ptr<Policy> make_policy(std::string_view name, PolicyArguments arguments,
