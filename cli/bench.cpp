@@ -1,5 +1,5 @@
 // sinkbench bench: this machine's ceilings, and the engines' share of them on a model's shape.
-#include "eval/bench.h"
+#include "eval/run/bench.h"
 
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
@@ -11,10 +11,11 @@
 
 #include "base/error.h"
 #include "cli/commands.h"
-#include "eval/engine.h"
-#include "eval/machine.h"
-#include "eval/results.h"
-#include "eval/stepwise.h"
+#include "eval/engines/engine.h"
+#include "eval/run/machine.h"
+#include "eval/results/results.h"
+#include "eval/engines/stepwise.h"
+#include "eval/results/batch_means.h"
 #include "policies/registry.h"
 
 namespace sinkbench {

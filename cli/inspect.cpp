@@ -1,5 +1,5 @@
 // sinkbench inspect: what a model is and which policies it takes, without reading its weights.
-#include "eval/inspect.h"
+#include "eval/run/inspect.h"
 
 #include <fmt/format.h>
 

@@ -7,7 +7,7 @@
 
 #include "base/error.h"
 #include "cli/commands.h"
-#include "eval/version.h"
+#include "eval/run/version.h"
 
 namespace {
 

@@ -1,5 +1,5 @@
 #include "cli/commands.h"
-#include "eval/experiment.h"
+#include "eval/experiment/experiment.h"
 
 namespace sinkbench {
 

@@ -14,7 +14,7 @@
 #include "base/file.h"
 #include "cli/commands.h"
 #include "cli/run_experiment.h"
-#include "eval/run.h"
+#include "eval/run/run.h"
 #include "reports/html.h"
 #include "reports/plot.h"
 #include "reports/tables.h"

@@ -8,10 +8,11 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "eval/cell_checkpoint.h"
-#include "eval/machine.h"
-#include "eval/nll_file.h"
-#include "eval/run.h"
+#include "eval/results/batch_means.h"
+#include "eval/run/cell_checkpoint.h"
+#include "eval/run/machine.h"
+#include "eval/results/nll_file.h"
+#include "eval/run/run.h"
 #include "reports/collapse.h"
 #include "reports/tables.h"
 

@@ -6,8 +6,8 @@
 #include <optional>
 #include <string>
 
-#include "eval/experiment.h"
-#include "eval/results.h"
+#include "eval/experiment/experiment.h"
+#include "eval/results/results.h"
 
 namespace sinkbench {
 

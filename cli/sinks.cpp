@@ -5,7 +5,7 @@
 
 #include "base/error.h"
 #include "cli/commands.h"
-#include "eval/sink_metric.h"
+#include "eval/metrics/sink_metric.h"
 #include "reports/sink_report.h"
 
 namespace sinkbench {

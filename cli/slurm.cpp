@@ -8,7 +8,7 @@
 
 #include "base/error.h"
 #include "cli/commands.h"
-#include "eval/experiment.h"
+#include "eval/experiment/experiment.h"
 
 namespace sinkbench {
 namespace {

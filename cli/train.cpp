@@ -17,7 +17,7 @@
 
 #include "base/error.h"
 #include "cli/commands.h"
-#include "eval/bench.h"
+#include "eval/run/bench.h"
 #include "reports/training_pictures.h"
 
 namespace sinkbench {

@@ -7,7 +7,7 @@
 
 #include "base/error.h"
 #include "cli/commands.h"
-#include "eval/run.h"
+#include "eval/run/run.h"
 
 namespace sinkbench {
 namespace {

@@ -5,7 +5,7 @@
 #include <tuple>
 #include <vector>
 
-#include "eval/nll_file.h"
+#include "eval/results/nll_file.h"
 
 namespace sinkbench {
 namespace {

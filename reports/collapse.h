@@ -6,7 +6,7 @@
 #include <optional>
 #include <span>
 
-#include "eval/results.h"
+#include "eval/results/results.h"
 
 namespace sinkbench {
 

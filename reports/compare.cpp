@@ -13,7 +13,8 @@
 #include <map>
 
 #include "base/error.h"
-#include "eval/nll_file.h"
+#include "eval/results/batch_means.h"
+#include "eval/results/nll_file.h"
 #include "reports/statistics.h"
 #include "reports/text_table.h"
 

@@ -10,7 +10,7 @@
 #include <string_view>
 #include <vector>
 
-#include "eval/results.h"
+#include "eval/results/results.h"
 
 namespace sinkbench {
 

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "eval/results/batch_means.h"
 
 namespace sinkbench {
 namespace {

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "eval/results.h"
+#include "eval/results/results.h"
 #include "reports/compare.h"
 
 namespace sinkbench {

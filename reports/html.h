@@ -5,7 +5,7 @@
 #include <span>
 #include <string>
 
-#include "eval/results.h"
+#include "eval/results/results.h"
 
 namespace sinkbench {
 

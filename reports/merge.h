@@ -4,7 +4,7 @@
 #include <span>
 #include <string>
 
-#include "eval/results.h"
+#include "eval/results/results.h"
 
 namespace sinkbench {
 

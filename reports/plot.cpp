@@ -10,7 +10,7 @@
 #include <map>
 #include <set>
 
-#include "eval/nll_file.h"
+#include "eval/results/nll_file.h"
 #include "reports/compare.h"
 #include "reports/gnuplot.h"
 #include "reports/tables.h"

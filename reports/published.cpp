@@ -6,7 +6,7 @@
 #include <cmath>
 #include <numeric>
 
-#include "eval/nll_file.h"
+#include "eval/results/nll_file.h"
 #include "reports/tables.h"
 
 namespace sinkbench {

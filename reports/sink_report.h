@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "eval/sink_results.h"
+#include "eval/results/sink_results.h"
 
 namespace sinkbench {
 

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "eval/results.h"
+#include "eval/results/results.h"
 
 namespace sinkbench {
 

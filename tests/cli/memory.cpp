@@ -3,7 +3,7 @@
 
 #include <cstdlib>
 
-#include "eval/results.h"
+#include "eval/results/results.h"
 #include "tests/catch.h"
 #include "tests/cli/program.h"
 #include "tests/data.h"

@@ -7,7 +7,7 @@
 #include <string>
 
 #include "base/file.h"
-#include "eval/results.h"
+#include "eval/results/results.h"
 
 namespace sinkbench::test {
 

@@ -9,7 +9,7 @@
 #include <numeric>
 #include <thread>
 
-#include "eval/results.h"
+#include "eval/results/results.h"
 #include "tests/catch.h"
 #include "tests/cli/model_and_book.h"
 #include "tests/cli/program.h"

@@ -1,4 +1,4 @@
-#include "eval/cell_checkpoint.h"
+#include "eval/run/cell_checkpoint.h"
 
 #include <string>
 

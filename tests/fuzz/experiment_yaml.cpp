@@ -1,4 +1,4 @@
-#include "eval/experiment.h"
+#include "eval/experiment/experiment.h"
 #include "tests/fuzz/input_file.h"
 
 using namespace sinkbench;

@@ -5,7 +5,7 @@
 #include <random>
 
 #include "tests/catch.h"
-#include "tests/experiment/example.h"
+#include "tests/eval/experiment/example.h"
 #include "tests/files.h"
 
 using namespace sinkbench;

@@ -6,13 +6,14 @@
 #include <thread>
 
 #include "base/error.h"
-#include "eval/machine.h"
-#include "eval/nll_file.h"
-#include "eval/run.h"
-#include "eval/stepwise.h"
+#include "eval/run/machine.h"
+#include "eval/results/nll_file.h"
+#include "eval/run/run.h"
+#include "eval/engines/stepwise.h"
+#include "eval/results/batch_means.h"
 #include "tests/catch.h"
 #include "tests/data.h"
-#include "tests/experiment/example.h"
+#include "tests/eval/experiment/example.h"
 #include "tests/files.h"
 
 using namespace sinkbench;

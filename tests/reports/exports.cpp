@@ -5,7 +5,7 @@
 
 #include "base/error.h"
 #include "tests/catch.h"
-#include "tests/experiment/example.h"
+#include "tests/eval/experiment/example.h"
 #include "tests/files.h"
 
 using namespace sinkbench;

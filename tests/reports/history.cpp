@@ -6,12 +6,12 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
-#include "eval/nll_file.h"
+#include "eval/results/nll_file.h"
 #include "reports/gnuplot.h"
 #include "reports/plot.h"
 #include "reports/sqlite.h"
 #include "tests/catch.h"
-#include "tests/experiment/example.h"
+#include "tests/eval/experiment/example.h"
 #include "tests/files.h"
 
 using namespace sinkbench;

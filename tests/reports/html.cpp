@@ -9,7 +9,7 @@
 #include "reports/published.h"
 #include "tests/catch.h"
 #include "tests/data.h"
-#include "tests/experiment/example.h"
+#include "tests/eval/experiment/example.h"
 #include "tests/files.h"
 
 using namespace sinkbench;

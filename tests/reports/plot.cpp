@@ -10,7 +10,7 @@
 #include "base/file.h"
 #include "reports/gnuplot.h"
 #include "tests/catch.h"
-#include "tests/experiment/example.h"
+#include "tests/eval/experiment/example.h"
 #include "tests/files.h"
 
 using namespace sinkbench;

@@ -1,0 +1,357 @@
+#include "eval/attention/attention_kernel.h"
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <type_traits>
+#include <vector>
+
+#include "base/simd.h"
+
+#pragma GCC diagnostic ignored "-Wpsabi"
+
+namespace sinkbench {
+namespace {
+
+constexpr int64_t key_tile = 128;    // scores of a tile of queries stay in the first-level cache
+constexpr int64_t panel_width = 32;  // columns that scratch is padded to
+
+int64_t padded(int64_t n) {
+  return (n + panel_width - 1) / panel_width * panel_width;
+}
+
+/// c[rows x columns] = a[rows x depth] b[depth x columns], + c where `accumulate`; the accumulators
+/// are registers.
+template <int bytes, int rows, int vectors>
+SINKBENCH_INLINE void panel(int64_t depth, const float* a, int64_t a_stride, const float* b,
+                            int64_t b_stride, float* c, int64_t c_stride, bool accumulate) {
+  using F = simd::Float<bytes>;
+  constexpr int width = bytes / sizeof(float);
+  F sum[rows][vectors];
+  for (int i = 0; i < rows; ++i) {
+    for (int v = 0; v < vectors; ++v) {
+      sum[i][v] = accumulate ? simd::load<bytes>(c + i * c_stride + v * width) : F{};
+    }
+  }
+  for (int64_t k = 0; k < depth; ++k) {
+    F column[vectors];
+    for (int v = 0; v < vectors; ++v) column[v] = simd::load<bytes>(b + k * b_stride + v * width);
+    for (int i = 0; i < rows; ++i) {
+      const float factor = a[i * a_stride + k];
+      for (int v = 0; v < vectors; ++v) sum[i][v] += factor * column[v];
+    }
+  }
+  for (int i = 0; i < rows; ++i) {
+    for (int v = 0; v < vectors; ++v) simd::store<bytes>(c + i * c_stride + v * width, sum[i][v]);
+  }
+}
+
+/// Keys transposed and values padded, for one key/value head of the block.
+struct Packed {
+  const float* key;    // [head_dim, key_columns]
+  const float* value;  // [keys, value_columns]
+  int64_t key_columns;
+  int64_t value_columns;
+};
+
+/// Room for one thread's work on a tile of queries.
+struct TileScratch {
+  float* query;   // [rows, head_dim]
+  float* scores;  // [rows, key_tile]
+  float* mixed;   // [rows, value_columns]
+};
+
+/// `rows` queries of one head over all ranges.
+template <int bytes, int rows, int vectors>
+SINKBENCH_INLINE void attend_tile(const BlockAttention& block, std::span<const RangeOfBlock> ranges,
+                                  const Packed& packed, int64_t head, int64_t first_query,
+                                  const TileScratch& scratch) {
+  using F = simd::Float<bytes>;
+  constexpr int width = bytes / sizeof(float);
+  constexpr int columns = vectors * width;
+  constexpr float infinity = std::numeric_limits<float>::infinity();
+  const int64_t last_query = std::min(first_query + rows, block.queries) - 1;
+  const int64_t live = last_query - first_query + 1;
+  float* const query = scratch.query;
+  float* const scores = scratch.scores;
+  float* const mixed = scratch.mixed;
+
+  // A short last tile reads the last query again in place of those that aren't there.
+  float maximum[rows];
+  float denominator[rows];
+  for (int i = 0; i < rows; ++i) {
+    maximum[i] = block.sink_logit != nullptr ? block.sink_logit[head] : -infinity;
+    denominator[i] = block.sink_logit != nullptr ? 1.0f : 0.0f;
+  }
+  std::fill(mixed, mixed + rows * packed.value_columns, 0.0f);
+
+  for (const RangeOfBlock& range : ranges) {
+    const int64_t begin = range.begin[first_query];
+    const int64_t end = range.end[last_query];
+    if (begin >= end) continue;
+    for (int i = 0; i < rows; ++i) {
+      const int64_t q = std::min(first_query + i, last_query);
+      const float* source = range.query + (head * block.queries + q) * block.head_dim;
+      for (int64_t c = 0; c < block.head_dim; ++c)
+        query[i * block.head_dim + c] = source[c] * block.scale;
+    }
+    for (int64_t tile = begin; tile < end; tile += key_tile) {
+      const int64_t keys = std::min(key_tile, end - tile);
+      for (int64_t j = 0; j < keys; j += columns) {
+        panel<bytes, rows, vectors>(block.head_dim, query, block.head_dim, packed.key + tile + j,
+                                    packed.key_columns, scores + j, key_tile, false);
+      }
+      for (int i = 0; i < rows; ++i) {
+        const int64_t q = std::min(first_query + i, last_query);
+        float* row = scores + i * key_tile;
+        // Keys that this query sees, as indices into the row.
+        const int64_t low = std::clamp<int64_t>(range.begin[q] - tile, 0, keys);
+        const int64_t high = std::clamp<int64_t>(range.end[q] - tile, low, keys);
+        if (range.bias_offset != nullptr) {
+          const float* bias =
+              block.bias_table + head * block.bias_stride + range.bias_offset[q] + tile;
+          for (int64_t j = low; j < high; ++j) row[j] += bias[j];
+        }
+        const int64_t row_end = (keys + width - 1) / width * width;
+        std::fill(row, row + low, -infinity);
+        std::fill(row + high, row + row_end, -infinity);
+        if (low == high) {
+          std::fill(row, row + row_end, 0.0f);
+          continue;
+        }
+        F largest = simd::load<bytes>(row);
+        for (int64_t j = width; j < row_end; j += width) {
+          const F v = simd::load<bytes>(row + j);
+          largest = v > largest ? v : largest;
+        }
+        float tile_maximum = largest[0];
+        for (int l = 1; l < width; ++l) tile_maximum = std::max(tile_maximum, largest[l]);
+        if (tile_maximum > maximum[i]) {
+          const float rescale = std::exp(maximum[i] - tile_maximum);
+          maximum[i] = tile_maximum;
+          denominator[i] *= rescale;
+          for (int64_t c = 0; c < packed.value_columns; ++c) {
+            mixed[i * packed.value_columns + c] *= rescale;
+          }
+        }
+        F sum{};
+        for (int64_t j = 0; j < row_end; j += width) {
+          const F weight = simd::exp<bytes>(simd::load<bytes>(row + j) - maximum[i]);
+          simd::store<bytes>(row + j, weight);
+          sum += weight;
+        }
+        float total = 0.0f;
+        for (int l = 0; l < width; ++l) total += sum[l];
+        denominator[i] += total;
+      }
+      for (int64_t c = 0; c < packed.value_columns; c += columns) {
+        panel<bytes, rows, vectors>(keys, scores, key_tile,
+                                    packed.value + tile * packed.value_columns + c,
+                                    packed.value_columns, mixed + c, packed.value_columns, true);
+      }
+    }
+  }
+  for (int64_t i = 0; i < live; ++i) {
+    float* out =
+        block.output + (first_query + i) * block.heads * block.head_dim + head * block.head_dim;
+    const float inverse = 1.0f / denominator[i];
+    for (int64_t c = 0; c < block.head_dim; ++c) {
+      out[c] = mixed[i * packed.value_columns + c] * inverse;
+    }
+  }
+}
+
+using TileFunction = void (*)(const BlockAttention&, std::span<const RangeOfBlock>, const Packed&,
+                              int64_t head, int64_t first_query, const TileScratch& scratch);
+
+#if defined(__x86_64__)
+// Tiles are as large as each instruction set's registers hold.
+SINKBENCH_AVX512 void attend_tile_avx512(const BlockAttention& block,
+                                         std::span<const RangeOfBlock> ranges, const Packed& packed,
+                                         int64_t head, int64_t first_query,
+                                         const TileScratch& scratch) {
+  attend_tile<64, 8, 2>(block, ranges, packed, head, first_query, scratch);
+}
+
+SINKBENCH_AVX2 void attend_tile_avx2(const BlockAttention& block,
+                                     std::span<const RangeOfBlock> ranges, const Packed& packed,
+                                     int64_t head, int64_t first_query,
+                                     const TileScratch& scratch) {
+  attend_tile<32, 4, 2>(block, ranges, packed, head, first_query, scratch);
+}
+#endif
+
+void attend_tile_baseline(const BlockAttention& block, std::span<const RangeOfBlock> ranges,
+                          const Packed& packed, int64_t head, int64_t first_query,
+                          const TileScratch& scratch) {
+  attend_tile<16, 4, 2>(block, ranges, packed, head, first_query, scratch);
+}
+
+struct Dispatch {
+  TileFunction function;
+  int64_t rows;
+};
+
+Dispatch best_tile() {
+#if defined(__x86_64__)
+  if (simd::level() == simd::Level::avx512) return {attend_tile_avx512, 8};
+  if (simd::level() == simd::Level::avx2) return {attend_tile_avx2, 4};
+#endif
+  return {attend_tile_baseline, 4};
+}
+
+/// Scores, softmax and mix of one query head. `scores`: room for all keys and itself.
+template <int bytes, typename T>
+SINKBENCH_INLINE void attend_one_head(const DecodeAttention& a, int64_t head, float* scores) {
+  using F = simd::Float<bytes>;
+  constexpr int64_t width = bytes / sizeof(float);
+  const int64_t d = a.head_dim;
+  const int64_t kv_head = head / (a.heads / a.kv_heads);
+  const T* keys = static_cast<const T*>(a.key) + kv_head * a.slots * d;
+  const T* values = static_cast<const T*>(a.value) + kv_head * a.slots * d;
+  const float* own_query = a.query + (a.ranges * a.heads + head) * d;
+
+  int64_t n = 0;
+  for (const Segment& segment : a.segments) {
+    const float* query = a.query + (static_cast<int64_t>(segment.range) * a.heads + head) * d;
+    const float* bias = a.bias != nullptr ? a.bias + head * a.slots + segment.slot : nullptr;
+    for (int64_t j = 0; j < segment.size; ++j, ++n) {
+      scores[n] = simd::dot<bytes>(keys + (segment.slot + j) * d, query, d) * a.scale;
+      if (bias != nullptr) scores[n] += bias[j];
+    }
+  }
+  scores[n++] = simd::dot<bytes>(a.own_key + kv_head * d, own_query, d) * a.scale;
+
+  float maximum = *std::max_element(scores, scores + n);
+  if (a.sink_logit != nullptr) maximum = std::max(maximum, a.sink_logit[head]);
+  const int64_t end = (n + width - 1) / width * width;
+  std::fill(scores + n, scores + end, -std::numeric_limits<float>::infinity());
+  F total{};
+  for (int64_t j = 0; j < end; j += width) {
+    const F weight = simd::exp<bytes>(simd::load<bytes>(scores + j) - maximum);
+    simd::store<bytes>(scores + j, weight);
+    total += weight;
+  }
+  float denominator = simd::sum<bytes>(total);
+  if (a.sink_logit != nullptr) denominator += std::exp(a.sink_logit[head] - maximum);
+
+  float* out = a.output + head * d;
+  const float own = scores[n - 1];
+  for (int64_t c = 0; c < d; ++c) out[c] = own * a.own_value[kv_head * d + c];
+  // Four columns of vectors stay in registers while the values pass by.
+  int64_t c = 0;
+  const auto mix = [&]<int vectors>(std::integral_constant<int, vectors>)
+      __attribute__((always_inline)) {
+    F sum[vectors];
+    for (int v = 0; v < vectors; ++v) sum[v] = simd::load<bytes>(out + c + v * width);
+    const float* weight = scores;
+    for (const Segment& segment : a.segments) {
+      const T* row = values + segment.slot * d + c;
+      for (int64_t j = 0; j < segment.size; ++j, row += d) {
+        const float factor = *weight++;
+        for (int v = 0; v < vectors; ++v) {
+          sum[v] += factor * simd::load_as_float<bytes>(row + v * width);
+        }
+      }
+    }
+    for (int v = 0; v < vectors; ++v) simd::store<bytes>(out + c + v * width, sum[v]);
+  };
+  for (; c + 4 * width <= d; c += 4 * width) mix(std::integral_constant<int, 4>());
+  for (; c + width <= d; c += width) mix(std::integral_constant<int, 1>());
+  for (; c < d; ++c) {
+    const float* weight = scores;
+    for (const Segment& segment : a.segments) {
+      for (int64_t j = 0; j < segment.size; ++j) {
+        out[c] += *weight++ * simd::as_float(values[(segment.slot + j) * d + c]);
+      }
+    }
+  }
+  const float inverse = 1.0f / denominator;
+  for (int64_t i = 0; i < d; ++i) out[i] *= inverse;
+}
+
+using OneHeadFunction = void (*)(const DecodeAttention&, int64_t head, float* scores);
+
+#if defined(__x86_64__)
+template <typename T>
+SINKBENCH_AVX512 void attend_one_head_avx512(const DecodeAttention& a, int64_t head,
+                                             float* scores) {
+  attend_one_head<64, T>(a, head, scores);
+}
+template <typename T>
+SINKBENCH_AVX2 void attend_one_head_avx2(const DecodeAttention& a, int64_t head, float* scores) {
+  attend_one_head<32, T>(a, head, scores);
+}
+#endif
+
+template <typename T>
+OneHeadFunction best_one_head() {
+#if defined(__x86_64__)
+  if (simd::level() == simd::Level::avx512) return attend_one_head_avx512<T>;
+  if (simd::level() == simd::Level::avx2) return attend_one_head_avx2<T>;
+#endif
+  return [](const DecodeAttention& a, int64_t head, float* scores) {
+    attend_one_head<16, T>(a, head, scores);
+  };
+}
+
+}  // namespace
+
+void attend_block(const BlockAttention& block, std::span<const RangeOfBlock> ranges) {
+  static const Dispatch tile = best_tile();
+  const int64_t key_columns = padded(block.keys) + key_tile;  // a tile may read past the last key
+  const int64_t value_columns = padded(block.head_dim);
+  std::vector<float> keys(block.kv_heads * block.head_dim * key_columns);
+  std::vector<float> values(block.kv_heads * block.keys * value_columns);
+  at::parallel_for(0, block.kv_heads, 1, [&](int64_t from, int64_t to) {
+    for (int64_t h = from; h < to; ++h) {
+      const float* key = block.key + h * block.key_stride * block.head_dim;
+      const float* value = block.value + h * block.key_stride * block.head_dim;
+      float* key_out = keys.data() + h * block.head_dim * key_columns;
+      float* value_out = values.data() + h * block.keys * value_columns;
+      constexpr int64_t strip = 16;  // keys at a time, so that reads and writes stay in cache lines
+      for (int64_t j0 = 0; j0 < block.keys; j0 += strip) {
+        const int64_t j1 = std::min(j0 + strip, block.keys);
+        for (int64_t c = 0; c < block.head_dim; ++c) {
+          for (int64_t j = j0; j < j1; ++j) {
+            key_out[c * key_columns + j] = key[j * block.head_dim + c];
+          }
+        }
+      }
+      for (int64_t j = 0; j < block.keys; ++j) {
+        std::copy_n(value + j * block.head_dim, block.head_dim, value_out + j * value_columns);
+      }
+    }
+  });
+  const int64_t tiles = (block.queries + tile.rows - 1) / tile.rows;
+  const int64_t share = block.heads / block.kv_heads;
+  at::parallel_for(0, block.heads * tiles, 1, [&](int64_t from, int64_t to) {
+    std::vector<float> query(tile.rows * block.head_dim);
+    std::vector<float> scores(tile.rows * key_tile);
+    std::vector<float> mixed(tile.rows * value_columns);
+    for (int64_t i = from; i < to; ++i) {
+      const int64_t head = i / tiles;
+      const int64_t kv_head = head / share;
+      const Packed packed = {keys.data() + kv_head * block.head_dim * key_columns,
+                             values.data() + kv_head * block.keys * value_columns, key_columns,
+                             value_columns};
+      tile.function(block, ranges, packed, head, (i % tiles) * tile.rows,
+                    {query.data(), scores.data(), mixed.data()});
+    }
+  });
+}
+
+void attend_one(const DecodeAttention& a) {
+  static const OneHeadFunction float32 = best_one_head<float>();
+  static const OneHeadFunction bfloat16 = best_one_head<uint16_t>();
+  const OneHeadFunction function = a.bfloat16 ? bfloat16 : float32;
+  constexpr int64_t widest = 16;  // floats in a vector, which the last store may fill
+  at::parallel_for(0, a.heads, 1, [&](int64_t from, int64_t to) {
+    std::vector<float> scores(a.slots + 1 + widest);
+    for (int64_t head = from; head < to; ++head) function(a, head, scores.data());
+  });
+}
+
+}  // namespace sinkbench

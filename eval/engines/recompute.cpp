@@ -1,0 +1,83 @@
+#include "eval/engines/recompute.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/InferenceMode.h>
+
+#include <algorithm>
+#include <numeric>
+#include <optional>
+
+#include "eval/attention/attention.h"
+#include "models/rotary.h"
+
+namespace sinkbench {
+
+std::vector<int64_t> places_of_pass(const Policy& policy, int64_t t) {
+  std::vector<int64_t> places;
+  for (const Range& range : policy.view(t)) {
+    for (int64_t place = range.begin; place < range.end; ++place) places.push_back(place);
+  }
+  places.push_back(t);
+  return places;
+}
+
+at::Tensor RecomputeEngine::pass(std::span<const int32_t> ids) {
+  const c10::InferenceMode inference;
+  return decoder_.logits(pass_row(ids));
+}
+
+at::Tensor RecomputeEngine::pass_row(std::span<const int32_t> ids) {
+  const DecoderConfig& config = decoder_.config();
+  const at::Device device = decoder_.options().device;
+  const int64_t n = static_cast<int64_t>(ids.size());
+
+  std::vector<int64_t> positions(ids.size());
+  std::iota(positions.begin(), positions.end(), 0);
+  RotaryTable table;
+  if (config.rotary) {
+    table = rotary_table(*config.rotary, positions, decoder_.accumulate_dtype(), device);
+  }
+  const auto placed = [&](const at::Tensor& heads) {  // [n, h, d] -> [h, n, d]
+    return (config.rotary ? rotate(*config.rotary, heads, table) : heads).transpose(0, 1);
+  };
+  std::optional<AlibiTable> bias;
+  if (config.alibi) {
+    bias.emplace(*config.alibi, n, decoder_.accumulate_dtype(), device);
+  }
+  RangeView causal{.query = {}, .first = std::vector<int64_t>(n, 0), .last = {}, .column = {}};
+  for (int64_t i = 0; i < n; ++i) {
+    causal.last.push_back(i + 1);
+    if (bias) causal.column.push_back(bias->column(0, i));
+  }
+  const std::vector<int64_t> wide(ids.begin(), ids.end());
+  at::Tensor x = decoder_.embed(at::tensor(wide, at::kLong).to(device),
+                                at::tensor(positions, at::kLong).to(device));
+  int64_t bytes = 0;
+  for (int64_t layer = 0; layer < config.layers; ++layer) {
+    const Projection projection = decoder_.project(layer, x);
+    AttentionInput input = {
+        .ranges = {causal},
+        .keys = placed(projection.key).to(decoder_.accumulate_dtype()),
+        .values = projection.value.transpose(0, 1).to(decoder_.accumulate_dtype()),
+        .bias = bias ? &*bias : nullptr,
+        .sink_logit = decoder_.sink_logit(layer),
+        .scale = config.attention_scale};
+    input.ranges.front().query = placed(projection.query).to(decoder_.accumulate_dtype());
+    bytes += static_cast<int64_t>(projection.key.nbytes() + projection.value.nbytes());
+    x = decoder_.finish(layer, x, attend_in_tensors(input).to(decoder_.options().dtype));
+  }
+  kv_bytes_held_ = std::max(kv_bytes_held_, bytes);
+  return x.narrow(0, n - 1, 1);
+}
+
+void RecomputeEngine::advance_rows(const RowSink& sink) {
+  const c10::InferenceMode inference;
+  const int64_t t = next_;
+  std::vector<int32_t> ids;
+  for (const int64_t place : places_of_pass(policy_, t)) ids.push_back(ids_[place]);
+  const at::Tensor x = pass_row(ids);
+  next_ = std::min(t + policy_.stride(), fed());
+  sink({.x = x, .first = t, .step = policy_.stride()});
+}
+
+}  // namespace sinkbench

@@ -1,0 +1,707 @@
+#include "eval/experiment/experiment.h"
+
+#include <yaml-cpp/eventhandler.h>
+#include <yaml-cpp/yaml.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <functional>
+#include <limits>
+#include <map>
+#include <sstream>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/sha256.h"
+#include "eval/experiment/engine_names.h"
+
+namespace sinkbench {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr size_t most_cells = 10'000;
+constexpr size_t most_texts = 100'000;     // of all cells together
+constexpr int64_t most_steps = 1'000'000;  // that are timed
+constexpr int64_t most_seconds = 30;       // of one cell's timed steps, which end there
+constexpr int64_t most_threads = 4096;
+constexpr int64_t largest_seed = std::numeric_limits<int64_t>::max();
+
+/// A place in the configuration: a node, the dotted key that leads to it, and how to speak of it.
+class Place {
+ public:
+  Place(YAML::Node node, std::string key, const fs::path& file,
+        const std::vector<std::string>& set_keys)
+      : node_(node), key_(std::move(key)), file_(file), set_keys_(set_keys) {}
+
+  const YAML::Node& node() const { return node_; }
+  const std::string& key() const { return key_; }
+
+  /// Whether this value, or one that it is part of, comes from the command line.
+  bool from_command_line() const {
+    return std::any_of(set_keys_.begin(), set_keys_.end(), [&](const std::string& set) {
+      return key_ == set || key_.starts_with(set + ".");
+    });
+  }
+
+  [[noreturn]] void fail(const std::string& text) const {
+    if (from_command_line()) throw InputError::format("--set {}: {}", key_, text);
+    throw InputError::format("{}:{}: {}{}", file_.string(), node_.Mark().line + 1,
+                             key_.empty() ? "" : key_ + ": ", text);
+  }
+
+  /// "window" as a person would point at it.
+  std::string shown() const {
+    if (node_.IsScalar()) return "'" + node_.Scalar() + "'";
+    if (node_.IsSequence()) return "a list";
+    if (node_.IsMap()) return "a mapping";
+    return "nothing";
+  }
+
+  Place at(const std::string& name) const {
+    return Place(node_[name], key_.empty() ? name : key_ + "." + name, file_, set_keys_);
+  }
+  Place at(size_t index) const {
+    return Place(node_[index], key_ + "." + std::to_string(index), file_, set_keys_);
+  }
+  bool has(const std::string& name) const {
+    const YAML::Node child = node_[name];
+    return child.IsDefined() && !child.IsNull();
+  }
+
+  /// The mapping's keys, each of which must be one of `valid` and stand once.
+  void check_keys(const std::vector<std::string>& valid) const {
+    if (!node_.IsMap()) fail(fmt::format("is {}; expected a mapping", shown()));
+    std::set<std::string> seen;
+    for (const auto& entry : node_) {
+      if (!entry.first.IsScalar()) fail("has a key that is no word");
+      const std::string name = entry.first.Scalar();
+      const Place child(entry.first, key_.empty() ? name : key_ + "." + name, file_, set_keys_);
+      if (std::find(valid.begin(), valid.end(), name) == valid.end()) {
+        child.fail(fmt::format("unknown key '{}'{}", name, suggestion(name, valid)));
+      }
+      if (!seen.insert(name).second) child.fail(fmt::format("key '{}' stands twice", name));
+    }
+  }
+
+  /// Its elements where it is a list, else itself alone: any scalar may be a list.
+  std::vector<Place> each() const {
+    if (!node_.IsSequence()) return {*this};
+    std::vector<Place> result;
+    for (size_t i = 0; i < node_.size(); ++i) result.push_back(at(i));
+    if (result.empty()) fail("is an empty list; expected at least one value");
+    return result;
+  }
+
+  int64_t integer(int64_t minimum, int64_t maximum = largest_policy_argument) const {
+    int64_t value = 0;
+    if (!node_.IsScalar() || !YAML::convert<int64_t>::decode(node_, value) || value < minimum) {
+      fail(fmt::format("is {}; expected an integer of {} or more", shown(), minimum));
+    }
+    if (value > maximum) {
+      fail(fmt::format("is {}; expected an integer of {} or less", shown(), maximum));
+    }
+    return value;
+  }
+  double positive() const {
+    double value = 0;
+    if (!node_.IsScalar() || !YAML::convert<double>::decode(node_, value) || !(value > 0) ||
+        std::isinf(value)) {
+      fail(fmt::format("is {}; expected a number above 0", shown()));
+    }
+    return value;
+  }
+  double seconds() const {
+    double value = 0;
+    if (!node_.IsScalar() || !YAML::convert<double>::decode(node_, value) ||
+        !(value >= 0 && value <= most_seconds)) {
+      fail(fmt::format("is {}; expected a number of seconds from 0 to {}", shown(), most_seconds));
+    }
+    return value;
+  }
+  std::string text() const {
+    if (!node_.IsScalar() || node_.Scalar().empty()) {
+      fail(fmt::format("is {}; expected a word", shown()));
+    }
+    return node_.Scalar();
+  }
+  std::string choice(const std::vector<std::string>& valid) const {
+    const std::string value = text();
+    if (std::find(valid.begin(), valid.end(), value) == valid.end()) {
+      fail(fmt::format("is '{}'{}", value, suggestion(value, valid)));
+    }
+    return value;
+  }
+  /// Text in which ${NAME} is the value of an environment variable.
+  std::string expanded() const {
+    std::string rest = text(), result;
+    for (size_t begin; (begin = rest.find("${")) != rest.npos;) {
+      const size_t end = rest.find('}', begin);
+      if (end == rest.npos) fail(fmt::format("is {}; expected '}}' after '${{'", shown()));
+      const std::string name = rest.substr(begin + 2, end - begin - 2);
+      const char* value = std::getenv(name.c_str());
+      if (value == nullptr || *value == '\0') {
+        fail(
+            fmt::format("is {}, but the environment variable {} is not set; expected a folder: "
+                        "export {}=FOLDER",
+                        shown(), name, name));
+      }
+      result += rest.substr(0, begin) + value;
+      rest.erase(0, end + 1);
+    }
+    return result + rest;
+  }
+  fs::path path() const {
+    const fs::path value = expanded();
+    if (value.is_absolute()) return value.lexically_normal();
+    const fs::path base =
+        from_command_line() ? fs::current_path() : fs::absolute(file_).parent_path();
+    return (base / value).lexically_normal();
+  }
+
+ private:
+  YAML::Node node_;
+  std::string key_;
+  const fs::path& file_;
+  const std::vector<std::string>& set_keys_;
+};
+
+/// Throws where a list, part of the grid, has grown too long. Aliases let a small file make a long
+/// one.
+void check_size(size_t size, const Place& place) {
+  if (size > most_cells) {
+    place.fail(fmt::format("makes too large a grid; expected no more than {} cells", most_cells));
+  }
+}
+
+void check_texts(size_t texts, const Place& place) {
+  if (texts > most_texts) {
+    place.fail(fmt::format("names too many texts; expected no more than {} in all cells together",
+                           most_texts));
+  }
+}
+
+/// All combinations of the values of several keys, the first key varying slowest.
+using Values = std::map<std::string, Place>;
+std::vector<Values> product(const Place& mapping, const std::vector<std::string>& keys) {
+  std::vector<Values> result = {{}};
+  for (const std::string& key : keys) {
+    if (!mapping.has(key)) continue;
+    std::vector<Values> longer;
+    for (const Values& values : result) {
+      for (const Place& value : mapping.at(key).each()) {
+        longer.push_back(values);
+        longer.back().emplace(key, value);
+        check_size(longer.size(), mapping.at(key));
+      }
+    }
+    result = std::move(longer);
+  }
+  return result;
+}
+
+std::vector<ModelSpec> read_models(const Place& place) {
+  std::vector<ModelSpec> models;
+  for (const Place& entry : place.each()) {
+    check_size(models.size(), place);
+    if (!entry.node().IsMap()) {
+      models.push_back({.path = entry.path()});
+      continue;
+    }
+    entry.check_keys({"path", "get", "config", "weights", "seed"});
+    if (entry.has("path")) {
+      if (entry.has("config")) entry.fail("has both 'path' and 'config'; expected one");
+      for (const char* key : {"weights", "seed"}) {
+        if (entry.has(key)) entry.at(key).fail("has no meaning beside 'path'; leave it out");
+      }
+      for (const Place& path : entry.at("path").each()) {
+        models.push_back({.path = path.path()});
+        if (entry.has("get")) models.back().get = entry.at("get").expanded();
+      }
+      continue;
+    }
+    if (entry.has("get")) entry.at("get").fail("has no meaning without 'path'; leave it out");
+    if (!entry.has("config"))
+      entry.fail("expected 'path' (a checkpoint's folder), or 'config' and 'weights: random'");
+    if (!entry.has("weights")) entry.fail("expected 'weights: random' beside 'config'");
+    entry.at("weights").choice({"random"});
+    for (const Values& values : product(entry, {"config", "seed"})) {
+      models.push_back(
+          {.path = values.at("config").path(),
+           .random = true,
+           .seed = values.contains("seed")
+                       ? static_cast<uint64_t>(values.at("seed").integer(0, largest_seed))
+                       : 0});
+    }
+  }
+  return models;
+}
+
+std::vector<DatasetSpec> read_datasets(const Place& place, const std::optional<int64_t>& limit) {
+  std::vector<DatasetSpec> datasets;
+  size_t texts = 0;
+  for (const Place& entry : place.each()) {
+    check_size(datasets.size(), place);
+    entry.check_keys({"text", "tokens_file", "field", "bos", "tokens", "get"});
+    if (entry.has("text") == entry.has("tokens_file")) {
+      entry.fail("expected either 'text' (a file, a folder or a list of them) or 'tokens_file'");
+    }
+    DatasetSpec base;
+    if (entry.has("text")) {
+      for (const Place& text : entry.at("text").each()) base.texts.push_back(text.path());
+      if (entry.has("field")) base.field = entry.at("field").text();
+      if (entry.has("get")) base.get = entry.at("get").expanded();
+    } else {
+      for (const char* key : {"field", "bos", "get"}) {
+        if (entry.has(key)) entry.at(key).fail("has no meaning beside 'tokens_file'; leave it out");
+      }
+    }
+    for (const Values& values : product(entry, {"tokens_file", "bos", "tokens"})) {
+      DatasetSpec dataset = base;
+      if (values.contains("tokens_file")) dataset.tokens_file = values.at("tokens_file").path();
+      if (values.contains("bos")) {
+        const std::string bos = values.at("bos").choice({"stream", "document", "none"});
+        dataset.bos = bos == "stream"     ? BosPlacement::stream
+                      : bos == "document" ? BosPlacement::document
+                                          : BosPlacement::none;
+      }
+      if (values.contains("tokens")) dataset.tokens = values.at("tokens").integer(2);
+      if (limit && *limit < dataset.tokens.value_or(*limit + 1)) {
+        dataset.tokens = *limit;
+        // Several lengths may be cut to the same one.
+        if (std::find(datasets.begin(), datasets.end(), dataset) != datasets.end()) continue;
+      }
+      datasets.push_back(std::move(dataset));
+      check_texts(texts += base.texts.size(), place);
+    }
+  }
+  return datasets;
+}
+
+std::vector<PolicySpec> read_policies(const Place& place) {
+  std::vector<std::string> names;
+  for (const PolicyEntry& entry : policy_registry()) names.push_back(entry.name);
+  std::vector<PolicySpec> policies;
+  for (const Place& entry : place.each()) {
+    check_size(policies.size(), place);
+    std::string name;
+    std::vector<Values> grid = {{}};
+    if (entry.node().IsMap()) {
+      if (entry.node().size() != 1) {
+        entry.fail(
+            "expected one policy: its name, a colon and its parameters, such as "
+            "sinks: {sinks: 4, window: 252}");
+      }
+      name = entry.node().begin()->first.Scalar();
+      if (std::find(names.begin(), names.end(), name) == names.end()) {
+        entry.fail(fmt::format("unknown policy '{}'{}", name, suggestion(name, names)));
+      }
+      const Place parameters = entry.at(name);
+      if (!parameters.node().IsNull()) {
+        std::vector<std::string> keys;
+        for (const PolicyParameter& parameter : find_policy(name).parameters) {
+          keys.push_back(parameter.name);
+        }
+        keys.push_back("positions");
+        parameters.check_keys(keys);
+        grid = product(parameters, keys);
+      }
+    } else {
+      name = entry.choice(names);
+    }
+    for (const Values& values : grid) {
+      PolicySpec policy{.name = name, .arguments = {}};
+      for (const auto& [key, value] : values) {
+        if (key == "positions") {
+          policy.positions = value.choice({"cache", "original"}) == "cache" ? Positions::cache
+                                                                            : Positions::original;
+        } else {
+          const auto& parameters = find_policy(name).parameters;
+          const auto parameter =
+              std::find_if(parameters.begin(), parameters.end(),
+                           [&key = key](const PolicyParameter& p) { return p.name == key; });
+          policy.arguments[key] = value.integer(parameter->minimum);
+        }
+      }
+      try {
+        make_policy(policy.name, policy.arguments, policy.positions);
+      } catch (const InputError& error) {
+        entry.fail(error.what());
+      }
+      policy.arguments = with_defaults(find_policy(name), std::move(policy.arguments));
+      policies.push_back(std::move(policy));
+    }
+  }
+  return policies;
+}
+
+CollapseSpec read_collapse(const Place& place) {
+  place.check_keys({"window", "margin"});
+  CollapseSpec collapse;
+  if (place.has("window")) collapse.window = place.at("window").integer(1);
+  if (place.has("margin")) collapse.margin = place.at("margin").positive();
+  return collapse;
+}
+
+LatencySpec read_latency(const Place& place) {
+  place.check_keys({"warmup", "samples", "seconds", "lengths"});
+  LatencySpec latency;
+  if (place.has("warmup")) latency.warmup = place.at("warmup").integer(0, most_steps);
+  if (place.has("samples")) latency.samples = place.at("samples").integer(1, most_steps);
+  if (place.has("seconds")) latency.seconds = place.at("seconds").seconds();
+  if (place.has("lengths")) {
+    for (const Place& length : place.at("lengths").each()) {
+      latency.lengths.push_back(length.integer(1));
+    }
+  }
+  return latency;
+}
+
+std::string slug(const std::string& text) {
+  std::string result;
+  for (const char c : text) {
+    const bool plain =
+        std::isalnum(static_cast<unsigned char>(c)) || c == '.' || c == '_' || c == '+';
+    if (plain)
+      result += c;
+    else if (!result.empty() && result.back() != '-')
+      result += '-';
+  }
+  while (!result.empty() && (result.back() == '-' || result.back() == '.')) result.pop_back();
+  while (!result.empty() && (result.front() == '-' || result.front() == '.')) result.erase(0, 1);
+  return result.empty() ? "unnamed" : result;
+}
+
+/// The last part of a path that says something: not "" of "models/tiny/", not the extension.
+std::string path_slug(const fs::path& path) {
+  const fs::path clean = path.has_filename() ? path : path.parent_path();
+  return slug(clean.stem().string());
+}
+
+/// Leaves room for an extension in a file's name of 255 bytes.
+constexpr size_t longest_id = 200;
+
+std::string short_hash(const std::string& text) {
+  return sha256_hex(text).substr(0, 8);
+}
+
+/// What the paths' last parts, which an id shows, leave unsaid.
+std::string sources(const Cell& cell) {
+  std::string result = cell.model.path.string() + "\n" + cell.dataset.tokens_file.string() + "\n" +
+                       cell.dataset.field;
+  for (const fs::path& text : cell.dataset.texts) result += "\n" + text.string();
+  return result;
+}
+
+std::string policy_label(const PolicySpec& policy) {
+  return make_policy(policy.name, policy.arguments, policy.positions)->label();
+}
+
+/// A policy's part of an id.
+std::string policy_slug(const PolicySpec& policy) {
+  const std::string label = policy_label(policy);
+  const std::string result =
+      slug(label.starts_with(policy.name) ? label : policy.name + "-" + label);
+  return policy.positions == Positions::cache ? result : result + "-" + to_string(policy.positions);
+}
+
+std::string cell_id(const Cell& cell) {
+  const fs::path& model = cell.model.path;
+  std::string id;
+  if (cell.model.random) {
+    id = model.filename() == "config.json" ? path_slug(model.parent_path()) : path_slug(model);
+    id += fmt::format("-random{}", cell.model.seed);
+  } else {
+    id = slug((model.has_filename() ? model : model.parent_path()).filename().string());
+  }
+  id += "-" + path_slug(cell.dataset.texts.empty() ? cell.dataset.tokens_file
+                                                   : cell.dataset.texts.front());
+  if (cell.dataset.texts.size() > 1) id += fmt::format("+{}", cell.dataset.texts.size() - 1);
+  if (cell.dataset.tokens) id += fmt::format("-{}", *cell.dataset.tokens);
+  if (cell.dataset.bos != BosPlacement::stream) id += "-bos." + to_string(cell.dataset.bos);
+  id += "-" + policy_slug(cell.policy);
+  id += "-" + cell.dtype;
+  if (cell.engine != Cell().engine) id += "-" + cell.engine;
+  if (cell.chunk != 0) id += fmt::format("-chunk{}", cell.chunk);
+  if (cell.device != Cell().device) id += "-" + slug(cell.device);
+  return id.size() > longest_id ? id.substr(0, longest_id - 9) + "-" + short_hash(id) : id;
+}
+
+/// Which of the policies `reference` names: by label, by its part of an id, or by the id of a cell.
+size_t find_reference(const Place& top, const std::vector<PolicySpec>& policies,
+                      const std::vector<Cell>& cells) {
+  const bool given = top.has("reference");
+  const std::string name = given ? top.at("reference").text() : "dense";
+  std::vector<size_t> found;
+  std::vector<std::string> names;
+  bool is_cell = false;
+  for (size_t i = 0; i < policies.size(); ++i) {
+    names.push_back(policy_slug(policies[i]));
+    if (name == names.back() || name == policy_label(policies[i])) found.push_back(i);
+  }
+  for (size_t i = 0; found.empty() && i < cells.size(); ++i) {
+    is_cell = is_cell || cells[i].id == name;
+    if (cells[i].id == name && cells.size() == policies.size()) found.push_back(i);
+  }
+  if (found.size() == 1) return found.front();
+  if (!given) {
+    top.at("metrics").fail(
+        "divergence is measured against dense, which is not among the policies; expected it there, "
+        "or 'reference: POLICY'");
+  }
+  if (!found.empty()) {
+    top.at("reference")
+        .fail(fmt::format("'{}' is the label of {} policies of the grid{}", name, found.size(),
+                          suggestion(name, names)));
+  }
+  if (is_cell) {
+    top.at("reference")
+        .fail(fmt::format("'{}' is one of several cells of its policy, each of which is the "
+                          "reference of those that "
+                          "differ from it in their policy alone{}",
+                          name, suggestion(name, names)));
+  }
+  top.at("reference")
+      .fail(fmt::format("'{}' is no policy of the grid{}", name, suggestion(name, names)));
+}
+
+/// Takes notice of nothing in a YAML document.
+struct Ignore final : YAML::EventHandler {
+  void OnDocumentStart(const YAML::Mark&) override {}
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnAlias(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnScalar(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                const std::string&) override {}
+  void OnSequenceStart(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                       YAML::EmitterStyle::value) override {}
+  void OnSequenceEnd() override {}
+  void OnMapStart(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                  YAML::EmitterStyle::value) override {}
+  void OnMapEnd() override {}
+};
+
+/// Puts the values of --set into the tree.
+void apply(YAML::Node root, const std::string& assignment, std::vector<std::string>& set_keys) {
+  const size_t equals = assignment.find('=');
+  if (equals == std::string::npos || equals == 0) {
+    throw InputError::format("--set {}: expected key=value, such as dataset.tokens=4096",
+                             assignment);
+  }
+  const std::string key = assignment.substr(0, equals);
+  YAML::Node value;
+  try {
+    value = YAML::Load(assignment.substr(equals + 1));
+  } catch (const YAML::Exception& error) {
+    throw InputError::format("--set {}: the value is not valid YAML: {}", assignment, error.msg);
+  }
+  YAML::Node node = root;
+  for (size_t begin = 0; begin <= key.size();) {
+    const size_t dot = std::min(key.find('.', begin), key.size());
+    const std::string part = key.substr(begin, dot - begin);
+    if (part.empty()) throw InputError::format("--set {}: the key has an empty part", assignment);
+    const bool last = dot == key.size();
+    const bool number =
+        std::all_of(part.begin(), part.end(), [](char c) { return c >= '0' && c <= '9'; });
+    if (node.IsSequence()) {
+      if (!number || part.size() > 6 || std::stoul(part) >= node.size()) {
+        throw InputError::format("--set {}: '{}' is no index into a list of {} elements",
+                                 assignment, part, node.size());
+      }
+      if (last)
+        node[std::stoul(part)] = value;
+      else
+        node.reset(node[std::stoul(part)]);
+    } else {
+      if (node.IsScalar()) {
+        throw InputError::format("--set {}: '{}' stands below a value that is no mapping",
+                                 assignment, part);
+      }
+      if (last)
+        node[part] = value;
+      else
+        node.reset(node[part]);
+    }
+    begin = dot + 1;
+  }
+  set_keys.push_back(key);
+}
+
+/// The file's one YAML document, a mapping.
+YAML::Node read_yaml(const fs::path& yaml) {
+  const std::string content = read_file(yaml);
+  YAML::Node root;
+  try {
+    // Not LoadAll: on some broken files it finds documents without end.
+    std::istringstream stream(content);
+    YAML::Parser parser(stream);
+    Ignore ignore;
+    if (parser.HandleNextDocument(ignore) && parser.HandleNextDocument(ignore)) {
+      throw InputError::format("{}: has several YAML documents; expected one", yaml.string());
+    }
+    root = YAML::Load(content);
+  } catch (const YAML::Exception& error) {
+    throw InputError::format("{}:{}: not valid YAML: {}", yaml.string(), error.mark.line + 1,
+                             error.msg);
+  }
+  if (!root.IsMap()) {
+    throw InputError::format("{}: expected a mapping of keys such as model, dataset and policies",
+                             yaml.string());
+  }
+  return root;
+}
+
+}  // namespace
+
+std::string to_string(Metric metric) {
+  switch (metric) {
+    case Metric::perplexity:
+      return "perplexity";
+    case Metric::latency:
+      return "latency";
+    case Metric::memory:
+      return "memory";
+    case Metric::divergence:
+      return "divergence";
+    case Metric::evicted_mass:
+      return "evicted_mass";
+  }
+  return "";
+}
+
+std::string to_string(BosPlacement bos) {
+  switch (bos) {
+    case BosPlacement::stream:
+      return "stream";
+    case BosPlacement::document:
+      return "document";
+    case BosPlacement::none:
+      return "none";
+  }
+  return "";
+}
+
+std::string to_string(Positions positions) {
+  return positions == Positions::cache ? "cache" : "original";
+}
+
+const std::vector<std::string>& dtype_names() {
+  static const std::vector<std::string> names = {"float32", "bfloat16", "float16", "float64"};
+  return names;
+}
+
+Experiment load_experiment(const fs::path& yaml, const Overrides& overrides) {
+  YAML::Node root = read_yaml(yaml);
+  std::vector<std::string> set_keys;
+  for (const std::string& assignment : overrides.set) apply(root, assignment, set_keys);
+
+  const Place top(root, "", yaml, set_keys);
+  top.check_keys({"name", "model", "dataset", "policies", "engine", "dtype", "device", "threads",
+                  "chunk", "metrics", "latency", "reference", "collapse", "evicted_mass"});
+  for (const char* key : {"model", "dataset", "policies"}) {
+    if (!top.has(key)) top.fail(fmt::format("key '{}' is missing", key));
+  }
+  Experiment experiment;
+  experiment.name = top.has("name") ? top.at("name").text() : slug(yaml.stem().string());
+  if (experiment.name != slug(experiment.name)) {
+    top.at("name").fail(
+        fmt::format("is '{}'; expected letters, digits, '-', '_', '+' and '.', since "
+                    "the results' folder is named after it",
+                    experiment.name));
+  }
+
+  const std::vector<ModelSpec> models = read_models(top.at("model"));
+  const std::vector<DatasetSpec> datasets = read_datasets(top.at("dataset"), overrides.limit);
+  const std::vector<PolicySpec> policies = read_policies(top.at("policies"));
+  Cell base;
+  if (top.has("metrics")) {
+    base.metrics.clear();
+    for (const Place& metric : top.at("metrics").each()) {
+      std::vector<std::string> names;
+      for (const Metric m : all_metrics) names.push_back(to_string(m));
+      const std::string name = metric.choice(names);
+      base.metrics.insert(all_metrics[std::find(names.begin(), names.end(), name) - names.begin()]);
+    }
+    if (base.metrics.contains(Metric::divergence) && !base.metrics.contains(Metric::perplexity)) {
+      top.at("metrics").fail("divergence is measured with perplexity; expected both");
+    }
+  }
+  if (top.has("evicted_mass")) {
+    const Place place = top.at("evicted_mass");
+    place.check_keys({"tokens"});
+    if (place.has("tokens")) base.evicted_mass_tokens = place.at("tokens").integer(1);
+  }
+  if (top.node()["collapse"].IsDefined()) {  // `collapse:` alone has the defaults
+    experiment.collapse = top.has("collapse") ? read_collapse(top.at("collapse")) : CollapseSpec{};
+  }
+  if (top.has("latency")) base.latency = read_latency(top.at("latency"));
+  if (top.has("threads")) base.threads = top.at("threads").integer(0, most_threads);
+  if (overrides.threads) base.threads = *overrides.threads;
+  if (overrides.device) base.device = *overrides.device;
+
+  std::vector<std::string> varied = {"dtype", "engine", "chunk"};
+  if (!overrides.device) varied.push_back("device");
+  const std::vector<Values> settings = product(top, varied);
+  size_t cells = 1;  // no factor is above 2 * most_cells, so no step overflows
+  for (const size_t factor : {models.size(), datasets.size(), settings.size(), policies.size()}) {
+    check_size(cells *= factor, top);
+  }
+  size_t texts = 0;
+  for (const DatasetSpec& dataset : datasets) texts += dataset.texts.size();
+  check_texts(texts * models.size() * settings.size() * policies.size(), top.at("dataset"));
+
+  std::map<std::string, Cell> by_id;
+  for (const ModelSpec& model : models) {
+    for (const DatasetSpec& dataset : datasets) {
+      for (const Values& values : settings) {
+        for (const PolicySpec& policy : policies) {
+          Cell cell = base;
+          cell.model = model;
+          cell.dataset = dataset;
+          cell.policy = policy;
+          if (values.contains("dtype")) cell.dtype = values.at("dtype").choice(dtype_names());
+          if (values.contains("engine")) cell.engine = values.at("engine").choice(engine_names());
+          if (values.contains("chunk")) cell.chunk = values.at("chunk").integer(1);
+          if (values.contains("device")) {
+            cell.device = values.at("device").choice({"cpu", "cuda"});
+          }
+          cell.id = cell_id(cell);
+          const auto [it, is_new] = by_id.emplace(cell.id, cell);
+          if (!is_new) {
+            const auto key = [](const Cell& c) {
+              return std::tie(c.model, c.dataset, c.policy, c.engine, c.dtype, c.device, c.chunk);
+            };
+            if (key(it->second) == key(cell)) {
+              top.at("policies").fail(fmt::format("cell {} stands twice in the grid", cell.id));
+            }
+            // Two folders of one name: told apart by what is behind the name.
+            cell.id += fmt::format("-{}", short_hash(sources(cell)));
+            if (!by_id.emplace(cell.id, cell).second) {
+              top.at("policies").fail(fmt::format("cell {} stands twice in the grid", cell.id));
+            }
+          }
+          experiment.cells.push_back(std::move(cell));
+        }
+      }
+    }
+  }
+  if (top.has("reference") || base.metrics.contains(Metric::divergence)) {
+    // The policies are the grid's innermost axis.
+    const size_t reference = find_reference(top, policies, experiment.cells);
+    for (size_t i = 0; i < experiment.cells.size(); ++i) {
+      const size_t group = i / policies.size() * policies.size();
+      experiment.cells[i].reference = experiment.cells[group + reference].id;
+      experiment.cells[i].reference_policy = policies[reference];
+    }
+    if (!experiment.collapse) experiment.collapse.emplace();
+  }
+  experiment.sha256 = sha256_hex(YAML::Dump(root));
+  return experiment;
+}
+
+bool is_experiment(const fs::path& yaml) {
+  return read_yaml(yaml)["policies"].IsDefined();
+}
+
+}  // namespace sinkbench

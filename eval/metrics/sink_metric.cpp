@@ -1,0 +1,169 @@
+#include "eval/metrics/sink_metric.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/InferenceMode.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "eval/attention/dense_attention.h"
+#include "eval/engines/engine.h"
+#include "eval/run/machine.h"
+#include "eval/run/run.h"
+
+namespace sinkbench {
+namespace {
+
+std::vector<double> numbers(const at::Tensor& tensor) {
+  const at::Tensor flat = tensor.to(at::kCPU, at::kDouble).contiguous();
+  const double* data = flat.data_ptr<double>();
+  return {data, data + flat.numel()};
+}
+
+}  // namespace
+
+void check_sink_options(const SinkOptions& options, int64_t tokens, const DecoderConfig& config) {
+  if (!(options.epsilon >= 0 && options.epsilon < 1)) {
+    throw InputError::format("epsilon is {}; expected a number from 0 to below 1", options.epsilon);
+  }
+  constexpr int64_t most_tokens = int64_t{1} << 24;
+  if (tokens < 2 || tokens > most_tokens) {
+    throw InputError::format("tokens is {}; expected 2 to {}, a BOS included", tokens, most_tokens);
+  }
+  if (options.positions < 1 || options.positions > tokens) {
+    throw InputError::format("positions is {}; expected 1 to the {} tokens of a sample",
+                             options.positions, tokens);
+  }
+  const int64_t limit = longest_sequence(config);
+  if (limit > 0 && tokens > limit) {
+    throw InputError::format(
+        "tokens is {}; expected no more than the {} that this model takes at once", tokens, limit);
+  }
+}
+
+SinkStatistics measure_sinks(const Decoder& decoder, std::span<const std::vector<int32_t>> samples,
+                             const SinkOptions& options,
+                             const std::function<void(int64_t)>& after) {
+  const c10::InferenceMode inference;
+  const DecoderConfig& config = decoder.config();
+  const int64_t count = static_cast<int64_t>(samples.size());
+  if (samples.empty()) throw InputError("samples is 0; expected 1 or more");
+  const int64_t T = static_cast<int64_t>(samples.front().size()), K = options.positions;
+  check_sink_options(options, T, config);
+  for (const auto& sample : samples) check_ids(sample, config);
+  const int64_t mapped = std::min(T, options.mapped);
+
+  const int64_t share = config.heads / config.kv_heads;
+  const auto exact = at::TensorOptions().dtype(at::kDouble);
+  at::Tensor alpha = at::zeros({config.layers, config.heads, K}, exact);
+  at::Tensor above = at::zeros_like(alpha), map = at::zeros({config.layers, mapped, mapped}, exact);
+  at::Tensor logit = at::zeros({config.layers, config.heads}, exact);
+  at::Tensor first = at::zeros_like(logit), others = at::zeros_like(logit);
+  const at::Tensor queries = T - at::arange(K, exact);  // that position k has
+  bool trained_sink = false;
+  int64_t done = 0;
+  for (const auto& sample : samples) {
+    // Queries before position k give it nothing: the sum over all is that from k on.
+    at::Tensor given = at::zeros_like(alpha);
+    const auto add_rows = [&](const AttentionRows& rows) {
+      const int64_t keys = rows.weights.size(2);
+      const auto first_keys = [&](int64_t count) {
+        return rows.weights.narrow(2, 0, count).to(at::kCPU, at::kDouble);
+      };
+      given[rows.layer].narrow(1, 0, std::min(K, keys)) += first_keys(std::min(K, keys)).sum(1);
+      if (rows.to_sink.defined()) {
+        trained_sink = true;
+        logit[rows.layer] += rows.to_sink.to(at::kCPU, at::kDouble).sum(1) / T;
+      }
+      const int64_t shown = std::min(mapped - rows.first, rows.weights.size(1));
+      if (shown > 0) {
+        const int64_t columns = std::min(mapped, keys);
+        map[rows.layer].narrow(0, rows.first, shown).narrow(1, 0, columns) +=
+            first_keys(columns).narrow(1, 0, shown).mean(0);
+      }
+    };
+    const auto add_norms = [&](int64_t layer, const at::Tensor& values) {
+      const at::Tensor norms =  // [heads, T]
+          values.norm(2, -1).to(at::kCPU, at::kDouble).repeat_interleave(share, 0);
+      first[layer] += norms.select(1, 0);
+      others[layer] += norms.narrow(1, 1, T - 1).mean(1);
+    };
+    dense_attention(decoder, sample, options.pairs_at_once, add_rows, add_norms);
+    const at::Tensor mean = given / queries;
+    alpha += mean;
+    above += (mean > options.epsilon).to(at::kDouble);
+    after(++done);
+  }
+  const double n = static_cast<double>(count);
+  return {.layers = config.layers,
+          .heads = config.heads,
+          .positions = K,
+          .samples = count,
+          .tokens = T,
+          .epsilon = options.epsilon,
+          .sink_rate = numbers(100 / n * above.flatten(0, 1).mean(0)),
+          .alpha = numbers(alpha / n),
+          .above = numbers(100 / n * above),
+          .trained_sink = trained_sink,
+          .logit_mass = numbers(logit / n),
+          .value_norm_first = numbers(first / n),
+          .value_norm_others = numbers(others / n),
+          .mapped = mapped,
+          .map = numbers(map / n)};
+}
+
+std::vector<std::vector<int32_t>> sink_samples(std::span<const int32_t> ids,
+                                               std::optional<int32_t> bos, int64_t tokens,
+                                               int64_t count) {
+  const int64_t piece = tokens - (bos ? 1 : 0);
+  const int64_t there = static_cast<int64_t>(ids.size());
+  if (count > there / piece) {
+    throw InputError::format(
+        "the text has {} tokens, too few for {} samples of {}{}; expected {} samples at the most",
+        there, count, tokens, bos ? " (the BOS is one of them)" : "", there / piece);
+  }
+  std::vector<std::vector<int32_t>> samples;
+  for (int64_t i = 0; i < count; ++i) {
+    std::vector<int32_t>& sample = samples.emplace_back();
+    if (bos) sample.push_back(*bos);
+    sample.insert(sample.end(), ids.begin() + i * piece, ids.begin() + (i + 1) * piece);
+  }
+  return samples;
+}
+
+SinkResults run_sinks(Cell cell, const SinkSampling& sampling, const SinkOptions& options,
+                      Progress::Style style) {
+  if (sampling.samples < 1) {
+    throw InputError::format("samples is {}; expected 1 or more", sampling.samples);
+  }
+  SinkResults results;
+  results.info = describe_run("sinks", "");
+  cell.dataset.bos = sampling.bos ? BosPlacement::stream : BosPlacement::none;
+  Runner runner(style);
+  check_sink_options(options, sampling.tokens, runner.config(cell));
+  cell.dataset.tokens = sampling.samples * sampling.tokens;
+  const Runner::Text text = runner.text(cell);
+  // A stream with a BOS has it in front of the first piece already.
+  std::span<const int32_t> ids = text.stream.ids;
+  if (text.bos) ids = ids.subspan(1);
+  const auto samples = sink_samples(ids, text.bos, sampling.tokens, sampling.samples);
+  const Runner::Model model = runner.load(cell);
+  {
+    Progress progress(style, "sinks", sampling.samples, "samples");
+    results.statistics = measure_sinks(model.decoder, samples, options,
+                                       [&](int64_t done) { progress.update(done); });
+  }
+  std::vector<int32_t> fed;
+  for (const auto& sample : samples) fed.insert(fed.end(), sample.begin(), sample.end());
+  results.model_sha256 = model.decoder.sha256();
+  results.tokenizer_sha256 = text.tokenizer_sha256;
+  results.dataset_sha256 = ids_sha256(fed);
+  results.bos = text.bos;
+  results.context = model.decoder.config().context;
+  results.parameters = model.decoder.parameters();
+  results.threads = model.threads;
+  results.cell = std::move(cell);
+  return results;
+}
+
+}  // namespace sinkbench

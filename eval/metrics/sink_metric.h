@@ -1,0 +1,53 @@
+// Attention sinks as an instrument: where a model's attention goes under dense attention.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "base/progress.h"
+#include "eval/results/sink_results.h"
+#include "models/decoder.h"
+
+namespace sinkbench {
+
+struct SinkOptions {
+  double epsilon = 0.3;   ///< from 0 to below 1
+  int64_t positions = 4;  ///< k = 0 .. positions - 1; at most T
+  int64_t mapped = 32;    ///< the map is of the first so many positions, of T where that is less
+  int64_t pairs_at_once = int64_t{1} << 24;  ///< query-key pairs, over all heads, scored at a time
+};
+
+/// InputError naming the option that is out of its range, or a T that the model doesn't take.
+void check_sink_options(const SinkOptions& options, int64_t tokens, const DecoderConfig& config);
+
+/// `samples`: one or more, of ids below the vocabulary's size, all of the same length T >= 2, each
+/// run by itself from position 0. InputError as check_sink_options has it. `after` is told how many
+/// samples are done.
+SinkStatistics measure_sinks(
+    const Decoder& decoder, std::span<const std::vector<int32_t>> samples,
+    const SinkOptions& options, const std::function<void(int64_t)>& after = [](int64_t) {});
+
+/// Disjoint pieces of a stream that has no BOS, in order, each with `bos` in front where there is
+/// one: `count` samples of `tokens` ids. InputError where the stream is too short.
+std::vector<std::vector<int32_t>> sink_samples(std::span<const int32_t> ids,
+                                               std::optional<int32_t> bos, int64_t tokens,
+                                               int64_t count);
+
+/// How the samples are cut out of the text.
+struct SinkSampling {
+  int64_t samples = 100;
+  int64_t tokens = 64;  ///< of a sample, its BOS included
+  /// The model's sink token or else the tokenizer's BOS, where there is one, before each sample.
+  /// Files of token ids are taken as they are.
+  bool bos = true;
+};
+
+/// Loads a cell's model and text and measures. Of the dataset, `bos` and `tokens` are chosen here.
+/// InputError for all that is wrong with the input, before the model's tensors are read.
+SinkResults run_sinks(Cell cell, const SinkSampling& sampling, const SinkOptions& options,
+                      Progress::Style progress);
+
+}  // namespace sinkbench

@@ -1,0 +1,368 @@
+#include "eval/results/results.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <numeric>
+#include <stdexcept>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "policies/registry.h"
+
+namespace sinkbench {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+/// JSON knows no NaN: a number that isn't there is null.
+json number(double value) {
+  return std::isfinite(value) ? json(value) : json(nullptr);
+}
+double number(const json& value) {
+  return value.is_null() ? std::numeric_limits<double>::quiet_NaN() : value.get<double>();
+}
+
+/// nlohmann's own conversion takes a floating-point number of any size for an integer.
+int64_t integer(const json& value) {
+  if (!value.is_number_integer()) {
+    throw std::domain_error("expected an integer, found " + value.dump());
+  }
+  return value.get<int64_t>();
+}
+
+/// A path that stays in the results' folder, whoever wrote the file.
+std::string inner_path(const json& value) {
+  const auto text = value.get<std::string>();
+  const fs::path path = text;
+  if (path.is_absolute() || std::find(path.begin(), path.end(), "..") != path.end()) {
+    throw std::domain_error("expected a path in the same folder, found " + value.dump());
+  }
+  return text;
+}
+
+json optional_number(const std::optional<double>& value) {
+  return value ? number(*value) : json(nullptr);
+}
+std::optional<double> optional_number(const json& value) {
+  return value.is_null() ? std::nullopt : std::optional(value.get<double>());
+}
+
+/// A field that older results don't have: null.
+const json& later(const json& object, const char* name) {
+  static const json nothing;
+  const auto it = object.find(name);
+  return it == object.end() ? nothing : *it;
+}
+
+json divergence_to_json(const DivergenceResult& d) {
+  return {{"reference", d.reference},
+          {"kl_mean", number(d.kl_mean)},
+          {"kl_stderr", number(d.kl_stderr)},
+          {"kl_max", number(d.kl_max)},
+          {"same_top", number(d.same_top)},
+          {"same_top_stderr", number(d.same_top_stderr)},
+          {"tokens", d.tokens},
+          {"seconds", d.seconds}};
+}
+
+json collapse_to_json(const CollapseResult& c) {
+  return {{"reference", c.reference},
+          {"window", c.window},
+          {"margin", c.margin},
+          {"onset", c.onset ? json(*c.onset) : json(nullptr)}};
+}
+
+json evicted_mass_to_json(const EvictedMassResult& e) {
+  json by_layer = json::array();
+  for (const std::vector<double>& heads : e.by_head) {
+    by_layer.push_back(number(std::accumulate(heads.begin(), heads.end(), 0.0) /
+                              static_cast<double>(heads.size())));
+  }
+  return {{"mean", number(e.mean)},
+          {"tokens", e.tokens},
+          {"by_layer", by_layer},
+          {"by_head", e.by_head}};
+}
+
+json cell_to_json(const CellResult& result) {
+  const Cell& cell = result.cell;
+  json model = {{"path", cell.model.path.string()},
+                {"sha256", result.model_sha256},
+                {"parameters", result.parameters},
+                {"context", result.context},
+                {"weights", cell.model.random ? "random" : "checkpoint"}};
+  if (cell.model.random) model["seed"] = cell.model.seed;
+  json dataset = {{"sha256", result.dataset_sha256},
+                  {"tokenizer_sha256", result.tokenizer_sha256},
+                  {"bos", to_string(cell.dataset.bos)},
+                  {"field", cell.dataset.field},
+                  {"tokens", cell.dataset.tokens ? json(*cell.dataset.tokens) : json(nullptr)}};
+  if (cell.dataset.texts.empty()) {
+    dataset["tokens_file"] = cell.dataset.tokens_file.string();
+  } else {
+    dataset["text"] = json::array();
+    for (const fs::path& path : cell.dataset.texts) dataset["text"].push_back(path.string());
+  }
+  json latency_spec = {{"warmup", cell.latency.warmup},
+                       {"samples", cell.latency.samples},
+                       {"seconds", number(cell.latency.seconds)},
+                       {"lengths", cell.latency.lengths}};
+  json metrics = json::array();
+  for (const Metric metric : cell.metrics) metrics.push_back(to_string(metric));
+  json object = {{"id", cell.id},
+                 {"model", model},
+                 {"dataset", dataset},
+                 {"policy",
+                  {{"name", cell.policy.name},
+                   {"label", result.policy_label},
+                   {"parameters", cell.policy.arguments},
+                   {"positions", to_string(cell.policy.positions)}}},
+                 {"engine", cell.engine},
+                 {"chunk", cell.chunk},
+                 {"dtype", cell.dtype},
+                 {"device", cell.device},
+                 {"threads", result.threads},
+                 {"metrics", metrics},
+                 {"latency_settings", latency_spec},
+                 {"reference",
+                  cell.metrics.contains(Metric::divergence) ? json(cell.reference) : json(nullptr)},
+                 {"evicted_mass_settings", cell.metrics.contains(Metric::evicted_mass)
+                                               ? json{{"tokens", cell.evicted_mass_tokens}}
+                                               : json(nullptr)},
+                 {"scoring_seconds", result.scoring_seconds},
+                 {"seconds", result.seconds},
+                 {"error", result.error.empty() ? json(nullptr) : json(result.error)},
+                 {"perplexity", nullptr},
+                 {"latency", json::array()},
+                 {"memory", nullptr},
+                 {"divergence", nullptr},
+                 {"collapse", nullptr},
+                 {"evicted_mass", nullptr},
+                 {"nll_file", result.nll_file.empty() ? json(nullptr) : json(result.nll_file)}};
+  if (result.perplexity) {
+    const PerplexityResult& p = *result.perplexity;
+    object["perplexity"] = {{"token", number(p.token)},
+                            {"token_stderr", number(p.token_stderr)},
+                            {"nll_mean", number(p.nll_mean)},
+                            {"stderr", number(p.nll_stderr)},
+                            {"scored", p.scored},
+                            {"stride", p.stride},
+                            {"word", optional_number(p.word)},
+                            {"byte", optional_number(p.byte)},
+                            {"bits_per_byte", optional_number(p.bits_per_byte)}};
+  }
+  for (const LatencyResult& l : result.latency) {
+    object["latency"].push_back({{"p50_ms", l.p50_ms},
+                                 {"p90_ms", l.p90_ms},
+                                 {"p99_ms", l.p99_ms},
+                                 {"samples", l.samples},
+                                 {"cache_entries", l.cache_entries},
+                                 {"samples_ms", l.samples_ms}});
+  }
+  if (result.memory) {
+    const MemoryResult& m = *result.memory;
+    object["memory"] = {{"cache_entries", m.cache_entries},
+                        {"kv_bytes_formula", m.kv_bytes_formula},
+                        {"kv_bytes_held", m.kv_bytes_held},
+                        {"weight_bytes", m.weight_bytes},
+                        {"peak_rss_bytes", m.peak_rss_bytes}};
+  }
+  if (result.divergence) object["divergence"] = divergence_to_json(*result.divergence);
+  if (result.collapse) object["collapse"] = collapse_to_json(*result.collapse);
+  if (result.evicted_mass) object["evicted_mass"] = evicted_mass_to_json(*result.evicted_mass);
+  return object;
+}
+
+CellResult cell_from_json(const json& object) {
+  CellResult result;
+  Cell& cell = result.cell;
+  cell.id = object.at("id").get<std::string>();
+  const json& model = object.at("model");
+  cell.model.path = model.at("path").get<std::string>();
+  cell.model.random = model.at("weights").get<std::string>() == "random";
+  if (model.contains("seed")) cell.model.seed = static_cast<uint64_t>(integer(model["seed"]));
+  result.model_sha256 = model.at("sha256").get<std::string>();
+  result.parameters = integer(model.at("parameters"));
+  result.context = integer(model.at("context"));
+  const json& dataset = object.at("dataset");
+  result.dataset_sha256 = dataset.at("sha256").get<std::string>();
+  result.tokenizer_sha256 = dataset.at("tokenizer_sha256").get<std::string>();
+  const std::string bos = dataset.at("bos").get<std::string>();
+  cell.dataset.bos = bos == "document" ? BosPlacement::document
+                     : bos == "none"   ? BosPlacement::none
+                                       : BosPlacement::stream;
+  cell.dataset.field = dataset.at("field").get<std::string>();
+  if (!dataset.at("tokens").is_null()) cell.dataset.tokens = integer(dataset["tokens"]);
+  if (dataset.contains("tokens_file")) {
+    cell.dataset.tokens_file = dataset["tokens_file"].get<std::string>();
+  } else {
+    for (const json& path : dataset.at("text")) {
+      cell.dataset.texts.emplace_back(path.get<std::string>());
+    }
+  }
+  const json& policy = object.at("policy");
+  cell.policy.name = policy.at("name").get<std::string>();
+  cell.policy.arguments = policy.at("parameters").get<PolicyArguments>();
+  for (const PolicyEntry& entry : policy_registry()) {
+    if (entry.name != cell.policy.name) continue;
+    // Older results don't have the parameters that came later.
+    cell.policy.arguments = with_defaults(entry, std::move(cell.policy.arguments));
+  }
+  cell.policy.positions = policy.at("positions").get<std::string>() == "original"
+                              ? Positions::original
+                              : Positions::cache;
+  result.policy_label = policy.at("label").get<std::string>();
+  cell.engine = object.at("engine").get<std::string>();
+  cell.chunk = integer(object.at("chunk"));
+  cell.dtype = object.at("dtype").get<std::string>();
+  cell.device = object.at("device").get<std::string>();
+  result.threads = integer(object.at("threads"));
+  cell.threads = result.threads;
+  cell.metrics.clear();
+  for (const json& name : object.at("metrics")) {
+    for (const Metric metric : all_metrics) {
+      if (to_string(metric) == name.get<std::string>()) cell.metrics.insert(metric);
+    }
+  }
+  const json& settings = object.at("latency_settings");
+  cell.latency = {.warmup = integer(settings.at("warmup")),
+                  .samples = integer(settings.at("samples")),
+                  .seconds = optional_number(later(settings, "seconds")).value_or(0),
+                  .lengths = {}};
+  for (const json& length : settings.at("lengths")) cell.latency.lengths.push_back(integer(length));
+  if (const json& id = later(object, "reference"); !id.is_null()) {
+    cell.reference = id.get<std::string>();
+  }
+  if (const json& spec = later(object, "evicted_mass_settings"); !spec.is_null()) {
+    cell.evicted_mass_tokens = integer(spec.at("tokens"));
+  }
+  result.scoring_seconds = object.at("scoring_seconds").get<double>();
+  result.seconds = object.at("seconds").get<double>();
+  if (!object.at("error").is_null()) result.error = object["error"].get<std::string>();
+  if (!object.at("nll_file").is_null()) result.nll_file = inner_path(object["nll_file"]);
+  if (const json& p = object.at("perplexity"); !p.is_null()) {
+    result.perplexity = {.token = number(p.at("token")),
+                         .token_stderr = number(p.at("token_stderr")),
+                         .nll_mean = number(p.at("nll_mean")),
+                         .nll_stderr = number(p.at("stderr")),
+                         .scored = integer(p.at("scored")),
+                         .stride = integer(p.at("stride")),
+                         .word = optional_number(p.at("word")),
+                         .byte = optional_number(p.at("byte")),
+                         .bits_per_byte = optional_number(p.at("bits_per_byte"))};
+  }
+  for (const json& l : object.at("latency")) {
+    result.latency.push_back({.p50_ms = l.at("p50_ms").get<double>(),
+                              .p90_ms = l.at("p90_ms").get<double>(),
+                              .p99_ms = l.at("p99_ms").get<double>(),
+                              .samples = integer(l.at("samples")),
+                              .cache_entries = integer(l.at("cache_entries")),
+                              .samples_ms = l.at("samples_ms").get<std::vector<double>>()});
+  }
+  if (const json& m = object.at("memory"); !m.is_null()) {
+    result.memory = {.cache_entries = integer(m.at("cache_entries")),
+                     .kv_bytes_formula = integer(m.at("kv_bytes_formula")),
+                     .kv_bytes_held = integer(m.at("kv_bytes_held")),
+                     .weight_bytes = integer(m.at("weight_bytes")),
+                     .peak_rss_bytes = integer(m.at("peak_rss_bytes"))};
+  }
+  if (const json& d = later(object, "divergence"); !d.is_null()) {
+    result.divergence = {.reference = d.at("reference").get<std::string>(),
+                         .kl_mean = number(d.at("kl_mean")),
+                         .kl_stderr = number(d.at("kl_stderr")),
+                         .kl_max = number(d.at("kl_max")),
+                         .same_top = number(d.at("same_top")),
+                         .same_top_stderr = number(d.at("same_top_stderr")),
+                         .tokens = integer(d.at("tokens")),
+                         .seconds = d.at("seconds").get<double>()};
+  }
+  if (const json& c = later(object, "collapse"); !c.is_null()) {
+    result.collapse = {.reference = c.at("reference").get<std::string>(),
+                       .window = integer(c.at("window")),
+                       .margin = c.at("margin").get<double>(),
+                       .onset = {}};
+    if (!c.at("onset").is_null()) result.collapse->onset = integer(c["onset"]);
+  }
+  if (const json& e = later(object, "evicted_mass"); !e.is_null()) {
+    result.evicted_mass = {.mean = number(e.at("mean")),
+                           .tokens = integer(e.at("tokens")),
+                           .by_head = e.at("by_head").get<std::vector<std::vector<double>>>()};
+  }
+  return result;
+}
+
+/// The design's conventions, recorded with every result so that old numbers stay comparable.
+json conventions() {
+  return {
+      {"order", "feed token t, score token t+1, then evict"},
+      {"capacity", "a query attends to at most sinks + window cached keys and itself"},
+      {"positions", "cache: by place in the cache; original: by place in the stream"},
+      {"recompute",
+       "a fresh pass on the first `sinks` and the last `window` tokens, positions from 0"},
+      {"perplexity", "exp(mean NLL in nats) over scored tokens; every token after the first"},
+      {"latency", "one-token decode steps at a full cache, after warm-up; recompute: one pass"},
+      {"memory", "keys and values of the cached tokens; the query's own not counted"},
+      {"divergence", "KL(reference || cell) in nats, over the tokens that both score"},
+      {"collapse",
+       "the running mean of the NLL over the reference's, which stays above the margin from "
+       "the onset until a whole window after it"},
+      {"evicted_mass", "share of dense attention; a trained sink's is neither kept nor evicted"}};
+}
+
+}  // namespace
+
+json to_json(const Results& results) {
+  json cells = json::array();
+  for (const CellResult& cell : results.cells) cells.push_back(cell_to_json(cell));
+  return {{"schema_version", results_schema_version},
+          {"name", results.info.name},
+          {"config_sha256", results.info.config_sha256},
+          {"started", results.info.started},
+          {"versions", results.info.versions},
+          {"machine", results.info.machine},
+          {"warnings", results.info.warnings},
+          {"conventions", conventions()},
+          {"cells", cells}};
+}
+
+Results results_from_json(const json& object) {
+  Results results;
+  results.info = {.name = object.at("name").get<std::string>(),
+                  .config_sha256 = object.at("config_sha256").get<std::string>(),
+                  .started = object.at("started").get<std::string>(),
+                  .versions = object.at("versions").get<std::map<std::string, std::string>>(),
+                  .machine = object.at("machine").get<std::map<std::string, std::string>>(),
+                  .warnings = object.at("warnings").get<std::vector<std::string>>()};
+  for (const json& cell : object.at("cells")) results.cells.push_back(cell_from_json(cell));
+  return results;
+}
+
+Results read_results(const fs::path& folder) {
+  const fs::path path = folder / "results.json";
+  const MappedFile file(path);
+  try {
+    const json object = json::parse(file.text());
+    const int64_t version = integer(object.at("schema_version"));
+    if (version != results_schema_version) {
+      throw InputError::format("{}: schema_version is {}; this program reads {}", path.string(),
+                               version, results_schema_version);
+    }
+    return results_from_json(object);
+  } catch (const json::exception& error) {
+    throw InputError::format("{}: not the results of a run: {}", path.string(), error.what());
+  } catch (const std::domain_error& error) {
+    throw InputError::format("{}: not the results of a run: {}", path.string(), error.what());
+  }
+}
+
+void write_results(const Results& results, const fs::path& folder) {
+  // A path or an error message may hold bytes that are no UTF-8.
+  const std::string text =
+      to_json(results).dump(2, ' ', false, json::error_handler_t::replace) + "\n";
+  write_file_atomically(folder / "results.json", text);
+}
+
+}  // namespace sinkbench

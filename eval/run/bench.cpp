@@ -1,0 +1,112 @@
+#include "eval/run/bench.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/InferenceMode.h>
+
+#include <algorithm>
+#include <chrono>
+#include <functional>
+
+namespace sinkbench {
+namespace {
+
+/// The best of several runs within some seconds: what the machine can do, not what it happened to.
+double best_seconds(double budget_seconds, const std::function<void()>& work) {
+  using Clock = std::chrono::steady_clock;
+  const auto elapsed = [](Clock::time_point since) {
+    return std::chrono::duration<double>(Clock::now() - since).count();
+  };
+  work();  // warm-up
+  double best = INFINITY;
+  const auto begin = Clock::now();
+  do {
+    const auto start = Clock::now();
+    work();
+    best = std::min(best, elapsed(start));
+  } while (elapsed(begin) < budget_seconds);
+  return best;
+}
+
+}  // namespace
+
+double product_flops(at::ScalarType dtype, at::Device device, double seconds) {
+  constexpr int64_t n = 2048;
+  // On a GPU launches return at once: many products, then one wait.
+  const int64_t products = device.is_cpu() ? 1 : 50;
+  const at::Tensor a = at::randn({n, n}).to(device, dtype), b = at::randn({n, n}).to(device, dtype);
+  const double best = best_seconds(seconds, [&] {
+    at::Tensor product;
+    for (int64_t i = 0; i < products; ++i) product = at::linear(a, b);
+    if (!device.is_cpu()) product[0][0].item();
+  });
+  return static_cast<double>(products) * 2.0 * n * n * n / best;
+}
+
+Ceilings measure_ceilings(int64_t seconds) {
+  const c10::InferenceMode inference;
+  const double each = static_cast<double>(seconds) / 3.0;
+  Ceilings ceilings;
+  ceilings.float32_flops = product_flops(at::kFloat, at::kCPU, each);
+  ceilings.bfloat16_flops = product_flops(at::kBFloat16, at::kCPU, each);
+  const at::Tensor large = at::ones({int64_t{1} << 28});  // 1 GiB
+  ceilings.read_bytes =
+      static_cast<double>(large.nbytes()) / best_seconds(each, [&] { large.sum(); });
+  return ceilings;
+}
+
+double flops_per_token(const DecoderConfig& config, double keys) {
+  const double hidden = static_cast<double>(config.hidden_size);
+  const double query = static_cast<double>(config.heads * config.head_dim);
+  const double key = static_cast<double>(config.kv_heads * config.head_dim);
+  const double mlp = static_cast<double>(config.mlp_size);
+  const double layer = hidden * (query + 2 * key) + query * hidden +
+                       (config.gated_mlp ? 3 : 2) * hidden * mlp + 2 * query * keys;
+  return 2.0 * (static_cast<double>(config.layers) * layer +
+                hidden * static_cast<double>(config.vocab_size));
+}
+
+double scoring_flops(const DecoderConfig& config, const Policy& policy, int64_t tokens) {
+  double total = 0;
+  if (!policy.recomputes()) {
+    for (int64_t t = 0; t < tokens; ++t) {
+      total += flops_per_token(config, static_cast<double>(size(policy.view(t)) + 1));
+    }
+    return total;
+  }
+  const double hidden = static_cast<double>(config.hidden_size);
+  const double query = static_cast<double>(config.heads * config.head_dim);
+  const double key = static_cast<double>(config.kv_heads * config.head_dim);
+  const double rest = query * hidden + (config.gated_mlp ? 3 : 2) * hidden * config.mlp_size;
+  const double first_projection = hidden * (query + 2 * key);  // of a token, once for all windows
+  const double head = hidden * static_cast<double>(config.vocab_size);
+  const double layers = static_cast<double>(config.layers);
+  int64_t projected = 0;
+  for (int64_t t = 0; t < tokens; t += policy.stride()) {
+    const View view = policy.view(t);
+    const double n = static_cast<double>(size(view) + 1);
+    projected += t + 1 - std::max(projected, view.back().begin);
+    if (size(view) == t) {
+      // Prefixes of one pass: a new row in every layer.
+      total += 2.0 * (layers * (rest + 2 * query * n) + (layers - 1) * first_projection + head);
+      continue;
+    }
+    const double causal = n * (n + 1) / 2;                          // query-key pairs of a window
+    total += 2.0 * ((layers - 1) * (n * rest + 2 * query * causal)  // all rows ...
+                    + (rest + 2 * query * n)                        // ... but in the last layer
+                    + std::max(0.0, layers - 2) * n * first_projection  // projections between
+                    + (layers > 1 ? hidden * query + 2 * n * hidden * key : 0)  // and in the last
+                    + head);
+  }
+  return total + 2.0 * static_cast<double>(projected) * first_projection;
+}
+
+double decode_bytes(const Decoder& decoder, int64_t cache_entries) {
+  const DecoderConfig& config = decoder.config();
+  const int64_t element = static_cast<int64_t>(at::elementSize(decoder.options().dtype));
+  const int64_t unread =  // an embedding of its own is looked up, not multiplied with
+      config.tied_head ? 0 : (config.vocab_size - 1) * config.hidden_size * element;
+  return static_cast<double>(decoder.weight_bytes() - unread +
+                             cache_entries * config.kv_bytes_per_token(element));
+}
+
+}  // namespace sinkbench

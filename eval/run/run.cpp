@@ -1,0 +1,483 @@
+#include "eval/run/run.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <malloc.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+#include "base/error.h"
+#include "base/gguf.h"
+#include "datasets/tokenizer.h"
+#include "eval/metrics/evicted_mass.h"
+#include "eval/run/machine.h"
+#include "eval/run/memory_need.h"
+#include "eval/engines/recompute.h"
+#include "eval/engines/stepwise.h"
+#include "eval/results/batch_means.h"
+#include "models/family.h"
+
+namespace sinkbench {
+namespace {
+
+namespace fs = std::filesystem;
+using Clock = std::chrono::steady_clock;
+
+/// Timing stops here even if fewer samples than asked for are there, so that a slow cell ends.
+constexpr double latency_budget_seconds = 30.0;
+constexpr size_t fewest_samples = 5;
+
+double seconds_since(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+DecoderOptions decoder_options(const Cell& cell) {
+  DecoderOptions options;
+  options.dtype = cell.dtype == "bfloat16"  ? at::kBFloat16
+                  : cell.dtype == "float16" ? at::kHalf
+                  : cell.dtype == "float64" ? at::kDouble
+                                            : at::kFloat;
+  options.device = cell.device == "cuda" ? at::Device(at::kCUDA) : at::Device(at::kCPU);
+  if (options.device.is_cuda() && !at::hasCUDA()) {
+    throw InputError::format(
+        "device is 'cuda', but this LibTorch or this machine has no CUDA; "
+        "expected cpu");
+  }
+  if (options.device.is_cpu() && options.dtype == at::kHalf) {
+    throw InputError::format(
+        "dtype float16 has no matrix products on the CPU; expected bfloat16 or "
+        "float32, or device cuda");
+  }
+  return options;
+}
+
+/// Where a model's tokenizer is: the folder of its config.json, or a GGUF file.
+fs::path model_folder(const ModelSpec& model) {
+  return model.random ? model.path.parent_path() : model.path;
+}
+
+std::string how_to_get(const std::string& get) {
+  return get.empty() ? "" : "; get it with: " + get;
+}
+
+fs::path config_path(const ModelSpec& model) {
+  if (model.random) return model.path;
+  if (!fs::exists(model.path)) {
+    throw InputError::format("{}: no such model folder{}", model.path.string(),
+                             how_to_get(model.get));
+  }
+  if (is_gguf(model.path)) return model.path;
+  if (!fs::is_directory(model.path)) {
+    throw InputError::format("{}: expected a folder with config.json and model.safetensors",
+                             model.path.string());
+  }
+  return model.path / "config.json";
+}
+
+InputError missing_text(const fs::path& text, const std::string& get) {
+  std::string help = how_to_get(get);
+  if (get.empty() && text.filename() == "king-james.txt") {
+    help =
+        "; make it with: bible -f -l100 gen1:1-rev22:21 > king-james.txt (Debian's package "
+        "bible-kjv), or give another text with --set dataset.text=FILE";
+  }
+  return InputError::format("{}: no such text{}", text.string(), help);
+}
+
+/// Sets LibTorch's threads, which it would otherwise choose by itself; returns how many.
+int64_t set_threads(const Cell& cell) {
+  const int64_t threads = cell.threads > 0 ? cell.threads : available_cores();
+  at::set_num_threads(static_cast<int>(threads));
+  return threads;
+}
+
+std::unique_ptr<Policy> policy_of(const PolicySpec& policy) {
+  return make_policy(policy.name, policy.arguments, policy.positions);
+}
+
+LatencyResult summarize(std::vector<double> samples_ms, int64_t cache_entries) {
+  return {.p50_ms = quantile(samples_ms, 0.50),
+          .p90_ms = quantile(samples_ms, 0.90),
+          .p99_ms = quantile(samples_ms, 0.99),
+          .samples = static_cast<int64_t>(samples_ms.size()),
+          .cache_entries = cache_entries,
+          .samples_ms = samples_ms};
+}
+
+}  // namespace
+
+std::vector<std::string> missing_inputs(const Cell& cell) {
+  std::vector<std::string> missing;
+  try {
+    config_path(cell.model);
+  } catch (const InputError& error) {
+    missing.push_back(error.what());
+  }
+  for (const fs::path& text : cell.dataset.texts) {
+    if (!fs::exists(text)) missing.push_back(missing_text(text, cell.dataset.get).what());
+  }
+  return missing;
+}
+
+struct Runner::State {
+  Progress::Style style;
+  const std::atomic<bool>* stop;
+
+  // The last of each, and what it was made from.
+  std::optional<Decoder> decoder;
+  std::tuple<ModelSpec, std::string, std::string> decoder_key;
+  std::optional<TokenStream> stream;
+  std::pair<DatasetSpec, fs::path> stream_key;
+  std::string tokenizer_sha256;
+  std::optional<int32_t> bos;  // that the stream begins with
+  struct Shape {
+    DecoderConfig config;
+    int64_t parameters;
+  };
+  std::map<fs::path, Shape> checked;  // models whose tensors have been looked through
+  std::map<ModelSpec, std::string> model_hashes;
+
+  bool stopped() const { return stop != nullptr && stop->load(); }
+
+  bool has_decoder(const Cell& cell) const {
+    return decoder && decoder_key == std::make_tuple(cell.model, cell.dtype, cell.device);
+  }
+
+  /// Throws where a cell needs more memory than there is.
+  void check_memory(const Cell& cell, const Shape& shape, const Policy& policy, int64_t fed) {
+    if (cell.device != "cpu") return;  // the device's own memory is what counts
+    if (!has_decoder(cell)) decoder.reset();
+    ::malloc_trim(0);  // what the last cell had is free again
+    const bool beside = cell.metrics.contains(Metric::divergence) && cell.reference != cell.id;
+    const auto reference = beside ? policy_of(cell.reference_policy) : nullptr;
+    MemoryNeed need =
+        memory_need(cell, shape.config, shape.parameters, policy, fed, reference.get());
+    if (decoder) need.weights = 0;  // they are there
+    const double available = available_memory();
+    if (need.total() <= available) return;
+    constexpr double mib = 1024 * 1024;
+    throw std::runtime_error(fmt::format(
+        "needs {:.0f} MiB of memory (weights {:.0f}, cache {:.0f}, scratch {:.0f}), and {:.0f} MiB "
+        "are available",
+        need.total() / mib, need.weights / mib, need.cache / mib, need.scratch / mib,
+        available / mib));
+  }
+
+  const Decoder& load_decoder(const Cell& cell) {
+    const auto key = std::make_tuple(cell.model, cell.dtype, cell.device);
+    if (!has_decoder(cell)) {
+      decoder.reset();  // before the next one takes memory
+      const DecoderOptions options = decoder_options(cell);
+      config_path(cell.model);
+      decoder.emplace(cell.model.random ? Decoder::random(cell.model.path, cell.model.seed, options)
+                                        : Decoder::load(cell.model.path, options));
+      decoder_key = key;
+    }
+    return *decoder;
+  }
+
+  const TokenStream& load_stream(const Cell& cell, const DecoderConfig& config) {
+    const auto key = std::make_pair(cell.dataset, cell.model.path);
+    if (stream && stream_key == key) return *stream;
+    stream.reset();
+    bos.reset();
+    if (cell.dataset.texts.empty()) {
+      stream = read_token_file(cell.dataset.tokens_file, config.vocab_size, cell.dataset.tokens);
+      tokenizer_sha256.clear();
+    } else {
+      for (const fs::path& text : cell.dataset.texts) {
+        if (!fs::exists(text)) throw missing_text(text, cell.dataset.get);
+      }
+      const Tokenizer tokenizer = Tokenizer::load(model_folder(cell.model));
+      tokenizer_sha256 = tokenizer.sha256();
+      if (cell.dataset.bos != BosPlacement::none) {
+        bos = config.sink_token ? config.sink_token : tokenizer.bos_id();
+      }
+      stream = read_text_stream({.paths = cell.dataset.texts,
+                                 .text_field = cell.dataset.field,
+                                 .bos = cell.dataset.bos,
+                                 .bos_id = config.sink_token,
+                                 .tokens = cell.dataset.tokens},
+                                tokenizer);
+    }
+    check_ids(stream->ids, config);
+    stream_key = key;
+    return *stream;
+  }
+
+  static PerplexityResult perplexity(const BatchMeans& means, const Policy& policy,
+                                     const TokenStream& stream) {
+    const int64_t fed = static_cast<int64_t>(stream.ids.size()) - 1;
+    PerplexityResult result;
+    result.nll_mean = means.mean();
+    result.nll_stderr = means.standard_error();
+    result.token = std::exp(result.nll_mean);
+    result.token_stderr = result.token * result.nll_stderr;
+    result.scored = means.count();
+    result.stride = policy.stride();
+    if (stream.scored_text) {
+      // With a stride, the tokens in between are taken to be like those that were scored.
+      const double total = result.nll_mean * static_cast<double>(fed);
+      const double bytes = static_cast<double>(stream.scored_text->bytes);
+      const double words = static_cast<double>(stream.scored_text->words);
+      if (words > 0) result.word = std::exp(total / words);
+      if (bytes > 0) {
+        result.byte = std::exp(total / bytes);
+        result.bits_per_byte = total / bytes / std::log(2.0);
+      }
+    }
+    return result;
+  }
+
+  /// Times `step` after warm-up, in as many rounds as the settings ask for, each after `restart`.
+  template <typename Restart, typename Step>
+  std::vector<double> time(const std::string& id, const LatencySpec& spec, Restart restart,
+                           Step step) {
+    const auto begin = Clock::now();
+    std::vector<double> samples_ms;
+    double timed_ms = 0;
+    do {
+      restart();
+      for (int64_t i = 0; i < spec.warmup && seconds_since(begin) < latency_budget_seconds / 2;
+           ++i) {
+        step(i);
+      }
+      for (int64_t i = 0; i < spec.samples; ++i) {
+        if (stopped()) throw Interrupted("in " + id + ", while its steps were timed");
+        if (samples_ms.size() >= fewest_samples && seconds_since(begin) > latency_budget_seconds)
+          return samples_ms;
+        const auto start = Clock::now();
+        step(spec.warmup + i);
+        samples_ms.push_back(1e3 * seconds_since(start));
+        timed_ms += samples_ms.back();
+      }
+    } while (timed_ms < 1e3 * spec.seconds);
+    return samples_ms;
+  }
+
+  std::vector<LatencyResult> latency(const Cell& cell, const Decoder& decoder, const Policy& policy,
+                                     const TokenStream& stream) {
+    const int64_t fed = static_cast<int64_t>(stream.ids.size()) - 1;
+    const auto id = [&](int64_t i) { return stream.ids[i % fed]; };
+    const auto wait = [&] {
+      if (decoder.options().device.is_cuda()) decoder.synchronize();
+    };
+    if (policy.recomputes()) {
+      RecomputeEngine engine(decoder, policy);
+      const int64_t window = *policy.capacity() + 1;
+      std::vector<int32_t> ids(window);
+      for (int64_t i = 0; i < window; ++i) ids[i] = id(i);
+      LatencySpec spec = cell.latency;
+      spec.warmup = std::min<int64_t>(spec.warmup, 2);  // a pass is long enough to warm up on
+      const auto nothing_to_restart = [] {};
+      return {summarize(time(cell.id, spec, nothing_to_restart,
+                             [&](int64_t) {
+                               engine.pass(ids);
+                               wait();
+                             }),
+                        window - 1)};
+    }
+    std::vector<int64_t> lengths = {policy.capacity().value_or(fed)};
+    if (!policy.capacity() && !cell.latency.lengths.empty()) lengths = cell.latency.lengths;
+    std::vector<LatencyResult> results;
+    for (int64_t length : lengths) {
+      if (decoder.config().learned_positions > 0) {  // the timed steps take places in its table
+        const int64_t room =
+            decoder.config().learned_positions - cell.latency.warmup - cell.latency.samples;
+        if (room < 0) {
+          throw InputError::format(
+              "latency: {} warm-up and {} timed steps are more than the model's {} positions",
+              cell.latency.warmup, cell.latency.samples, decoder.config().learned_positions);
+        }
+        length = std::min(length, room);
+      }
+      StepwiseEngine engine(decoder, policy);
+      const int64_t steps = cell.latency.warmup + cell.latency.samples;
+      const auto restart = [&] {
+        engine.reset(length + steps);
+        engine.fill(length);
+      };
+      const std::vector<double> samples_ms = time(cell.id, cell.latency, restart, [&](int64_t i) {
+        engine.step(id(i));
+        wait();
+      });
+      results.push_back(summarize(samples_ms, length));
+    }
+    return results;
+  }
+
+  EvictedMassResult evicted_mass(const Cell& cell, const Decoder& decoder, const Policy& policy,
+                                 const TokenStream& stream) {
+    const int64_t fed = static_cast<int64_t>(stream.ids.size()) - 1;
+    const int64_t tokens = std::min(fed, cell.evicted_mass_tokens);
+    EvictedMassResult result{.tokens = tokens, .by_head = {}};
+    result.by_head =
+        sinkbench::evicted_mass(decoder, policy, std::span(stream.ids).first(tokens), [&] {
+          if (stopped()) throw Interrupted("in " + cell.id + ", while evicted mass was measured");
+        });
+    double sum = 0;
+    for (const std::vector<double>& heads : result.by_head) {
+      for (const double share : heads) sum += share;
+    }
+    const DecoderConfig& config = decoder.config();
+    result.mean = sum / static_cast<double>(config.layers * config.heads);
+    return result;
+  }
+
+  MemoryResult memory(const Decoder& decoder, const Policy& policy, const TokenStream& stream) {
+    const int64_t fed = static_cast<int64_t>(stream.ids.size()) - 1;
+    MemoryResult result;
+    result.cache_entries = kept_entries(policy, fed);
+    result.kv_bytes_formula =
+        result.cache_entries * decoder.config().kv_bytes_per_token(
+                                   static_cast<int64_t>(at::elementSize(decoder.options().dtype)));
+    if (policy.recomputes()) {
+      RecomputeEngine engine(decoder, policy);
+      engine.pass(std::span(stream.ids).first(result.cache_entries));
+      result.kv_bytes_held = engine.kv_bytes_held();
+    } else {
+      StepwiseEngine engine(decoder, policy);
+      engine.reset(fed);
+      result.kv_bytes_held = engine.kv_bytes_held();
+    }
+    result.weight_bytes = decoder.weight_bytes();
+    return result;
+  }
+};
+
+Runner::Runner(Progress::Style progress, const std::atomic<bool>* stop)
+    : state_(std::make_unique<State>()) {
+  state_->style = progress;
+  state_->stop = stop;
+}
+
+Runner::~Runner() = default;
+
+const DecoderConfig& Runner::config(const Cell& cell) {
+  decoder_options(cell);
+  const fs::path config_json = config_path(cell.model);
+  if (!state_->checked.contains(config_json)) {
+    const Decoder decoder = cell.model.random
+                                ? Decoder::random(config_json, 0, {.device = at::kMeta})
+                                : Decoder::check(cell.model.path);
+    state_->checked.emplace(config_json, State::Shape{decoder.config(), decoder.parameters()});
+  }
+  return state_->checked.at(config_json).config;
+}
+
+Runner::Text Runner::text(const Cell& cell) {
+  const TokenStream& stream = state_->load_stream(cell, config(cell));
+  return {stream, state_->tokenizer_sha256, state_->bos};
+}
+
+Runner::Model Runner::load(const Cell& cell) {
+  const int64_t threads = set_threads(cell);
+  return {state_->load_decoder(cell), threads};
+}
+
+void Runner::check(const Cell& cell) {
+  const DecoderConfig& config = this->config(cell);
+  const TokenStream& stream = state_->load_stream(cell, config);
+  const auto policy = make_policy(cell.policy.name, cell.policy.arguments, cell.policy.positions);
+  const int64_t fed = static_cast<int64_t>(stream.ids.size()) - 1;
+  check_policy(*policy, config, fed);
+  if (cell.metrics.contains(Metric::divergence)) {
+    check_policy(*policy_of(cell.reference_policy), config, fed);
+  }
+  if (cell.metrics.contains(Metric::evicted_mass)) {
+    try {
+      check_policy(*make_policy("dense", {}), config, std::min(fed, cell.evicted_mass_tokens));
+    } catch (const InputError& error) {
+      throw InputError::format("evicted_mass, which is measured under dense attention: {}",
+                               error.what());
+    }
+  }
+}
+
+CellResult Runner::describe(const Cell& cell) {
+  check(cell);
+  CellResult result;
+  result.cell = cell;
+  result.threads = set_threads(cell);
+  const fs::path& path = cell.model.path;
+  auto& hash = state_->model_hashes[cell.model];
+  if (hash.empty()) {
+    hash = cell.model.random
+               ? Decoder::random(path, cell.model.seed, {.device = at::kMeta}).sha256()
+               : Decoder::sha256_of(path);
+  }
+  result.model_sha256 = hash;
+  result.dataset_sha256 = state_->stream->ids_sha256;
+  result.tokenizer_sha256 = state_->tokenizer_sha256;
+  return result;
+}
+
+std::vector<float> Runner::score(const Cell& cell) {
+  set_threads(cell);
+  const auto policy = make_policy(cell.policy.name, cell.policy.arguments, cell.policy.positions);
+  const Decoder& decoder = state_->load_decoder(cell);
+  const TokenStream& stream = state_->load_stream(cell, decoder.config());
+  Progress progress(state_->style, cell.id, scored_tokens(*policy, stream), "tokens");
+  std::vector<float> result;
+  make_engine(cell.engine, decoder, *policy, {.chunk = cell.chunk})
+      ->score(stream.ids, [&](std::span<const float> nll) {
+        result.insert(result.end(), nll.begin(), nll.end());
+        progress.update(static_cast<int64_t>(result.size()));
+      });
+  return result;
+}
+
+CellResult Runner::run(const Cell& cell, const fs::path& nll_file, const RunInfo& info) {
+  const auto begin = Clock::now();
+  reset_peak_rss();
+  CellResult result;
+  result.cell = cell;
+  result.threads = set_threads(cell);
+  const auto policy = make_policy(cell.policy.name, cell.policy.arguments, cell.policy.positions);
+  result.policy_label = policy->label();
+  check(cell);
+  state_->check_memory(cell, state_->checked.at(config_path(cell.model)), *policy,
+                       static_cast<int64_t>(state_->stream->ids.size()) - 1);
+  const Decoder& decoder = state_->load_decoder(cell);
+  const TokenStream& stream = state_->load_stream(cell, decoder.config());
+  result.model_sha256 = decoder.sha256();
+  result.parameters = decoder.parameters();
+  result.context = decoder.config().context;
+  result.dataset_sha256 = stream.ids_sha256;
+  result.tokenizer_sha256 = state_->tokenizer_sha256;
+  if (cell.metrics.contains(Metric::perplexity)) {
+    const auto reference =
+        cell.metrics.contains(Metric::divergence) ? policy_of(cell.reference_policy) : nullptr;
+    const CellIdentity identity = cell_identity(result, info);
+    const Scored scored = score_to_file({.cell = cell,
+                                         .decoder = decoder,
+                                         .policy = *policy,
+                                         .reference = reference.get(),
+                                         .stream = stream,
+                                         .nll_file = nll_file,
+                                         .identity = identity,
+                                         .progress = state_->style,
+                                         .stop = state_->stop});
+    result.perplexity = State::perplexity(scored.means, *policy, stream);
+    result.divergence = scored.divergence;
+    result.scoring_seconds = scored.seconds;
+    result.seconds = scored.earlier_seconds;
+    result.nll_file = (nll_file.parent_path().filename() / nll_file.filename()).string();
+  }
+  if (cell.metrics.contains(Metric::evicted_mass)) {
+    result.evicted_mass = state_->evicted_mass(cell, decoder, *policy, stream);
+  }
+  if (cell.metrics.contains(Metric::memory)) {
+    result.memory = state_->memory(decoder, *policy, stream);
+  }
+  if (cell.metrics.contains(Metric::latency)) {
+    result.latency = state_->latency(cell, decoder, *policy, stream);
+  }
+  if (result.memory) result.memory->peak_rss_bytes = peak_rss_bytes();
+  result.seconds += seconds_since(begin);
+  return result;
+}
+
+}  // namespace sinkbench

@@ -1,0 +1,69 @@
+// Runs the cells of an experiment.
+#pragma once
+
+#include <atomic>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "eval/experiment/experiment.h"
+#include "base/progress.h"
+#include "eval/results/results.h"
+#include "eval/run/scoring.h"
+
+namespace sinkbench {
+
+class Decoder;
+struct DecoderConfig;
+
+/// The files that a cell names and that aren't there: for each a line that says how to get it.
+std::vector<std::string> missing_inputs(const Cell& cell);
+
+/// Loads models and datasets, keeping the last of each, so that neighbouring cells share them.
+class Runner {
+ public:
+  /// `stop`: set from outside (a signal) to leave a cell early.
+  explicit Runner(Progress::Style progress, const std::atomic<bool>* stop = nullptr);
+  ~Runner();
+
+  /// Throws InputError for everything about a cell that can be known without running it: device,
+  /// precision, configuration, names and shapes of tensors, tokenizer, text, token ids.
+  void check(const Cell& cell);
+
+  /// The cell with the hashes of what it reads and the threads it will have: what `run` begins
+  /// with, but without loading the model.
+  CellResult describe(const Cell& cell);
+
+  /// What a cell's model is, its tensors looked through but not read; InputError as `check` has it.
+  const DecoderConfig& config(const Cell& cell);
+
+  /// The text of a cell, good until another one is asked for.
+  struct Text {
+    const TokenStream& stream;
+    std::string tokenizer_sha256;  ///< "" of a file of token ids
+    std::optional<int32_t> bos;    ///< that the stream begins with, if that was put there
+  };
+  Text text(const Cell& cell);
+
+  /// The model of a cell, good until another one is asked for, and the threads it has.
+  struct Model {
+    const Decoder& decoder;
+    int64_t threads;
+  };
+  Model load(const Cell& cell);
+
+  /// The NLL of every scored token, in nats.
+  std::vector<float> score(const Cell& cell);
+
+  /// Measures. With perplexity, the NLL of each scored token is written to `nll_file` as raw
+  /// little-endian float32. Where a checkpoint of the same cell, model, text, program and machine
+  /// lies beside it, scoring goes on from there; when interrupted, one is left there.
+  CellResult run(const Cell& cell, const std::filesystem::path& nll_file, const RunInfo& info);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace sinkbench

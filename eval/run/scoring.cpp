@@ -1,0 +1,171 @@
+#include "eval/run/scoring.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <cstdio>
+#include <optional>
+#include <utility>
+
+#include "base/error.h"
+#include "eval/results/nll_file.h"
+
+namespace sinkbench {
+namespace {
+
+namespace fs = std::filesystem;
+using Clock = CheckpointClock::Clock;
+
+int64_t fed_tokens(const TokenStream& stream) {
+  return static_cast<int64_t>(stream.ids.size()) - 1;
+}
+
+class Scoring {
+ public:
+  explicit Scoring(const ScoringJob& job)
+      : job_(job),
+        engine_(make_engine(job.cell.engine, job.decoder, job.policy, {.chunk = job.cell.chunk})),
+        means_(scored_tokens(job.policy, job.stream)) {}
+
+  Scored run() {
+    start();
+    if (!go_on()) begin();
+    const double earlier_seconds = checkpoint_.seconds + divergence_seconds();
+    const bool complete = checkpoint_.next == fed_tokens(job_.stream);
+    if (!complete) score_rest();
+    if (!std::isfinite(means_.mean())) {
+      throw std::runtime_error(
+          "the NLL is not a finite number: the model's weights or the precision overflow");
+    }
+    file_->finish();
+    Scored scored{means_, checkpoint_.seconds, earlier_seconds};
+    if (divergence_) scored.divergence = divergence_->result(job_.cell.reference);
+    return scored;
+  }
+
+ private:
+  /// Engines at the beginning of the stream.
+  void start() {
+    const Cell& cell = job_.cell;
+    engine_->begin(job_.stream.ids);
+    if (job_.reference == nullptr) return;
+    divergence_.emplace(job_.decoder, job_.policy,
+                        cell.reference == cell.id ? nullptr : job_.reference, cell.engine,
+                        EngineOptions{.chunk = cell.chunk}, job_.stream.ids);
+  }
+
+  double divergence_seconds() const { return divergence_ ? divergence_->seconds() : 0; }
+
+  void begin() {
+    file_.reset();
+    forget_cell(job_.nll_file);
+    file_.emplace(job_.nll_file);
+    means_ = BatchMeans(scored_tokens(job_.policy, job_.stream));
+    checkpoint_ = {.identity = job_.identity, .state = {}, .divergence = {}};
+  }
+
+  /// Takes up what was left of the same cell, if there is anything.
+  bool go_on() {
+    const fs::path path = checkpoint_path(job_.nll_file);
+    if (!fs::exists(path)) return false;
+    try {
+      checkpoint_ = read_checkpoint(path);
+      const std::string different = differences(checkpoint_.identity, job_.identity);
+      if (!different.empty()) {
+        throw InputError("its checkpoint was made with other values of: " + different);
+      }
+      file_.emplace(job_.nll_file, checkpoint_.scored);
+      for (const float value : read_nll_file(nll_part(job_.nll_file))) means_.add(value);
+      if (means_.count() != checkpoint_.scored || means_.mean() != checkpoint_.nll_mean) {
+        throw InputError("its NLLs are not those that the checkpoint was made with");
+      }
+      if (checkpoint_.next < fed_tokens(job_.stream)) {
+        engine_->resume(checkpoint_.next, checkpoint_.state);
+      }
+      if (divergence_) divergence_->resume(checkpoint_.divergence);
+    } catch (const InputError& error) {
+      say(fmt::format("{}; the cell is run afresh", error.what()));
+      start();
+      return false;
+    }
+    checkpoint_.state.clear();
+    checkpoint_.divergence.clear();
+    say(fmt::format("goes on from token {} of {}", checkpoint_.next, fed_tokens(job_.stream)));
+    return true;
+  }
+
+  void score_rest() {
+    Progress progress(job_.progress, job_.cell.id, scored_tokens(job_.policy, job_.stream),
+                      "tokens", means_.count());
+    CheckpointClock clock;
+    since_ = Clock::now();
+    while (!engine_->done()) {
+      engine_->advance_rows([&](const QueryRows& rows) {
+        engine_->score_rows(rows, [&](const ScoredRows& scored) {
+          for (const float value : scored.nll) means_.add(value);
+          file_->append(scored.nll);
+          if (!divergence_) return;
+          const double before = divergence_->seconds();
+          divergence_->add(scored);
+          elsewhere_ += divergence_->seconds() - before;
+        });
+      });
+      progress.update(means_.count());
+      const bool stopped = job_.stop != nullptr && job_.stop->load();
+      if (!stopped && !engine_->done() && !clock.due()) continue;
+      const auto begin = Clock::now();
+      save();
+      clock.written(begin);
+      if (stopped) {
+        throw Interrupted(fmt::format("in {}, at token {} of {}", job_.cell.id, engine_->next(),
+                                      fed_tokens(job_.stream)));
+      }
+    }
+  }
+
+  void save() {
+    const auto now = Clock::now();
+    checkpoint_.next = engine_->next();
+    checkpoint_.scored = means_.count();
+    checkpoint_.nll_mean = means_.mean();
+    checkpoint_.seconds +=
+        std::chrono::duration<double>(now - since_).count() - std::exchange(elsewhere_, 0);
+    since_ = now;
+    if (!engine_->done()) checkpoint_.state = engine_->state();
+    if (divergence_) checkpoint_.divergence = divergence_->state();
+    file_->sync();
+    try {
+      write_checkpoint(checkpoint_, checkpoint_path(job_.nll_file));
+    } catch (const InputError& error) {
+      // It is an insurance: the run goes on without it as long as it can.
+      if (!save_failed_) say(fmt::format("no checkpoint: {}", error.what()));
+      save_failed_ = true;
+    }
+    checkpoint_.state.clear();
+    checkpoint_.divergence.clear();
+  }
+
+  void say(const std::string& text) const { fmt::print(stderr, "{}: {}\n", job_.cell.id, text); }
+
+  const ScoringJob& job_;
+  std::unique_ptr<Engine> engine_;
+  std::optional<Divergence> divergence_;
+  BatchMeans means_;
+  std::optional<NllFile> file_;
+  CellCheckpoint checkpoint_;
+  Clock::time_point since_;  // since when time is not yet in the checkpoint
+  double elsewhere_ = 0;     // seconds since then that divergence took
+  bool save_failed_ = false;
+};
+
+}  // namespace
+
+int64_t scored_tokens(const Policy& policy, const TokenStream& stream) {
+  return (fed_tokens(stream) + policy.stride() - 1) / policy.stride();
+}
+
+Scored score_to_file(const ScoringJob& job) {
+  return Scoring(job).run();
+}
+
+}  // namespace sinkbench

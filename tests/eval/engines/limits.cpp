@@ -1,0 +1,86 @@
+// Models that can't be run under every policy: each is refused with the reason, by both engines.
+#include "base/error.h"
+#include "eval/engines/engine.h"
+#include "policies/registry.h"
+#include "tests/catch.h"
+#include "tests/data.h"
+#include "tests/eval/engines/score.h"
+
+using namespace sinkbench;
+
+namespace {
+
+/// "" where the policy is accepted.
+std::string refusal(const Policy& policy, const DecoderConfig& config, int64_t fed) {
+  try {
+    check_policy(policy, config, fed);
+  } catch (const InputError& error) {
+    return error.what();
+  }
+  return "";
+}
+
+}  // namespace
+
+TEST_CASE("learned positions allow dense up to the table's end, and recompute") {
+  const DecoderConfig gpt2{.family = "gpt2", .learned_positions = 256};
+  CHECK(refusal(*make_policy("dense", {}), gpt2, 256).empty());
+  CHECK_THAT(refusal(*make_policy("dense", {}), gpt2, 257),
+             ContainsSubstring("policy dense: 257 positions are needed, and the model's table ends "
+                               "after 256; expected a shorter stream"));
+  CHECK(refusal(*make_policy("recompute", {{"window", 256}}), gpt2, 100'000).empty());
+  CHECK_THAT(refusal(*make_policy("recompute", {{"window", 257}}), gpt2, 100),
+             ContainsSubstring("expected a smaller window"));
+  CHECK_THAT(refusal(*make_policy("window", {{"window", 8}}), gpt2, 100),
+             ContainsSubstring("policy 0+8: the positions of a gpt2 model are learned"));
+  CHECK_THAT(refusal(*make_policy("sinks", {{"window", 8}}), gpt2, 100),
+             ContainsSubstring("expected dense or recompute"));
+}
+
+TEST_CASE("a local window bounds what a query may see") {
+  const DecoderConfig mistral{.family = "mistral", .local_window = 4096};
+  CHECK(refusal(*make_policy("dense", {}), mistral, 4096).empty());
+  CHECK_THAT(refusal(*make_policy("dense", {}), mistral, 4097),
+             ContainsSubstring("policy dense: a query would see 4097 tokens"));
+  // A cache of 4095 and the query itself.
+  const auto fits = make_policy("sinks", {{"sinks", 4}, {"window", 4091}});
+  const auto larger = make_policy("sinks", {{"sinks", 4}, {"window", 4092}});
+  CHECK(refusal(*fits, mistral, 100'000).empty());
+  CHECK_THAT(refusal(*larger, mistral, 100'000),
+             ContainsSubstring("local window of 4096 (sliding_window in config.json); expected a "
+                               "smaller one"));
+  CHECK(refusal(*larger, mistral, 4096).empty());
+  // By the stream's positions the sinks are as far away as the stream is long.
+  const auto original = make_policy("sinks", {{"sinks", 4}, {"window", 28}}, Positions::original);
+  CHECK(refusal(*original, mistral, 4096).empty());
+  CHECK(!refusal(*original, mistral, 4097).empty());
+  CHECK(refusal(*make_policy("recompute", {{"window", 4096}}), mistral, 100'000).empty());
+  CHECK(!refusal(*make_policy("recompute", {{"window", 4097}}), mistral, 100'000).empty());
+}
+
+TEST_CASE("frequencies that depend on the length bound the positions") {
+  const DecoderConfig phi3{.family = "phi3", .rotary = RotaryConfig{.limit = 4096}};
+  CHECK(refusal(*make_policy("dense", {}), phi3, 4096).empty());
+  CHECK_THAT(refusal(*make_policy("dense", {}), phi3, 4097),
+             ContainsSubstring("a query would stand at position 4096, and past 4096 positions the "
+                               "frequencies of this model"));
+  CHECK(refusal(*make_policy("sinks", {{"window", 4091}}), phi3, 100'000).empty());
+  CHECK_THAT(refusal(*make_policy("sinks", {{"window", 4092}}), phi3, 100'000),
+             ContainsSubstring("expected a smaller cache or window"));
+  CHECK(!refusal(*make_policy("recompute", {{"window", 4097}}), phi3, 100'000).empty());
+}
+
+TEST_CASE("both engines refuse before they compute") {
+  const Decoder decoder = Decoder::load(test::data("families") / "gpt2", {});
+  const auto ids = test::random_ids(258, decoder.config().vocab_size, 1);
+  for (const std::string& engine : engine_names()) {
+    INFO(engine);
+    const auto score = [&](const Policy& policy, size_t count) {
+      return test::score(engine, decoder, policy, {ids.begin(), ids.begin() + count});
+    };
+    CHECK(score(*make_policy("dense", {}), 257).size() == 256);
+    CHECK_THROWS_AS(score(*make_policy("dense", {}), 258), InputError);
+    CHECK_THROWS_AS(score(*make_policy("sinks", {{"window", 8}}), 20), InputError);
+    CHECK_THROWS_AS(score(*make_policy("recompute", {{"window", 257}}), 258), InputError);
+  }
+}

@@ -1,0 +1,85 @@
+// An engine taken up again where another one was left: the same numbers to the last bit.
+#include <ATen/ATen.h>
+
+#include "base/error.h"
+#include "eval/engines/engine.h"
+#include "policies/registry.h"
+#include "tests/catch.h"
+#include "tests/data.h"
+#include "tests/eval/engines/score.h"
+
+using namespace sinkbench;
+
+namespace {
+
+/// As if the process had ended: tensors of their own.
+std::vector<at::Tensor> copied(const std::vector<at::Tensor>& state) {
+  std::vector<at::Tensor> result;
+  for (const at::Tensor& tensor : state) result.push_back(tensor.clone());
+  return result;
+}
+
+/// Scores with a new engine for each block, each begun with the state that the last one left.
+std::vector<float> score_in_pieces(const std::string& name, const Decoder& decoder,
+                                   const Policy& policy, const std::vector<int32_t>& ids,
+                                   const EngineOptions& options) {
+  std::vector<float> result;
+  const NllSink sink = [&](std::span<const float> nll) {
+    result.insert(result.end(), nll.begin(), nll.end());
+  };
+  int64_t next = 0;
+  std::vector<at::Tensor> state;
+  for (bool done = false; !done;) {
+    const auto engine = make_engine(name, decoder, policy, options);
+    engine->begin(ids);
+    if (next > 0) engine->resume(next, state);
+    engine->advance(sink);
+    REQUIRE(engine->next() > next);
+    next = engine->next();
+    done = engine->done();
+    state = copied(engine->state());
+  }
+  return result;
+}
+
+}  // namespace
+
+TEST_CASE("an engine goes on from a state as if it had never stopped") {
+  const std::string family = GENERATE("llama_gqa", "gpt_neox_parallel", "mpt", "gpt2");
+  const auto dtype = GENERATE(at::kFloat, at::kBFloat16, at::kDouble);
+  const std::string engine = GENERATE("chunked", "stepwise");
+  const Decoder decoder = Decoder::load(test::data("families/" + family), {.dtype = dtype});
+  const std::vector<int32_t> ids = test::random_ids(120, decoder.config().vocab_size, 3);
+  std::vector<std::unique_ptr<Policy>> policies;
+  policies.push_back(make_policy("dense", {}));
+  policies.push_back(make_policy("recompute", {{"window", 40}, {"stride", 3}}));
+  policies.push_back(make_policy("recompute", {{"sinks", 2}, {"window", 38}}));
+  if (decoder.config().learned_positions == 0) {
+    policies.push_back(make_policy("window", {{"window", 24}}));
+    policies.push_back(make_policy("sinks", {{"sinks", 4}, {"window", 24}}));
+    policies.push_back(make_policy("sinks", {{"sinks", 4}, {"window", 24}}, Positions::original));
+  }
+  for (const auto& policy : policies) {
+    INFO(family << " " << engine << " " << policy->label());
+    const EngineOptions options = {.chunk = 17};
+    CHECK(score_in_pieces(engine, decoder, *policy, ids, options) ==
+          test::score(engine, decoder, *policy, ids, options));
+  }
+}
+
+TEST_CASE("a state of another policy or beyond the stream is refused") {
+  const Decoder decoder = Decoder::load(test::data("families/llama_gqa"), {});
+  const std::vector<int32_t> ids = test::random_ids(60, decoder.config().vocab_size, 3);
+  const auto narrow = make_policy("window", {{"window", 8}});
+  const auto wide = make_policy("window", {{"window", 16}});
+  for (const std::string name : {"chunked", "stepwise"}) {
+    const auto from = make_engine(name, decoder, *narrow, {.chunk = 20});
+    from->begin(ids);
+    while (from->next() < 20) from->advance([](std::span<const float>) {});
+    const auto to = make_engine(name, decoder, *wide, {.chunk = 20});
+    to->begin(ids);
+    CHECK_THROWS_AS(to->resume(20, from->state()), InputError);
+    CHECK_THROWS_AS(to->resume(20, {}), InputError);
+    CHECK_THROWS_AS(to->resume(60, from->state()), InputError);
+  }
+}

@@ -1,0 +1,200 @@
+// Evicted attention mass against attention computed query by query and key by key in double
+// precision, and against what uniform attention must give.
+#include "eval/metrics/evicted_mass.h"
+
+#include <ATen/ATen.h>
+
+#include <cmath>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "models/checkpoint.h"
+#include "models/family.h"
+#include "models/rotary.h"
+#include "policies/registry.h"
+#include "tests/catch.h"
+#include "tests/data.h"
+#include "tests/eval/engines/score.h"
+
+using namespace sinkbench;
+using nlohmann::json;
+
+namespace {
+
+/// A golden's tensors but that those whose name contains `zeroed` are 0, and sink logits of 1.5.
+class Changed final : public TensorSource {
+ public:
+  Changed(const std::string& golden, std::string zeroed, at::ScalarType dtype)
+      : checkpoint_(test::data("families") / golden, dtype, at::kCPU),
+        zeroed_(std::move(zeroed)),
+        dtype_(dtype) {}
+  at::Tensor get(const std::string& name, at::IntArrayRef shape) override {
+    if (name.ends_with(".sinks")) return at::full(shape, 1.5, dtype_);
+    const at::Tensor tensor = checkpoint_.get(name, shape);
+    return zeroed_.empty() || name.find(zeroed_) == name.npos ? tensor : at::zeros_like(tensor);
+  }
+  bool has(const std::string& name) const override { return checkpoint_.has(name); }
+  void check_all_used() const override { checkpoint_.check_all_used(); }
+
+ private:
+  SafetensorsCheckpoint checkpoint_;
+  std::string zeroed_;
+  at::ScalarType dtype_;
+};
+
+Decoder build(const std::string& golden, const json& changes, const std::string& zeroed,
+              at::ScalarType dtype) {
+  json object = json::parse(std::ifstream(test::data("families") / golden / "config.json"));
+  object.merge_patch(changes);
+  const ConfigReader reader("config.json", object, "");
+  const DecoderConfig config = read_decoder_config(reader);
+  Changed source(golden, zeroed, dtype);
+  DecoderWeights weights = find_family(reader).read_weights(config, reader, source);
+  return Decoder(config, std::move(weights), {.dtype = dtype});
+}
+
+/// Attention by its definition, in double precision: of query t to key j
+///   A = exp(s_j) / (exp(z) + sum over i <= t of exp(s_i)),  s_j = scale q.k_j - slope (t - j)
+/// with the sink logit z where there is one. Sums, over t, of A over the keys not in view.
+std::vector<std::vector<double>> by_definition(const Decoder& decoder, const Policy& policy,
+                                               const std::vector<int32_t>& ids) {
+  const DecoderConfig& config = decoder.config();
+  const int64_t n = static_cast<int64_t>(ids.size());
+  const auto long_ids = at::tensor(std::vector<int64_t>(ids.begin(), ids.end()), at::kLong);
+  at::Tensor x = decoder.embed(long_ids, at::arange(n, at::kLong));
+  const auto placed = [&](const at::Tensor& head, int64_t place) {
+    if (!config.rotary) return head;
+    return rotate(*config.rotary, head.view({1, 1, -1}),
+                  rotary_table(*config.rotary, std::vector<int64_t>{place}, at::kDouble, at::kCPU))
+        .flatten();
+  };
+  std::vector<std::vector<double>> result;
+  for (int64_t layer = 0; layer < config.layers; ++layer) {
+    const Projection p = decoder.project(layer, x);
+    at::Tensor attended = at::zeros({n, config.heads, config.head_dim}, at::kDouble);
+    std::vector<double> evicted(config.heads, 0);
+    for (int64_t head = 0; head < config.heads; ++head) {
+      const int64_t kv_head = head / (config.heads / config.kv_heads);
+      std::vector<at::Tensor> keys;
+      for (int64_t j = 0; j < n; ++j) keys.push_back(placed(p.key[j][kv_head], j));
+      for (int64_t t = 0; t < n; ++t) {
+        const at::Tensor query = placed(p.query[t][head], t);
+        const at::Tensor& sink = decoder.sink_logit(layer);
+        double denominator = sink.defined() ? std::exp(sink[head].item<double>()) : 0;
+        std::vector<double> powers;
+        for (int64_t j = 0; j <= t; ++j) {
+          double score = config.attention_scale * query.dot(keys[j]).item<double>();
+          if (config.alibi) score -= config.alibi->slopes[head] * static_cast<double>(t - j);
+          powers.push_back(std::exp(score));
+          denominator += powers.back();
+        }
+        for (int64_t j = 0; j <= t; ++j) {
+          attended[t][head] += powers[j] / denominator * p.value[j][kv_head];
+          bool kept = j == t;
+          for (const Range& range : policy.view(t))
+            kept = kept || (range.begin <= j && j < range.end);
+          if (!kept) evicted[head] += powers[j] / denominator / static_cast<double>(n);
+        }
+      }
+    }
+    result.push_back(evicted);
+    x = decoder.finish(layer, x, attended.flatten(1));
+  }
+  return result;
+}
+
+double apart(const std::vector<std::vector<double>>& a, const std::vector<std::vector<double>>& b) {
+  if (a.size() != b.size()) return INFINITY;
+  double largest = 0;
+  for (size_t l = 0; l < a.size(); ++l) {
+    largest = std::max(largest, test::largest_difference(a[l], b[l]));
+  }
+  return largest;
+}
+
+/// Two ranges beside the last one.
+class Passage final : public Policy {
+ public:
+  View view(int64_t t) const override {
+    const int64_t recent = std::max<int64_t>(0, t - 3);
+    return {{0, std::min<int64_t>(1, recent)},
+            {std::min<int64_t>(4, recent), std::min<int64_t>(6, recent)},
+            {recent, t}};
+  }
+  std::optional<int64_t> capacity() const override { return 6; }
+  std::string label() const override { return "passage"; }
+};
+
+}  // namespace
+
+TEST_CASE("evicted mass is what attention by its definition gives to evicted keys") {
+  struct Case {
+    const char* golden;
+    json changes;
+  };
+  const std::vector<Case> cases = {{"llama_gqa", json::object()},
+                                   {"gpt_neox_parallel", json::object()},
+                                   {"falcon_7b_style", json::object()},
+                                   {"falcon_rw_style_h6", json::object()},
+                                   {"mpt", json::object()},
+                                   {"gpt2", json::object()},
+                                   {"llama_gqa", {{"learned_sink_logits", true}}},
+                                   {"mpt", {{"constant_sink_logit", 0}}}};
+  std::vector<std::unique_ptr<Policy>> policies;
+  policies.push_back(make_policy("window", {{"window", 5}}));
+  policies.push_back(make_policy("sinks", {{"sinks", 2}, {"window", 4}}, Positions::original));
+  policies.push_back(make_policy("recompute", {{"window", 6}, {"stride", 3}}));
+  policies.push_back(std::make_unique<Passage>());
+  for (const auto& [golden, changes] : cases) {
+    const Decoder exact = build(golden, changes, "", at::kDouble);
+    const Decoder rounded = build(golden, changes, "", at::kFloat);
+    const auto ids = test::random_ids(23, exact.config().vocab_size, 5);
+    for (const auto& policy : policies) {
+      INFO(golden << " " << changes << " " << policy->label());
+      const auto expected = by_definition(exact, *policy, ids);
+      CHECK(expected.back().front() > 0.01);
+      CHECK(apart(evicted_mass(exact, *policy, ids), expected) < 1e-12);
+      // A few queries at a time, and one.
+      const int64_t row = exact.config().heads * 23;
+      CHECK(apart(evicted_mass(exact, *policy, ids, {}, 7 * row), expected) < 1e-12);
+      CHECK(apart(evicted_mass(exact, *policy, ids, {}, 1), expected) < 1e-12);
+      CHECK(apart(evicted_mass(rounded, *policy, ids), expected) < 1e-5);
+    }
+    for (const auto& heads : evicted_mass(rounded, *make_policy("dense", {}), ids)) {
+      CHECK(heads == std::vector<double>(exact.config().heads, 0.0));
+    }
+  }
+}
+
+TEST_CASE(
+    "of uniform attention the evicted share is that of the keys, a trained sink beside them") {
+  // Queries of zero: every key, and a sink of logit z as exp(z) of them, has the same weight.
+  constexpr int64_t n = 50, window = 8;
+  const auto policy = make_policy("window", {{"window", window}});
+  for (const bool sink : {false, true}) {
+    const Decoder decoder =
+        build("llama_gqa", sink ? json{{"learned_sink_logits", true}} : json::object(), "q_proj",
+              at::kDouble);
+    const auto ids = test::random_ids(n, decoder.config().vocab_size, 5);
+    double expected = 0;
+    for (int64_t t = 0; t < n; ++t) {
+      const double keys = static_cast<double>(t + 1) + (sink ? std::exp(1.5) : 0);
+      expected += static_cast<double>(std::max<int64_t>(0, t - window)) / keys / n;
+    }
+    for (const auto& heads : evicted_mass(decoder, *policy, ids)) {
+      for (const double share : heads) CHECK(share == Approx(expected).epsilon(1e-12));
+    }
+  }
+}
+
+TEST_CASE("evicted mass can be left early, and knows where a model ends") {
+  const Decoder decoder = Decoder::load(test::data("families/gpt2"), {});
+  const auto policy = make_policy("recompute", {{"window", 6}});
+  const auto ids = test::random_ids(30, decoder.config().vocab_size, 5);
+  CHECK_THROWS_AS(evicted_mass(decoder, *policy, ids, [] { throw std::runtime_error("stop"); }),
+                  std::runtime_error);
+  const auto many = test::random_ids(static_cast<size_t>(decoder.config().learned_positions) + 1,
+                                     decoder.config().vocab_size, 5);
+  CHECK_THROWS_AS(evicted_mass(decoder, *policy, many), InputError);
+}

@@ -1,0 +1,247 @@
+// The sink metric: against attention by its plain definition, and against a formula on paper.
+#include <ATen/ATen.h>
+
+#include <cmath>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "eval/metrics/sink_metric.h"
+#include "models/checkpoint.h"
+#include "models/family.h"
+#include "models/rotary.h"
+#include "tests/catch.h"
+#include "tests/data.h"
+#include "tests/eval/engines/score.h"
+
+using namespace sinkbench;
+using nlohmann::json;
+
+namespace {
+
+/// A golden's tensors, and sink logits of 1.5.
+class WithSinks final : public TensorSource {
+ public:
+  explicit WithSinks(const std::string& golden)
+      : checkpoint_(test::data("families") / golden, at::kDouble, at::kCPU) {}
+  at::Tensor get(const std::string& name, at::IntArrayRef shape) override {
+    return name.ends_with(".sinks") ? at::full(shape, 1.5, at::kDouble)
+                                    : checkpoint_.get(name, shape);
+  }
+  bool has(const std::string& name) const override { return checkpoint_.has(name); }
+  void check_all_used() const override {}
+
+ private:
+  SafetensorsCheckpoint checkpoint_;
+};
+
+Decoder build(const std::string& golden, const json& changes, bool zero_queries = false) {
+  json object = json::parse(std::ifstream(test::data("families") / golden / "config.json"));
+  object.merge_patch(changes);
+  const ConfigReader reader("config.json", object, "");
+  const DecoderConfig config = read_decoder_config(reader);
+  WithSinks source(golden);
+  DecoderWeights weights = find_family(reader).read_weights(config, reader, source);
+  if (zero_queries) {
+    for (LayerWeights& layer : weights.layers) {
+      layer.qkv.weight = layer.qkv.weight.clone();
+      layer.qkv.weight.narrow(0, 0, config.heads * config.head_dim).zero_();
+      if (!layer.qkv.bias.defined()) continue;
+      layer.qkv.bias = layer.qkv.bias.clone();
+      layer.qkv.bias.narrow(0, 0, config.heads * config.head_dim).zero_();
+    }
+  }
+  return Decoder(config, std::move(weights), {.dtype = at::kDouble});
+}
+
+struct Attention {
+  at::Tensor weights;      ///< A [layers, heads, T, T]
+  at::Tensor value_norms;  ///< [layers, heads, T]
+};
+
+/// Of one sample, number by number.
+Attention attention_by_definition(const Decoder& decoder, const std::vector<int32_t>& ids) {
+  const DecoderConfig& config = decoder.config();
+  const int64_t n = static_cast<int64_t>(ids.size());
+  at::Tensor result = at::zeros({config.layers, config.heads, n, n}, at::kDouble);
+  at::Tensor norms = at::zeros({config.layers, config.heads, n}, at::kDouble);
+  at::Tensor x = decoder.embed(at::tensor(std::vector<int64_t>(ids.begin(), ids.end()), at::kLong),
+                               at::arange(n, at::kLong));
+  const auto placed = [&](const at::Tensor& head, int64_t place) {
+    if (!config.rotary) return head;
+    return rotate(*config.rotary, head.view({1, 1, -1}),
+                  rotary_table(*config.rotary, std::vector<int64_t>{place}, at::kDouble, at::kCPU))
+        .flatten();
+  };
+  for (int64_t layer = 0; layer < config.layers; ++layer) {
+    const Projection p = decoder.project(layer, x);
+    at::Tensor attended = at::zeros({n, config.heads, config.head_dim}, at::kDouble);
+    const at::Tensor& sink = decoder.sink_logit(layer);
+    for (int64_t head = 0; head < config.heads; ++head) {
+      const int64_t kv_head = head * config.kv_heads / config.heads;
+      for (int64_t i = 0; i < n; ++i) {
+        const at::Tensor query = placed(p.query[i][head], i);
+        std::vector<double> score;
+        double sum = sink.defined() ? std::exp(sink[head].item<double>()) : 0;
+        for (int64_t j = 0; j <= i; ++j) {
+          const double product = query.dot(placed(p.key[j][kv_head], j)).item<double>();
+          const double bias = config.alibi ? config.alibi->slopes[head] * (i - j) : 0;
+          score.push_back(std::exp(config.attention_scale * product - bias));
+          sum += score.back();
+        }
+        for (int64_t j = 0; j <= i; ++j) {
+          result[layer][head][i][j] = score[j] / sum;
+          attended[i][head] += score[j] / sum * p.value[j][kv_head];
+        }
+        double squares = 0;
+        for (int64_t d = 0; d < config.head_dim; ++d) {
+          squares += std::pow(p.value[i][kv_head][d].item<double>(), 2);
+        }
+        norms[layer][head][i] = std::sqrt(squares);
+      }
+    }
+    x = decoder.finish(layer, x, attended.flatten(1));
+  }
+  return {result, norms};
+}
+
+std::vector<double> numbers(const at::Tensor& tensor) {
+  const at::Tensor flat = tensor.contiguous();
+  return {flat.data_ptr<double>(), flat.data_ptr<double>() + flat.numel()};
+}
+
+}  // namespace
+
+TEST_CASE("the sink metric of every family is that of attention by its definition") {
+  const double epsilon = 0.2;
+  std::vector<std::pair<std::string, json>> cases = {{"llama_gqa", {{"learned_sink_logits", true}}},
+                                                     {"mpt", {{"constant_sink_logit", 0}}}};
+  for (const auto& folder : std::filesystem::directory_iterator(test::data("families"))) {
+    if (folder.is_directory()) cases.emplace_back(folder.path().filename(), json::object());
+  }
+  REQUIRE(cases.size() >= 18);
+  bool some_above = false, some_below = false;
+  for (const auto& [golden, changes] : cases) {
+    INFO(golden << " " << changes);
+    const Decoder decoder = build(golden, changes);
+    const DecoderConfig& config = decoder.config();
+    const int64_t T = 9, K = 3, mapped = 5;
+    std::vector<std::vector<int32_t>> samples;
+    for (unsigned seed : {1, 2}) samples.push_back(test::random_ids(T, config.vocab_size, seed));
+    const SinkOptions options{.epsilon = epsilon, .positions = K, .mapped = mapped};
+    const SinkStatistics found = measure_sinks(decoder, samples, options);
+    std::vector<Attention> attention;
+    for (const auto& sample : samples) {
+      attention.push_back(attention_by_definition(decoder, sample));
+    }
+    std::vector<double> rate(K, 0), alpha, above, logit_mass;
+    for (int64_t layer = 0; layer < config.layers; ++layer) {
+      for (int64_t head = 0; head < config.heads; ++head) {
+        for (int64_t k = 0; k < K; ++k) {
+          double total = 0, count = 0;
+          for (const Attention& a : attention) {
+            double sum = 0;
+            for (int64_t i = k; i < T; ++i) sum += a.weights[layer][head][i][k].item<double>();
+            total += sum / (T - k) / 2;
+            if (sum / (T - k) > epsilon) count += 1;
+          }
+          alpha.push_back(total);
+          above.push_back(50 * count);
+          rate[k] += 50 * count / static_cast<double>(config.layers * config.heads);
+          (count > 0 ? some_above : some_below) = true;
+        }
+        double kept = 0;
+        for (const Attention& a : attention) {
+          kept += a.weights[layer][head].sum().item<double>() / T / 2;
+        }
+        logit_mass.push_back(1 - kept);
+      }
+    }
+    CHECK(found.tokens == T);
+    CHECK(found.samples == 2);
+    CHECK(found.trained_sink == !changes.empty());
+    CHECK((found.logit_mass[0] > 0.01) == found.trained_sink);
+    CHECK(test::largest_difference(found.alpha, alpha) < 1e-12);
+    CHECK(test::largest_difference(found.above, above) < 1e-9);
+    CHECK(test::largest_difference(found.sink_rate, rate) < 1e-9);
+    CHECK(test::largest_difference(found.logit_mass, logit_mass) < 1e-12);
+    const at::Tensor map = (attention[0].weights + attention[1].weights).mean(1) / 2;
+    CHECK(test::largest_difference(found.map,
+                                   numbers(map.narrow(1, 0, mapped).narrow(2, 0, mapped))) < 1e-12);
+    const at::Tensor norms = (attention[0].value_norms + attention[1].value_norms) / 2;
+    CHECK(test::largest_difference(found.value_norm_first, numbers(norms.select(2, 0))) < 1e-12);
+    CHECK(test::largest_difference(found.value_norm_others,
+                                   numbers(norms.narrow(2, 1, T - 1).mean(2))) < 1e-12);
+
+    // The same where the scores of two or three queries exist at a time, and in lower precision.
+    SinkOptions few = options;
+    few.pairs_at_once = 2 * config.heads * T;
+    const SinkStatistics again = measure_sinks(decoder, samples, few);
+    CHECK(test::largest_difference(again.alpha, found.alpha) < 1e-12);
+    CHECK(test::largest_difference(again.map, found.map) < 1e-12);
+    CHECK(test::largest_difference(again.logit_mass, found.logit_mass) < 1e-12);
+  }
+  CHECK(some_above);
+  CHECK(some_below);
+}
+
+TEST_CASE("in lower precision the sink metric is nearly the same") {
+  const auto folder = test::data("families/llama_gqa");
+  const std::vector<std::vector<int32_t>> samples = {test::random_ids(20, 256, 1)};
+  const SinkStatistics exact =
+      measure_sinks(Decoder::load(folder, {.dtype = at::kDouble}), samples, {});
+  for (const auto& [dtype, tolerance] :
+       {std::pair{at::kFloat, 1e-5}, std::pair{at::kBFloat16, 0.02}}) {
+    const SinkStatistics found =
+        measure_sinks(Decoder::load(folder, {.dtype = dtype}), samples, {});
+    CHECK(test::largest_difference(found.alpha, exact.alpha) < tolerance);
+  }
+}
+
+TEST_CASE("options that make no sense for the sink metric are named") {
+  const Decoder gpt2 = Decoder::load(test::data("families/gpt2"), {});
+  const auto of = [&](int64_t tokens, const SinkOptions& options) {
+    return measure_sinks(gpt2, std::vector<std::vector<int32_t>>{test::random_ids(tokens, 256, 1)},
+                         options);
+  };
+  CHECK_NOTHROW(of(256, {}));
+  CHECK_THROWS_WITH(of(257, {}),
+                    "tokens is 257; expected no more than the 256 that this model takes at once");
+  CHECK_THROWS_WITH(of(1, {.positions = 1}), "tokens is 1; expected 2 to 16777216, a BOS included");
+  CHECK_THROWS_WITH(of(8, {.positions = 9}),
+                    "positions is 9; expected 1 to the 8 tokens of a sample");
+  CHECK_THROWS_WITH(of(8, {.positions = 0}),
+                    "positions is 0; expected 1 to the 8 tokens of a sample");
+  CHECK_THROWS_WITH(of(8, {.epsilon = 1}), "epsilon is 1; expected a number from 0 to below 1");
+  CHECK_THROWS_WITH(of(8, {.epsilon = NAN}), ContainsSubstring("epsilon is nan; expected"));
+  CHECK_THROWS_AS(measure_sinks(gpt2, {}, {}), InputError);
+}
+
+TEST_CASE("queries of zero attend uniformly: alpha_k is the mean of 1 / (i + 1) from k on") {
+  const Decoder decoder = build("llama_gqa", json::object(), /*zero_queries=*/true);
+  const int64_t T = 20;
+  const SinkStatistics found = measure_sinks(
+      decoder,
+      std::vector<std::vector<int32_t>>{test::random_ids(T, decoder.config().vocab_size, 3)},
+      {.epsilon = 0.17, .positions = T});
+  for (int64_t k = 0; k < T; ++k) {
+    double mean = 0;
+    for (int64_t i = k; i < T; ++i) mean += 1.0 / static_cast<double>((i + 1) * (T - k));
+    for (int64_t row = 0; row < found.layers * found.heads; ++row) {
+      CHECK(found.alpha[row * T + k] == Approx(mean).epsilon(1e-12));
+    }
+    CHECK(found.sink_rate[k] == (mean > 0.17 ? 100 : 0));
+  }
+  CHECK(found.sink_rate[0] == 100);  // the mean of 20 such numbers is 0.1799
+  CHECK(found.sink_rate[1] == 0);
+}
+
+TEST_CASE("samples are disjoint pieces of the text, each after a BOS") {
+  const std::vector<int32_t> ids = {1, 2, 3, 4, 5, 6, 7};
+  CHECK(sink_samples(ids, 0, 3, 2) == std::vector<std::vector<int32_t>>{{0, 1, 2}, {0, 3, 4}});
+  CHECK(sink_samples(ids, std::nullopt, 3, 2) ==
+        std::vector<std::vector<int32_t>>{{1, 2, 3}, {4, 5, 6}});
+  CHECK_THROWS_WITH(sink_samples(ids, 0, 3, 4),
+                    "the text has 7 tokens, too few for 4 samples of 3 (the BOS is one of them); "
+                    "expected 3 samples at the most");
+}

@@ -1,0 +1,65 @@
+#include "eval/run/memory_need.h"
+
+#include <ATen/ATen.h>
+
+#include <cstdlib>
+
+#include "eval/engines/stepwise.h"
+#include "policies/registry.h"
+#include "tests/catch.h"
+#include "tests/data.h"
+
+using namespace sinkbench;
+
+TEST_CASE("the memory that a cell needs is that of the weights and of the caches it will have") {
+  const std::string dtype = GENERATE("float32", "bfloat16", "float64");
+  const at::ScalarType type = dtype == "float32"    ? at::kFloat
+                              : dtype == "bfloat16" ? at::kBFloat16
+                                                    : at::kDouble;
+  const Decoder decoder = Decoder::load(test::data("families/llama_gqa"), {.dtype = type});
+  const auto need = [&](const Cell& cell, const Policy& policy, int64_t fed) {
+    return memory_need(cell, decoder.config(), decoder.parameters(), policy, fed);
+  };
+  Cell cell;
+  cell.dtype = dtype;
+  cell.engine = "stepwise";
+  cell.metrics = {Metric::perplexity, Metric::memory};
+  const auto dense = make_policy("dense", {});
+  const auto sinks = make_policy("sinks", {{"sinks", 4}, {"window", 60}});
+  for (const Policy* policy : {dense.get(), sinks.get()}) {
+    StepwiseEngine engine(decoder, *policy);
+    engine.reset(500);
+    CHECK(need(cell, *policy, 500).cache == engine.kv_bytes_held());
+  }
+  CHECK(need(cell, *dense, 500).weights == decoder.weight_bytes());
+
+  // Blocks are computed in float32 at the least, and a block's own keys stand beside the cache.
+  cell.engine = "chunked";
+  cell.chunk = 100;
+  const double token = decoder.config().kv_bytes_per_token(dtype == "float64" ? 8 : 4);
+  CHECK(need(cell, *sinks, 500).cache == 164 * token);
+  CHECK(need(cell, *dense, 500).cache == 600 * token);
+
+  // With divergence, what the reference's engine keeps stands beside it.
+  CHECK(memory_need(cell, decoder.config(), decoder.parameters(), *sinks, 500, dense.get()).cache ==
+        764 * token);
+
+  // Timed steps at another length; nothing is kept by a policy that recomputes.
+  cell.metrics = {Metric::latency};
+  cell.latency = {.warmup = 10, .samples = 20, .lengths = {100, 3000}};
+  StepwiseEngine engine(decoder, *dense);
+  engine.reset(3030);
+  CHECK(need(cell, *dense, 500).cache == engine.kv_bytes_held());
+  CHECK(need(cell, *make_policy("recompute", {{"window", 64}}), 500).cache == 0);
+}
+
+TEST_CASE("the memory there is can be bounded, and is never more than the machine has") {
+  const double machine = available_memory();
+  CHECK(machine > 0);
+  CHECK(machine < 1e15);
+  ::setenv("SINKBENCH_MEMORY_MIB", "3", 1);
+  CHECK(available_memory() == 3 * 1024 * 1024);
+  ::setenv("SINKBENCH_MEMORY_MIB", "1e12", 1);
+  CHECK(available_memory() < 1e15);
+  ::unsetenv("SINKBENCH_MEMORY_MIB");
+}
