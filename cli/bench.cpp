@@ -11,11 +11,11 @@
 
 #include "base/error.h"
 #include "cli/commands.h"
-#include "eval/engines/engine.h"
-#include "eval/run/machine.h"
-#include "eval/results/results.h"
+#include "eval/engines/method.h"
 #include "eval/engines/stepwise.h"
-#include "eval/results/batch_means.h"
+#include "eval/metrics/batch_means.h"
+#include "eval/results/results.h"
+#include "eval/run/machine.h"
 #include "policies/registry.h"
 
 namespace sinkbench {
@@ -52,7 +52,7 @@ double score_seconds(const Decoder& decoder, const Policy& policy, std::span<con
   for (int run = 0; run < 2; ++run) {
     const auto begin = Clock::now();
     make_engine("chunked", decoder, policy, {.chunk = chunk})
-        ->score(ids, [](std::span<const float>) {});
+        ->score(ids, [](std::span<const double>) {});
     best = std::min(best, seconds_since(begin));
   }
   return best;
@@ -74,9 +74,11 @@ void bench(const Options& options) {
       "  read              {:8.1f} GB/s\n",
       ceilings.float32_flops / 1e9, ceilings.bfloat16_flops / 1e9, ceilings.read_bytes / 1e9);
 
-  const auto policy = make_policy("sinks", {{"sinks", options.sinks}, {"window", options.window}});
+  const auto sinks = make_policy("sinks", {{"sinks", options.sinks}, {"window", options.window}});
+  const auto* policy = dynamic_cast<const IndexPolicy*>(sinks.get());
   const int64_t capacity = *policy->capacity();
-  const auto recompute = make_policy("recompute", {{"window", capacity}});
+  const auto passes = make_policy("recompute", {{"window", capacity}});
+  const auto* recompute = dynamic_cast<const RecomputePolicy*>(passes.get());
   bool first = true;
   for (const std::string& name : options.dtypes) {
     const at::ScalarType dtype = name == "bfloat16" ? at::kBFloat16 : at::kFloat;
@@ -113,8 +115,7 @@ void bench(const Options& options) {
     }
 
     StepwiseEngine engine(decoder, *policy);
-    engine.reset(capacity + 1);
-    engine.fill(capacity);
+    engine.fill(std::nullopt, capacity, 10 + options.samples);
     for (int i = 0; i < 10; ++i) engine.step(ids[i]);
     std::vector<double> samples;
     for (int64_t i = 0; i < options.samples; ++i) {

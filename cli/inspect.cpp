@@ -50,8 +50,16 @@ std::string attention(const ordered_json& attention) {
   if (kv_heads < heads) {
     text += fmt::format(" on {} key-value head{}", kv_heads, kv_heads == 1 ? "" : "s");
   }
-  if (!attention["local_window"].is_null()) {
-    text += fmt::format(", local window of {}", attention["local_window"].dump());
+  if (const ordered_json& windows = attention["local_windows"]; !windows.is_null()) {
+    std::map<int64_t, int64_t> layers;  // of each window
+    for (const ordered_json& window : windows) ++layers[window.get<int64_t>()];
+    for (const auto& [window, count] : layers) {
+      if (window == 0) continue;
+      text += fmt::format(", local window of {} in {}", window,
+                          count == static_cast<int64_t>(windows.size())
+                              ? "every layer"
+                              : fmt::format("{} of {} layers", count, windows.size()));
+    }
   }
   return text;
 }

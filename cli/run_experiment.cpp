@@ -8,11 +8,12 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "eval/results/batch_means.h"
+#include "eval/metrics/batch_means.h"
+#include "eval/results/nll_file.h"
 #include "eval/run/cell_checkpoint.h"
 #include "eval/run/machine.h"
-#include "eval/results/nll_file.h"
 #include "eval/run/run.h"
+#include "policies/registry.h"
 #include "reports/collapse.h"
 #include "reports/tables.h"
 
@@ -98,7 +99,7 @@ class Earlier {
     if (!result.perplexity) return true;
     try {
       BatchMeans means(result.perplexity->scored);
-      for (const float value : read_nll_file(folder_ / result.nll_file)) means.add(value);
+      for (const double value : read_nll_file(folder_ / result.nll_file)) means.add(value);
       return means.count() == result.perplexity->scored &&
              means.mean() == result.perplexity->nll_mean;
     } catch (const InputError&) {
@@ -116,8 +117,10 @@ class Earlier {
 CellResult failure(const Cell& cell, const std::string& what) {
   CellResult result;
   result.cell = cell;
-  result.policy_label =
-      make_policy(cell.policy.name, cell.policy.arguments, cell.policy.positions)->label();
+  const auto policy = make_policy(cell.policy);
+  result.policy_label = policy->label();
+  result.cache_label = policy->cache();
+  result.cache_size = policy->size();
   result.error = what.substr(0, what.find('\n'));  // without LibTorch's stack
   return result;
 }
@@ -164,7 +167,7 @@ RunOutcome run_experiment(const Experiment& experiment, const RunOptions& option
   const FolderLock lock(folder);
   remove_leftovers(folder);
   remove_leftovers(folder / "nll");
-  const auto nll_file = [&](const Cell& cell) { return folder / "nll" / (cell.id + ".f32"); };
+  const auto nll_file = [&](const Cell& cell) { return folder / "nll" / nll_name(cell); };
 
   Earlier earlier(folder, options.fresh);
   std::vector<std::optional<CellResult>> results;

@@ -47,6 +47,34 @@ std::string covered(const Tokenizer& tokenizer, std::span<const int32_t> ids,
   return decoded;
 }
 
+/// Pieces of `tokens` ids; what is left at the end is one too, if it has two.
+void cut(TokenStream& stream, int64_t tokens) {
+  const auto size = static_cast<int64_t>(stream.ids.size());
+  for (int64_t begin = tokens; begin < size; begin += tokens) {
+    if (size - begin < 2) {
+      stream.ids.pop_back();
+      return;
+    }
+    stream.pieces.push_back(begin);
+  }
+}
+
+/// Of what is scored where there are several pieces: each is decoded without its first id.
+TokenStream::Extent extent_of_pieces(const TokenStream& stream, const Tokenizer& tokenizer,
+                                     std::optional<int32_t> bos) {
+  TokenStream::Extent extent;
+  for (size_t i = 0; i < stream.pieces.size(); ++i) {
+    const auto end =
+        i + 1 < stream.pieces.size() ? stream.ids.begin() + stream.pieces[i + 1] : stream.ids.end();
+    std::vector<int32_t> scored(stream.ids.begin() + stream.pieces[i] + 1, end);
+    if (bos) std::erase(scored, *bos);
+    const std::string text = tokenizer.decode(scored);
+    extent.bytes += static_cast<int64_t>(text.size());
+    extent.words += count_whitespace_words(text);
+  }
+  return extent;
+}
+
 }  // namespace
 
 std::string ids_sha256(std::span<const int32_t> ids) {
@@ -87,6 +115,7 @@ TokenStream read_text_stream(const TextSource& source, const Tokenizer& tokenize
   while (stream.ids.size() < limit) {
     const std::optional<Document> document = reader.next();
     if (!document) break;
+    const size_t begin = stream.ids.size();
     std::string_view text = document->text;
     content.update(text);
     ++stream.documents;
@@ -115,7 +144,15 @@ TokenStream read_text_stream(const TextSource& source, const Tokenizer& tokenize
     } else {
       stream.ids.insert(stream.ids.end(), ids.begin(), ids.end());
     }
+    if (source.reset && source.reset->tokens == 0) {
+      if (stream.ids.size() - begin < 2) {
+        stream.ids.resize(begin);  // nothing to score
+      } else if (begin > 0) {
+        stream.pieces.push_back(static_cast<int64_t>(begin));
+      }
+    }
   }
+  if (source.reset && source.reset->tokens > 0) cut(stream, source.reset->tokens);
   if (stream.ids.size() < 2) {
     throw InputError::format("{}: expected a text of at least 2 tokens, found {}",
                              source.paths.empty() ? "text" : source.paths.front().string(),
@@ -123,13 +160,19 @@ TokenStream read_text_stream(const TextSource& source, const Tokenizer& tokenize
   }
   stream.ids_sha256 = ids_sha256(stream.ids);
   stream.content_sha256 = content.hex();
-  stream.scored_text = extent;
+  stream.scored_text = stream.pieces.size() > 1 ? extent_of_pieces(stream, tokenizer, bos) : extent;
   return stream;
 }
 
-TokenStream read_token_file(const fs::path& file, int64_t vocab_size,
-                            std::optional<int64_t> tokens) {
+TokenStream read_token_file(const fs::path& file, int64_t vocab_size, std::optional<int64_t> tokens,
+                            std::optional<Reset> reset) {
   check_limit(tokens);
+  if (reset && reset->tokens == 0) {
+    throw InputError::format(
+        "{}: dataset.reset is 'document', and a file of token ids has no "
+        "documents; expected a number of tokens",
+        file.string());
+  }
   const MappedFile bytes(file);
   nlohmann::json array;
   try {
@@ -156,6 +199,7 @@ TokenStream read_token_file(const fs::path& file, int64_t vocab_size,
   if (tokens && static_cast<size_t>(*tokens) < stream.ids.size()) {
     stream.ids.resize(static_cast<size_t>(*tokens));
   }
+  if (reset) cut(stream, reset->tokens);
   if (stream.ids.size() < 2) {
     throw InputError::format("{}: expected at least 2 token ids, found {}", file.string(),
                              stream.ids.size());

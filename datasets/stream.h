@@ -17,24 +17,32 @@ namespace sinkbench {
 /// start, at the start of every document, or nowhere.
 enum class BosPlacement { stream, document, none };
 
+/// Where a stream is cut into pieces, each run from an empty cache.
+struct Reset {
+  int64_t tokens = 0;  ///< every so many; 0: at each document
+  auto operator<=>(const Reset&) const = default;
+};
+
 struct TextSource {
   std::vector<std::filesystem::path> paths;  // as DocumentReader takes them
   std::string text_field = "text";           // of .jsonl files
   BosPlacement bos = BosPlacement::stream;
   std::optional<int32_t> bos_id = {};  // in place of the tokenizer's own, where it has one
   std::optional<int64_t> tokens = {};  // at most so many ids are fed, the BOS included; at least 2
+  std::optional<Reset> reset = {};
 };
 
-/// A model is fed `ids` in order and scored on every id but the first.
+/// A model is fed `ids` in order and scored on every id but the first of each piece.
 struct TokenStream {
-  std::vector<int32_t> ids;  // at least 2
-  int64_t documents = 0;     // that were read, the last perhaps in part
-  std::string ids_sha256;    // what was fed
+  std::vector<int32_t> ids;           // at least 2
+  std::vector<int64_t> pieces = {0};  // where they begin; each has at least 2 ids
+  int64_t documents = 0;              // that were read, the last perhaps in part
+  std::string ids_sha256;             // what was fed
   std::string
       content_sha256;  // of the text of the documents read, or of the bytes of a tokens file
 
-  /// The part of the text that the scored ids stand for: all of it, but without a first token that
-  /// isn't a BOS, and up to the last whole character where `tokens` cuts it off.
+  /// The part of the text that the scored ids stand for: all of it, but without a first token of a
+  /// piece that isn't a BOS, and up to the last whole character where `tokens` cuts it off.
   struct Extent {
     int64_t bytes = 0;  // of UTF-8
     int64_t words = 0;  // as count_whitespace_words counts
@@ -44,14 +52,16 @@ struct TokenStream {
 
 /// Reads documents until `source.tokens` ids are there. Each document is encoded by itself, whole
 /// (so that a limited stream is a prefix of the unlimited one, whatever the tokenizer), and the ids
-/// are joined. InputError where a path is bad, as DocumentReader has it, or where there are fewer
-/// than two tokens.
+/// are joined. With a reset, what would be a piece of one token is left out. InputError where a
+/// path is bad, as DocumentReader has it, or where there are fewer than two tokens.
 TokenStream read_text_stream(const TextSource& source, const Tokenizer& tokenizer);
 
 /// Reads a JSON array of token ids, taken as they are: nothing is added. InputError names the file
-/// and the first element (index from 0, value) that isn't an id in [0, vocab_size).
+/// and the first element (index from 0, value) that isn't an id in [0, vocab_size); there are no
+/// documents to reset at.
 TokenStream read_token_file(const std::filesystem::path& file, int64_t vocab_size,
-                            std::optional<int64_t> tokens = std::nullopt);
+                            std::optional<int64_t> tokens = std::nullopt,
+                            std::optional<Reset> reset = std::nullopt);
 
 /// SHA-256 of ids as little-endian uint32.
 std::string ids_sha256(std::span<const int32_t> ids);

@@ -55,8 +55,15 @@ struct DecoderConfig {
   std::optional<RotaryConfig> rotary = {};
   std::optional<AlibiConfig> alibi = {};
   int64_t learned_positions = 0;  ///< rows of the table added to the embeddings; 0: there is none
-  /// A model trained so that a query sees so many tokens at the most, itself among them; 0: all.
-  int64_t local_window = 0;
+  /// Layers with a window of their own: a query sees so many tokens at the most, itself among them;
+  /// 0: all. [layers], or empty where no layer has one.
+  std::vector<int64_t> local_windows = {};
+  bool every_layer_is_local() const {
+    for (const int64_t window : local_windows) {
+      if (window == 0) return false;
+    }
+    return !local_windows.empty();
+  }
 
   /// Attention sinks that are part of the model, whatever its family (see configs/README.md). The
   /// first two are a term exp(logit) of every softmax's denominator, with no value behind it.

@@ -1,5 +1,4 @@
-// A KV-cache policy is index arithmetic: when token t is the query, which earlier tokens may it
-// see, and at which positions? No tensor appears here.
+// What a KV-cache policy says, in the terms that engines work on. No tensor appears here.
 #pragma once
 
 #include <cstdint>
@@ -36,32 +35,55 @@ enum class Positions {
 /// only the query differs from range to range.
 std::vector<int64_t> query_positions(const View& view, int64_t t, Positions positions);
 
-/// The interface of every policy. Implementations are immutable and hold no state of a run.
+/// What every kind of policy has. Implementations are immutable and hold no state of a run.
 class Policy {
  public:
   virtual ~Policy() = default;
 
-  /// What query t (t >= 0) sees. For a given policy the number of ranges is the same for every t
-  /// (some may be empty), begin and end of each range never decrease with t, the last
-  /// range ends at t, and what has left the view never comes back. These are the terms on which an
-  /// engine may evict, and work on blocks of queries.
-  virtual View view(int64_t t) const = 0;
-
-  /// The most earlier tokens that any query sees; nothing where it grows with the stream.
+  /// The most earlier tokens that any query sees; nothing where it grows with the stream. A bound:
+  /// a cache may never be so full.
   virtual std::optional<int64_t> capacity() const = 0;
-
-  virtual Positions positions() const { return Positions::cache; }
-
-  /// True where nothing is cached from one query to the next: what a query sees is computed
-  /// afresh from the tokens in its view alone, at positions from 0.
-  virtual bool recomputes() const { return false; }
-
-  /// Every how many tokens one is scored; 1 scores all. (Only for policies that recompute:
-  /// skipping a query elsewhere would save nothing.)
-  virtual int64_t stride() const { return 1; }
 
   /// Short label for tables: "4+252", "0+256", "dense", "recompute 256".
   virtual std::string label() const = 0;
+  /// The same of the cache alone, where the policy's name stands beside it.
+  virtual std::string cache() const { return capacity() ? label() : "all"; }
+
+  /// The cache's size as tables and pictures have it.
+  virtual std::optional<int64_t> size() const { return capacity(); }
+
+  /// As the user chose; make_policy sets it.
+  Positions positions() const { return positions_; }
+
+ private:
+  friend struct PolicyMaker;
+  Positions positions_ = Positions::cache;
+};
+
+/// Index arithmetic: when token t is the query, which earlier tokens may it see?
+class IndexPolicy : public Policy {
+ public:
+  /// What query t (t >= 0) sees in a layer. What has left a view never comes back, and nothing but
+  /// token t enters: view(t + 1) is a part of view(t) and t. The number of ranges is free.
+  virtual View view(int64_t layer, int64_t t) const = 0;
+
+  /// Whether `view` looks at the layer.
+  virtual bool differs_by_layer() const { return false; }
+  /// Whether nothing is ever evicted.
+  virtual bool keeps_all() const { return false; }
+};
+
+/// Nothing is cached from one query to the next: what a query sees is computed afresh, by a pass
+/// over the tokens of its view and itself, at positions from 0.
+class RecomputePolicy : public Policy {
+ public:
+  /// The earlier tokens of query t's pass, on the terms of IndexPolicy::view.
+  virtual View view(int64_t t) const = 0;
+
+  /// Every how many tokens one is scored; 1 scores all.
+  virtual int64_t stride() const = 0;
+  /// Tokens of a pass, its query counted.
+  std::optional<int64_t> size() const override { return *capacity() + 1; }
 };
 
 }  // namespace sinkbench

@@ -7,11 +7,14 @@
 
 namespace sinkbench {
 
-const std::vector<PolicyEntry>& policy_registry() {
-  static const std::vector<PolicyEntry> entries = {dense_policy(), window_policy(), sinks_policy(),
-                                                   recompute_policy()};
-  return entries;
-}
+struct PolicyMaker {
+  static std::unique_ptr<Policy> make(const PolicyEntry& entry, const PolicyArguments& arguments,
+                                      Positions positions) {
+    auto policy = entry.make(arguments);
+    policy->positions_ = positions;
+    return policy;
+  }
+};
 
 const PolicyEntry& find_policy(std::string_view name) {
   std::vector<std::string> names;
@@ -57,7 +60,11 @@ std::unique_ptr<Policy> make_policy(std::string_view name, PolicyArguments argum
   if (positions != Positions::cache && !entry.has_positions) {
     throw InputError::format("policy {}: 'positions' makes no difference here; leave it out", name);
   }
-  return entry.make(arguments, positions);
+  return PolicyMaker::make(entry, arguments, positions);
+}
+
+std::unique_ptr<Policy> make_policy(const PolicySpec& spec) {
+  return make_policy(spec.name, spec.arguments, spec.positions);
 }
 
 }  // namespace sinkbench

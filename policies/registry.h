@@ -1,17 +1,13 @@
-// All policies by name. To add one: write its file, declare its entry below, name it in
-// registry.cpp; the property tests then run over it.
+// All policies by name. Each file of index/ defines one, NAME.cpp the function NAME_policy(); the
+// build finds it, the property tests run over it, and experiments can use it.
 #pragma once
 
-#include <cstdint>
 #include <functional>
-#include <map>
 #include <memory>
 #include <optional>
-#include <string>
 #include <string_view>
-#include <vector>
 
-#include "policies/policy.h"
+#include "policies/arguments.h"
 
 namespace sinkbench {
 
@@ -20,31 +16,21 @@ struct PolicyParameter {
   std::string name;
   std::string meaning;  ///< one line
   int64_t minimum = 0;
-  std::optional<int64_t> fallback;  ///< the value where none is given; nothing: it must be given
+  std::optional<int64_t> fallback = {};  ///< the value where none is given; nothing: it must be
+  bool size = false;  ///< the cache's size: along it, results of one policy are one line
 };
-
-using PolicyArguments = std::map<std::string, int64_t>;
-
-/// No parameter is larger; keeps sums of parameters and stream places far from overflow.
-inline constexpr int64_t largest_policy_argument = int64_t{1} << 40;
 
 struct PolicyEntry {
   std::string name;
   std::string summary;  ///< one line
   std::string source;   ///< the paper or code it comes from
-  std::vector<PolicyParameter> parameters;
+  std::vector<PolicyParameter> parameters = {};
   bool has_positions = true;  ///< whether `positions: cache|original` makes a difference
   /// Builds the policy from arguments that are complete and within bounds.
-  std::function<std::unique_ptr<Policy>(const PolicyArguments&, Positions)> make;
+  std::function<std::unique_ptr<Policy>(const PolicyArguments&)> make;
 };
 
-/// One entry per file of this folder.
-PolicyEntry dense_policy();
-PolicyEntry window_policy();
-PolicyEntry sinks_policy();
-PolicyEntry recompute_policy();
-
-/// Every policy, in the order in which they are listed to users.
+/// Every policy, by name.
 const std::vector<PolicyEntry>& policy_registry();
 
 /// Throws InputError naming the nearest policy where there is none of this name.
@@ -55,6 +41,7 @@ PolicyArguments with_defaults(const PolicyEntry& entry, PolicyArguments argument
 
 /// Fills in defaults and builds. Throws InputError naming the policy, the parameter, its value
 /// and what was expected: unknown, missing or below its minimum.
+std::unique_ptr<Policy> make_policy(const PolicySpec& spec);
 std::unique_ptr<Policy> make_policy(std::string_view name, PolicyArguments arguments,
                                     Positions positions = Positions::cache);
 

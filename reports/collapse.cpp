@@ -58,7 +58,7 @@ std::optional<int64_t> collapse_onset(const StridedNll& cell, const StridedNll& 
 void find_collapses(Results& results, const std::filesystem::path& folder,
                     const CollapseSpec& spec) {
   const CellResult* last = nullptr;  // neighbouring cells share their reference
-  std::vector<float> reference_nll;
+  std::vector<double> reference_nll;
   for (CellResult& cell : results.cells) {
     cell.collapse.reset();
     if (!cell.perplexity) continue;
@@ -66,7 +66,7 @@ void find_collapses(Results& results, const std::filesystem::path& folder,
     if (reference == nullptr || reference == &cell) continue;
     if (reference != last) reference_nll = read_nll_file(folder / reference->nll_file);
     last = reference;
-    const std::vector<float> nll = read_nll_file(folder / cell.nll_file);
+    const std::vector<double> nll = read_nll_file(folder / cell.nll_file);
     cell.collapse = {.reference = reference->cell.id,
                      .window = spec.window,
                      .margin = spec.margin,

@@ -12,7 +12,7 @@ namespace sinkbench {
 
 /// The NLLs of a cell's scored tokens, in nats; with a stride of k the i-th is that of token i*k+1.
 struct StridedNll {
-  std::span<const float> nll;
+  std::span<const double> nll;
   int64_t stride = 1;
 };
 

@@ -13,7 +13,7 @@
 #include <map>
 
 #include "base/error.h"
-#include "eval/results/batch_means.h"
+#include "eval/metrics/batch_means.h"
 #include "eval/results/nll_file.h"
 #include "reports/statistics.h"
 #include "reports/text_table.h"
@@ -38,7 +38,9 @@ Identity identity_of(const CellResult& result) {
   }
   return {{"model.sha256", result.model_sha256},
           {"model.seed", cell.model.random ? std::to_string(cell.model.seed) : ""},
-          {"dataset.sha256", result.dataset_sha256},
+          {"dataset.sha256", cell.dataset.reset ? fmt::format("{}, reset {}", result.dataset_sha256,
+                                                              to_string(*cell.dataset.reset))
+                                                : result.dataset_sha256},
           {"policy.name", cell.policy.name},
           {"policy.parameters", fmt::format("{}", fmt::join(arguments, " "))},
           {"policy.positions", to_string(cell.policy.positions)},
@@ -365,7 +367,7 @@ std::string list_of(const char* title, const std::vector<LeftOut>& cells, bool m
 
 }  // namespace
 
-NllSeries nll_series(const CellResult& cell, std::vector<float> tokens, const std::string& place) {
+NllSeries nll_series(const CellResult& cell, std::vector<double> tokens, const std::string& place) {
   if (static_cast<int64_t>(tokens.size()) != cell.perplexity->scored) {
     throw InputError::format("{}: {} tokens; expected {}, as results.json says", place,
                              tokens.size(), cell.perplexity->scored);

@@ -18,7 +18,7 @@ namespace sinkbench {
 /// they are known.
 struct NllSeries {
   std::vector<double> block_means;
-  std::vector<float> tokens = {};
+  std::vector<double> tokens = {};
 };
 
 /// One side of a comparison.
@@ -30,7 +30,7 @@ struct MeasuredRun {
 
 /// The series of a cell whose tokens are all there. Throws InputError, naming `place`, where they
 /// aren't as many as were scored.
-NllSeries nll_series(const CellResult& cell, std::vector<float> tokens, const std::string& place);
+NllSeries nll_series(const CellResult& cell, std::vector<double> tokens, const std::string& place);
 
 /// What defines a cell and makes it comparable: hashes of the model and of the token ids, policy
 /// with arguments and positions, engine, chunk, dtype and device.

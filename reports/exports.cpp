@@ -9,7 +9,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "eval/results/batch_means.h"
+#include "eval/metrics/batch_means.h"
 
 namespace sinkbench {
 namespace {

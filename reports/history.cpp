@@ -138,15 +138,35 @@ std::string run_name(const fs::path& file, const HistoryRun& run) {
   return name;
 }
 
-std::vector<float> read_nll(const fs::path& file, int64_t run, const std::string& cell) {
+/// What `blob_of` made.
+std::vector<double> values_of(const std::string& bytes, bool wide) {
+  std::vector<double> values(bytes.size() / (wide ? sizeof(double) : sizeof(float)));
+  if (wide) {
+    std::memcpy(values.data(), bytes.data(), bytes.size());
+    return values;
+  }
+  std::vector<float> narrow(values.size());
+  std::memcpy(narrow.data(), bytes.data(), narrow.size() * sizeof(float));
+  std::copy(narrow.begin(), narrow.end(), values.begin());
+  return values;
+}
+
+/// NLLs as the database has them: in the precision of their file.
+std::string blob_of(const std::vector<double>& values, bool wide) {
+  const auto bytes = [](const auto& numbers) {
+    return std::string(reinterpret_cast<const char*>(numbers.data()),
+                       numbers.size() * sizeof(numbers[0]));
+  };
+  if (wide) return bytes(values);
+  return bytes(std::vector<float>(values.begin(), values.end()));
+}
+
+std::vector<double> read_nll(const fs::path& file, int64_t run, const CellResult& cell) {
   Database database(file, Database::Mode::read);
   Statement statement(database, "SELECT nll FROM cells WHERE run = ? AND id = ?");
-  statement.bind(0, run).bind(1, cell);
+  statement.bind(0, run).bind(1, cell.cell.id);
   if (!statement.step()) throw InputError::format("{}: run {} is gone", file.string(), run);
-  const std::string bytes = statement.text(0);
-  std::vector<float> nll(bytes.size() / sizeof(float));
-  std::memcpy(nll.data(), bytes.data(), nll.size() * sizeof(float));
-  return nll;
+  return values_of(statement.text(0), cell.cell.dtype == "float64");
 }
 
 /// A quantity of a cell, by its name in results.json.
@@ -286,9 +306,9 @@ Added add_to_history(const fs::path& file, const fs::path& folder, const std::st
   // All is read before anything is written.
   const MeasuredRun run = read_run(folder);
   const Results& results = run.results;
-  std::vector<std::vector<float>> nll;
+  std::vector<std::vector<double>> nll;
   for (const CellResult& cell : results.cells) {
-    nll.push_back(cell.perplexity ? run.nll(cell).tokens : std::vector<float>());
+    nll.push_back(cell.perplexity ? run.nll(cell).tokens : std::vector<double>());
   }
   json record = to_json(results);
   const json cells = std::move(record["cells"]);
@@ -318,14 +338,15 @@ Added add_to_history(const fs::path& file, const fs::path& folder, const std::st
   for (size_t i = 0; i < results.cells.size(); ++i) {
     const CellResult& cell = results.cells[i];
     const std::string identity = identity_text(cell), cell_text = text_of(cells[i]);
+    std::string blob;
     Statement add_cell(database,
                        "INSERT INTO cells (run, place, id, identity, record, nll) "
                        "VALUES (?, ?, ?, ?, ?, ?)");
     add_cell.bind(0, id).bind(1, static_cast<int64_t>(i)).bind(2, cell.cell.id);
     add_cell.bind(3, identity).bind(4, cell_text);
     if (cell.perplexity) {
-      add_cell.bind_blob(
-          5, {reinterpret_cast<const char*>(nll[i].data()), nll[i].size() * sizeof(float)});
+      blob = blob_of(nll[i], cell.cell.dtype == "float64");
+      add_cell.bind_blob(5, blob);
     }
     add_cell.step();
   }
@@ -358,7 +379,7 @@ std::optional<MeasuredRun> baseline_from_history(const fs::path& file, const std
     return MeasuredRun{.name = name,
                        .results = std::move(run->results),
                        .nll = [file, name, id = run->id](const CellResult& cell) {
-                         return nll_series(cell, read_nll(file, id, cell.cell.id), name);
+                         return nll_series(cell, read_nll(file, id, cell), name);
                        }};
   }
   return std::nullopt;

@@ -125,7 +125,7 @@ std::string published(const HtmlSection& section) {
       const std::optional<double> ours = measured(value, cell, section.folder);
       if (!ours) continue;
       const std::vector<std::string> row = {
-          model_name(cell.cell),    cell.cell.policy.name,  cache_name(cell),
+          model_name(cell.cell),    cell.cell.policy.name,  cell.cache_label,
           quantity_name(value),     significant(*ours),     fmt::format("{}", value.value),
           std::string(value.where), std::string(value.over)};
       for (size_t i = 0; i < row.size(); ++i) columns[i].cells.push_back(row[i]);

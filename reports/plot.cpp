@@ -13,6 +13,7 @@
 #include "eval/results/nll_file.h"
 #include "reports/compare.h"
 #include "reports/gnuplot.h"
+#include "policies/registry.h"
 #include "reports/tables.h"
 
 namespace sinkbench {
@@ -306,14 +307,6 @@ std::vector<Group> groups_of(const Results& results) {
   return groups;
 }
 
-/// The cache's size as the tables say it: of recomputation the tokens of a pass.
-std::optional<int64_t> capacity_of(const CellResult& result) {
-  const PolicySpec& policy = result.cell.policy;
-  const auto made = make_policy(policy.name, policy.arguments, policy.positions);
-  if (made->recomputes()) return *made->capacity() + 1;
-  return made->capacity();
-}
-
 std::string positions_suffix(const CellResult& result) {
   return result.cell.policy.positions == Positions::cache ? "" : " original";
 }
@@ -326,16 +319,25 @@ std::string series_name(const CellResult& result) {
          positions_suffix(result);
 }
 
-/// What stays the same along a line over cache sizes: "4 sinks".
+/// What stays the same along a line over cache sizes: "sinks 4+", "strided 4+ kept=16"; all
+/// parameters but the size that depart from their defaults.
 std::string family_name(const CellResult& result) {
   const PolicySpec& policy = result.cell.policy;
-  std::string name = policy.name;
-  for (const auto& [key, value] : policy.arguments) {
-    if (key == "sinks" && (value > 0 || policy.name == "sinks")) {
-      name = fmt::format("{} {}+", policy.name, value);
+  std::string name = policy.name, rest;
+  for (const PolicyEntry& entry : policy_registry()) {
+    if (entry.name != policy.name) continue;
+    for (const PolicyParameter& parameter : entry.parameters) {
+      const auto it = policy.arguments.find(parameter.name);
+      if (parameter.size || it == policy.arguments.end()) continue;
+      if (parameter.name == "sinks") {
+        // As people write them: before the size.
+        if (it->second > 0 || parameter.fallback != 0) name += fmt::format(" {}+", it->second);
+      } else if (it->second != parameter.fallback) {
+        rest += fmt::format(" {}={}", parameter.name, it->second);
+      }
     }
   }
-  return name + positions_suffix(result);
+  return name + rest + positions_suffix(result);
 }
 
 Picture nll_picture(const Group& group, const fs::path& folder) {
@@ -347,14 +349,14 @@ Picture nll_picture(const Group& group, const fs::path& folder) {
   std::map<double, std::string> marks;
   for (const CellResult* cell : group.cells) {
     if (!cell->perplexity || cell->nll_file.empty()) continue;
-    const std::vector<float> nll = read_nll_file(folder / cell->nll_file);
+    const std::vector<double> nll = read_nll_file(folder / cell->nll_file);
     Series series{.name = series_name(*cell), .policy = cell->cell.policy.name};
     for (const NllBlock& block : nll_blocks(nll, cell->perplexity->stride)) {
       series.points.push_back(
           {block.position, block.mean, block.mean - block.error, block.mean + block.error});
     }
     if (series.points.size() < 2) continue;
-    if (const auto capacity = capacity_of(*cell)) {
+    if (const auto capacity = cell->cache_size) {
       marks.emplace(static_cast<double>(*capacity), fmt::format("cache {}", *capacity));
     }
     if (cell->context > 0) {
@@ -413,7 +415,7 @@ Picture perplexity_picture(const Group& group) {
                     const double error = std::isfinite(cell.perplexity->token_stderr)
                                              ? cell.perplexity->token_stderr
                                              : 0;
-                    const auto capacity = capacity_of(cell);
+                    const auto capacity = cell.cache_size;
                     series.everywhere = !capacity;
                     series.points.push_back({static_cast<double>(capacity.value_or(0)), y,
                                              std::max(y - error, y / 10), y + error});
@@ -428,7 +430,7 @@ Picture latency_picture(const Group& group) {
        .log_y_spans = true,
        .y_from_zero = true},
       group, [](const CellResult& cell, Series& series) {
-        const auto capacity = capacity_of(cell);
+        const auto capacity = cell.cache_size;
         for (const LatencyResult& latency : cell.latency) {
           series.points.push_back({static_cast<double>(capacity.value_or(latency.cache_entries)),
                                    latency.p50_ms, latency.p50_ms, latency.p90_ms});
@@ -446,7 +448,7 @@ Picture memory_picture(const Group& group) {
       group, [](const CellResult& cell, Series& series) {
         if (!cell.memory) return;
         const double y = static_cast<double>(cell.memory->kv_bytes_held) / (1 << 20);
-        const auto capacity = capacity_of(cell);
+        const auto capacity = cell.cache_size;
         series.points.push_back(
             {static_cast<double>(capacity.value_or(cell.memory->cache_entries)), y, y, y});
       });
@@ -548,7 +550,7 @@ void add_cell(TrendPanel& panel, const CellResult& cell, double x) {
 
 }  // namespace
 
-std::vector<NllBlock> nll_blocks(std::span<const float> nll, int64_t stride) {
+std::vector<NllBlock> nll_blocks(std::span<const double> nll, int64_t stride) {
   constexpr size_t smallest = 32, parts = 8;
   std::vector<NllBlock> blocks;
   for (size_t begin = 0;;) {

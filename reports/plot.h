@@ -21,7 +21,7 @@ struct NllBlock {
 /// The running mean of an NLL stream of which one token in `stride` was scored. A block holds 32
 /// values, or a twentieth of what was before it if that is more, so that the points are as dense at
 /// the start as a logarithmic axis shows it. What is left at the end and makes no block is dropped.
-std::vector<NllBlock> nll_blocks(std::span<const float> nll, int64_t stride);
+std::vector<NllBlock> nll_blocks(std::span<const double> nll, int64_t stride);
 
 struct Pictures {
   std::vector<std::string> drawn;     ///< names without extension, in DIR/plots

@@ -136,7 +136,7 @@ std::span<const Published> published_values() {
 }
 
 std::vector<Published> published_for(const CellResult& cell) {
-  const std::string model = model_name(cell.cell), cache = cache_name(cell);
+  const std::string model = model_name(cell.cell), cache = cell.cache_label;
   const auto& texts = cell.cell.dataset.texts;
   const bool newlines = !texts.empty() && texts.front().filename() == "newlines.txt";
   std::vector<Published> found;
@@ -167,7 +167,7 @@ std::optional<double> measured(const Published& published, const CellResult& cel
   if (folder.empty() || cell.perplexity->stride != 1 || !std::filesystem::exists(file)) {
     return std::nullopt;
   }
-  const std::vector<float> nll = read_nll_file(file);
+  const std::vector<double> nll = read_nll_file(file);
   if (static_cast<int64_t>(nll.size()) < published.first) return std::nullopt;
   const double sum = std::accumulate(nll.begin(), nll.begin() + published.first, 0.0);
   return std::exp(sum / static_cast<double>(published.first));

@@ -47,7 +47,7 @@ double exact_upper_tail(double u, size_t n, size_t m) {
 
 }  // namespace
 
-std::vector<double> block_means(std::span<const float> values) {
+std::vector<double> block_means(std::span<const double> values) {
   const size_t n = values.size();
   const size_t blocks =
       std::min(most_blocks, static_cast<size_t>(std::sqrt(static_cast<double>(n))));

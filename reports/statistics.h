@@ -10,7 +10,7 @@ namespace sinkbench {
 
 /// Means over blocks of neighbours, as many as the square root of the length (1024 at the most),
 /// whose lengths differ by one at the most. Neighbouring tokens are correlated, blocks hardly.
-std::vector<double> block_means(std::span<const float> values);
+std::vector<double> block_means(std::span<const double> values);
 
 struct Interval {
   double mean = 0, low = 0, high = 0;

@@ -33,18 +33,6 @@ std::string dataset_name(const Cell& cell) {
   return name;
 }
 
-std::string cache_name(const CellResult& result) {
-  const PolicySpec& policy = result.cell.policy;
-  if (policy.arguments.empty()) return "all";
-  if (policy.name == "window") return fmt::format("0+{}", policy.arguments.at("window"));
-  if (policy.name == "recompute") {
-    const int64_t sinks = policy.arguments.at("sinks");
-    const std::string window = std::to_string(policy.arguments.at("window"));
-    return sinks == 0 ? window : fmt::format("{}+{}", sinks, window);
-  }
-  return result.policy_label;
-}
-
 namespace {
 
 /// One row of a table: a cell, and which of its timings.
@@ -164,6 +152,14 @@ void add_setting_columns(Columns& columns, const std::vector<Row>& rows, Table t
   add(
       columns, rows, "bos", [](const Row& r) { return to_string(r.result->cell.dataset.bos); },
       false);
+  const auto reset_of = [](const Row& r) {
+    const auto& reset = r.result->cell.dataset.reset;
+    return reset ? to_string(*reset) : none;
+  };
+  if (std::any_of(rows.begin(), rows.end(),
+                  [&](const Row& r) { return r.result->cell.dataset.reset.has_value(); })) {
+    add(columns, rows, "reset", reset_of, false);
+  }
   add(
       columns, rows, "dtype", [](const Row& r) { return r.result->cell.dtype; }, false);
   add(
@@ -180,7 +176,7 @@ void add_setting_columns(Columns& columns, const std::vector<Row>& rows, Table t
       columns, rows, "policy", [](const Row& r) { return r.result->cell.policy.name; }, false,
       false);
   add(
-      columns, rows, "cache", [](const Row& r) { return cache_name(*r.result); }, true, false);
+      columns, rows, "cache", [](const Row& r) { return r.result->cache_label; }, true, false);
 }
 
 Columns columns_of(const Results& results, Table table) {
@@ -223,7 +219,10 @@ Columns columns_of(const Results& results, Table table) {
       });
       break;
     case Table::latency:
-      number("cached", [](const Row& r) { return std::to_string(r.latency->cache_entries); });
+      number("cached", [](const Row& r) {
+        const auto [most, fewest] = std::pair(r.latency->cache_entries, r.latency->fewest_entries);
+        return fewest == most ? std::to_string(most) : fmt::format("{}-{}", fewest, most);
+      });
       number("p50 ms", [](const Row& r) { return fmt::format("{:.3f}", r.latency->p50_ms); });
       number("p90 ms", [](const Row& r) { return fmt::format("{:.3f}", r.latency->p90_ms); });
       number("p99 ms", [](const Row& r) { return fmt::format("{:.3f}", r.latency->p99_ms); });
@@ -282,6 +281,10 @@ std::string csv(const Results& results, Table table) {
     return paths.empty() ? dataset.tokens_file.string() : fmt::format("{}", fmt::join(paths, ";"));
   });
   text("bos", [](const Row& r) { return to_string(r.result->cell.dataset.bos); });
+  text("reset", [](const Row& r) {
+    const auto& reset = r.result->cell.dataset.reset;
+    return reset ? to_string(*reset) : std::string();
+  });
   text("policy", [](const Row& r) { return r.result->cell.policy.name; });
   text("label", [](const Row& r) { return r.result->policy_label; });
   text("positions", [](const Row& r) { return to_string(r.result->cell.policy.positions); });
@@ -348,6 +351,8 @@ std::string csv(const Results& results, Table table) {
     case Table::latency:
       number("cache_entries",
              [](const Row& r) { return static_cast<double>(r.latency->cache_entries); });
+      number("fewest_entries",
+             [](const Row& r) { return static_cast<double>(r.latency->fewest_entries); });
       number("p50_ms", [](const Row& r) { return r.latency->p50_ms; });
       number("p90_ms", [](const Row& r) { return r.latency->p90_ms; });
       number("p99_ms", [](const Row& r) { return r.latency->p99_ms; });

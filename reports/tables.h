@@ -22,10 +22,6 @@ enum class ReportFormat { table, markdown, csv, html };
 std::string model_name(const Cell& cell);
 std::string dataset_name(const Cell& cell);
 
-/// The cache as the tables name it: "4+252", "0+256", "all" of dense, the tokens of a recomputed
-/// pass.
-std::string cache_name(const CellResult& result);
-
 /// What every row of every table has in common: "dtype float32".
 std::vector<std::string> common_facts(const Results& results);
 

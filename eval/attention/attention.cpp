@@ -25,22 +25,75 @@ at::Tensor attend_in_kernel(const AttentionInput& input) {
                       .end = range.last.data(),
                       .bias_offset = input.bias != nullptr ? range.column.data() : nullptr});
   }
-  attend_block(
-      {.queries = n,
-       .heads = heads,
-       .kv_heads = input.keys.size(0),
-       .head_dim = head_dim,
-       .keys = input.keys.size(1),
-       .key_stride = input.keys.stride(0) / head_dim,
-       .key = input.keys.data_ptr<float>(),
-       .value = input.values.data_ptr<float>(),
-       .scale = static_cast<float>(input.scale),
-       .bias_table = input.bias != nullptr ? input.bias->values().data_ptr<float>() : nullptr,
-       .bias_stride = input.bias != nullptr ? input.bias->values().size(1) : 0,
-       .sink_logit = input.sink_logit.defined() ? input.sink_logit.data_ptr<float>() : nullptr,
-       .output = output.data_ptr<float>()},
-      ranges);
+  const BlockAttention block = {
+      .queries = n,
+      .heads = heads,
+      .kv_heads = input.keys.size(0),
+      .head_dim = head_dim,
+      .keys = input.keys.size(1),
+      .key_stride = input.keys.stride(0) / head_dim,
+      .key = input.keys.data_ptr<float>(),
+      .value = input.values.data_ptr<float>(),
+      .scale = static_cast<float>(input.scale),
+      .bias_table = input.bias != nullptr ? input.bias->values().data_ptr<float>() : nullptr,
+      .bias_stride = input.bias != nullptr ? input.bias->values().size(1) : 0,
+      .sink_logit = input.sink_logit.defined() ? input.sink_logit.data_ptr<float>() : nullptr,
+      .output = output.data_ptr<float>()};
+  if (input.scattered.spans.empty()) {
+    attend_block(block, ranges);
+    return output;
+  }
+  const ScatteredView& view = input.scattered;
+  std::vector<ScatteredEntries::Span> spans;
+  for (const ScatteredView::Span& span : view.spans) {
+    spans.push_back(
+        {span.begin, span.end, span.entries.data(), static_cast<int64_t>(span.entries.size())});
+  }
+  const bool rotated = view.table.cosine.defined();
+  const at::Tensor query = view.query.contiguous();
+  const ScatteredEntries scattered = {
+      .spans = spans,
+      .query = query.data_ptr<float>(),
+      .key = view.keys.data_ptr<float>(),
+      .cosine = rotated ? view.table.cosine.data_ptr<float>() : nullptr,
+      .sine = rotated ? view.table.sine.data_ptr<float>() : nullptr,
+      .rotated = rotated ? view.rotary->dims : 0,
+      .bias_offset = input.bias != nullptr ? view.column.data() : nullptr,
+      .bias_place = view.place.empty() ? nullptr : view.place.data()};
+  attend_block(block, ranges, &scattered);
   return output;
+}
+
+/// Queries `first` to `first + count` of the block, all of the span that is named, if one is.
+AttentionInput rows_of(const AttentionInput& input, int64_t first, int64_t count,
+                       const ScatteredView::Span* span) {
+  const auto cut = [&](const std::vector<int64_t>& values) {
+    return values.empty()
+               ? values
+               : std::vector<int64_t>(values.begin() + first, values.begin() + first + count);
+  };
+  AttentionInput part = {.ranges = {},
+                         .keys = input.keys,
+                         .values = input.values,
+                         .bias = input.bias,
+                         .sink_logit = input.sink_logit,
+                         .scale = input.scale};
+  for (const RangeView& range : input.ranges) {
+    part.ranges.push_back({.query = range.query.narrow(1, first, count),
+                           .first = cut(range.first),
+                           .last = cut(range.last),
+                           .column = cut(range.column)});
+  }
+  if (span == nullptr) return part;
+  const ScatteredView& all = input.scattered;
+  part.scattered = {.spans = {*span},
+                    .query = all.query.narrow(1, first, count),
+                    .keys = all.keys,
+                    .table = all.table,
+                    .rotary = all.rotary,
+                    .column = cut(all.column),
+                    .place = all.place};
+  return part;
 }
 
 /// All queries in one go.
@@ -78,6 +131,32 @@ at::Tensor attend_at_once(const AttentionInput& input) {
     scores.push_back(score);
     values.push_back(input.values.narrow(1, begin, m));
   }
+  if (!input.scattered.spans.empty() && !input.scattered.spans.front().entries.empty()) {
+    const ScatteredView& view = input.scattered;
+    const std::vector<int64_t>& entries = view.spans.front().entries;
+    const int64_t m = static_cast<int64_t>(entries.size());
+    const at::Tensor index = at::tensor(entries, at::kLong).to(query.device());
+    at::Tensor keys = view.keys.index_select(1, index);
+    if (view.table.cosine.defined()) {
+      const RotaryTable table = {view.table.cosine.narrow(0, 0, m),
+                                 view.table.sine.narrow(0, 0, m)};
+      keys = rotate(*view.rotary, keys.transpose(0, 1), table).transpose(0, 1);
+    }
+    at::Tensor score =
+        at::bmm(view.query.reshape({kv_heads, share * n, head_dim}), keys.transpose(1, 2))
+            .mul_(input.scale)
+            .view({heads, n, m});
+    if (input.bias != nullptr) {
+      const at::Tensor place =
+          view.place.empty()
+              ? at::arange(m, integers)
+              : at::tensor(view.place, at::kLong).to(query.device()).index_select(0, index);
+      const at::Tensor columns = column_of(view.column) + place;
+      score = score + input.bias->values().index_select(1, columns.flatten()).view({heads, n, m});
+    }
+    scores.push_back(score);
+    values.push_back(input.values.index_select(1, index));
+  }
   if (input.sink_logit.defined()) {
     scores.push_back(
         input.sink_logit.to(query.scalar_type()).view({heads, 1, 1}).expand({heads, n, 1}));
@@ -106,21 +185,20 @@ at::Tensor attend_in_tensors(const AttentionInput& input, int64_t pairs_at_once)
   const int64_t n = input.ranges.front().query.size(1);
   const int64_t heads = input.ranges.front().query.size(0);
   const int64_t rows = std::clamp<int64_t>(pairs_at_once / (heads * input.keys.size(1)), 1, n);
-  if (rows == n) return attend_at_once(input);
+  const std::vector<ScatteredView::Span>& spans = input.scattered.spans;
+  if (rows == n && spans.size() <= 1) return attend_at_once(input);
   std::vector<at::Tensor> parts;
-  for (int64_t row = 0; row < n; row += rows) {
-    const int64_t count = std::min(rows, n - row);
-    AttentionInput part = input;
-    for (RangeView& range : part.ranges) {
-      const auto cut = [&](std::vector<int64_t>& values) {
-        if (!values.empty()) values = {values.begin() + row, values.begin() + row + count};
-      };
-      range.query = range.query.narrow(1, row, count);
-      cut(range.first);
-      cut(range.last);
-      cut(range.column);
+  size_t span = 0;
+  for (int64_t row = 0; row < n;) {
+    int64_t count = std::min(rows, n - row);
+    const ScatteredView::Span* within = nullptr;
+    if (!spans.empty()) {
+      while (spans[span].end <= row) ++span;
+      within = &spans[span];
+      count = std::min(count, within->end - row);
     }
-    parts.push_back(attend_at_once(part));
+    parts.push_back(attend_at_once(rows_of(input, row, count, within)));
+    row += count;
   }
   return at::cat(parts);
 }

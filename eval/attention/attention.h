@@ -7,7 +7,8 @@
 #include <vector>
 
 #include "models/alibi.h"
-#include "models/decoder.h"
+#include "models/config.h"
+#include "models/rotary.h"
 
 namespace sinkbench {
 
@@ -20,8 +21,28 @@ struct RangeView {
   std::vector<int64_t> column;
 };
 
+/// Entries of the buffer that lie scattered, seen besides the ranges: the same ones by all queries
+/// of a span.
+struct ScatteredView {
+  struct Span {
+    int64_t begin, end;            ///< queries of the block
+    std::vector<int64_t> entries;  ///< indices in the buffer, ascending
+  };
+  std::vector<Span> spans;  ///< all queries of the block, in order; no spans: nothing is scattered
+  at::Tensor query;         ///< [heads, n, head_dim], placed for these entries
+  at::Tensor keys;          ///< [kv_heads, m, head_dim], in place of the buffer's
+  /// The i-th entry of a span is rotated by row i; nothing: keys are taken as they are.
+  RotaryTable table = {};
+  const RotaryConfig* rotary = nullptr;
+  /// [n], where there is a bias: the column of an entry is column[query] + place[index of the
+  /// entry], or column[query] + i for the i-th entry of a span where `place` is empty.
+  std::vector<int64_t> column = {};
+  std::vector<int64_t> place = {};
+};
+
 struct AttentionInput {
   std::vector<RangeView> ranges;
+  ScatteredView scattered = {};
   at::Tensor keys;    ///< [kv_heads, m, head_dim]
   at::Tensor values;  ///< [kv_heads, m, head_dim]
   const AlibiTable* bias = nullptr;

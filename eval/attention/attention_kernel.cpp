@@ -63,37 +63,59 @@ struct TileScratch {
   float* mixed;   // [rows, value_columns]
 };
 
-/// `rows` queries of one head over all ranges.
+/// A range with the keys that it counts.
+struct PackedRange {
+  RangeOfBlock range;
+  Packed packed;
+  const int64_t* bias_place;  // of each packed key, or null: its index
+};
+
+/// Which queries a tile's rows are: neighbouring heads of one query, then of the next.
+struct TileRows {
+  int64_t first_head, heads;
+  int64_t first_query, end_query;
+  int64_t head(int64_t row) const { return first_head + row % heads; }
+  int64_t query(int64_t row) const { return first_query + row / heads; }
+  int64_t count() const { return (end_query - first_query) * heads; }
+};
+
+/// `rows` rows of queries, `first` and those after it, over all ranges.
 template <int bytes, int rows, int vectors>
-SINKBENCH_INLINE void attend_tile(const BlockAttention& block, std::span<const RangeOfBlock> ranges,
-                                  const Packed& packed, int64_t head, int64_t first_query,
-                                  const TileScratch& scratch) {
+SINKBENCH_INLINE void attend_tile(const BlockAttention& block, std::span<const PackedRange> ranges,
+                                  const TileRows& all, int64_t first, const TileScratch& scratch) {
   using F = simd::Float<bytes>;
   constexpr int width = bytes / sizeof(float);
   constexpr int columns = vectors * width;
   constexpr float infinity = std::numeric_limits<float>::infinity();
-  const int64_t last_query = std::min(first_query + rows, block.queries) - 1;
-  const int64_t live = last_query - first_query + 1;
+  const int64_t live = std::min<int64_t>(rows, all.count() - first);
+  const int64_t value_columns = ranges.front().packed.value_columns;
+  // A short last tile reads the last query again in place of those that aren't there.
+  int64_t query_of[rows], head_of[rows];
+  for (int64_t i = 0; i < rows; ++i) {
+    const int64_t row = first + std::min(i, live - 1);
+    query_of[i] = all.query(row);
+    head_of[i] = all.head(row);
+  }
+  const int64_t first_query = query_of[0], last_query = query_of[rows - 1];
   float* const query = scratch.query;
   float* const scores = scratch.scores;
   float* const mixed = scratch.mixed;
 
-  // A short last tile reads the last query again in place of those that aren't there.
   float maximum[rows];
   float denominator[rows];
   for (int i = 0; i < rows; ++i) {
-    maximum[i] = block.sink_logit != nullptr ? block.sink_logit[head] : -infinity;
+    maximum[i] = block.sink_logit != nullptr ? block.sink_logit[head_of[i]] : -infinity;
     denominator[i] = block.sink_logit != nullptr ? 1.0f : 0.0f;
   }
-  std::fill(mixed, mixed + rows * packed.value_columns, 0.0f);
+  std::fill(mixed, mixed + rows * value_columns, 0.0f);
 
-  for (const RangeOfBlock& range : ranges) {
+  for (const auto& [range, packed, bias_place] : ranges) {
     const int64_t begin = range.begin[first_query];
     const int64_t end = range.end[last_query];
     if (begin >= end) continue;
     for (int i = 0; i < rows; ++i) {
-      const int64_t q = std::min(first_query + i, last_query);
-      const float* source = range.query + (head * block.queries + q) * block.head_dim;
+      const float* source =
+          range.query + (head_of[i] * block.queries + query_of[i]) * block.head_dim;
       for (int64_t c = 0; c < block.head_dim; ++c)
         query[i * block.head_dim + c] = source[c] * block.scale;
     }
@@ -104,15 +126,17 @@ SINKBENCH_INLINE void attend_tile(const BlockAttention& block, std::span<const R
                                     packed.key_columns, scores + j, key_tile, false);
       }
       for (int i = 0; i < rows; ++i) {
-        const int64_t q = std::min(first_query + i, last_query);
+        const int64_t q = query_of[i];
         float* row = scores + i * key_tile;
         // Keys that this query sees, as indices into the row.
         const int64_t low = std::clamp<int64_t>(range.begin[q] - tile, 0, keys);
         const int64_t high = std::clamp<int64_t>(range.end[q] - tile, low, keys);
         if (range.bias_offset != nullptr) {
           const float* bias =
-              block.bias_table + head * block.bias_stride + range.bias_offset[q] + tile;
-          for (int64_t j = low; j < high; ++j) row[j] += bias[j];
+              block.bias_table + head_of[i] * block.bias_stride + range.bias_offset[q];
+          for (int64_t j = low; j < high; ++j) {
+            row[j] += bias[bias_place != nullptr ? bias_place[tile + j] : tile + j];
+          }
         }
         const int64_t row_end = (keys + width - 1) / width * width;
         std::fill(row, row + low, -infinity);
@@ -132,8 +156,8 @@ SINKBENCH_INLINE void attend_tile(const BlockAttention& block, std::span<const R
           const float rescale = std::exp(maximum[i] - tile_maximum);
           maximum[i] = tile_maximum;
           denominator[i] *= rescale;
-          for (int64_t c = 0; c < packed.value_columns; ++c) {
-            mixed[i * packed.value_columns + c] *= rescale;
+          for (int64_t c = 0; c < value_columns; ++c) {
+            mixed[i * value_columns + c] *= rescale;
           }
         }
         F sum{};
@@ -146,47 +170,42 @@ SINKBENCH_INLINE void attend_tile(const BlockAttention& block, std::span<const R
         for (int l = 0; l < width; ++l) total += sum[l];
         denominator[i] += total;
       }
-      for (int64_t c = 0; c < packed.value_columns; c += columns) {
-        panel<bytes, rows, vectors>(keys, scores, key_tile,
-                                    packed.value + tile * packed.value_columns + c,
-                                    packed.value_columns, mixed + c, packed.value_columns, true);
+      for (int64_t c = 0; c < value_columns; c += columns) {
+        panel<bytes, rows, vectors>(keys, scores, key_tile, packed.value + tile * value_columns + c,
+                                    value_columns, mixed + c, value_columns, true);
       }
     }
   }
   for (int64_t i = 0; i < live; ++i) {
-    float* out =
-        block.output + (first_query + i) * block.heads * block.head_dim + head * block.head_dim;
+    float* out = block.output + (query_of[i] * block.heads + head_of[i]) * block.head_dim;
     const float inverse = 1.0f / denominator[i];
     for (int64_t c = 0; c < block.head_dim; ++c) {
-      out[c] = mixed[i * packed.value_columns + c] * inverse;
+      out[c] = mixed[i * value_columns + c] * inverse;
     }
   }
 }
 
-using TileFunction = void (*)(const BlockAttention&, std::span<const RangeOfBlock>, const Packed&,
-                              int64_t head, int64_t first_query, const TileScratch& scratch);
+using TileFunction = void (*)(const BlockAttention&, std::span<const PackedRange>, const TileRows&,
+                              int64_t first, const TileScratch&);
 
 #if defined(__x86_64__)
 // Tiles are as large as each instruction set's registers hold.
 SINKBENCH_AVX512 void attend_tile_avx512(const BlockAttention& block,
-                                         std::span<const RangeOfBlock> ranges, const Packed& packed,
-                                         int64_t head, int64_t first_query,
-                                         const TileScratch& scratch) {
-  attend_tile<64, 8, 2>(block, ranges, packed, head, first_query, scratch);
+                                         std::span<const PackedRange> ranges, const TileRows& all,
+                                         int64_t first, const TileScratch& scratch) {
+  attend_tile<64, 8, 2>(block, ranges, all, first, scratch);
 }
 
 SINKBENCH_AVX2 void attend_tile_avx2(const BlockAttention& block,
-                                     std::span<const RangeOfBlock> ranges, const Packed& packed,
-                                     int64_t head, int64_t first_query,
-                                     const TileScratch& scratch) {
-  attend_tile<32, 4, 2>(block, ranges, packed, head, first_query, scratch);
+                                     std::span<const PackedRange> ranges, const TileRows& all,
+                                     int64_t first, const TileScratch& scratch) {
+  attend_tile<32, 4, 2>(block, ranges, all, first, scratch);
 }
 #endif
 
-void attend_tile_baseline(const BlockAttention& block, std::span<const RangeOfBlock> ranges,
-                          const Packed& packed, int64_t head, int64_t first_query,
-                          const TileScratch& scratch) {
-  attend_tile<16, 4, 2>(block, ranges, packed, head, first_query, scratch);
+void attend_tile_baseline(const BlockAttention& block, std::span<const PackedRange> ranges,
+                          const TileRows& all, int64_t first, const TileScratch& scratch) {
+  attend_tile<16, 4, 2>(block, ranges, all, first, scratch);
 }
 
 struct Dispatch {
@@ -203,14 +222,14 @@ Dispatch best_tile() {
 }
 
 /// Scores, softmax and mix of one query head. `scores`: room for all keys and itself.
-template <int bytes, typename T>
+template <int bytes, typename K, typename V>
 SINKBENCH_INLINE void attend_one_head(const DecodeAttention& a, int64_t head, float* scores) {
   using F = simd::Float<bytes>;
   constexpr int64_t width = bytes / sizeof(float);
   const int64_t d = a.head_dim;
   const int64_t kv_head = head / (a.heads / a.kv_heads);
-  const T* keys = static_cast<const T*>(a.key) + kv_head * a.slots * d;
-  const T* values = static_cast<const T*>(a.value) + kv_head * a.slots * d;
+  const K* keys = static_cast<const K*>(a.key) + kv_head * a.slots * d;
+  const V* values = static_cast<const V*>(a.value) + kv_head * a.slots * d;
   const float* own_query = a.query + (a.ranges * a.heads + head) * d;
 
   int64_t n = 0;
@@ -248,7 +267,7 @@ SINKBENCH_INLINE void attend_one_head(const DecodeAttention& a, int64_t head, fl
     for (int v = 0; v < vectors; ++v) sum[v] = simd::load<bytes>(out + c + v * width);
     const float* weight = scores;
     for (const Segment& segment : a.segments) {
-      const T* row = values + segment.slot * d + c;
+      const V* row = values + segment.slot * d + c;
       for (int64_t j = 0; j < segment.size; ++j, row += d) {
         const float factor = *weight++;
         for (int v = 0; v < vectors; ++v) {
@@ -275,78 +294,167 @@ SINKBENCH_INLINE void attend_one_head(const DecodeAttention& a, int64_t head, fl
 using OneHeadFunction = void (*)(const DecodeAttention&, int64_t head, float* scores);
 
 #if defined(__x86_64__)
-template <typename T>
+template <typename K, typename V>
 SINKBENCH_AVX512 void attend_one_head_avx512(const DecodeAttention& a, int64_t head,
                                              float* scores) {
-  attend_one_head<64, T>(a, head, scores);
+  attend_one_head<64, K, V>(a, head, scores);
 }
-template <typename T>
+template <typename K, typename V>
 SINKBENCH_AVX2 void attend_one_head_avx2(const DecodeAttention& a, int64_t head, float* scores) {
-  attend_one_head<32, T>(a, head, scores);
+  attend_one_head<32, K, V>(a, head, scores);
 }
 #endif
 
-template <typename T>
+template <typename K, typename V>
 OneHeadFunction best_one_head() {
 #if defined(__x86_64__)
-  if (simd::level() == simd::Level::avx512) return attend_one_head_avx512<T>;
-  if (simd::level() == simd::Level::avx2) return attend_one_head_avx2<T>;
+  if (simd::level() == simd::Level::avx512) return attend_one_head_avx512<K, V>;
+  if (simd::level() == simd::Level::avx2) return attend_one_head_avx2<K, V>;
 #endif
   return [](const DecodeAttention& a, int64_t head, float* scores) {
-    attend_one_head<16, T>(a, head, scores);
+    attend_one_head<16, K, V>(a, head, scores);
   };
+}
+
+/// Lays a key and its value into the packed places of index j.
+struct Packing {
+  float* key;    // [head_dim, key_columns]
+  float* value;  // [keys, value_columns]
+  int64_t key_columns, value_columns, head_dim;
+
+  void put_value(int64_t j, const float* source) const {
+    std::copy_n(source, head_dim, value + j * value_columns);
+  }
+  Packed packed() const { return {key, value, key_columns, value_columns}; }
+};
+
+/// The entries of a span for one key head.
+void pack_entries(const BlockAttention& block, const ScatteredEntries& scattered,
+                  const ScatteredEntries::Span& span, int64_t kv_head, const Packing& packing) {
+  const float* key = scattered.key + kv_head * block.key_stride * block.head_dim;
+  const float* value = block.value + kv_head * block.key_stride * block.head_dim;
+  const int64_t half = scattered.cosine != nullptr ? scattered.rotated / 2 : 0;
+  for (int64_t i = 0; i < span.count; ++i) {
+    const float* source = key + span.entries[i] * block.head_dim;
+    for (int64_t c = 0; c < half; ++c) {
+      const float cosine = scattered.cosine[i * half + c], sine = scattered.sine[i * half + c];
+      packing.key[c * packing.key_columns + i] = source[c] * cosine - source[c + half] * sine;
+      packing.key[(c + half) * packing.key_columns + i] =
+          source[c + half] * cosine + source[c] * sine;
+    }
+    for (int64_t c = 2 * half; c < block.head_dim; ++c) {
+      packing.key[c * packing.key_columns + i] = source[c];
+    }
+    packing.put_value(i, value + span.entries[i] * block.head_dim);
+  }
 }
 
 }  // namespace
 
-void attend_block(const BlockAttention& block, std::span<const RangeOfBlock> ranges) {
+void attend_block(const BlockAttention& block, std::span<const RangeOfBlock> ranges,
+                  const ScatteredEntries* scattered) {
   static const Dispatch tile = best_tile();
   const int64_t key_columns = padded(block.keys) + key_tile;  // a tile may read past the last key
   const int64_t value_columns = padded(block.head_dim);
   std::vector<float> keys(block.kv_heads * block.head_dim * key_columns);
   std::vector<float> values(block.kv_heads * block.keys * value_columns);
+  const auto packing_of = [&](int64_t kv_head) {
+    return Packing{keys.data() + kv_head * block.head_dim * key_columns,
+                   values.data() + kv_head * block.keys * value_columns, key_columns, value_columns,
+                   block.head_dim};
+  };
   at::parallel_for(0, block.kv_heads, 1, [&](int64_t from, int64_t to) {
     for (int64_t h = from; h < to; ++h) {
       const float* key = block.key + h * block.key_stride * block.head_dim;
       const float* value = block.value + h * block.key_stride * block.head_dim;
-      float* key_out = keys.data() + h * block.head_dim * key_columns;
-      float* value_out = values.data() + h * block.keys * value_columns;
+      const Packing packing = packing_of(h);
       constexpr int64_t strip = 16;  // keys at a time, so that reads and writes stay in cache lines
       for (int64_t j0 = 0; j0 < block.keys; j0 += strip) {
         const int64_t j1 = std::min(j0 + strip, block.keys);
         for (int64_t c = 0; c < block.head_dim; ++c) {
           for (int64_t j = j0; j < j1; ++j) {
-            key_out[c * key_columns + j] = key[j * block.head_dim + c];
+            packing.key[c * key_columns + j] = key[j * block.head_dim + c];
           }
         }
       }
-      for (int64_t j = 0; j < block.keys; ++j) {
-        std::copy_n(value + j * block.head_dim, block.head_dim, value_out + j * value_columns);
-      }
+      for (int64_t j = 0; j < block.keys; ++j) packing.put_value(j, value + j * block.head_dim);
     }
   });
-  const int64_t tiles = (block.queries + tile.rows - 1) / tile.rows;
   const int64_t share = block.heads / block.kv_heads;
-  at::parallel_for(0, block.heads * tiles, 1, [&](int64_t from, int64_t to) {
-    std::vector<float> query(tile.rows * block.head_dim);
-    std::vector<float> scores(tile.rows * key_tile);
-    std::vector<float> mixed(tile.rows * value_columns);
+  const auto packed_ranges = [&](int64_t kv_head) {
+    std::vector<PackedRange> result;
+    for (const RangeOfBlock& range : ranges) {
+      result.push_back({range, packing_of(kv_head).packed(), nullptr});
+    }
+    return result;
+  };
+  struct Scratch {
+    Scratch(int64_t rows, int64_t head_dim, int64_t value_columns)
+        : query(rows * head_dim), scores(rows * key_tile), mixed(rows * value_columns) {}
+    std::vector<float> query, scores, mixed;
+    TileScratch tile() { return {query.data(), scores.data(), mixed.data()}; }
+  };
+  if (scattered == nullptr) {
+    const int64_t tiles = (block.queries + tile.rows - 1) / tile.rows;
+    at::parallel_for(0, block.heads * tiles, 1, [&](int64_t from, int64_t to) {
+      Scratch scratch(tile.rows, block.head_dim, value_columns);
+      std::vector<PackedRange> packed;
+      for (int64_t i = from; i < to; ++i) {
+        const int64_t head = i / tiles;
+        if (i == from || i % tiles == 0) packed = packed_ranges(head / share);
+        tile.function(block, packed, {head, 1, 0, block.queries}, i % tiles * tile.rows,
+                      scratch.tile());
+      }
+    });
+    return;
+  }
+
+  const std::span<const ScatteredEntries::Span> spans = scattered->spans;
+  int64_t most = 0;
+  for (const ScatteredEntries::Span& span : spans) most = std::max(most, span.count);
+  const std::vector<int64_t> none(block.queries, 0);
+  std::vector<int64_t> counts(block.queries);
+  for (const ScatteredEntries::Span& span : spans) {
+    std::fill(counts.begin() + span.begin, counts.begin() + span.end, span.count);
+  }
+  const int64_t count = static_cast<int64_t>(spans.size());
+  const int64_t entry_columns = padded(most) + key_tile;
+  at::parallel_for(0, block.kv_heads * count, 1, [&](int64_t from, int64_t to) {
+    Scratch scratch(tile.rows, block.head_dim, value_columns);
+    std::vector<float> entry_keys(block.head_dim * entry_columns);
+    std::vector<float> entry_values(most * value_columns);
+    std::vector<int64_t> places;
+    const Packing entries = {entry_keys.data(), entry_values.data(), entry_columns, value_columns,
+                             block.head_dim};
     for (int64_t i = from; i < to; ++i) {
-      const int64_t head = i / tiles;
-      const int64_t kv_head = head / share;
-      const Packed packed = {keys.data() + kv_head * block.head_dim * key_columns,
-                             values.data() + kv_head * block.keys * value_columns, key_columns,
-                             value_columns};
-      tile.function(block, ranges, packed, head, (i % tiles) * tile.rows,
-                    {query.data(), scores.data(), mixed.data()});
+      const int64_t kv_head = i / count;
+      const ScatteredEntries::Span& span = spans[i % count];
+      pack_entries(block, *scattered, span, kv_head, entries);
+      std::vector<PackedRange> packed = packed_ranges(kv_head);
+      packed.push_back(
+          {.range = {scattered->query, none.data(), counts.data(), scattered->bias_offset},
+           .packed = entries.packed(),
+           .bias_place = nullptr});
+      if (scattered->bias_place != nullptr) {
+        places.resize(span.count);
+        for (int64_t e = 0; e < span.count; ++e) {
+          places[e] = scattered->bias_place[span.entries[e]];
+        }
+        packed.back().bias_place = places.data();
+      }
+      const TileRows rows = {kv_head * share, share, span.begin, span.end};
+      for (int64_t first = 0; first < rows.count(); first += tile.rows) {
+        tile.function(block, packed, rows, first, scratch.tile());
+      }
     }
   });
 }
 
 void attend_one(const DecodeAttention& a) {
-  static const OneHeadFunction float32 = best_one_head<float>();
-  static const OneHeadFunction bfloat16 = best_one_head<uint16_t>();
-  const OneHeadFunction function = a.bfloat16 ? bfloat16 : float32;
+  static const OneHeadFunction functions[2][2] = {
+      {best_one_head<float, float>(), best_one_head<float, uint16_t>()},
+      {best_one_head<uint16_t, float>(), best_one_head<uint16_t, uint16_t>()}};
+  const OneHeadFunction function = functions[a.bfloat16_keys][a.bfloat16_values];
   constexpr int64_t widest = 16;  // floats in a vector, which the last store may fill
   at::parallel_for(0, a.heads, 1, [&](int64_t from, int64_t to) {
     std::vector<float> scores(a.slots + 1 + widest);

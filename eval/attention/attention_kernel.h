@@ -31,22 +31,47 @@ struct BlockAttention {
   float* output;            ///< [queries, heads * head_dim]
 };
 
+/// Entries of the buffer that lie scattered, seen besides the ranges: the same ones by all queries
+/// of a span. They are gathered span by span and rotated where they stand for its queries.
+struct ScatteredEntries {
+  struct Span {
+    int64_t begin, end;      ///< queries of the block
+    const int64_t* entries;  ///< [count] indices into `key` and the block's values, ascending
+    int64_t count;
+  };
+  std::span<const Span> spans;  ///< all queries of the block, in order
+  const float* query;           ///< [heads, queries, head_dim], placed for these entries
+  const float* key;             ///< [kv_heads, key_stride, head_dim]
+  /// [most entries of a span, rotated / 2]: the i-th entry of a span is rotated by row i, its first
+  /// `rotated` dimensions by halves as in models/rotary.h; null: keys are taken as they are.
+  const float* cosine;
+  const float* sine;
+  int64_t rotated;
+  /// [queries]: the bias of entry i is bias_table[head * bias_stride + bias_offset + place], where
+  /// place is bias_place[index of the entry], or i where that is null; null: none.
+  const int64_t* bias_offset;
+  const int64_t* bias_place;
+};
+
 /// Tiles with an online softmax (Milakov and Gimelshein 2018, arXiv 1805.02867; Dao et al. 2022,
 /// arXiv 2205.14135): no matrix of scores larger than one tile exists, and tiles outside every
 /// range are skipped. Every query must see at least one key over all ranges. Scratch: twice the
-/// buffer of one block, and some kilobytes for each thread.
-void attend_block(const BlockAttention& block, std::span<const RangeOfBlock> ranges);
+/// buffer of one block, and for each thread some kilobytes and a span's entries. `scattered` may be
+/// null.
+void attend_block(const BlockAttention& block, std::span<const RangeOfBlock> ranges,
+                  const ScatteredEntries* scattered = nullptr);
 
 /// One decode step: a query against the slots of a cache and itself.
 struct DecodeAttention {
   int64_t heads, kv_heads, head_dim;
-  int64_t ranges;      ///< of the view
-  const float* query;  ///< [ranges + 1, heads, head_dim]: placed for each range, then
-                       ///< for the query itself
-  int64_t slots;       ///< of the cache, per key head
-  bool bfloat16;       ///< the cache holds bfloat16, else float32
-  const void* key;     ///< [kv_heads, slots, head_dim]
-  const void* value;   ///< [kv_heads, slots, head_dim]
+  int64_t ranges;        ///< of the view
+  const float* query;    ///< [ranges + 1, heads, head_dim]: placed for each range, then
+                         ///< for the query itself
+  int64_t slots;         ///< of the cache, per key head
+  bool bfloat16_keys;    ///< `key` is bfloat16, else float32
+  bool bfloat16_values;  ///< the same of `value`
+  const void* key;       ///< [kv_heads, slots, head_dim]
+  const void* value;     ///< [kv_heads, slots, head_dim]
   std::span<const Segment> segments;  ///< the occupied slots
   const float* bias;                  ///< [heads, slots], or null; 0 for the query itself
   const float* own_key;               ///< [kv_heads, head_dim]

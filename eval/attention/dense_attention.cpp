@@ -57,7 +57,11 @@ void dense_attention(const Decoder& decoder, std::span<const int32_t> ids, int64
         const at::Tensor column = (T - 1 - distance).clamp(0, T - 1);
         scores += bias->values().index_select(1, column.flatten()).view_as(scores);
       }
-      scores.masked_fill_(distance < 0, -std::numeric_limits<double>::infinity());
+      at::Tensor unseen = distance < 0;
+      if (!config.local_windows.empty() && config.local_windows[layer] > 0) {
+        unseen = unseen.logical_or(distance >= config.local_windows[layer]);
+      }
+      scores.masked_fill_(unseen, -std::numeric_limits<double>::infinity());
       AttentionRows found{.layer = layer, .first = first, .weights = {}, .to_sink = {}};
       if (const at::Tensor& sink = decoder.sink_logit(layer); sink.defined()) {
         const at::Tensor column = sink.to(dtype).view({heads, 1, 1}).expand({heads, n, 1});

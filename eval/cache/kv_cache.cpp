@@ -9,48 +9,32 @@ namespace {
 
 constexpr int64_t no_token = -1;
 
-/// Index of the range that holds the token, or the number of ranges where none does.
+/// The range that a token is in, or the number of ranges where none holds it.
 size_t range_of(const View& view, int64_t token) {
+  const auto it = std::partition_point(view.begin(), view.end(),
+                                       [&](const Range& range) { return range.end <= token; });
+  if (it == view.end() || it->begin > token) return view.size();
+  return it - view.begin();
+}
+
+/// Whether anything of `view` is not in `next`.
+bool loses_any(const View& view, const View& next) {
   size_t i = 0;
-  while (i < view.size() && !(view[i].begin <= token && token < view[i].end)) ++i;
-  return i;
-}
-
-}  // namespace
-
-int64_t SlotMap::advance(int64_t t) {
-  const View next = policy_->view(t + 1);
-  // Only what leaves a range can be evicted; usually one token, so ask about those alone.
-  bool evicts = false;
-  for (size_t i = 0; i < view_.size(); ++i) {
-    for (int64_t j = view_[i].begin; j < std::min(view_[i].end, next[i].begin); ++j) {
-      evicts = evicts || range_of(next, j) == next.size();
+  for (const Range& range : view) {
+    for (int64_t begin = range.begin; begin < range.end;) {
+      while (i < next.size() && next[i].end <= begin) ++i;
+      if (i == next.size() || next[i].begin > begin) return true;
+      begin = next[i].end;
     }
   }
-  view_ = next;
-  if (evicts) {
-    for (size_t slot = 0; slot < tokens_.size(); ++slot) {
-      if (tokens_[slot] == no_token || range_of(next, tokens_[slot]) < next.size()) continue;
-      tokens_[slot] = no_token;
-      free_.push_back(static_cast<int64_t>(slot));
-    }
-  }
-  if (range_of(next, t) == next.size()) return no_token;
-  if (free_.empty()) {
-    tokens_.push_back(t);
-    return static_cast<int64_t>(tokens_.size()) - 1;
-  }
-  const int64_t slot = free_.back();
-  free_.pop_back();
-  tokens_[slot] = t;
-  return slot;
+  return false;
 }
 
-std::vector<Segment> SlotMap::segments() const {
+std::vector<Segment> joined(std::span<const int64_t> tokens, auto range_of_token) {
   std::vector<Segment> result;
-  for (size_t slot = 0; slot < tokens_.size(); ++slot) {
-    if (tokens_[slot] == no_token) continue;
-    const size_t range = range_of(view_, tokens_[slot]);
+  for (size_t slot = 0; slot < tokens.size(); ++slot) {
+    if (tokens[slot] == no_token) continue;
+    const size_t range = range_of_token(tokens[slot]);
     const bool extends = !result.empty() && result.back().range == range &&
                          result.back().slot + result.back().size == static_cast<int64_t>(slot);
     if (extends) {
@@ -62,15 +46,56 @@ std::vector<Segment> SlotMap::segments() const {
   return result;
 }
 
+}  // namespace
+
+int64_t SlotMap::advance(int64_t t, View next) {
+  if (loses_any(view_, next)) {
+    for (size_t slot = 0; slot < tokens_.size(); ++slot) {
+      if (tokens_[slot] == no_token || range_of(next, tokens_[slot]) < next.size()) continue;
+      tokens_[slot] = no_token;
+      free_.push_back(static_cast<int64_t>(slot));
+    }
+  }
+  view_ = std::move(next);
+  if (range_of(view_, t) == view_.size()) return no_token;
+  if (free_.empty()) {
+    tokens_.push_back(t);
+    return static_cast<int64_t>(tokens_.size()) - 1;
+  }
+  const int64_t slot = free_.back();
+  free_.pop_back();
+  tokens_[slot] = t;
+  return slot;
+}
+
+std::vector<int64_t> SlotMap::ranked() const {
+  std::vector<int64_t> slots;
+  for (size_t slot = 0; slot < tokens_.size(); ++slot) {
+    if (tokens_[slot] != no_token) slots.push_back(static_cast<int64_t>(slot));
+  }
+  std::sort(slots.begin(), slots.end(),
+            [&](int64_t a, int64_t b) { return tokens_[a] < tokens_[b]; });
+  return slots;
+}
+
+std::vector<Segment> SlotMap::segments() const {
+  return joined(tokens_, [&](int64_t token) { return range_of(view_, token); });
+}
+
+std::vector<Segment> SlotMap::runs() const {
+  return joined(tokens_, [](int64_t) { return size_t{0}; });
+}
+
 int64_t SlotMap::entries() const {
   return static_cast<int64_t>(tokens_.size()) - static_cast<int64_t>(free_.size());
 }
 
-KvCache::KvCache(const DecoderConfig& config, int64_t slots, const DecoderOptions& options) {
+KvCache::KvCache(const DecoderConfig& config, const std::vector<int64_t>& slots,
+                 const DecoderOptions& options) {
   const auto tensor_options = at::TensorOptions().dtype(options.dtype).device(options.device);
   for (int64_t layer = 0; layer < config.layers; ++layer) {
-    keys_.push_back(at::empty({config.kv_heads, slots, config.head_dim}, tensor_options));
-    values_.push_back(at::empty({config.kv_heads, slots, config.head_dim}, tensor_options));
+    keys_.push_back(at::empty({config.kv_heads, slots[layer], config.head_dim}, tensor_options));
+    values_.push_back(at::empty({config.kv_heads, slots[layer], config.head_dim}, tensor_options));
   }
 }
 

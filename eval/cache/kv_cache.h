@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "models/decoder.h"
@@ -23,32 +24,38 @@ struct Segment {
 /// ring; the order of slots means nothing to attention.
 class SlotMap {
  public:
-  explicit SlotMap(const Policy& policy) : policy_(&policy), view_(policy.view(0)) {}
+  /// `view` is what query 0 sees: nothing.
+  explicit SlotMap(View view) : view_(std::move(view)) {}
 
-  /// Evicts what the query after token t will not see, and returns the slot for token t, or -1
-  /// where that query does not see it. Tokens must come in order: t = 0, 1, 2, ...
-  int64_t advance(int64_t t);
+  /// Evicts what query t + 1, whose view is `next`, will not see, and returns the slot for token t,
+  /// or -1 where that query does not see it. Tokens must come in order: t = 0, 1, 2, ...
+  int64_t advance(int64_t t, View next);
 
   /// What the next query sees.
   const View& view() const { return view_; }
   /// Token of each slot, -1 for a free one.
   std::span<const int64_t> tokens() const { return tokens_; }
+  /// The occupied slots in the order of their tokens.
+  std::vector<int64_t> ranked() const;
   std::vector<Segment> segments() const;
+  /// The same where ranges don't matter: every run is of range 0.
+  std::vector<Segment> runs() const;
   int64_t entries() const;  ///< tokens held
 
  private:
-  const Policy* policy_;
   View view_;
   std::vector<int64_t> tokens_;
   std::vector<int64_t> free_;
 };
 
-/// Keys and values of every layer by slot. Keys of a rotary model are stored rotated at their
-/// place in the stream: distances, and so scores, come out the same wherever the query is put
-/// (see query_positions), and no key is rotated twice.
+/// Keys and values of every layer by slot. Keys of a rotary model are stored rotated at their place
+/// in the stream where the query can be put so that distances come out right (see
+/// query_positions), so that no key is rotated twice; else as they were before rotation.
 class KvCache {
  public:
-  KvCache(const DecoderConfig& config, int64_t slots, const DecoderOptions& options);
+  /// `slots`: of each layer.
+  KvCache(const DecoderConfig& config, const std::vector<int64_t>& slots,
+          const DecoderOptions& options);
 
   at::Tensor& keys(int64_t layer) { return keys_[layer]; }      ///< [kv_heads, slots, head_dim]
   at::Tensor& values(int64_t layer) { return values_[layer]; }  ///< [kv_heads, slots, head_dim]

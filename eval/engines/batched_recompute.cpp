@@ -7,15 +7,20 @@
 #include <optional>
 
 #include "eval/attention/attention.h"
+#include "eval/engines/limits.h"
 #include "eval/engines/recompute.h"
 #include "models/rotary.h"
 
 namespace sinkbench {
 
+void BatchedRecomputeEngine::check(int64_t fed) const {
+  check_passes(policy_, decoder_.config(), *policy_.capacity() + 1);
+}
+
 void BatchedRecomputeEngine::prepare() {
   prefix_ = 1;
   while (prefix_ < fed() && size(policy_.view(prefix_)) == prefix_) ++prefix_;
-  prefix_engine_.emplace(decoder_, *dense_, 0);
+  prefix_engine_.emplace(decoder_, whole_, 0);
   prefix_engine_->begin(ids_.first(prefix_ + 1));
 }
 
@@ -31,7 +36,7 @@ void BatchedRecomputeEngine::restore(const std::vector<at::Tensor>& state) {
   }
 }
 
-void BatchedRecomputeEngine::advance_rows(const RowSink& sink) {
+void BatchedRecomputeEngine::advance_piece(const RowSink& sink) {
   const c10::InferenceMode inference;
   const int64_t stride = policy_.stride();
   if (prefix_engine_) {
@@ -103,10 +108,11 @@ at::Tensor BatchedRecomputeEngine::pass(std::span<const int64_t> queries) {
   std::optional<AlibiTable> bias;
   if (config.alibi) bias.emplace(*config.alibi, size, dtype, device);
   // What the rows of one window see: all of them, and the last one alone.
-  const auto causal = [&](int64_t first_row) {
+  const auto causal = [&](int64_t layer, int64_t first_row) {
+    const int64_t window = config.local_windows.empty() ? 0 : config.local_windows[layer];
     RangeView view;
     for (int64_t i = first_row; i < size; ++i) {
-      view.first.push_back(0);
+      view.first.push_back(window > 0 ? std::max<int64_t>(0, i + 1 - window) : 0);
       view.last.push_back(i + 1);
       if (bias) view.column.push_back(bias->column(0, i));
     }
@@ -142,7 +148,7 @@ at::Tensor BatchedRecomputeEngine::pass(std::span<const int64_t> queries) {
         by_window(placed(projection.query, is_last ? last_table : table), query_rows);
     const at::Tensor key = by_window(placed(projection.key, table), size);
     const at::Tensor value = by_window(projection.value.contiguous().to(dtype), size);
-    AttentionInput input = {.ranges = {causal(size - query_rows)},
+    AttentionInput input = {.ranges = {causal(layer, size - query_rows)},
                             .keys = {},
                             .values = {},
                             .bias = bias ? &*bias : nullptr,

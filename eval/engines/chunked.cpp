@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "eval/attention/attention.h"
+#include "eval/engines/limits.h"
 #include "models/rotary.h"
 
 namespace sinkbench {
@@ -25,8 +26,9 @@ int64_t choose_chunk(const DecoderConfig& config) {
 
 }  // namespace
 
-/// What all layers of a block share.
+/// What all layers of a kind share of a block.
 struct ChunkedEngine::Block {
+  int64_t kind = 0;
   int64_t begin = 0;    // place in the stream of the first query
   int64_t size = 0;     // queries
   View cached;          // what the first query's view holds, in the buffer before the block's own
@@ -34,44 +36,78 @@ struct ChunkedEngine::Block {
   RotaryTable key_table;
   std::vector<RangeView> ranges;  // all but the queries; the last range holds the query itself
   std::vector<RotaryTable> query_tables;  // for each range
-  std::vector<bool> as_last;  // seen from the same places as the last range, so rotated once
+  std::vector<bool> as_last;    // seen from the same places as the last range, so rotated once
+  ScatteredView scattered;      // all but the query and the keys; no spans: nothing is
+  RotaryTable scattered_table;  // of the queries, where they stand for what is scattered
+
+  std::vector<int64_t> before;  // carried keys before each range of `cached`
 
   /// Index in the buffer of the token at a place in the stream, or of the next one that is there.
   int64_t index_of(int64_t place) const {
     if (place >= begin) return carried + place - begin;
-    int64_t before = 0;
-    for (const Range& range : cached) {
-      if (place < range.end) return before + std::max<int64_t>(place - range.begin, 0);
-      before += range.size();
-    }
-    return before;
+    const auto range = std::partition_point(cached.begin(), cached.end(),
+                                            [&](const Range& r) { return r.end <= place; });
+    if (range == cached.end()) return carried;
+    return before[range - cached.begin()] + std::max<int64_t>(place - range->begin, 0);
   }
 };
 
-ChunkedEngine::ChunkedEngine(const Decoder& decoder, const Policy& policy, int64_t chunk)
-    : Engine(decoder, policy), chunk_(chunk > 0 ? chunk : choose_chunk(decoder.config())) {}
+ChunkedEngine::ChunkedEngine(const Decoder& decoder, const IndexPolicy& policy, int64_t chunk)
+    : Engine(decoder), views_(policy, decoder.config()), kinds_(views_.kinds()), chunk_(chunk) {}
+
+int64_t ChunkedEngine::block_size(const DecoderConfig& config, int64_t chunk, int64_t fed) {
+  return std::min(chunk > 0 ? chunk : choose_chunk(config), fed);
+}
+
+void ChunkedEngine::check(int64_t fed) const {
+  check_views(views_, decoder_.config(), fed);
+}
 
 void ChunkedEngine::prepare() {
   const c10::InferenceMode inference;
   const DecoderConfig& config = decoder_.config();
-  block_ = std::min(chunk_, fed());
-  // Dense keeps everything: the last block's keys land where its own room is.
-  const int64_t room = std::min(kept_entries(policy_, fed()) + block_, fed() + block_);
-  const auto options =
-      at::TensorOptions().dtype(decoder_.accumulate_dtype()).device(decoder_.options().device);
-  keys_.clear();
-  values_.clear();
-  for (int64_t layer = 0; layer < config.layers; ++layer) {
-    keys_.push_back(at::zeros({config.kv_heads, room, config.head_dim}, options));
-    values_.push_back(at::zeros({config.kv_heads, room, config.head_dim}, options));
+  const at::Device device = decoder_.options().device;
+  block_ = block_size(config, chunk_, fed());
+  std::vector<int64_t> room;  // of each kind
+  for (int64_t k = 0; k < views_.kinds(); ++k) {
+    Kind& kind = kinds_[k];
+    const int64_t kept = views_.kept(k, fed());
+    // Dense keeps everything: the last block's keys land where its own room is.
+    room.push_back(std::min(kept + block_, fed() + block_));
+    kind.scattered = views_.scattered(k, fed());
+    kind.by_rank = kind.scattered && views_.positions(k) == Positions::cache;
+    if (kind.by_rank && config.rotary) {
+      std::vector<int64_t> ranks(kept + 1);
+      std::iota(ranks.begin(), ranks.end(), 0);
+      kind.ranks = rotary_table(*config.rotary, ranks, decoder_.accumulate_dtype(), device);
+    }
+    if (config.alibi) {
+      kind.bias.emplace(*config.alibi, bias_places(views_, k, fed()), decoder_.accumulate_dtype(),
+                        device);
+    }
   }
-  if (config.alibi) {
-    bias_.emplace(*config.alibi, bias_places(policy_, fed()), decoder_.accumulate_dtype(),
-                  decoder_.options().device);
+  // Buffers are the same from piece to piece.
+  const bool there = !keys_.empty() && [&] {
+    for (int64_t layer = 0; layer < config.layers; ++layer) {
+      if (keys_[layer].size(1) != room[views_.kind(layer)]) return false;
+    }
+    return true;
+  }();
+  if (there) return;
+  const auto options = at::TensorOptions().dtype(decoder_.accumulate_dtype()).device(device);
+  for (auto* buffers : {&keys_, &values_, &unrotated_}) buffers->assign(config.layers, {});
+  for (int64_t layer = 0; layer < config.layers; ++layer) {
+    const int64_t kind = views_.kind(layer);
+    const auto buffer = [&] {
+      return at::zeros({config.kv_heads, room[kind], config.head_dim}, options);
+    };
+    keys_[layer] = buffer();
+    values_[layer] = buffer();
+    if (kinds_[kind].by_rank && config.rotary) unrotated_[layer] = buffer();
   }
 }
 
-void ChunkedEngine::advance_rows(const RowSink& sink) {
+void ChunkedEngine::advance_piece(const RowSink& sink) {
   const c10::InferenceMode inference;
   const int64_t begin = next_;
   const int64_t end = std::min(begin + block_, fed());
@@ -81,43 +117,81 @@ void ChunkedEngine::advance_rows(const RowSink& sink) {
 }
 
 std::vector<at::Tensor> ChunkedEngine::state() const {
-  const int64_t carried = sinkbench::size(policy_.view(next_));
   std::vector<at::Tensor> result;
-  for (const auto* buffers : {&keys_, &values_}) {
-    for (const at::Tensor& buffer : *buffers) result.push_back(buffer.narrow(1, 0, carried));
+  for (const auto* buffers : {&keys_, &values_, &unrotated_}) {
+    for (size_t layer = 0; layer < buffers->size(); ++layer) {
+      const at::Tensor& buffer = (*buffers)[layer];
+      if (!buffer.defined()) continue;
+      const View view = views_.view(views_.kind(static_cast<int64_t>(layer)), next_);
+      result.push_back(buffer.narrow(1, 0, sinkbench::size(view)));
+    }
   }
   return result;
 }
 
-at::Tensor ChunkedEngine::run_block(int64_t begin, int64_t end) {
+ChunkedEngine::Block ChunkedEngine::begin_block(int64_t k, int64_t begin, int64_t end) {
   const DecoderConfig& config = decoder_.config();
-  const at::Device device = decoder_.options().device;
+  const Kind& kind = kinds_[k];
+  const Positions rule = views_.positions(k);
   Block block;
+  block.kind = k;
   block.begin = begin;
   block.size = end - begin;
-  block.cached = policy_.view(begin);
-  block.carried = sinkbench::size(block.cached);
-  const size_t ranges = block.cached.size();
+  block.cached = views_.view(k, begin);
+  for (const Range& range : block.cached) {
+    block.before.push_back(block.carried);
+    block.carried += range.size();
+  }
+  const size_t ranges = kind.scattered ? 1 : block.cached.size();
   std::vector<std::vector<int64_t>> places(ranges);  // of the query for each range
+  std::vector<int64_t> scattered_places;
+  View last_scattered;
   block.ranges.resize(ranges);
   for (int64_t t = begin; t < end; ++t) {
-    const View view = policy_.view(t);
-    const std::vector<int64_t> positions = query_positions(view, t, policy_.positions());
+    const View view = views_.view(k, t);
+    std::vector<int64_t> positions = query_positions(view, t, rule);
+    const size_t first = view.size() - ranges;
     for (size_t r = 0; r < ranges; ++r) {
+      const Range& seen = view[first + r];
       RangeView& range = block.ranges[r];
-      places[r].push_back(positions[r]);
-      range.first.push_back(block.index_of(view[r].begin));
-      range.last.push_back(block.index_of(view[r].end) + (r + 1 == ranges ? 1 : 0));
-      if (bias_) {
-        range.column.push_back(bias_->column(view[r].begin, positions[r]) - range.first.back());
+      places[r].push_back(positions[first + r]);
+      range.first.push_back(block.index_of(seen.begin));
+      range.last.push_back(block.index_of(seen.end) + (r + 1 == ranges ? 1 : 0));
+      if (kind.bias) {
+        range.column.push_back(kind.bias->column(seen.begin, positions[first + r]) -
+                               range.first.back());
       }
     }
+    if (!kind.scattered) continue;
+    const int64_t query = kind.by_rank ? sinkbench::size(view) : t;
+    scattered_places.push_back(query);
+    if (kind.bias) block.scattered.column.push_back(kind.bias->column(0, query));
+    const View before(view.begin(), view.end() - 1);
+    std::vector<ScatteredView::Span>& spans = block.scattered.spans;
+    if (spans.empty() || before != last_scattered) {
+      spans.push_back({.begin = t - begin, .end = 0, .entries = {}});
+      for (const Range& range : before) {
+        const int64_t index = block.index_of(range.begin);
+        for (int64_t i = 0; i < range.size(); ++i) spans.back().entries.push_back(index + i);
+      }
+      last_scattered = before;
+    }
+    spans.back().end = t + 1 - begin;
+  }
+  if (kind.scattered && kind.bias && !kind.by_rank) {
+    for (const Range& range : block.cached) {
+      for (int64_t place = range.begin; place < range.end; ++place) {
+        block.scattered.place.push_back(place);
+      }
+    }
+    for (int64_t place = begin; place < end; ++place) block.scattered.place.push_back(place);
   }
   if (config.rotary) {
     std::vector<int64_t> stream(block.size);
     std::iota(stream.begin(), stream.end(), begin);
     const auto table = [&](const std::vector<int64_t>& positions) {
-      return rotary_table(*config.rotary, positions, decoder_.accumulate_dtype(), device);
+      return rotary_table(*config.rotary, positions, decoder_.accumulate_dtype(),
+                          decoder_.options().device);
     };
     block.key_table = table(stream);
     for (size_t r = 0; r < ranges; ++r) {
@@ -125,61 +199,94 @@ at::Tensor ChunkedEngine::run_block(int64_t begin, int64_t end) {
       block.query_tables.push_back(block.as_last[r] ? RotaryTable{} : table(places[r]));
     }
     block.query_tables.back() = table(places.back());
+    if (kind.by_rank) {
+      block.scattered_table = table(scattered_places);
+      block.scattered.table = kind.ranks;
+      block.scattered.rotary = &*config.rotary;
+    }
   }
+  return block;
+}
 
+at::Tensor ChunkedEngine::run_block(int64_t begin, int64_t end) {
+  std::vector<Block> blocks;
+  for (int64_t k = 0; k < views_.kinds(); ++k) blocks.push_back(begin_block(k, begin, end));
   const std::vector<int64_t> wide(ids_.begin() + begin, ids_.begin() + end);
-  const at::Tensor ids = at::tensor(wide, at::kLong).to(device);
+  const at::Tensor ids = at::tensor(wide, at::kLong).to(decoder_.options().device);
   at::Tensor x = decoder_.embed(ids, at::arange(begin, end, ids.options()));
-  for (int64_t layer = 0; layer < config.layers; ++layer) {
+  for (int64_t layer = 0; layer < decoder_.config().layers; ++layer) {
     const Projection projection = decoder_.project(layer, x);
+    const Block& block = blocks[views_.kind(layer)];
     x = decoder_.finish(layer, x, attend(block, layer, projection));
+    carry(block, layer, end);
   }
-  carry(block, end);
   return x;
 }
 
 at::Tensor ChunkedEngine::attend(const Block& block, int64_t layer, const Projection& projection) {
   const DecoderConfig& config = decoder_.config();
+  const Kind& kind = kinds_[block.kind];
   const at::ScalarType dtype = decoder_.accumulate_dtype();
   const auto placed = [&](const at::Tensor& heads, const RotaryTable& table) {
     const at::Tensor exact = heads.to(dtype);
     return config.rotary ? rotate(*config.rotary, exact, table) : exact;
   };
-  keys_[layer]
-      .narrow(1, block.carried, block.size)
-      .copy_(placed(projection.key, block.key_table).transpose(0, 1));
-  values_[layer].narrow(1, block.carried, block.size).copy_(projection.value.transpose(0, 1));
+  const auto own = [&](const at::Tensor& buffer) {
+    return buffer.narrow(1, block.carried, block.size);
+  };
+  own(keys_[layer]).copy_(placed(projection.key, block.key_table).transpose(0, 1));
+  own(values_[layer]).copy_(projection.value.transpose(0, 1));
+  if (unrotated_[layer].defined()) own(unrotated_[layer]).copy_(projection.key.transpose(0, 1));
   const int64_t keys = block.carried + block.size;
 
   AttentionInput input = {.ranges = block.ranges,
+                          .scattered = block.scattered,
                           .keys = keys_[layer].narrow(1, 0, keys),
                           .values = values_[layer].narrow(1, 0, keys),
-                          .bias = bias_ ? &*bias_ : nullptr,
+                          .bias = kind.bias ? &*kind.bias : nullptr,
                           .sink_logit = decoder_.sink_logit(layer),
                           .scale = config.attention_scale};
-  const auto query = [&](size_t r) {
-    return placed(projection.query, config.rotary ? block.query_tables[r] : RotaryTable{})
-        .transpose(0, 1)
-        .contiguous();
+  const auto query = [&](const RotaryTable& table) {
+    return placed(projection.query, table).transpose(0, 1).contiguous();
   };
-  input.ranges.back().query = query(block.ranges.size() - 1);
+  input.ranges.back().query = query(config.rotary ? block.query_tables.back() : RotaryTable{});
   for (size_t r = 0; r + 1 < block.ranges.size(); ++r) {
     const bool same = !config.rotary || block.as_last[r];
-    input.ranges[r].query = same ? input.ranges.back().query : query(r);
+    input.ranges[r].query = same ? input.ranges.back().query : query(block.query_tables[r]);
+  }
+  if (kind.scattered) {
+    const bool moved = block.scattered_table.cosine.defined();
+    input.scattered.query = moved ? query(block.scattered_table) : input.ranges.back().query;
+    input.scattered.keys =
+        unrotated_[layer].defined() ? unrotated_[layer].narrow(1, 0, keys) : input.keys;
   }
   return sinkbench::attend(input).to(decoder_.options().dtype);
 }
 
-void ChunkedEngine::carry(const Block& block, int64_t next) {
+void ChunkedEngine::carry(const Block& block, int64_t layer, int64_t next) {
+  const View view = views_.view(block.kind, next);
+  const at::Tensor* buffers[] = {&keys_[layer], &values_[layer], &unrotated_[layer]};
+  if (kinds_[block.kind].scattered) {
+    std::vector<int64_t> sources;
+    for (const Range& range : view) {
+      const int64_t index = block.index_of(range.begin);
+      for (int64_t i = 0; i < range.size(); ++i) sources.push_back(index + i);
+    }
+    const at::Tensor index = at::tensor(sources, at::kLong).to(keys_[layer].device());
+    for (const at::Tensor* buffer : buffers) {
+      if (!buffer->defined()) continue;
+      buffer->narrow(1, 0, index.size(0)).copy_(buffer->index_select(1, index));
+    }
+    return;
+  }
   int64_t target = 0;
-  for (const Range& range : policy_.view(next)) {
+  for (const Range& range : view) {
     const int64_t source = block.index_of(range.begin);
     if (range.size() > 0 && source != target) {
-      for (const auto& buffers : {keys_, values_}) {
-        for (const at::Tensor& buffer : buffers) {  // the two places may overlap: through a copy
-          buffer.narrow(1, target, range.size())
-              .copy_(buffer.narrow(1, source, range.size()).clone());
-        }
+      for (const at::Tensor* buffer : buffers) {  // the two places may overlap: through a copy
+        if (!buffer->defined()) continue;
+        buffer->narrow(1, target, range.size())
+            .copy_(buffer->narrow(1, source, range.size()).clone());
       }
     }
     target += range.size();

@@ -6,10 +6,6 @@
 #include <algorithm>
 
 #include "base/error.h"
-#include "eval/engines/batched_recompute.h"
-#include "eval/engines/chunked.h"
-#include "eval/engines/recompute.h"
-#include "eval/engines/stepwise.h"
 
 namespace sinkbench {
 namespace {
@@ -19,17 +15,63 @@ constexpr int64_t logits_at_once = int64_t{1} << 22;
 
 }  // namespace
 
-void Engine::score(std::span<const int32_t> ids, const NllSink& sink) {
-  begin(ids);
+int64_t Stream::piece_end(size_t piece) const {
+  return piece + 1 < pieces.size() ? pieces[piece + 1] : static_cast<int64_t>(ids.size());
+}
+
+int64_t Stream::fed() const {
+  return static_cast<int64_t>(ids.size()) - static_cast<int64_t>(pieces.size());
+}
+
+int64_t Stream::longest() const {
+  int64_t longest = 0;
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    longest = std::max(longest, piece_end(i) - pieces[i] - 1);
+  }
+  return longest;
+}
+
+int64_t Stream::scored(int64_t stride) const {
+  int64_t scored = 0;
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    scored += (piece_end(i) - pieces[i] - 1 + stride - 1) / stride;
+  }
+  return scored;
+}
+
+void Engine::score(const Stream& stream, const NllSink& sink) {
+  begin(stream);
   while (!done()) advance(sink);
 }
 
-void Engine::begin(std::span<const int32_t> ids) {
-  check_ids(ids, decoder_.config());
-  check_policy(policy_, decoder_.config(), static_cast<int64_t>(ids.size()) - 1);
-  ids_ = ids;
+void Engine::begin(const Stream& stream) {
+  check_ids(stream.ids, decoder_.config());
+  check(stream.longest());
+  stream_ = stream;
+  begin_piece(0);
+}
+
+void Engine::begin_piece(size_t piece) {
+  const int64_t begin = stream_.pieces[piece], end = stream_.piece_end(piece);
+  if (end - begin < 2) throw std::logic_error("a piece of a stream has fewer than two tokens");
+  piece_ = piece;
+  ids_ = stream_.ids.subspan(begin, end - begin);
   next_ = 0;
   prepare();
+}
+
+void Engine::advance_rows(const RowSink& sink) {
+  const int64_t offset = piece_begin();
+  advance_piece([&](QueryRows rows) {
+    rows.first += offset;
+    sink(rows);
+  });
+  if (next_ < fed()) return;
+  if (piece_ + 1 == stream_.pieces.size()) {
+    ++piece_;
+  } else {
+    begin_piece(piece_ + 1);
+  }
 }
 
 void Engine::advance(const NllSink& sink) {
@@ -47,27 +89,35 @@ void Engine::score_rows(const QueryRows& rows, const ScoreSink& sink) const {
     const int64_t n = std::min(at_once, count - row);
     const int64_t first = rows.first + row * rows.step;
     std::vector<int64_t> targets(n);
-    for (int64_t i = 0; i < n; ++i) targets[i] = ids_[first + i * rows.step + 1];
+    for (int64_t i = 0; i < n; ++i) targets[i] = stream_.ids[first + i * rows.step + 1];
     const at::Tensor logits = decoder_.logits(rows.x.narrow(0, row, n));
     const at::Tensor nll =
         negative_log_likelihood(logits, at::tensor(targets, at::kLong).to(logits.device()),
                                 decoder_.accumulate_dtype())
-            .to(at::TensorOptions().dtype(at::kFloat).device(at::kCPU))
+            .to(at::TensorOptions().dtype(at::kDouble).device(at::kCPU))
             .contiguous();
     sink({.logits = logits,
-          .nll = {nll.data_ptr<float>(), static_cast<size_t>(n)},
+          .nll = {nll.data_ptr<double>(), static_cast<size_t>(n)},
           .first = first,
           .step = rows.step});
   }
 }
 
 void Engine::resume(int64_t next, const std::vector<at::Tensor>& state) {
-  if (next < 0 || next > fed()) {
-    throw InputError::format("the state is that after {} tokens; the stream has {}", next, fed());
+  const auto after = std::upper_bound(stream_.pieces.begin(), stream_.pieces.end(), next);
+  const size_t piece = after == stream_.pieces.begin() ? 0 : after - stream_.pieces.begin() - 1;
+  if (next < 0 || next >= stream_.piece_end(piece)) {
+    throw InputError::format("the state is that after {} tokens; the stream has {}", next,
+                             stream_.ids.size() - 1);
   }
   const c10::InferenceMode inference;
-  next_ = next;
-  restore(state);
+  begin_piece(piece);
+  next_ = next - stream_.pieces[piece];
+  if (next_ < fed()) {
+    restore(state);
+  } else {
+    piece_ = stream_.pieces.size();
+  }
 }
 
 void copy_state(const std::vector<at::Tensor>& from, const std::vector<at::Tensor>& to) {
@@ -79,70 +129,14 @@ void copy_state(const std::vector<at::Tensor>& from, const std::vector<at::Tenso
   for (size_t i = 0; i < to.size(); ++i) to[i].copy_(from[i]);
 }
 
-std::unique_ptr<Engine> make_engine(const std::string& name, const Decoder& decoder,
-                                    const Policy& policy, const EngineOptions& options) {
-  if (name == "stepwise") {
-    if (policy.recomputes()) return std::make_unique<RecomputeEngine>(decoder, policy);
-    return std::make_unique<StepwiseEngine>(decoder, policy);
-  }
-  if (name == "chunked") {
-    if (policy.recomputes()) return std::make_unique<BatchedRecomputeEngine>(decoder, policy);
-    return std::make_unique<ChunkedEngine>(decoder, policy, options.chunk);
-  }
-  throw InputError::format("unknown engine '{}'{}", name, suggestion(name, engine_names()));
-}
-
-int64_t kept_entries(const Policy& policy, int64_t fed) {
-  // A policy that recomputes holds the keys and values of a whole pass, the query's among them.
-  const auto capacity = policy.capacity();
-  if (!capacity) return fed;
-  return std::min(fed, *capacity + (policy.recomputes() ? 1 : 0));
-}
-
-int64_t bias_places(const Policy& policy, int64_t fed) {
-  return (policy.positions() == Positions::original ? fed : kept_entries(policy, fed)) + 1;
-}
-
-void check_policy(const Policy& policy, const DecoderConfig& config, int64_t fed) {
-  const int64_t seen = policy.recomputes() ? *policy.capacity() + 1
-                       : policy.positions() == Positions::original
-                           ? fed
-                           : std::min(fed, policy.capacity().value_or(fed) + 1);
-  if (config.learned_positions > 0) {
-    if (!policy.recomputes() && policy.capacity()) {
-      throw InputError::format(
-          "policy {}: the positions of a {} model are learned and part of its embeddings, so that "
-          "a cache can't shift them; expected dense or recompute",
-          policy.label(), config.family);
-    }
-    if (seen > config.learned_positions) {
-      throw InputError::format(
-          "policy {}: {} positions are needed, and the model's table ends after {}; expected {}",
-          policy.label(), seen, config.learned_positions,
-          policy.recomputes() ? "a smaller window" : "a shorter stream, or recompute");
-    }
-  }
-  if (config.local_window > 0 && seen > config.local_window) {
-    throw InputError::format(
-        "policy {}: a query would see {} tokens, itself among them, and the model was trained with "
-        "a local window of {} (sliding_window in config.json); expected {}",
-        policy.label(), seen, config.local_window,
-        policy.capacity() ? "a smaller one" : "a shorter stream");
-  }
-  if (config.rotary && config.rotary->limit > 0 && seen > config.rotary->limit) {
-    throw InputError::format(
-        "policy {}: a query would stand at position {}, and past {} positions the frequencies of "
-        "this model (rope_scaling in config.json) depend on the length of the whole sequence; "
-        "expected {}",
-        policy.label(), seen - 1, config.rotary->limit,
-        policy.capacity() ? "a smaller cache or window" : "a shorter stream");
-  }
-}
-
 int64_t longest_sequence(const DecoderConfig& config) {
+  const int64_t window =
+      config.every_layer_is_local()
+          ? *std::min_element(config.local_windows.begin(), config.local_windows.end())
+          : 0;
   int64_t limit = 0;
   for (const int64_t bound :
-       {config.learned_positions, config.local_window, config.rotary ? config.rotary->limit : 0}) {
+       {config.learned_positions, window, config.rotary ? config.rotary->limit : 0}) {
     if (bound > 0) limit = limit > 0 ? std::min(limit, bound) : bound;
   }
   return limit;

@@ -8,17 +8,38 @@
 #include <optional>
 
 #include "eval/attention/attention.h"
+#include "eval/engines/limits.h"
 #include "models/rotary.h"
 
 namespace sinkbench {
 
-std::vector<int64_t> places_of_pass(const Policy& policy, int64_t t) {
+std::vector<int64_t> places_of_pass(const RecomputePolicy& policy, int64_t t) {
   std::vector<int64_t> places;
   for (const Range& range : policy.view(t)) {
     for (int64_t place = range.begin; place < range.end; ++place) places.push_back(place);
   }
   places.push_back(t);
   return places;
+}
+
+void RecomputeEngine::check(int64_t fed) const {
+  check_passes(policy_, decoder_.config(), *policy_.capacity() + 1);
+}
+
+void RecomputeEngine::fill(std::optional<int64_t>, int64_t fed, int64_t) {
+  window_.assign(*policy_.capacity() + 1, 0);
+}
+
+at::Tensor RecomputeEngine::step(int32_t id) {
+  window_.erase(window_.begin());
+  window_.push_back(id);
+  return pass(window_);
+}
+
+int64_t RecomputeEngine::kv_bytes_held(int64_t fed) {
+  kv_bytes_held_ = 0;
+  pass(std::vector<int32_t>(std::min(fed, *policy_.capacity() + 1), 0));
+  return kv_bytes_held_;
 }
 
 at::Tensor RecomputeEngine::pass(std::span<const int32_t> ids) {
@@ -44,11 +65,16 @@ at::Tensor RecomputeEngine::pass_row(std::span<const int32_t> ids) {
   if (config.alibi) {
     bias.emplace(*config.alibi, n, decoder_.accumulate_dtype(), device);
   }
-  RangeView causal{.query = {}, .first = std::vector<int64_t>(n, 0), .last = {}, .column = {}};
-  for (int64_t i = 0; i < n; ++i) {
-    causal.last.push_back(i + 1);
-    if (bias) causal.column.push_back(bias->column(0, i));
-  }
+  const auto causal = [&](int64_t layer) {
+    const int64_t window = config.local_windows.empty() ? 0 : config.local_windows[layer];
+    RangeView view;
+    for (int64_t i = 0; i < n; ++i) {
+      view.first.push_back(window > 0 ? std::max<int64_t>(0, i + 1 - window) : 0);
+      view.last.push_back(i + 1);
+      if (bias) view.column.push_back(bias->column(0, i));
+    }
+    return view;
+  };
   const std::vector<int64_t> wide(ids.begin(), ids.end());
   at::Tensor x = decoder_.embed(at::tensor(wide, at::kLong).to(device),
                                 at::tensor(positions, at::kLong).to(device));
@@ -56,7 +82,7 @@ at::Tensor RecomputeEngine::pass_row(std::span<const int32_t> ids) {
   for (int64_t layer = 0; layer < config.layers; ++layer) {
     const Projection projection = decoder_.project(layer, x);
     AttentionInput input = {
-        .ranges = {causal},
+        .ranges = {causal(layer)},
         .keys = placed(projection.key).to(decoder_.accumulate_dtype()),
         .values = projection.value.transpose(0, 1).to(decoder_.accumulate_dtype()),
         .bias = bias ? &*bias : nullptr,
@@ -70,7 +96,7 @@ at::Tensor RecomputeEngine::pass_row(std::span<const int32_t> ids) {
   return x.narrow(0, n - 1, 1);
 }
 
-void RecomputeEngine::advance_rows(const RowSink& sink) {
+void RecomputeEngine::advance_piece(const RowSink& sink) {
   const c10::InferenceMode inference;
   const int64_t t = next_;
   std::vector<int32_t> ids;

@@ -3,33 +3,93 @@
 #include <ATen/ATen.h>
 #include <c10/core/InferenceMode.h>
 
+#include <algorithm>
+#include <numeric>
+
+#include "base/error.h"
 #include "eval/attention/attention_kernel.h"
-#include "models/rotary.h"
+#include "eval/attention/place_keys.h"
+#include "eval/engines/limits.h"
 
 namespace sinkbench {
 
-StepwiseEngine::StepwiseEngine(const Decoder& decoder, const Policy& policy)
-    : Engine(decoder, policy), slots_(policy) {}
+StepwiseEngine::StepwiseEngine(const Decoder& decoder, const IndexPolicy& policy)
+    : Engine(decoder), views_(policy, decoder.config()), kinds_(views_.kinds()) {}
+
+void StepwiseEngine::check(int64_t fed) const {
+  check_views(views_, decoder_.config(), fed);
+}
+
+bool StepwiseEngine::uses_kernel() const {
+  return decoder_.options().device.is_cpu() &&
+         (decoder_.options().dtype == at::kFloat || decoder_.options().dtype == at::kBFloat16);
+}
 
 void StepwiseEngine::reset(int64_t fed) {
-  slots_ = SlotMap(policy_);
+  const DecoderConfig& config = decoder_.config();
+  const at::Device device = decoder_.options().device;
   next_ = 0;
   cache_.reset();  // before the new one is allocated
-  cache_ =
-      std::make_unique<KvCache>(decoder_.config(), kept_entries(policy_, fed), decoder_.options());
-  if (decoder_.config().alibi) {
-    bias_.emplace(*decoder_.config().alibi, bias_places(policy_, fed), decoder_.accumulate_dtype(),
-                  decoder_.options().device);
+  placed_.reset();
+  std::vector<int64_t> slots(config.layers);
+  int64_t most_placed = 0;
+  for (int64_t k = 0; k < views_.kinds(); ++k) {
+    Kind& kind = kinds_[k];
+    const int64_t kept = views_.kept(k, fed);
+    kind.slots = SlotMap(views_.view(k, 0));
+    kind.room = kept;
+    kind.placing = Placing::by_range;
+    if (views_.scattered(k, fed)) {
+      kind.placing = views_.positions(k) == Positions::cache ? Placing::by_rank : Placing::as_is;
+    }
+    kind.ranks = {};
+    if (kind.placing == Placing::by_rank && config.rotary) {
+      std::vector<int64_t> ranks(kept + 1);
+      std::iota(ranks.begin(), ranks.end(), 0);
+      kind.ranks = rotary_table(*config.rotary, ranks, decoder_.accumulate_dtype(), device);
+      most_placed = std::max(most_placed, kept);
+    }
+    if (config.alibi) {
+      kind.bias.emplace(*config.alibi, bias_places(views_, k, fed), decoder_.accumulate_dtype(),
+                        device);
+    }
+    for (int64_t layer = 0; layer < config.layers; ++layer) {
+      if (views_.kind(layer) == k) slots[layer] = kept;
+    }
+  }
+  cache_ = std::make_unique<KvCache>(config, slots, decoder_.options());
+  if (most_placed > 0) {
+    placed_ = at::empty({config.kv_heads * most_placed * config.head_dim},
+                        at::TensorOptions().dtype(decoder_.accumulate_dtype()).device(device));
   }
 }
 
-void StepwiseEngine::fill(int64_t count) {
+void StepwiseEngine::fill(std::optional<int64_t> entries, int64_t fed, int64_t steps) {
+  int64_t tokens = views_.tokens_to_fill(entries, fed);
+  if (const int64_t rows = decoder_.config().learned_positions; rows > 0) {
+    if (steps > rows) {  // each takes a place in its table
+      throw InputError::format(
+          "latency: {} steps, warm-up included, are more than the model's {} "
+          "positions",
+          steps, rows);
+    }
+    tokens = std::min(tokens, rows - steps);
+  }
+  reset(tokens + steps);
   const c10::InferenceMode inference;
-  for (int64_t i = 0; i < count; ++i) slots_.advance(next_++);
+  for (int64_t k = 0; k < views_.kinds(); ++k) {
+    for (int64_t t = 0; t < tokens; ++t) kinds_[k].slots.advance(t, views_.view(k, t + 1));
+  }
+  next_ = tokens;
   for (int64_t layer = 0; layer < decoder_.config().layers; ++layer) {
     cache_->keys(layer).normal_();
     cache_->values(layer).normal_();
   }
+}
+
+int64_t StepwiseEngine::kv_bytes_held(int64_t fed) {
+  reset(fed);
+  return kv_bytes_held();
 }
 
 at::Tensor StepwiseEngine::step(int32_t id) {
@@ -37,59 +97,121 @@ at::Tensor StepwiseEngine::step(int32_t id) {
   return decoder_.logits(step_row(id));
 }
 
+StepwiseEngine::Step StepwiseEngine::begin_step(int64_t k, int64_t t) {
+  const DecoderConfig& config = decoder_.config();
+  const at::Device device = decoder_.options().device;
+  Kind& kind = kinds_[k];
+  const View& view = kind.slots.view();
+  Step step;
+  std::vector<int64_t> places;  // of the query for each range
+  int64_t own = t;
+  switch (kind.placing) {
+    case Placing::by_range:
+      step.segments = kind.slots.segments();
+      places = query_positions(view, t, views_.positions(k));
+      break;
+    case Placing::as_is:
+      step.segments = kind.slots.runs();
+      places = {t};
+      break;
+    case Placing::by_rank:
+      step.segments = kind.slots.runs();
+      step.ranked = kind.slots.ranked();
+      own = static_cast<int64_t>(step.ranked.size());
+      places = {own};
+      break;
+  }
+  if (kind.bias) {
+    const std::span<const int64_t> tokens = kind.slots.tokens();
+    std::vector<int64_t> columns(kind.room, 0);
+    for (const Segment& segment : step.segments) {
+      for (int64_t slot = segment.slot; slot < segment.slot + segment.size; ++slot) {
+        columns[slot] = kind.bias->column(tokens[slot], places[segment.range]);
+      }
+    }
+    for (size_t rank = 0; rank < step.ranked.size(); ++rank) {
+      columns[step.ranked[rank]] = kind.bias->column(static_cast<int64_t>(rank), own);
+    }
+    step.bias = kind.bias->values().index_select(1, at::tensor(columns, at::kLong).to(device));
+  }
+  step.rows = static_cast<int64_t>(places.size()) + 1;
+  if (config.rotary && kind.placing == Placing::by_rank) {
+    const auto at_rank = [&](const at::Tensor& rows) { return rows.narrow(0, own, 1); };
+    step.own = {at_rank(kind.ranks.cosine), at_rank(kind.ranks.sine)};
+    step.table = {step.own.cosine.expand({2, -1}), step.own.sine.expand({2, -1})};
+  } else if (config.rotary) {
+    places.push_back(own);
+    step.table = rotary_table(*config.rotary, places, decoder_.accumulate_dtype(), device);
+    step.own = {step.table.cosine.narrow(0, step.rows - 1, 1),
+                step.table.sine.narrow(0, step.rows - 1, 1)};
+  }
+  step.slot = kind.slots.advance(t, views_.view(k, t + 1));
+  return step;
+}
+
 at::Tensor StepwiseEngine::step_row(int32_t id) {
   const DecoderConfig& config = decoder_.config();
   const at::Device device = decoder_.options().device;
   const int64_t t = next_++;
-  const View view = policy_.view(t);
-  const std::vector<int64_t> positions = query_positions(view, t, policy_.positions());
-  Step step{.segments = slots_.segments(), .bias = {}};
-  if (bias_) {
-    std::vector<int64_t> columns(cache_->keys(0).size(1), 0);
-    for (const Segment& segment : step.segments) {
-      for (int64_t slot = segment.slot; slot < segment.slot + segment.size; ++slot) {
-        columns[slot] = bias_->column(slots_.tokens()[slot], positions[segment.range]);
-      }
-    }
-    step.bias = bias_->values().index_select(1, at::tensor(columns, at::kLong).to(device));
-  }
-  const int64_t slot = slots_.advance(t);
+  std::vector<Step> steps;
+  for (int64_t k = 0; k < views_.kinds(); ++k) steps.push_back(begin_step(k, t));
 
-  // Row i: the query's place for range i; last: its own place in the stream, for its key and for
-  // its product with itself.
-  const int64_t rows = static_cast<int64_t>(positions.size()) + 1;
-  RotaryTable table, own;
-  if (config.rotary) {
-    std::vector<int64_t> places = positions;
-    places.push_back(t);
-    table = rotary_table(*config.rotary, places, decoder_.accumulate_dtype(), device);
-    own = {table.cosine.narrow(0, rows - 1, 1), table.sine.narrow(0, rows - 1, 1)};
-  }
-  const bool use_kernel = device.is_cpu() && (decoder_.options().dtype == at::kFloat ||
-                                              decoder_.options().dtype == at::kBFloat16);
   const auto integers = at::TensorOptions().dtype(at::kLong).device(device);
   at::Tensor x = decoder_.embed(at::full({1}, id, integers), at::full({1}, t, integers));
   for (int64_t layer = 0; layer < config.layers; ++layer) {
+    const Kind& kind = kinds_[views_.kind(layer)];
+    const Step& step = steps[views_.kind(layer)];
     const Projection projection = decoder_.project(layer, x);
-    at::Tensor queries = projection.query.expand({rows, config.heads, config.head_dim});
+    at::Tensor queries = projection.query.expand({step.rows, config.heads, config.head_dim});
     at::Tensor key = projection.key;
     if (config.rotary) {
-      queries = rotate(*config.rotary, queries, table);
-      key = rotate(*config.rotary, key, own);
+      queries = rotate(*config.rotary, queries, step.table);
+      key = rotate(*config.rotary, key, step.own);
     }
+    const at::Tensor keys = placed_keys(kind, step, layer);
     const at::Tensor attended =
-        use_kernel ? attend_by_kernel(step, layer, queries, key, projection.value)
-                   : attend_by_tensors(step, layer, queries, key, projection.value);
-    if (slot >= 0) {
-      cache_->keys(layer).narrow(1, slot, 1).copy_(key.transpose(0, 1));
-      cache_->values(layer).narrow(1, slot, 1).copy_(projection.value.transpose(0, 1));
+        uses_kernel() ? attend_by_kernel(step, layer, keys, queries, key, projection.value)
+                      : attend_by_tensors(step, layer, keys, queries, key, projection.value);
+    if (step.slot >= 0) {
+      const at::Tensor& stored = kind.placing == Placing::by_rank ? projection.key : key;
+      cache_->keys(layer).narrow(1, step.slot, 1).copy_(stored.transpose(0, 1));
+      cache_->values(layer).narrow(1, step.slot, 1).copy_(projection.value.transpose(0, 1));
     }
     x = decoder_.finish(layer, x, attended.to(decoder_.options().dtype));
   }
   return x;
 }
 
-at::Tensor StepwiseEngine::attend_by_kernel(const Step& step, int64_t layer,
+at::Tensor StepwiseEngine::placed_keys(const Kind& kind, const Step& step, int64_t layer) {
+  const DecoderConfig& config = decoder_.config();
+  const at::Tensor& keys = cache_->keys(layer);
+  if (kind.placing != Placing::by_rank || !config.rotary) return keys;
+  const int64_t slots = keys.size(1);
+  const at::Tensor placed = placed_.narrow(0, 0, config.kv_heads * slots * config.head_dim)
+                                .view({config.kv_heads, slots, config.head_dim});
+  if (uses_kernel()) {
+    place_keys({.kv_heads = config.kv_heads,
+                .slots = slots,
+                .head_dim = config.head_dim,
+                .bfloat16 = keys.scalar_type() == at::kBFloat16,
+                .key = keys.data_ptr(),
+                .ranked = step.ranked,
+                .rotated = config.rotary->dims,
+                .cosine = kind.ranks.cosine.data_ptr<float>(),
+                .sine = kind.ranks.sine.data_ptr<float>(),
+                .placed = placed.data_ptr<float>()});
+    return placed;
+  }
+  const int64_t n = static_cast<int64_t>(step.ranked.size());
+  const at::Tensor index = at::tensor(step.ranked, at::kLong).to(keys.device());
+  const at::Tensor rotated =
+      rotate(*config.rotary, keys.index_select(1, index).to(placed.scalar_type()).transpose(0, 1),
+             {kind.ranks.cosine.narrow(0, 0, n), kind.ranks.sine.narrow(0, 0, n)});
+  placed.index_copy_(1, index, rotated.transpose(0, 1));
+  return placed;
+}
+
+at::Tensor StepwiseEngine::attend_by_kernel(const Step& step, int64_t layer, const at::Tensor& keys,
                                             const at::Tensor& queries, const at::Tensor& own_key,
                                             const at::Tensor& own_value) {
   const DecoderConfig& config = decoder_.config();
@@ -103,9 +225,10 @@ at::Tensor StepwiseEngine::attend_by_kernel(const Step& step, int64_t layer,
               .head_dim = config.head_dim,
               .ranges = queries.size(0) - 1,
               .query = query.data_ptr<float>(),
-              .slots = cache_->keys(layer).size(1),
-              .bfloat16 = decoder_.options().dtype == at::kBFloat16,
-              .key = cache_->keys(layer).data_ptr(),
+              .slots = keys.size(1),
+              .bfloat16_keys = keys.scalar_type() == at::kBFloat16,
+              .bfloat16_values = decoder_.options().dtype == at::kBFloat16,
+              .key = keys.data_ptr(),
               .value = cache_->values(layer).data_ptr(),
               .segments = step.segments,
               .bias = step.bias.defined() ? step.bias.data_ptr<float>() : nullptr,
@@ -118,7 +241,8 @@ at::Tensor StepwiseEngine::attend_by_kernel(const Step& step, int64_t layer,
 }
 
 at::Tensor StepwiseEngine::attend_by_tensors(const Step& step, int64_t layer,
-                                             const at::Tensor& queries, const at::Tensor& own_key,
+                                             const at::Tensor& cached, const at::Tensor& queries,
+                                             const at::Tensor& own_key,
                                              const at::Tensor& own_value) {
   const DecoderConfig& config = decoder_.config();
   const at::ScalarType dtype = decoder_.accumulate_dtype();
@@ -129,7 +253,7 @@ at::Tensor StepwiseEngine::attend_by_tensors(const Step& step, int64_t layer,
   };
   std::vector<at::Tensor> scores, values;
   for (const Segment& segment : step.segments) {
-    const at::Tensor keys = cache_->keys(layer).narrow(1, segment.slot, segment.size).to(dtype);
+    const at::Tensor keys = cached.narrow(1, segment.slot, segment.size).to(dtype);
     at::Tensor score = at::bmm(rows(static_cast<int64_t>(segment.range)), keys.transpose(1, 2))
                            .mul_(config.attention_scale)
                            .view({config.heads, -1});
@@ -151,16 +275,16 @@ at::Tensor StepwiseEngine::attend_by_tensors(const Step& step, int64_t layer,
       .view({1, config.heads * config.head_dim});
 }
 
-void StepwiseEngine::advance_rows(const RowSink& sink) {
+void StepwiseEngine::advance_piece(const RowSink& sink) {
   const c10::InferenceMode inference;
   const int64_t t = next_;
   sink({.x = step_row(ids_[t]), .first = t});
 }
 
 std::vector<at::Tensor> StepwiseEngine::state() const {
-  const int64_t slots = static_cast<int64_t>(slots_.tokens().size());
   std::vector<at::Tensor> result;
   for (int64_t layer = 0; layer < decoder_.config().layers; ++layer) {
+    const int64_t slots = static_cast<int64_t>(kinds_[views_.kind(layer)].slots.tokens().size());
     result.push_back(cache_->keys(layer).narrow(1, 0, slots));
     result.push_back(cache_->values(layer).narrow(1, 0, slots));
   }
@@ -168,8 +292,10 @@ std::vector<at::Tensor> StepwiseEngine::state() const {
 }
 
 void StepwiseEngine::restore(const std::vector<at::Tensor>& state) {
-  slots_ = SlotMap(policy_);
-  for (int64_t t = 0; t < next_; ++t) slots_.advance(t);
+  for (int64_t k = 0; k < views_.kinds(); ++k) {
+    kinds_[k].slots = SlotMap(views_.view(k, 0));
+    for (int64_t t = 0; t < next_; ++t) kinds_[k].slots.advance(t, views_.view(k, t + 1));
+  }
   copy_state(state, this->state());
 }
 

@@ -4,6 +4,7 @@
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <cstdlib>
 #include <functional>
@@ -15,6 +16,7 @@
 #include "base/file.h"
 #include "base/sha256.h"
 #include "eval/experiment/engine_names.h"
+#include "policies/registry.h"
 
 namespace sinkbench {
 namespace {
@@ -243,7 +245,7 @@ std::vector<DatasetSpec> read_datasets(const Place& place, const std::optional<i
   size_t texts = 0;
   for (const Place& entry : place.each()) {
     check_size(datasets.size(), place);
-    entry.check_keys({"text", "tokens_file", "field", "bos", "tokens", "get"});
+    entry.check_keys({"text", "tokens_file", "field", "bos", "tokens", "reset", "get"});
     if (entry.has("text") == entry.has("tokens_file")) {
       entry.fail("expected either 'text' (a file, a folder or a list of them) or 'tokens_file'");
     }
@@ -257,7 +259,7 @@ std::vector<DatasetSpec> read_datasets(const Place& place, const std::optional<i
         if (entry.has(key)) entry.at(key).fail("has no meaning beside 'tokens_file'; leave it out");
       }
     }
-    for (const Values& values : product(entry, {"tokens_file", "bos", "tokens"})) {
+    for (const Values& values : product(entry, {"tokens_file", "bos", "tokens", "reset"})) {
       DatasetSpec dataset = base;
       if (values.contains("tokens_file")) dataset.tokens_file = values.at("tokens_file").path();
       if (values.contains("bos")) {
@@ -267,6 +269,19 @@ std::vector<DatasetSpec> read_datasets(const Place& place, const std::optional<i
                                           : BosPlacement::none;
       }
       if (values.contains("tokens")) dataset.tokens = values.at("tokens").integer(2);
+      if (values.contains("reset")) {
+        const Place& place = values.at("reset");
+        const auto reset = reset_from_string(place.text());
+        if (!reset) {
+          place.fail(fmt::format("is {}; expected a number of tokens, 2 or more, or 'document'",
+                                 place.shown()));
+        }
+        if (reset->tokens == 0 && dataset.texts.empty()) {
+          place.fail(
+              "is 'document', and a file of token ids has none; expected a number of tokens");
+        }
+        dataset.reset = reset;
+      }
       if (limit && *limit < dataset.tokens.value_or(*limit + 1)) {
         dataset.tokens = *limit;
         // Several lengths may be cut to the same one.
@@ -325,7 +340,7 @@ std::vector<PolicySpec> read_policies(const Place& place) {
         }
       }
       try {
-        make_policy(policy.name, policy.arguments, policy.positions);
+        make_policy(policy);
       } catch (const InputError& error) {
         entry.fail(error.what());
       }
@@ -395,7 +410,7 @@ std::string sources(const Cell& cell) {
 }
 
 std::string policy_label(const PolicySpec& policy) {
-  return make_policy(policy.name, policy.arguments, policy.positions)->label();
+  return make_policy(policy)->label();
 }
 
 /// A policy's part of an id.
@@ -420,6 +435,7 @@ std::string cell_id(const Cell& cell) {
   if (cell.dataset.texts.size() > 1) id += fmt::format("+{}", cell.dataset.texts.size() - 1);
   if (cell.dataset.tokens) id += fmt::format("-{}", *cell.dataset.tokens);
   if (cell.dataset.bos != BosPlacement::stream) id += "-bos." + to_string(cell.dataset.bos);
+  if (cell.dataset.reset) id += "-reset." + to_string(*cell.dataset.reset);
   id += "-" + policy_slug(cell.policy);
   id += "-" + cell.dtype;
   if (cell.engine != Cell().engine) id += "-" + cell.engine;
@@ -570,6 +586,25 @@ std::string to_string(Metric metric) {
   return "";
 }
 
+std::string nll_name(const Cell& cell) {
+  return cell.id + (cell.dtype == "float64" ? ".f64" : ".f32");
+}
+
+std::string to_string(Reset reset) {
+  return reset.tokens == 0 ? "document" : std::to_string(reset.tokens);
+}
+
+std::optional<Reset> reset_from_string(const std::string& text) {
+  if (text == "document") return Reset{};
+  int64_t tokens = 0;
+  const char* end = text.data() + text.size();
+  if (std::from_chars(text.data(), end, tokens) != std::from_chars_result{end, std::errc()} ||
+      tokens < 2 || tokens > largest_policy_argument) {
+    return std::nullopt;
+  }
+  return Reset{tokens};
+}
+
 std::string to_string(BosPlacement bos) {
   switch (bos) {
     case BosPlacement::stream:
@@ -686,6 +721,14 @@ Experiment load_experiment(const fs::path& yaml, const Overrides& overrides) {
       }
     }
   }
+  const bool has_reset = std::any_of(datasets.begin(), datasets.end(),
+                                     [](const DatasetSpec& d) { return d.reset.has_value(); });
+  if (has_reset && experiment.collapse) {
+    top.at("collapse")
+        .fail(
+            "looks for one place along a stream, which dataset.reset cuts into "
+            "pieces; leave one of the two out");
+  }
   if (top.has("reference") || base.metrics.contains(Metric::divergence)) {
     // The policies are the grid's innermost axis.
     const size_t reference = find_reference(top, policies, experiment.cells);
@@ -694,7 +737,7 @@ Experiment load_experiment(const fs::path& yaml, const Overrides& overrides) {
       experiment.cells[i].reference = experiment.cells[group + reference].id;
       experiment.cells[i].reference_policy = policies[reference];
     }
-    if (!experiment.collapse) experiment.collapse.emplace();
+    if (!experiment.collapse && !has_reset) experiment.collapse.emplace();
   }
   experiment.sha256 = sha256_hex(YAML::Dump(root));
   return experiment;

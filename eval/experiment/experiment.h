@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "datasets/stream.h"
-#include "policies/registry.h"
+#include "policies/arguments.h"
 
 namespace sinkbench {
 
@@ -31,15 +31,9 @@ struct DatasetSpec {
   std::string field = "text";                     ///< of JSON lines
   BosPlacement bos = BosPlacement::stream;
   std::optional<int64_t> tokens = {};  ///< at most so many are fed
+  std::optional<Reset> reset = {};     ///< where the stream is cut into pieces
   std::string get = {};                ///< how to get the texts, for whoever doesn't have them
   auto operator<=>(const DatasetSpec&) const = default;
-};
-
-struct PolicySpec {
-  std::string name;
-  PolicyArguments arguments = {};
-  Positions positions = Positions::cache;
-  auto operator<=>(const PolicySpec&) const = default;
 };
 
 /// How decode steps are timed.
@@ -109,7 +103,14 @@ Experiment load_experiment(const std::filesystem::path& yaml, const Overrides& o
 /// Throws InputError where it is no valid YAML.
 bool is_experiment(const std::filesystem::path& yaml);
 
+/// The name of the file of its NLLs: .f64 in float64, else .f32.
+std::string nll_name(const Cell& cell);
+
 std::string to_string(Metric metric);
+/// "16384" or "document".
+std::string to_string(Reset reset);
+/// The way back; nothing where it is neither.
+std::optional<Reset> reset_from_string(const std::string& text);
 std::string to_string(BosPlacement bos);
 std::string to_string(Positions positions);
 const std::vector<std::string>& dtype_names();

@@ -14,10 +14,8 @@ namespace {
 /// Elements of the logits that are widened to float64 at once; small enough for a cache.
 constexpr int64_t elements_at_once = int64_t{1} << 18;
 
-/// Tokens that two policies score both.
-int64_t common_tokens(const Policy& policy, const Policy* reference, int64_t fed) {
-  const int64_t stride = std::lcm(policy.stride(), reference != nullptr ? reference->stride() : 1);
-  return (fed + stride - 1) / stride;
+int64_t stride_of(const Policy* policy, const Decoder& decoder) {
+  return policy == nullptr ? 1 : make_method(*policy, decoder.config())->stride();
 }
 
 template <typename T>
@@ -54,14 +52,14 @@ at::Tensor kl_divergence(const at::Tensor& p_logits, const at::Tensor& q_logits)
 
 Divergence::Divergence(const Decoder& decoder, const Policy& policy, const Policy* reference,
                        const std::string& engine, const EngineOptions& options,
-                       std::span<const int32_t> ids)
+                       const Stream& stream)
     : decoder_(decoder),
-      reference_stride_(reference != nullptr ? reference->stride() : 1),
-      kl_(common_tokens(policy, reference, static_cast<int64_t>(ids.size()) - 1)),
+      reference_stride_(stride_of(reference, decoder)),
+      kl_(stream.scored(std::lcm(stride_of(&policy, decoder), reference_stride_))),
       same_top_(kl_) {
   if (reference == nullptr) return;
   engine_ = make_engine(engine, decoder, *reference, options);
-  engine_->begin(ids);
+  engine_->begin(stream);
 }
 
 void Divergence::add(const ScoredRows& scored) {

@@ -10,8 +10,8 @@
 #include <string>
 #include <vector>
 
-#include "eval/engines/engine.h"
-#include "eval/results/batch_means.h"
+#include "eval/engines/method.h"
+#include "eval/metrics/batch_means.h"
 #include "eval/results/results.h"
 
 namespace sinkbench {
@@ -24,10 +24,10 @@ at::Tensor kl_divergence(const at::Tensor& p_logits, const at::Tensor& q_logits)
 /// of the residual stream wait, and both logits of few rows at a time exist.
 class Divergence {
  public:
-  /// Of a cell under `policy` that is scored over `ids`. `reference`: the other cell's engine and
-  /// policy, or null where the cell is its own reference. All must outlive this.
+  /// Of a cell under `policy` that is scored over `stream`. `reference`: the other cell's engine
+  /// and policy, or null where the cell is its own reference. All must outlive this.
   Divergence(const Decoder& decoder, const Policy& policy, const Policy* reference,
-             const std::string& engine, const EngineOptions& options, std::span<const int32_t> ids);
+             const std::string& engine, const EngineOptions& options, const Stream& stream);
 
   /// What the cell's engine has scored, in stream order.
   void add(const ScoredRows& scored);

@@ -7,8 +7,8 @@
 #include <span>
 #include <vector>
 
-#include "models/decoder.h"
 #include "policies/policy.h"
+#include "models/decoder.h"
 
 namespace sinkbench {
 

@@ -18,16 +18,36 @@ namespace fs = std::filesystem;
 
 static_assert(std::endian::native == std::endian::little, "NLL files are little-endian");
 
-constexpr size_t most_pending = 16384;  // values that are written together
+constexpr size_t most_pending = 65536;  // bytes that are written together
+
+size_t size_of(NllPrecision precision) {
+  return precision == NllPrecision::float64 ? sizeof(double) : sizeof(float);
+}
+
+template <typename T>
+std::vector<double> values(std::string_view bytes) {
+  std::vector<double> result(bytes.size() / sizeof(T));
+  for (size_t i = 0; i < result.size(); ++i) {
+    T value;
+    std::memcpy(&value, bytes.data() + i * sizeof(T), sizeof(T));
+    result[i] = value;
+  }
+  return result;
+}
 
 }  // namespace
 
-NllFile::NllFile(const fs::path& path, int64_t count) : path_(path), part_(nll_part(path)) {
+std::string nll_extension(NllPrecision precision) {
+  return precision == NllPrecision::float64 ? ".f64" : ".f32";
+}
+
+NllFile::NllFile(const fs::path& path, NllPrecision precision, int64_t count)
+    : path_(path), part_(nll_part(path)), precision_(precision) {
   if (count > 0) {
     std::error_code error;
     // It may have been finished after the moment that is gone on from.
     if (!fs::exists(part_) && fs::exists(path_)) fs::rename(path_, part_, error);
-    const auto bytes = static_cast<uintmax_t>(count) * sizeof(float);
+    const auto bytes = static_cast<uintmax_t>(count) * size_of(precision);
     if (const uintmax_t size = fs::file_size(part_, error); error || size < bytes) {
       throw InputError::format("{}: expected {} values or more", part_.string(), count);
     }
@@ -42,13 +62,23 @@ NllFile::~NllFile() {
   if (fd_ >= 0) ::close(fd_);
 }
 
-void NllFile::append(std::span<const float> nll) {
-  pending_.insert(pending_.end(), nll.begin(), nll.end());
+void NllFile::append(std::span<const double> nll) {
+  const auto put = [&](const auto& value) {
+    const auto bytes = std::as_bytes(std::span(&value, 1));
+    pending_.insert(pending_.end(), bytes.begin(), bytes.end());
+  };
+  for (const double value : nll) {
+    if (precision_ == NllPrecision::float64) {
+      put(value);
+    } else {
+      put(static_cast<float>(value));
+    }
+  }
   if (pending_.size() >= most_pending) flush();
 }
 
 void NllFile::flush() {
-  std::span<const std::byte> bytes = std::as_bytes(std::span(pending_));
+  std::span<const std::byte> bytes = pending_;
   while (!bytes.empty()) {
     const ssize_t n = ::write(fd_, bytes.data(), bytes.size());
     if (n < 0 && errno == EINTR) continue;
@@ -74,16 +104,17 @@ fs::path nll_part(const fs::path& path) {
   return path.string() + ".part";
 }
 
-std::vector<float> read_nll_file(const fs::path& path) {
+std::vector<double> read_nll_file(const fs::path& path) {
   const MappedFile file(path);
   const std::string_view bytes = file.text();
-  if (bytes.size() % sizeof(float) != 0) {
-    throw InputError::format("{}: {} bytes; expected a multiple of 4 (float32)", path.string(),
-                             bytes.size());
+  const fs::path whole = path.extension() == ".part" ? path.stem() : path.filename();
+  const bool wide = whole.extension() == nll_extension(NllPrecision::float64);
+  const size_t size = wide ? sizeof(double) : sizeof(float);
+  if (bytes.size() % size != 0) {
+    throw InputError::format("{}: {} bytes; expected a multiple of {} ({})", path.string(),
+                             bytes.size(), size, wide ? "float64" : "float32");
   }
-  std::vector<float> result(bytes.size() / sizeof(float));
-  std::memcpy(result.data(), bytes.data(), bytes.size());
-  return result;
+  return wide ? values<double>(bytes) : values<float>(bytes);
 }
 
 }  // namespace sinkbench

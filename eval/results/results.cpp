@@ -95,11 +95,14 @@ json cell_to_json(const CellResult& result) {
                 {"context", result.context},
                 {"weights", cell.model.random ? "random" : "checkpoint"}};
   if (cell.model.random) model["seed"] = cell.model.seed;
-  json dataset = {{"sha256", result.dataset_sha256},
-                  {"tokenizer_sha256", result.tokenizer_sha256},
-                  {"bos", to_string(cell.dataset.bos)},
-                  {"field", cell.dataset.field},
-                  {"tokens", cell.dataset.tokens ? json(*cell.dataset.tokens) : json(nullptr)}};
+  json dataset = {
+      {"sha256", result.dataset_sha256},
+      {"tokenizer_sha256", result.tokenizer_sha256},
+      {"bos", to_string(cell.dataset.bos)},
+      {"field", cell.dataset.field},
+      {"tokens", cell.dataset.tokens ? json(*cell.dataset.tokens) : json(nullptr)},
+      {"reset", cell.dataset.reset ? json(to_string(*cell.dataset.reset)) : json(nullptr)},
+      {"pieces", result.pieces}};
   if (cell.dataset.texts.empty()) {
     dataset["tokens_file"] = cell.dataset.tokens_file.string();
   } else {
@@ -118,6 +121,8 @@ json cell_to_json(const CellResult& result) {
                  {"policy",
                   {{"name", cell.policy.name},
                    {"label", result.policy_label},
+                   {"cache", result.cache_label},
+                   {"size", result.cache_size ? json(*result.cache_size) : json(nullptr)},
                    {"parameters", cell.policy.arguments},
                    {"positions", to_string(cell.policy.positions)}}},
                  {"engine", cell.engine},
@@ -160,6 +165,7 @@ json cell_to_json(const CellResult& result) {
                                  {"p99_ms", l.p99_ms},
                                  {"samples", l.samples},
                                  {"cache_entries", l.cache_entries},
+                                 {"fewest_entries", l.fewest_entries},
                                  {"samples_ms", l.samples_ms}});
   }
   if (result.memory) {
@@ -174,6 +180,18 @@ json cell_to_json(const CellResult& result) {
   if (result.collapse) object["collapse"] = collapse_to_json(*result.collapse);
   if (result.evicted_mass) object["evicted_mass"] = evicted_mass_to_json(*result.evicted_mass);
   return object;
+}
+
+/// What results of before don't say of a policy, which was one of these.
+void complete(CellResult& result) {
+  const PolicySpec& spec = result.cell.policy;
+  result.cache_label = result.policy_label;
+  for (const PolicyEntry& entry : policy_registry()) {
+    if (entry.name != spec.name) continue;
+    const auto policy = make_policy(spec);
+    result.cache_label = policy->cache();
+    result.cache_size = policy->size();
+  }
 }
 
 CellResult cell_from_json(const json& object) {
@@ -196,6 +214,14 @@ CellResult cell_from_json(const json& object) {
                                        : BosPlacement::stream;
   cell.dataset.field = dataset.at("field").get<std::string>();
   if (!dataset.at("tokens").is_null()) cell.dataset.tokens = integer(dataset["tokens"]);
+  if (const json& reset = later(dataset, "reset"); !reset.is_null()) {
+    cell.dataset.reset = reset_from_string(reset.get<std::string>());
+    if (!cell.dataset.reset)
+      throw std::domain_error("expected tokens or 'document', found " + reset.dump());
+  }
+  if (const json& pieces = later(dataset, "pieces"); !pieces.is_null()) {
+    result.pieces = integer(pieces);
+  }
   if (dataset.contains("tokens_file")) {
     cell.dataset.tokens_file = dataset["tokens_file"].get<std::string>();
   } else {
@@ -215,6 +241,14 @@ CellResult cell_from_json(const json& object) {
                               ? Positions::original
                               : Positions::cache;
   result.policy_label = policy.at("label").get<std::string>();
+  if (const json& cache = later(policy, "cache"); !cache.is_null()) {
+    result.cache_label = cache.get<std::string>();
+    if (const json& size = later(policy, "size"); !size.is_null()) {
+      result.cache_size = integer(size);
+    }
+  } else {
+    complete(result);
+  }
   cell.engine = object.at("engine").get<std::string>();
   cell.chunk = integer(object.at("chunk"));
   cell.dtype = object.at("dtype").get<std::string>();
@@ -255,12 +289,15 @@ CellResult cell_from_json(const json& object) {
                          .bits_per_byte = optional_number(p.at("bits_per_byte"))};
   }
   for (const json& l : object.at("latency")) {
-    result.latency.push_back({.p50_ms = l.at("p50_ms").get<double>(),
-                              .p90_ms = l.at("p90_ms").get<double>(),
-                              .p99_ms = l.at("p99_ms").get<double>(),
-                              .samples = integer(l.at("samples")),
-                              .cache_entries = integer(l.at("cache_entries")),
-                              .samples_ms = l.at("samples_ms").get<std::vector<double>>()});
+    result.latency.push_back(
+        {.p50_ms = l.at("p50_ms").get<double>(),
+         .p90_ms = l.at("p90_ms").get<double>(),
+         .p99_ms = l.at("p99_ms").get<double>(),
+         .samples = integer(l.at("samples")),
+         .cache_entries = integer(l.at("cache_entries")),
+         .fewest_entries =
+             integer(l.contains("fewest_entries") ? l["fewest_entries"] : l.at("cache_entries")),
+         .samples_ms = l.at("samples_ms").get<std::vector<double>>()});
   }
   if (const json& m = object.at("memory"); !m.is_null()) {
     result.memory = {.cache_entries = integer(m.at("cache_entries")),
@@ -298,12 +335,13 @@ CellResult cell_from_json(const json& object) {
 json conventions() {
   return {
       {"order", "feed token t, score token t+1, then evict"},
-      {"capacity", "a query attends to at most sinks + window cached keys and itself"},
+      {"capacity", "a query attends to at most so many cached keys, and itself"},
       {"positions", "cache: by place in the cache; original: by place in the stream"},
       {"recompute",
        "a fresh pass on the first `sinks` and the last `window` tokens, positions from 0"},
       {"perplexity", "exp(mean NLL in nats) over scored tokens; every token after the first"},
-      {"latency", "one-token decode steps at a full cache, after warm-up; recompute: one pass"},
+      {"latency",
+       "one-token decode steps at a cache as full as it gets, after warm-up; recompute: one pass"},
       {"memory", "keys and values of the cached tokens; the query's own not counted"},
       {"divergence", "KL(reference || cell) in nats, over the tokens that both score"},
       {"collapse",

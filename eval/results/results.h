@@ -26,11 +26,13 @@ struct PerplexityResult {
   std::optional<double> word, byte, bits_per_byte;
 };
 
-/// One-token decode steps at a full cache; for a policy that recomputes, whole passes.
+/// One-token decode steps at a cache as full as it gets; for a policy that recomputes, whole
+/// passes.
 struct LatencyResult {
   double p50_ms = 0, p90_ms = 0, p99_ms = 0;
   int64_t samples = 0;
-  int64_t cache_entries = 0;  ///< keys that the query attended to beside itself
+  int64_t cache_entries = 0;   ///< keys that the query attended to beside itself, at the most
+  int64_t fewest_entries = 0;  ///< at the least, over the timed steps
   std::vector<double> samples_ms;
 };
 
@@ -77,7 +79,10 @@ struct CellResult {
   int64_t context = 0;  ///< positions that the model was trained on; 0: not stated
   int64_t parameters = 0;
   int64_t threads = 0;
-  std::string policy_label;  ///< "4+252"
+  std::string policy_label;           ///< "4+252"
+  std::string cache_label;            ///< the same of the cache alone: "all" of dense
+  std::optional<int64_t> cache_size;  ///< as Policy::size
+  int64_t pieces = 1;                 ///< that the stream was cut into
   std::optional<PerplexityResult> perplexity;
   std::vector<LatencyResult> latency;
   std::optional<MemoryResult> memory;

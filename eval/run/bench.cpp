@@ -7,6 +7,8 @@
 #include <chrono>
 #include <functional>
 
+#include "eval/cache/layer_views.h"
+
 namespace sinkbench {
 namespace {
 
@@ -65,14 +67,21 @@ double flops_per_token(const DecoderConfig& config, double keys) {
                 hidden * static_cast<double>(config.vocab_size));
 }
 
-double scoring_flops(const DecoderConfig& config, const Policy& policy, int64_t tokens) {
+double scoring_flops(const DecoderConfig& config, const IndexPolicy& policy, int64_t tokens) {
+  const LayerViews views(policy, config);
   double total = 0;
-  if (!policy.recomputes()) {
-    for (int64_t t = 0; t < tokens; ++t) {
-      total += flops_per_token(config, static_cast<double>(size(policy.view(t)) + 1));
+  for (int64_t t = 0; t < tokens; ++t) {
+    double keys = 0;  // the mean of the layers
+    for (int64_t kind = 0; kind < views.kinds(); ++kind) {
+      keys += static_cast<double>(views.layers(kind) * (size(views.view(kind, t)) + 1));
     }
-    return total;
+    total += flops_per_token(config, keys / static_cast<double>(config.layers));
   }
+  return total;
+}
+
+double scoring_flops(const DecoderConfig& config, const RecomputePolicy& policy, int64_t tokens) {
+  double total = 0;
   const double hidden = static_cast<double>(config.hidden_size);
   const double query = static_cast<double>(config.heads * config.head_dim);
   const double key = static_cast<double>(config.kv_heads * config.head_dim);

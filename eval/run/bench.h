@@ -23,9 +23,11 @@ double product_flops(at::ScalarType dtype, at::Device device, double seconds);
 /// query's own among them); norms, rotations, softmax and activations are not counted.
 double flops_per_token(const DecoderConfig& config, double keys);
 
-/// Operations of scoring `tokens` tokens under a policy, keys counted token by token; for a policy
-/// that recomputes, those that are needed with what windows share, not those of whole passes.
-double scoring_flops(const DecoderConfig& config, const Policy& policy, int64_t tokens);
+/// Operations of scoring `tokens` tokens under a policy, keys counted token by token.
+double scoring_flops(const DecoderConfig& config, const IndexPolicy& policy, int64_t tokens);
+/// The same of a policy that recomputes: those that are needed with what windows share, not those
+/// of whole passes.
+double scoring_flops(const DecoderConfig& config, const RecomputePolicy& policy, int64_t tokens);
 
 /// Bytes that one decode step must read: the weights (of the embedding one row) and the cache.
 double decode_bytes(const Decoder& decoder, int64_t cache_entries);

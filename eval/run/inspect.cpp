@@ -4,7 +4,7 @@
 
 #include "base/error.h"
 #include "datasets/tokenizer.h"
-#include "eval/engines/engine.h"
+#include "eval/engines/method.h"
 #include "models/checkpoint.h"
 #include "models/family.h"
 #include "models/gguf.h"
@@ -57,6 +57,12 @@ ordered_json tokenizer(const fs::path& path, const DecoderConfig& config) {
   } catch (const InputError& error) {
     return {{"error", error.what()}};
   }
+}
+
+/// Null where no layer has one; else of each layer, 0 where it has none.
+ordered_json local_windows(const DecoderConfig& config) {
+  if (config.local_windows.empty()) return nullptr;
+  return config.local_windows;
 }
 
 /// Why a model can't be run under a policy on a stream of `fed` tokens, or "".
@@ -128,7 +134,7 @@ ordered_json inspect_model(const fs::path& path) {
            {{"heads", config.heads},
             {"kv_heads", config.kv_heads},
             {"head_dim", config.head_dim},
-            {"local_window", or_null(config.local_window)}}},
+            {"local_windows", local_windows(config)}}},
           {"context", or_null(config.context)},
           {"positions", positions(config)},
           {"sinks", sinks(config)},

@@ -68,7 +68,8 @@ RunInfo describe_run(const std::string& name, const std::string& config_sha256) 
   info.started = fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr)));
   info.versions = {{"sinkbench", version},      {"commit", commit},
                    {"build_type", build_type},  {"compiler", __VERSION__},
-                   {"libtorch", TORCH_VERSION}, {"blas", blas()}};
+                   {"libtorch", TORCH_VERSION}, {"blas", blas()},
+                   {"sources", sources}};
   utsname system{};
   uname(&system);
   double load[3] = {0, 0, 0};

@@ -9,9 +9,10 @@
 #include <fstream>
 #include <limits>
 #include <string>
-#include <utility>
+#include <vector>
 
-#include "eval/engines/engine.h"
+#include "eval/engines/method.h"
+#include "eval/run/dtype.h"
 
 namespace sinkbench {
 namespace {
@@ -20,12 +21,7 @@ namespace fs = std::filesystem;
 
 constexpr double unlimited = std::numeric_limits<double>::infinity();
 
-/// As in the engines: blocks and passes have no more rows, logits no more elements, plain
-/// attention no more scores at once.
-constexpr double most_rows = 2048;
-constexpr double most_logits = 1 << 22;
-constexpr double most_scores = 1 << 26;
-constexpr double most_evicted_scores = 1 << 22;
+constexpr double most_evicted_scores = 1 << 22;  // at once, as in metrics/evicted_mass.h
 
 /// The number in a file of one, or infinity for "max" or where there is no such file.
 double read_number(const fs::path& file) {
@@ -92,71 +88,49 @@ double left_of_address_space() {
 
 MemoryNeed memory_need(const Cell& cell, const DecoderConfig& config, int64_t parameters,
                        const Policy& policy, int64_t fed, const Policy* reference) {
-  const double element = cell.dtype == "float64" ? 8 : cell.dtype == "float32" ? 4 : 2;
-  const double exact = cell.dtype == "float64" ? 8 : 4;
-  const double cached_token = static_cast<double>(config.kv_bytes_per_token(1));  // elements
-  const bool chunked = cell.engine == "chunked";
-  const auto kept = [&](int64_t tokens) {
-    return static_cast<double>(kept_entries(policy, tokens));
-  };
-  const double block = std::min<double>(
-      static_cast<double>(fed), cell.chunk > 0 ? static_cast<double>(cell.chunk) : most_rows);
+  const at::ScalarType dtype = to_scalar_type(cell.dtype);
+  const EngineOptions options{.chunk = cell.chunk};
+  const auto method = make_method(policy, config);
   MemoryNeed need;
-  need.weights = static_cast<double>(parameters) * element;
-  if (reference != nullptr) {  // its engine runs beside the cell's
-    Cell scored = cell;
-    scored.metrics = {Metric::perplexity};
-    need = memory_need(scored, config, parameters, *reference, fed);
-  }
-  const double reference_cache = std::exchange(need.cache, 0);
-
-  double rows = 1;    // of the tallest matrix of activations
-  double scores = 0;  // of plain attention, which the kernels do without
-  int64_t farthest = fed;
+  need.weights = static_cast<double>(parameters) * static_cast<double>(at::elementSize(dtype));
+  // What is measured one after the other never is there together.
+  const auto at_least = [&](const Footprint& footprint) {
+    need.cache = std::max(need.cache, footprint.cache);
+    need.scratch = std::max(need.scratch, footprint.scratch);
+  };
   if (cell.metrics.contains(Metric::perplexity)) {
-    if (chunked) {
-      rows = policy.recomputes() ? std::max(most_rows, kept(fed)) : block;
-      need.cache = (kept(fed) + block) * cached_token * exact;
-    } else if (!policy.recomputes()) {
-      need.cache = kept(fed) * cached_token * element;
+    Footprint scoring = method->scoring(cell.engine, dtype, options, fed);
+    if (reference != nullptr) {  // its engine runs beside the cell's
+      const Footprint beside =
+          make_method(*reference, config)->scoring(cell.engine, dtype, options, fed);
+      scoring.cache += beside.cache;
+      scoring.scratch += beside.scratch;
     }
+    at_least(scoring);
   }
-  if (cell.metrics.contains(Metric::memory) && !policy.recomputes()) {
-    need.cache = std::max(need.cache, kept(fed) * cached_token * element);
+  if (cell.metrics.contains(Metric::memory)) {
+    const Footprint held = method->scoring("stepwise", dtype, options, fed);
+    at_least(held);
   }
-  if (policy.recomputes()) rows = std::max(rows, kept(fed));
-  if (cell.metrics.contains(Metric::latency) && !policy.recomputes()) {
-    int64_t length = policy.capacity().value_or(fed);
-    if (!policy.capacity() && !cell.latency.lengths.empty()) {
-      length = *std::max_element(cell.latency.lengths.begin(), cell.latency.lengths.end());
+  if (cell.metrics.contains(Metric::latency)) {
+    std::vector<std::optional<int64_t>> lengths = {std::nullopt};
+    if (method->grows() && !cell.latency.lengths.empty()) {
+      lengths.assign(cell.latency.lengths.begin(), cell.latency.lengths.end());
     }
-    farthest = std::max(farthest, length + cell.latency.warmup + cell.latency.samples);
-    need.cache = std::max(need.cache, kept(farthest) * cached_token * element);
-  }
-  need.cache += reference_cache;
-  const double heads = static_cast<double>(config.heads);
-  if (policy.recomputes()) {
-    scores = std::min(most_scores, heads * kept(fed) * kept(fed));
-  } else if (exact == 8) {
-    scores = std::min(most_scores, heads * rows * (kept(fed) + rows));
-  }
-
-  const double projected =
-      static_cast<double>((config.heads + 2 * config.kv_heads) * config.head_dim);
-  const double mlp = static_cast<double>(config.mlp_size) * (config.gated_mlp ? 2 : 1);
-  const double hidden = static_cast<double>(config.hidden_size);
-  const double vocabulary = static_cast<double>(config.vocab_size);
-  need.scratch +=
-      rows * (4 * hidden + 2 * projected + 2 * mlp) * exact +
-      std::min(std::max(most_logits, vocabulary), rows * vocabulary) * (element + 2 * exact) +
-      3 * scores * exact;
-  if (config.alibi) {
-    need.scratch += heads * static_cast<double>(bias_places(policy, farthest)) * exact;
+    for (const auto& length : lengths) {
+      at_least(method->timing(dtype, length, fed, cell.latency.warmup + cell.latency.samples));
+    }
   }
   if (cell.metrics.contains(Metric::evicted_mass)) {
+    const double exact = dtype == at::kDouble ? 8 : 4;
     const double tokens = static_cast<double>(std::min(fed, cell.evicted_mass_tokens));
-    need.scratch += tokens * (4 * hidden + 3 * projected) * exact +
-                    4 * std::max(most_evicted_scores, heads * tokens) * exact;
+    const double heads = static_cast<double>(config.heads);
+    const double projected =
+        static_cast<double>((config.heads + 2 * config.kv_heads) * config.head_dim);
+    at_least(
+        {.cache = 0,
+         .scratch = tokens * (4 * static_cast<double>(config.hidden_size) + 3 * projected) * exact +
+                    4 * std::max(most_evicted_scores, heads * tokens) * exact});
   }
   return need;
 }

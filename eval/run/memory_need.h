@@ -17,9 +17,10 @@ struct MemoryNeed {
   double total() const { return weights + cache + scratch; }
 };
 
-/// An estimate from the shapes: cache and weights are exact, scratch is within a small factor.
-/// `parameters`: of the model; `fed`: tokens of the stream that are fed; `reference`: the policy of
-/// the cell's reference where divergence from another cell is measured, else null.
+/// From the shapes: cache and weights are exact, scratch is what a block's tensors add up to.
+/// `parameters`: of the model; `fed`: tokens of the stream's longest piece that are fed;
+/// `reference`: the policy of the cell's reference where divergence from another cell is measured,
+/// else null.
 MemoryNeed memory_need(const Cell& cell, const DecoderConfig& config, int64_t parameters,
                        const Policy& policy, int64_t fed, const Policy* reference = nullptr);
 

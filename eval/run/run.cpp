@@ -7,17 +7,19 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <limits>
 
 #include "base/error.h"
 #include "base/gguf.h"
 #include "datasets/tokenizer.h"
+#include "eval/engines/method.h"
 #include "eval/metrics/evicted_mass.h"
+#include "eval/metrics/batch_means.h"
+#include "eval/run/dtype.h"
 #include "eval/run/machine.h"
 #include "eval/run/memory_need.h"
-#include "eval/engines/recompute.h"
-#include "eval/engines/stepwise.h"
-#include "eval/results/batch_means.h"
 #include "models/family.h"
+#include "policies/registry.h"
 
 namespace sinkbench {
 namespace {
@@ -35,10 +37,7 @@ double seconds_since(Clock::time_point begin) {
 
 DecoderOptions decoder_options(const Cell& cell) {
   DecoderOptions options;
-  options.dtype = cell.dtype == "bfloat16"  ? at::kBFloat16
-                  : cell.dtype == "float16" ? at::kHalf
-                  : cell.dtype == "float64" ? at::kDouble
-                                            : at::kFloat;
+  options.dtype = to_scalar_type(cell.dtype);
   options.device = cell.device == "cuda" ? at::Device(at::kCUDA) : at::Device(at::kCPU);
   if (options.device.is_cuda() && !at::hasCUDA()) {
     throw InputError::format(
@@ -93,16 +92,14 @@ int64_t set_threads(const Cell& cell) {
   return threads;
 }
 
-std::unique_ptr<Policy> policy_of(const PolicySpec& policy) {
-  return make_policy(policy.name, policy.arguments, policy.positions);
-}
-
-LatencyResult summarize(std::vector<double> samples_ms, int64_t cache_entries) {
+LatencyResult summarize(const std::vector<double>& samples_ms, int64_t fewest_entries,
+                        int64_t most_entries) {
   return {.p50_ms = quantile(samples_ms, 0.50),
           .p90_ms = quantile(samples_ms, 0.90),
           .p99_ms = quantile(samples_ms, 0.99),
           .samples = static_cast<int64_t>(samples_ms.size()),
-          .cache_entries = cache_entries,
+          .cache_entries = most_entries,
+          .fewest_entries = fewest_entries,
           .samples_ms = samples_ms};
 }
 
@@ -151,7 +148,7 @@ struct Runner::State {
     if (!has_decoder(cell)) decoder.reset();
     ::malloc_trim(0);  // what the last cell had is free again
     const bool beside = cell.metrics.contains(Metric::divergence) && cell.reference != cell.id;
-    const auto reference = beside ? policy_of(cell.reference_policy) : nullptr;
+    const auto reference = beside ? make_policy(cell.reference_policy) : nullptr;
     MemoryNeed need =
         memory_need(cell, shape.config, shape.parameters, policy, fed, reference.get());
     if (decoder) need.weights = 0;  // they are there
@@ -184,7 +181,8 @@ struct Runner::State {
     stream.reset();
     bos.reset();
     if (cell.dataset.texts.empty()) {
-      stream = read_token_file(cell.dataset.tokens_file, config.vocab_size, cell.dataset.tokens);
+      stream = read_token_file(cell.dataset.tokens_file, config.vocab_size, cell.dataset.tokens,
+                               cell.dataset.reset);
       tokenizer_sha256.clear();
     } else {
       for (const fs::path& text : cell.dataset.texts) {
@@ -199,7 +197,8 @@ struct Runner::State {
                                  .text_field = cell.dataset.field,
                                  .bos = cell.dataset.bos,
                                  .bos_id = config.sink_token,
-                                 .tokens = cell.dataset.tokens},
+                                 .tokens = cell.dataset.tokens,
+                                 .reset = cell.dataset.reset},
                                 tokenizer);
     }
     check_ids(stream->ids, config);
@@ -207,19 +206,18 @@ struct Runner::State {
     return *stream;
   }
 
-  static PerplexityResult perplexity(const BatchMeans& means, const Policy& policy,
+  static PerplexityResult perplexity(const BatchMeans& means, int64_t stride,
                                      const TokenStream& stream) {
-    const int64_t fed = static_cast<int64_t>(stream.ids.size()) - 1;
     PerplexityResult result;
     result.nll_mean = means.mean();
     result.nll_stderr = means.standard_error();
     result.token = std::exp(result.nll_mean);
     result.token_stderr = result.token * result.nll_stderr;
     result.scored = means.count();
-    result.stride = policy.stride();
+    result.stride = stride;
     if (stream.scored_text) {
       // With a stride, the tokens in between are taken to be like those that were scored.
-      const double total = result.nll_mean * static_cast<double>(fed);
+      const double total = result.nll_mean * static_cast<double>(as_stream(stream).fed());
       const double bytes = static_cast<double>(stream.scored_text->bytes);
       const double words = static_cast<double>(stream.scored_text->words);
       if (words > 0) result.word = std::exp(total / words);
@@ -257,66 +255,40 @@ struct Runner::State {
     return samples_ms;
   }
 
-  std::vector<LatencyResult> latency(const Cell& cell, const Decoder& decoder, const Policy& policy,
-                                     const TokenStream& stream) {
-    const int64_t fed = static_cast<int64_t>(stream.ids.size()) - 1;
-    const auto id = [&](int64_t i) { return stream.ids[i % fed]; };
-    const auto wait = [&] {
-      if (decoder.options().device.is_cuda()) decoder.synchronize();
-    };
-    if (policy.recomputes()) {
-      RecomputeEngine engine(decoder, policy);
-      const int64_t window = *policy.capacity() + 1;
-      std::vector<int32_t> ids(window);
-      for (int64_t i = 0; i < window; ++i) ids[i] = id(i);
-      LatencySpec spec = cell.latency;
-      spec.warmup = std::min<int64_t>(spec.warmup, 2);  // a pass is long enough to warm up on
-      const auto nothing_to_restart = [] {};
-      return {summarize(time(cell.id, spec, nothing_to_restart,
-                             [&](int64_t) {
-                               engine.pass(ids);
-                               wait();
-                             }),
-                        window - 1)};
+  std::vector<LatencyResult> latency(const Cell& cell, const Decoder& decoder, const Method& method,
+                                     const Stream& stream) {
+    const auto decoding = method.decoding(decoder);
+    LatencySpec spec = cell.latency;
+    spec.warmup = std::min(spec.warmup, decoding->enough_to_warm_up());
+    const int64_t steps = spec.warmup + spec.samples;
+    std::vector<std::optional<int64_t>> lengths = {std::nullopt};
+    if (method.grows() && !spec.lengths.empty()) {
+      lengths.assign(spec.lengths.begin(), spec.lengths.end());
     }
-    std::vector<int64_t> lengths = {policy.capacity().value_or(fed)};
-    if (!policy.capacity() && !cell.latency.lengths.empty()) lengths = cell.latency.lengths;
     std::vector<LatencyResult> results;
-    for (int64_t length : lengths) {
-      if (decoder.config().learned_positions > 0) {  // the timed steps take places in its table
-        const int64_t room =
-            decoder.config().learned_positions - cell.latency.warmup - cell.latency.samples;
-        if (room < 0) {
-          throw InputError::format(
-              "latency: {} warm-up and {} timed steps are more than the model's {} positions",
-              cell.latency.warmup, cell.latency.samples, decoder.config().learned_positions);
+    for (const std::optional<int64_t>& length : lengths) {
+      int64_t fewest = std::numeric_limits<int64_t>::max(), most = 0;
+      const auto restart = [&] { decoding->fill(length, stream.longest(), steps); };
+      const std::vector<double> samples_ms = time(cell.id, spec, restart, [&](int64_t i) {
+        if (i >= spec.warmup) {
+          fewest = std::min(fewest, decoding->entries());
+          most = std::max(most, decoding->entries());
         }
-        length = std::min(length, room);
-      }
-      StepwiseEngine engine(decoder, policy);
-      const int64_t steps = cell.latency.warmup + cell.latency.samples;
-      const auto restart = [&] {
-        engine.reset(length + steps);
-        engine.fill(length);
-      };
-      const std::vector<double> samples_ms = time(cell.id, cell.latency, restart, [&](int64_t i) {
-        engine.step(id(i));
-        wait();
+        decoding->step(stream.ids[i % stream.ids.size()]);
+        if (decoder.options().device.is_cuda()) decoder.synchronize();
       });
-      results.push_back(summarize(samples_ms, length));
+      results.push_back(summarize(samples_ms, fewest, most));
     }
     return results;
   }
 
   EvictedMassResult evicted_mass(const Cell& cell, const Decoder& decoder, const Policy& policy,
-                                 const TokenStream& stream) {
-    const int64_t fed = static_cast<int64_t>(stream.ids.size()) - 1;
-    const int64_t tokens = std::min(fed, cell.evicted_mass_tokens);
+                                 const Stream& stream) {
+    const int64_t tokens = std::min(stream.piece_end(0) - 1, cell.evicted_mass_tokens);
     EvictedMassResult result{.tokens = tokens, .by_head = {}};
-    result.by_head =
-        sinkbench::evicted_mass(decoder, policy, std::span(stream.ids).first(tokens), [&] {
-          if (stopped()) throw Interrupted("in " + cell.id + ", while evicted mass was measured");
-        });
+    result.by_head = sinkbench::evicted_mass(decoder, policy, stream.ids.first(tokens), [&] {
+      if (stopped()) throw Interrupted("in " + cell.id + ", while evicted mass was measured");
+    });
     double sum = 0;
     for (const std::vector<double>& heads : result.by_head) {
       for (const double share : heads) sum += share;
@@ -326,24 +298,13 @@ struct Runner::State {
     return result;
   }
 
-  MemoryResult memory(const Decoder& decoder, const Policy& policy, const TokenStream& stream) {
-    const int64_t fed = static_cast<int64_t>(stream.ids.size()) - 1;
-    MemoryResult result;
-    result.cache_entries = kept_entries(policy, fed);
-    result.kv_bytes_formula =
-        result.cache_entries * decoder.config().kv_bytes_per_token(
-                                   static_cast<int64_t>(at::elementSize(decoder.options().dtype)));
-    if (policy.recomputes()) {
-      RecomputeEngine engine(decoder, policy);
-      engine.pass(std::span(stream.ids).first(result.cache_entries));
-      result.kv_bytes_held = engine.kv_bytes_held();
-    } else {
-      StepwiseEngine engine(decoder, policy);
-      engine.reset(fed);
-      result.kv_bytes_held = engine.kv_bytes_held();
-    }
-    result.weight_bytes = decoder.weight_bytes();
-    return result;
+  static MemoryResult memory(const Decoder& decoder, const Method& method, const Stream& stream) {
+    const int64_t fed = stream.longest();
+    return {.cache_entries = method.kept(fed),
+            .kv_bytes_formula = method.kv_bytes(
+                fed, static_cast<int64_t>(at::elementSize(decoder.options().dtype))),
+            .kv_bytes_held = method.decoding(decoder)->kv_bytes_held(fed),
+            .weight_bytes = decoder.weight_bytes()};
   }
 };
 
@@ -379,16 +340,24 @@ Runner::Model Runner::load(const Cell& cell) {
 
 void Runner::check(const Cell& cell) {
   const DecoderConfig& config = this->config(cell);
-  const TokenStream& stream = state_->load_stream(cell, config);
-  const auto policy = make_policy(cell.policy.name, cell.policy.arguments, cell.policy.positions);
-  const int64_t fed = static_cast<int64_t>(stream.ids.size()) - 1;
-  check_policy(*policy, config, fed);
-  if (cell.metrics.contains(Metric::divergence)) {
-    check_policy(*policy_of(cell.reference_policy), config, fed);
-  }
+  const Stream stream = as_stream(state_->load_stream(cell, config));
+  const int64_t fed = stream.longest();
+  const auto check = [&](const PolicySpec& spec) {
+    const auto policy = make_policy(spec);
+    const auto method = make_method(*policy, config);
+    method->check(fed);
+    if (stream.pieces.size() > 1 && method->stride() > 1) {
+      throw InputError::format(
+          "policy {}: a stride leaves tokens of each piece out (dataset.reset); expected stride 1",
+          policy->label());
+    }
+  };
+  check(cell.policy);
+  if (cell.metrics.contains(Metric::divergence)) check(cell.reference_policy);
   if (cell.metrics.contains(Metric::evicted_mass)) {
     try {
-      check_policy(*make_policy("dense", {}), config, std::min(fed, cell.evicted_mass_tokens));
+      check_policy(*make_policy("dense", {}), config,
+                   std::min(stream.piece_end(0) - 1, cell.evicted_mass_tokens));
     } catch (const InputError& error) {
       throw InputError::format("evicted_mass, which is measured under dense attention: {}",
                                error.what());
@@ -414,18 +383,18 @@ CellResult Runner::describe(const Cell& cell) {
   return result;
 }
 
-std::vector<float> Runner::score(const Cell& cell) {
+std::vector<double> Runner::score(const Cell& cell) {
   set_threads(cell);
-  const auto policy = make_policy(cell.policy.name, cell.policy.arguments, cell.policy.positions);
+  const auto policy = make_policy(cell.policy);
   const Decoder& decoder = state_->load_decoder(cell);
-  const TokenStream& stream = state_->load_stream(cell, decoder.config());
-  Progress progress(state_->style, cell.id, scored_tokens(*policy, stream), "tokens");
-  std::vector<float> result;
-  make_engine(cell.engine, decoder, *policy, {.chunk = cell.chunk})
-      ->score(stream.ids, [&](std::span<const float> nll) {
-        result.insert(result.end(), nll.begin(), nll.end());
-        progress.update(static_cast<int64_t>(result.size()));
-      });
+  const Stream stream = as_stream(state_->load_stream(cell, decoder.config()));
+  const auto engine = make_engine(cell.engine, decoder, *policy, {.chunk = cell.chunk});
+  Progress progress(state_->style, cell.id, stream.scored(engine->stride()), "tokens");
+  std::vector<double> result;
+  engine->score(stream, [&](std::span<const double> nll) {
+    result.insert(result.end(), nll.begin(), nll.end());
+    progress.update(static_cast<int64_t>(result.size()));
+  });
   return result;
 }
 
@@ -435,21 +404,26 @@ CellResult Runner::run(const Cell& cell, const fs::path& nll_file, const RunInfo
   CellResult result;
   result.cell = cell;
   result.threads = set_threads(cell);
-  const auto policy = make_policy(cell.policy.name, cell.policy.arguments, cell.policy.positions);
+  const auto policy = make_policy(cell.policy);
   result.policy_label = policy->label();
   check(cell);
   state_->check_memory(cell, state_->checked.at(config_path(cell.model)), *policy,
-                       static_cast<int64_t>(state_->stream->ids.size()) - 1);
+                       as_stream(*state_->stream).longest());
   const Decoder& decoder = state_->load_decoder(cell);
-  const TokenStream& stream = state_->load_stream(cell, decoder.config());
+  const TokenStream& text = state_->load_stream(cell, decoder.config());
+  const Stream stream = as_stream(text);
+  const auto method = make_method(*policy, decoder.config());
+  result.cache_label = policy->cache();
+  result.cache_size = policy->size();
   result.model_sha256 = decoder.sha256();
   result.parameters = decoder.parameters();
   result.context = decoder.config().context;
-  result.dataset_sha256 = stream.ids_sha256;
+  result.dataset_sha256 = text.ids_sha256;
+  result.pieces = static_cast<int64_t>(stream.pieces.size());
   result.tokenizer_sha256 = state_->tokenizer_sha256;
   if (cell.metrics.contains(Metric::perplexity)) {
     const auto reference =
-        cell.metrics.contains(Metric::divergence) ? policy_of(cell.reference_policy) : nullptr;
+        cell.metrics.contains(Metric::divergence) ? make_policy(cell.reference_policy) : nullptr;
     const CellIdentity identity = cell_identity(result, info);
     const Scored scored = score_to_file({.cell = cell,
                                          .decoder = decoder,
@@ -460,7 +434,7 @@ CellResult Runner::run(const Cell& cell, const fs::path& nll_file, const RunInfo
                                          .identity = identity,
                                          .progress = state_->style,
                                          .stop = state_->stop});
-    result.perplexity = State::perplexity(scored.means, *policy, stream);
+    result.perplexity = State::perplexity(scored.means, method->stride(), text);
     result.divergence = scored.divergence;
     result.scoring_seconds = scored.seconds;
     result.seconds = scored.earlier_seconds;
@@ -470,10 +444,10 @@ CellResult Runner::run(const Cell& cell, const fs::path& nll_file, const RunInfo
     result.evicted_mass = state_->evicted_mass(cell, decoder, *policy, stream);
   }
   if (cell.metrics.contains(Metric::memory)) {
-    result.memory = state_->memory(decoder, *policy, stream);
+    result.memory = State::memory(decoder, *method, stream);
   }
   if (cell.metrics.contains(Metric::latency)) {
-    result.latency = state_->latency(cell, decoder, *policy, stream);
+    result.latency = state_->latency(cell, decoder, *method, stream);
   }
   if (result.memory) result.memory->peak_rss_bytes = peak_rss_bytes();
   result.seconds += seconds_since(begin);

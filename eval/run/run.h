@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "eval/experiment/experiment.h"
 #include "base/progress.h"
+#include "eval/experiment/experiment.h"
 #include "eval/results/results.h"
 #include "eval/run/scoring.h"
 
@@ -54,11 +54,12 @@ class Runner {
   Model load(const Cell& cell);
 
   /// The NLL of every scored token, in nats.
-  std::vector<float> score(const Cell& cell);
+  std::vector<double> score(const Cell& cell);
 
   /// Measures. With perplexity, the NLL of each scored token is written to `nll_file` as raw
-  /// little-endian float32. Where a checkpoint of the same cell, model, text, program and machine
-  /// lies beside it, scoring goes on from there; when interrupted, one is left there.
+  /// little-endian float32, in a float64 cell float64. Where a checkpoint of the same cell, model,
+  /// text, program and machine lies beside it, scoring goes on from there; when interrupted, one is
+  /// left there.
   CellResult run(const Cell& cell, const std::filesystem::path& nll_file, const RunInfo& info);
 
  private:

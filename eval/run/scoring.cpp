@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "eval/engines/method.h"
 #include "eval/results/nll_file.h"
 
 namespace sinkbench {
@@ -16,22 +17,19 @@ namespace {
 namespace fs = std::filesystem;
 using Clock = CheckpointClock::Clock;
 
-int64_t fed_tokens(const TokenStream& stream) {
-  return static_cast<int64_t>(stream.ids.size()) - 1;
-}
-
 class Scoring {
  public:
   explicit Scoring(const ScoringJob& job)
       : job_(job),
+        stream_(job.stream),
         engine_(make_engine(job.cell.engine, job.decoder, job.policy, {.chunk = job.cell.chunk})),
-        means_(scored_tokens(job.policy, job.stream)) {}
+        means_(to_score()) {}
 
   Scored run() {
     start();
     if (!go_on()) begin();
     const double earlier_seconds = checkpoint_.seconds + divergence_seconds();
-    const bool complete = checkpoint_.next == fed_tokens(job_.stream);
+    const bool complete = checkpoint_.next == last_place();
     if (!complete) score_rest();
     if (!std::isfinite(means_.mean())) {
       throw std::runtime_error(
@@ -47,20 +45,26 @@ class Scoring {
   /// Engines at the beginning of the stream.
   void start() {
     const Cell& cell = job_.cell;
-    engine_->begin(job_.stream.ids);
+    engine_->begin(stream_);
     if (job_.reference == nullptr) return;
     divergence_.emplace(job_.decoder, job_.policy,
                         cell.reference == cell.id ? nullptr : job_.reference, cell.engine,
-                        EngineOptions{.chunk = cell.chunk}, job_.stream.ids);
+                        EngineOptions{.chunk = cell.chunk}, stream_);
   }
 
+  int64_t to_score() const { return stream_.scored(engine_->stride()); }
+  /// Engine::next where all is done.
+  int64_t last_place() const { return static_cast<int64_t>(stream_.ids.size()) - 1; }
+  NllPrecision precision() const {
+    return job_.cell.dtype == "float64" ? NllPrecision::float64 : NllPrecision::float32;
+  }
   double divergence_seconds() const { return divergence_ ? divergence_->seconds() : 0; }
 
   void begin() {
     file_.reset();
     forget_cell(job_.nll_file);
-    file_.emplace(job_.nll_file);
-    means_ = BatchMeans(scored_tokens(job_.policy, job_.stream));
+    file_.emplace(job_.nll_file, precision());
+    means_ = BatchMeans(to_score());
     checkpoint_ = {.identity = job_.identity, .state = {}, .divergence = {}};
   }
 
@@ -74,12 +78,12 @@ class Scoring {
       if (!different.empty()) {
         throw InputError("its checkpoint was made with other values of: " + different);
       }
-      file_.emplace(job_.nll_file, checkpoint_.scored);
-      for (const float value : read_nll_file(nll_part(job_.nll_file))) means_.add(value);
+      file_.emplace(job_.nll_file, precision(), checkpoint_.scored);
+      for (const double value : read_nll_file(nll_part(job_.nll_file))) means_.add(value);
       if (means_.count() != checkpoint_.scored || means_.mean() != checkpoint_.nll_mean) {
         throw InputError("its NLLs are not those that the checkpoint was made with");
       }
-      if (checkpoint_.next < fed_tokens(job_.stream)) {
+      if (checkpoint_.next < last_place()) {
         engine_->resume(checkpoint_.next, checkpoint_.state);
       }
       if (divergence_) divergence_->resume(checkpoint_.divergence);
@@ -90,19 +94,18 @@ class Scoring {
     }
     checkpoint_.state.clear();
     checkpoint_.divergence.clear();
-    say(fmt::format("goes on from token {} of {}", checkpoint_.next, fed_tokens(job_.stream)));
+    say(fmt::format("goes on from token {} of {}", checkpoint_.next, last_place()));
     return true;
   }
 
   void score_rest() {
-    Progress progress(job_.progress, job_.cell.id, scored_tokens(job_.policy, job_.stream),
-                      "tokens", means_.count());
+    Progress progress(job_.progress, job_.cell.id, to_score(), "tokens", means_.count());
     CheckpointClock clock;
     since_ = Clock::now();
     while (!engine_->done()) {
       engine_->advance_rows([&](const QueryRows& rows) {
         engine_->score_rows(rows, [&](const ScoredRows& scored) {
-          for (const float value : scored.nll) means_.add(value);
+          for (const double value : scored.nll) means_.add(value);
           file_->append(scored.nll);
           if (!divergence_) return;
           const double before = divergence_->seconds();
@@ -117,8 +120,8 @@ class Scoring {
       save();
       clock.written(begin);
       if (stopped) {
-        throw Interrupted(fmt::format("in {}, at token {} of {}", job_.cell.id, engine_->next(),
-                                      fed_tokens(job_.stream)));
+        throw Interrupted(
+            fmt::format("in {}, at token {} of {}", job_.cell.id, engine_->next(), last_place()));
       }
     }
   }
@@ -148,6 +151,7 @@ class Scoring {
   void say(const std::string& text) const { fmt::print(stderr, "{}: {}\n", job_.cell.id, text); }
 
   const ScoringJob& job_;
+  const Stream stream_;
   std::unique_ptr<Engine> engine_;
   std::optional<Divergence> divergence_;
   BatchMeans means_;
@@ -160,8 +164,8 @@ class Scoring {
 
 }  // namespace
 
-int64_t scored_tokens(const Policy& policy, const TokenStream& stream) {
-  return (fed_tokens(stream) + policy.stride() - 1) / policy.stride();
+Stream as_stream(const TokenStream& text) {
+  return {.ids = text.ids, .pieces = text.pieces};
 }
 
 Scored score_to_file(const ScoringJob& job) {

@@ -6,13 +6,13 @@
 #include <optional>
 #include <stdexcept>
 
-#include "datasets/stream.h"
-#include "eval/run/cell_checkpoint.h"
-#include "eval/metrics/divergence.h"
-#include "eval/engines/engine.h"
 #include "base/progress.h"
-#include "eval/results/batch_means.h"
+#include "datasets/stream.h"
+#include "eval/engines/engine.h"
+#include "eval/metrics/divergence.h"
+#include "eval/metrics/batch_means.h"
 #include "eval/results/results.h"
+#include "eval/run/cell_checkpoint.h"
 
 namespace sinkbench {
 
@@ -26,7 +26,7 @@ struct ScoringJob {
   const Decoder& decoder;
   const Policy& policy;
   const Policy* reference;  ///< of the cell that divergence is measured from; null: it isn't
-  const TokenStream& stream;
+  const Stream& stream;
   const std::filesystem::path& nll_file;
   const CellIdentity& identity;
   Progress::Style progress;
@@ -40,8 +40,8 @@ struct Scored {
   std::optional<DivergenceResult> divergence = {};
 };
 
-/// Tokens of the stream that a policy's stride leaves to be scored.
-int64_t scored_tokens(const Policy& policy, const TokenStream& stream);
+/// What an engine takes of a text.
+Stream as_stream(const TokenStream& text);
 
 /// With a checkpoint of the same identity beside the NLL file, goes on from there, to the same
 /// numbers to the last bit; another one is said to be of no use. A checkpoint is written now and

@@ -1,6 +1,8 @@
 // Llama (Touvron et al. 2023, arXiv 2302.13971) as in transformers' LlamaForCausalLM.
 #include "models/families/llama.h"
 
+#include <algorithm>
+
 namespace sinkbench {
 
 DecoderConfig read_llama_config(const ConfigReader& reader) {
@@ -36,6 +38,37 @@ DecoderConfig read_llama_config(const ConfigReader& reader) {
   const auto dims = static_cast<int64_t>(static_cast<double>(config.head_dim) * fraction);
   config.rotary = read_rotary(reader, dims, theta, config.context);
   return config;
+}
+
+void read_local_windows(DecoderConfig& config, const ConfigReader& reader, int64_t first_layer) {
+  const int64_t window = reader.integer({"sliding_window"}, 1, 0);
+  if (window == 0) return;
+  std::vector<int64_t> windows(config.layers, 0);
+  if (reader.has("layer_types")) {
+    const nlohmann::json& types = reader.json().at("layer_types");
+    if (!types.is_array() || types.size() != windows.size()) {
+      reader.fail("layer_types",
+                  fmt::format("expected a list of {} words, one for each layer", windows.size()));
+    }
+    for (size_t layer = 0; layer < windows.size(); ++layer) {
+      if (types[layer] == "sliding_attention") {
+        windows[layer] = window;
+      } else if (types[layer] != "full_attention") {
+        reader.fail("layer_types", fmt::format("element {} is {}; expected full_attention or "
+                                               "sliding_attention",
+                                               layer, types[layer].dump()));
+      }
+    }
+  } else {
+    for (int64_t layer = first_layer; layer < config.layers; ++layer) windows[layer] = window;
+  }
+  const bool any = std::any_of(windows.begin(), windows.end(), [](int64_t w) { return w > 0; });
+  if (any) config.local_windows = windows;
+}
+
+void read_upper_local_windows(DecoderConfig& config, const ConfigReader& reader) {
+  if (!reader.boolean({"use_sliding_window"}, false)) return;
+  read_local_windows(config, reader, reader.integer({"max_window_layers"}, 0, 28));
 }
 
 DecoderWeights read_llama_weights(const DecoderConfig& config, const LlamaTensors& tensors,

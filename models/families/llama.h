@@ -15,6 +15,12 @@ struct LlamaTensors {
 };
 
 DecoderConfig read_llama_config(const ConfigReader& config);
+/// Windows of layers from `sliding_window` (the query counted: 0 <= t - k < window), where there is
+/// one: of those that `layer_types` names "sliding_attention", or, without that field, of the
+/// layers from `first_layer` on.
+void read_local_windows(DecoderConfig& config, const ConfigReader& reader, int64_t first_layer);
+/// The same as Qwen 2 and 3 have it: with `use_sliding_window`, from `max_window_layers` on.
+void read_upper_local_windows(DecoderConfig& config, const ConfigReader& reader);
 DecoderWeights read_llama_weights(const DecoderConfig& config, const LlamaTensors& tensors,
                                   TensorSource& source);
 

@@ -7,7 +7,7 @@ namespace {
 
 DecoderConfig read_config(const ConfigReader& reader) {
   DecoderConfig config = read_llama_config(reader);
-  config.local_window = reader.integer({"sliding_window"}, 1, 0);
+  read_local_windows(config, reader, 0);
   return config;
 }
 

@@ -7,10 +7,7 @@ namespace {
 
 DecoderConfig read_config(const ConfigReader& reader) {
   DecoderConfig config = read_llama_config(reader);
-  // Only the layers from max_window_layers on have it; a model is taken to see no farther.
-  if (reader.boolean({"use_sliding_window"}, false)) {
-    config.local_window = reader.integer({"sliding_window"}, 1, 0);
-  }
+  read_upper_local_windows(config, reader);
   return config;
 }
 

@@ -8,9 +8,7 @@ namespace {
 DecoderConfig read_config(const ConfigReader& reader) {
   DecoderConfig config = read_llama_config(reader);
   if (!reader.has("head_dim")) config.head_dim = 128;  // transformers' default, not the quotient
-  if (reader.boolean({"use_sliding_window"}, false)) {
-    config.local_window = reader.integer({"sliding_window"}, 1, 0);
-  }
+  read_upper_local_windows(config, reader);
   return config;
 }
 

@@ -106,7 +106,7 @@ TEST_CASE("phi3 is llama with fused matrices") {
       build(golden_config("llama_gqa", {{"model_type", "phi3"}, {"sliding_window", 2047}}), source);
   const Decoder llama = Decoder::load(test::data("families") / "llama_gqa", {});
   CHECK(at::equal(logits_without_attention(phi3), logits_without_attention(llama)));
-  CHECK(phi3.config().local_window == 2047);
+  CHECK(phi3.config().local_windows == std::vector<int64_t>(3, 2047));
 }
 
 TEST_CASE("qwen3 norms every head's queries and keys") {
@@ -174,12 +174,35 @@ TEST_CASE("slopes of linear biases") {
 
 TEST_CASE("local windows are read where they are in use") {
   const auto window = [](const std::string& golden, const json& changes) {
-    return read_decoder_config(reader(golden_config(golden, changes))).local_window;
+    return read_decoder_config(reader(golden_config(golden, changes))).local_windows;
   };
-  CHECK(window("mistral", json::object()) == 0);
-  CHECK(window("mistral", {{"sliding_window", 4096}}) == 4096);
-  CHECK(window("qwen2", json::object()) == 0);
-  CHECK(window("qwen2", {{"use_sliding_window", true}}) == 32768);
+  using Windows = std::vector<int64_t>;
+  const auto layers = [](const std::string& golden) {
+    return read_decoder_config(reader(golden_config(golden, json::object()))).layers;
+  };
+  CHECK(window("mistral", json::object()).empty());
+  CHECK(window("mistral", {{"sliding_window", nullptr}}).empty());
+  CHECK(window("mistral", {{"sliding_window", 4096}}) == Windows(layers("mistral"), 4096));
+  CHECK(window("qwen2", json::object()).empty());
+  // The layers from max_window_layers on, 28 where it isn't said.
+  REQUIRE(layers("qwen2") == 3);
+  const json used = {{"use_sliding_window", true}, {"sliding_window", 20}};
+  const auto with = [&](json changes) {
+    changes.update(used);
+    return changes;
+  };
+  CHECK(window("qwen2", with({{"max_window_layers", nullptr}})).empty());
+  CHECK(window("qwen2", with({{"max_window_layers", 0}})) == Windows{20, 20, 20});
+  CHECK(window("qwen2", with({{"max_window_layers", 2}})) == Windows{0, 0, 20});
+  CHECK(window("qwen2", with({{"max_window_layers", 3}})).empty());
+  // Which the layers' types overrule.
+  const json types = {"sliding_attention", "full_attention", "full_attention"};
+  CHECK(window("qwen2", with({{"max_window_layers", 2}, {"layer_types", types}})) ==
+        Windows{20, 0, 0});
+  CHECK_THROWS_WITH(window("qwen2", with({{"layer_types", {"sliding_attention", "other", ""}}})),
+                    ContainsSubstring("layer_types: element 1 is \"other\"; expected"));
+  CHECK_THROWS_WITH(window("mistral", {{"sliding_window", 8}, {"layer_types", json::array()}}),
+                    ContainsSubstring("layer_types: expected a list of"));
 }
 
 TEST_CASE("older spellings of a configuration's fields") {

@@ -27,6 +27,16 @@ std::set<int64_t> tokens(const View& view) {
   return result;
 }
 
+/// What query t sees, whatever kind of policy it is.
+View view_of(const Policy& policy, int64_t t) {
+  if (const auto* index = dynamic_cast<const IndexPolicy*>(&policy)) return index->view(0, t);
+  return dynamic_cast<const RecomputePolicy&>(policy).view(t);
+}
+
+const RecomputePolicy& as_recompute(const Policy& policy) {
+  return dynamic_cast<const RecomputePolicy&>(policy);
+}
+
 }  // namespace
 
 TEST_CASE("every registered policy keeps the terms of the interface") {
@@ -38,33 +48,39 @@ TEST_CASE("every registered policy keeps the terms of the interface") {
         if (rule == Positions::original && !entry.has_positions) continue;
         const auto policy = make_policy(entry.name, arguments, rule);
         INFO(entry.name << " " << policy->label());
-        View last = policy->view(0);
-        CHECK(size(last) == 0);
+        CHECK(size(view_of(*policy, 0)) == 0);
+        CHECK(policy->positions() == rule);
         std::set<int64_t> evicted;
         for (int64_t t = 0; t < 80; ++t) {
-          const View view = policy->view(t);
-          REQUIRE(view.size() == last.size());
+          const View view = view_of(*policy, t);
           int64_t end_before = 0;
-          for (size_t i = 0; i < view.size(); ++i) {
-            REQUIRE(view[i].begin >= end_before);  // ascending and disjoint
-            REQUIRE(view[i].end >= view[i].begin);
-            REQUIRE(view[i].end <= t);                // causal
-            REQUIRE(view[i].begin >= last[i].begin);  // never decreases
-            REQUIRE(view[i].end >= last[i].end);
-            end_before = view[i].end;
+          for (const Range& range : view) {
+            REQUIRE(range.begin >= end_before);  // ascending and disjoint
+            REQUIRE(range.end >= range.begin);
+            REQUIRE(range.end <= t);  // causal
+            end_before = range.end;
           }
-          REQUIRE(view.back().end == t);  // what is kept reaches up to the query
           if (policy->capacity()) REQUIRE(size(view) <= *policy->capacity());
           const std::set<int64_t> seen = tokens(view);
           for (const int64_t j : seen) REQUIRE(!evicted.contains(j));
           for (int64_t j = 0; j < t; ++j) {
             if (!seen.contains(j)) evicted.insert(j);
           }
-          last = view;
         }
-        if (policy->capacity())
-          CHECK(size(last) == *policy->capacity());  // full, not merely bounded
       }
+    }
+  }
+}
+
+TEST_CASE("a policy's arguments may be as large as they come") {
+  std::mt19937 random(4);
+  for (const PolicyEntry& entry : policy_registry()) {
+    for (const PolicyParameter& parameter : entry.parameters) {
+      PolicyArguments arguments = random_arguments(entry, random);
+      arguments[parameter.name] = largest_policy_argument;
+      const auto policy = make_policy(entry.name, arguments);
+      INFO(policy->label());
+      CHECK(size(view_of(*policy, 100)) <= 100);
     }
   }
 }
@@ -75,7 +91,7 @@ TEST_CASE("positions in the cache equal those of a cache that is re-numbered at 
     for (int repeat = 0; repeat < 20; ++repeat) {
       const auto policy = make_policy(entry.name, random_arguments(entry, random));
       for (int64_t t = 0; t < 60; ++t) {
-        const View view = policy->view(t);
+        const View view = view_of(*policy, t);
         const std::vector<int64_t> query = query_positions(view, t, Positions::cache);
         REQUIRE(query.size() == view.size());
         int64_t place = 0;  // of the key in the cache, counted one by one
@@ -94,14 +110,14 @@ TEST_CASE("positions in the cache equal those of a cache that is re-numbered at 
 
 TEST_CASE("sinks+window keeps the first tokens and the last, as on paper") {
   const auto policy = make_policy("sinks", {{"sinks", 2}, {"window", 3}});
-  CHECK(policy->view(0) == View{{0, 0}, {0, 0}});
-  CHECK(policy->view(1) == View{{0, 1}, {1, 1}});
-  CHECK(policy->view(4) == View{{0, 2}, {2, 4}});
-  CHECK(policy->view(5) == View{{0, 2}, {2, 5}});
-  CHECK(policy->view(9) == View{{0, 2}, {6, 9}});
+  CHECK(view_of(*policy, 0) == View{{0, 0}, {0, 0}});
+  CHECK(view_of(*policy, 1) == View{{0, 1}, {1, 1}});
+  CHECK(view_of(*policy, 4) == View{{0, 2}, {2, 4}});
+  CHECK(view_of(*policy, 5) == View{{0, 2}, {2, 5}});
+  CHECK(view_of(*policy, 9) == View{{0, 2}, {6, 9}});
   // The query sits at min(t, C) for a sink; a window key is at its true distance.
-  CHECK(query_positions(policy->view(3), 3, Positions::cache) == std::vector<int64_t>{3, 3});
-  CHECK(query_positions(policy->view(9), 9, Positions::cache) == std::vector<int64_t>{5, 9});
+  CHECK(query_positions(view_of(*policy, 3), 3, Positions::cache) == std::vector<int64_t>{3, 3});
+  CHECK(query_positions(view_of(*policy, 9), 9, Positions::cache) == std::vector<int64_t>{5, 9});
   CHECK(policy->capacity() == 5);
   CHECK(policy->label() == "2+3");
   CHECK(make_policy("sinks", {{"window", 252}})->label() == "4+252");  // four by default
@@ -110,23 +126,38 @@ TEST_CASE("sinks+window keeps the first tokens and the last, as on paper") {
 TEST_CASE("window is sinks+window without sinks; dense keeps all; recompute counts the query") {
   const auto window = make_policy("window", {{"window", 3}});
   for (int64_t t = 0; t < 10; ++t) {
-    CHECK(tokens(window->view(t)) == tokens({{std::max<int64_t>(0, t - 3), t}}));
-    CHECK(make_policy("dense", {})->view(t) == View{{0, t}});
+    CHECK(tokens(view_of(*window, t)) == tokens({{std::max<int64_t>(0, t - 3), t}}));
+    CHECK(view_of(*make_policy("dense", {}), t) == View{{0, t}});
   }
   const auto recompute = make_policy("recompute", {{"window", 3}, {"stride", 2}});
-  CHECK(tokens(recompute->view(1)) == tokens({{0, 1}}));
-  CHECK(tokens(recompute->view(9)) == tokens({{7, 9}}));
+  CHECK(tokens(view_of(*recompute, 1)) == tokens({{0, 1}}));
+  CHECK(tokens(view_of(*recompute, 9)) == tokens({{7, 9}}));
   CHECK(recompute->capacity() == 2);
   CHECK(recompute->label() == "recompute 3 (1 in 2)");
   const auto anchored = make_policy("recompute", {{"sinks", 2}, {"window", 3}});
-  CHECK(tokens(anchored->view(4)) == tokens({{0, 4}}));
-  CHECK(tokens(anchored->view(5)) == tokens({{0, 2}, {3, 5}}));
-  CHECK(tokens(anchored->view(9)) == tokens({{0, 2}, {7, 9}}));
+  CHECK(tokens(view_of(*anchored, 4)) == tokens({{0, 4}}));
+  CHECK(tokens(view_of(*anchored, 5)) == tokens({{0, 2}, {3, 5}}));
+  CHECK(tokens(view_of(*anchored, 9)) == tokens({{0, 2}, {7, 9}}));
   CHECK(anchored->capacity() == 4);
   CHECK(anchored->label() == "recompute 2+3");
-  CHECK(recompute->recomputes());
-  CHECK(recompute->stride() == 2);
+  CHECK(as_recompute(*recompute).stride() == 2);
+  CHECK(recompute->size() == 3);  // the query counted
   CHECK(make_policy("dense", {})->capacity() == std::nullopt);
+}
+
+TEST_CASE("strided keeps sinks, a window and every k-th of what left it, as on paper") {
+  const auto policy =
+      make_policy("strided", {{"sinks", 1}, {"window", 3}, {"stride", 4}, {"kept", 2}});
+  CHECK(tokens(view_of(*policy, 4)) == std::set<int64_t>{0, 1, 2, 3});
+  CHECK(tokens(view_of(*policy, 9)) == std::set<int64_t>{0, 4, 6, 7, 8});
+  CHECK(tokens(view_of(*policy, 12)) == std::set<int64_t>{0, 4, 8, 9, 10, 11});
+  CHECK(tokens(view_of(*policy, 17)) == std::set<int64_t>{0, 8, 12, 14, 15, 16});
+  CHECK(policy->capacity() == 6);
+  CHECK(policy->label() == "1+2/4+3");
+  const auto all = make_policy("strided", {{"sinks", 0}, {"window", 1}, {"stride", 4}});
+  CHECK(tokens(view_of(*all, 17)) == std::set<int64_t>{0, 4, 8, 12, 16});
+  CHECK(all->capacity() == std::nullopt);
+  CHECK(all->label() == "0+all/4+1");
 }
 
 TEST_CASE("bad arguments are named with what was expected") {

@@ -12,7 +12,7 @@ using namespace sinkbench;
 
 namespace {
 
-using Series = std::vector<float>;
+using Series = std::vector<double>;
 
 /// Values of the same noise, which two cells on one text share, and `jump` from `from` on.
 Series series(size_t length, double jump, size_t from, double own_noise, unsigned seed) {

@@ -6,11 +6,11 @@
 #include <thread>
 
 #include "base/error.h"
-#include "eval/run/machine.h"
-#include "eval/results/nll_file.h"
-#include "eval/run/run.h"
 #include "eval/engines/stepwise.h"
-#include "eval/results/batch_means.h"
+#include "eval/metrics/batch_means.h"
+#include "eval/results/nll_file.h"
+#include "eval/run/machine.h"
+#include "eval/run/run.h"
 #include "tests/catch.h"
 #include "tests/data.h"
 #include "tests/eval/experiment/example.h"
@@ -31,7 +31,7 @@ MeasuredRun example_run(Results results = test::example_results(), float shift =
               series.tokens.push_back(3 + std::sin(static_cast<float>(i)) +
                                       shift * (1 + std::cos(0.7F * static_cast<float>(i))));
             }
-            const std::vector<float>& tokens = series.tokens;
+            const std::vector<double>& tokens = series.tokens;
             for (size_t begin = 0; begin + 64 <= tokens.size(); begin += 64) {
               double sum = 0;
               for (size_t i = begin; i < begin + 64; ++i) sum += tokens[i];
@@ -110,9 +110,8 @@ class Bench {
   /// The decode steps of the real engine, with something in between.
   LatencyResult time_steps(std::chrono::microseconds sleep) {
     const auto policy = make_policy(cell_.policy.name, cell_.policy.arguments, Positions::cache);
-    StepwiseEngine engine(decoder_, *policy);
-    engine.reset(200);
-    engine.fill(100);
+    StepwiseEngine engine(decoder_, dynamic_cast<const IndexPolicy&>(*policy));
+    engine.fill(100, 100, 100);
     LatencyResult result;
     result.cache_entries = 12;
     for (int i = 0; i < 80; ++i) {

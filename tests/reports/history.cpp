@@ -35,9 +35,9 @@ struct Workplace : test::TemporaryFolder {
     fs::create_directories(folder / "nll");
     for (const CellResult& cell : results.cells) {
       if (!cell.perplexity) continue;
-      NllFile file(folder / cell.nll_file);
+      NllFile file(folder / cell.nll_file, NllPrecision::float32);
       for (int64_t i = 0; i < cell.perplexity->scored; ++i) {
-        const float value = 3 + std::sin(static_cast<float>(i)) + shift;
+        const double value = 3 + std::sin(static_cast<float>(i)) + shift;
         file.append({&value, 1});
       }
       file.finish();

@@ -40,7 +40,7 @@ void write_nll(const test::TemporaryFolder& folder, const Results& results) {
 TEST_CASE("the running mean of a stream, by hand") {
   // The first block's eight parts of four have the means 0, 1, ..., 7: 3.5 on average, their
   // variance is 6, and that of the mean 6 / 8. The second block is constant, the rest too short.
-  std::vector<float> nll;
+  std::vector<double> nll;
   for (int i = 0; i < 32; ++i) nll.push_back(static_cast<float>(i / 4));
   nll.insert(nll.end(), 32 + 31, 2.5F);
   const std::vector<NllBlock> blocks = nll_blocks(nll, 1);
@@ -56,7 +56,8 @@ TEST_CASE("the running mean of a stream, by hand") {
 }
 
 TEST_CASE("blocks grow with the position, and means are those of the values") {
-  const std::vector<float> nll = example_nll(1'000'000);
+  const std::vector<float> values = example_nll(1'000'000);
+  const std::vector<double> nll(values.begin(), values.end());
   const std::vector<NllBlock> blocks = nll_blocks(nll, 1);
   CHECK(blocks.size() < 300);
   size_t begin = 0;

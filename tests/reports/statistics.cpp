@@ -111,7 +111,7 @@ TEST_CASE("Mann-Whitney rejects as rarely as it says where nothing has changed")
 }
 
 TEST_CASE("blocks take every value once and differ by one in length") {
-  std::vector<float> values(1003);
+  std::vector<double> values(1003);
   std::iota(values.begin(), values.end(), 0.0F);
   const Samples means = block_means(values);
   REQUIRE(means.size() == 31);
@@ -123,9 +123,9 @@ TEST_CASE("blocks take every value once and differ by one in length") {
   }
   CHECK(means.front() == Approx(15.5));
   CHECK(means.back() == Approx(1002 - 16));
-  CHECK(block_means(std::vector<float>(9, 2.0F)) == Samples(3, 2.0));
+  CHECK(block_means(std::vector<double>(9, 2.0F)) == Samples(3, 2.0));
   CHECK(block_means({}).empty());
-  CHECK(block_means(std::vector<float>(2'000'000, 1.0F)).size() == 1024);
+  CHECK(block_means(std::vector<double>(2'000'000, 1.0F)).size() == 1024);
 }
 
 TEST_CASE("the bootstrap's interval covers the mean of correlated values as often as it says") {
@@ -136,7 +136,7 @@ TEST_CASE("the bootstrap's interval covers the mean of correlated values as ofte
     int covered = 0;
     constexpr int trials = 400;
     for (int trial = 0; trial < trials; ++trial) {
-      std::vector<float> values(length);
+      std::vector<double> values(length);
       float state = noise(random) / 0.8F;
       for (float& value : values) {
         value = 0.25F + state;

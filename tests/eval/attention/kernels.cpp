@@ -78,6 +78,79 @@ TEST_CASE("attention in tiles equals masked attention, whatever the shapes and r
   }
 }
 
+TEST_CASE("attention over scattered entries equals masked attention, whatever the spans") {
+  at::manual_seed(8);
+  std::mt19937 random(8);
+  const auto below = [&](int64_t bound) {
+    return std::uniform_int_distribution<int64_t>(0, bound - 1)(random);
+  };
+  struct Shape {
+    int64_t heads, kv_heads, head_dim, rotated;
+  };
+  for (const Shape& shape : {Shape{1, 1, 8, 8}, Shape{4, 2, 12, 6}, Shape{9, 3, 64, 64}}) {
+    for (const int64_t n : {1, 9, 70}) {
+      AttentionInput input =
+          random_input(random, 1, n, shape.heads, shape.kv_heads, shape.head_dim);
+      const int64_t keys = input.keys.size(1);
+      const RotaryConfig rotary{.dims = shape.rotated,
+                                .inverse_frequencies = std::vector<double>(shape.rotated / 2, 0.3)};
+      ScatteredView& view = input.scattered;
+      view.query = at::randn({shape.heads, n, shape.head_dim});
+      view.keys = at::randn({shape.kv_heads, keys + 5, shape.head_dim}).narrow(1, 0, keys);
+      std::vector<int64_t> ranks;
+      for (int64_t begin = 0; begin < n;) {
+        const int64_t end = begin + 1 + below(n - begin);
+        view.spans.push_back({.begin = begin, .end = end, .entries = {}});
+        for (int64_t key = below(3); key < keys; key += 1 + below(5)) {
+          view.spans.back().entries.push_back(key);
+        }
+        begin = end;
+      }
+      for (int64_t rank = 0; rank < keys; ++rank) ranks.push_back(rank);
+      const auto check = [&] {
+        INFO(shape.heads << " heads of " << shape.head_dim << ", " << n << " queries, " << keys
+                         << " keys, " << view.spans.size() << " spans");
+        const at::Tensor expected = attend_in_tensors(input);
+        CHECK(largest_difference(attend(input), expected) < 2e-5);
+        CHECK(largest_difference(attend_in_tensors(input, 700), expected) < 2e-5);
+        return expected;
+      };
+      // By the definition: query by query, the entries and the range as one set of keys.
+      const at::Tensor plain = check();
+      for (const ScatteredView::Span& span : view.spans) {
+        const int64_t q = span.end - 1, m = static_cast<int64_t>(span.entries.size());
+        const int64_t first = input.ranges[0].first[q], seen = input.ranges[0].last[q] - first;
+        for (int64_t head = 0; head < shape.heads; ++head) {
+          const int64_t kv = head / (shape.heads / shape.kv_heads);
+          const at::Tensor index = at::tensor(span.entries, at::kLong);
+          const at::Tensor scores = at::cat(
+              {at::matmul(view.keys[kv].index_select(0, index), view.query[head][q]),
+               at::matmul(input.keys[kv].narrow(0, first, seen), input.ranges[0].query[head][q])});
+          const at::Tensor values = at::cat(
+              {input.values[kv].index_select(0, index), input.values[kv].narrow(0, first, seen)});
+          const at::Tensor out = at::matmul(at::softmax(scores * input.scale, 0), values);
+          CHECK(largest_difference(plain[q].narrow(0, head * shape.head_dim, shape.head_dim), out) <
+                2e-5);
+        }
+        CHECK(m <= keys);
+      }
+      view.rotary = &rotary;
+      view.table = rotary_table(rotary, ranks, at::kFloat, at::kCPU);
+      check();
+      const AlibiTable table({.slopes = alibi_slopes(shape.heads)}, 3 * keys + 1, at::kFloat,
+                             at::kCPU);
+      input.bias = &table;
+      for (int64_t i = 0; i < n; ++i) {
+        input.ranges[0].column.push_back(i % keys);
+        view.column.push_back((5 * i) % keys);
+      }
+      check();
+      for (int64_t key = 0; key < keys; ++key) view.place.push_back(2 * key);
+      check();
+    }
+  }
+}
+
 TEST_CASE("scores far apart neither overflow nor vanish") {
   AttentionInput input;
   input.keys = at::zeros({1, 300, 8});

@@ -3,7 +3,7 @@
 
 #include <set>
 
-#include "eval/engines/recompute.h"
+#include "eval/engines/method.h"
 #include "eval/engines/stepwise.h"
 #include "policies/registry.h"
 #include "tests/catch.h"
@@ -12,33 +12,56 @@
 
 using namespace sinkbench;
 
-TEST_CASE("a cache holds exactly what the next query sees, in no more slots than the capacity") {
+namespace {
+
+/// A policy of each entry that caches, of about so many tokens.
+std::vector<std::unique_ptr<Policy>> policies_of_size(int64_t size) {
   std::vector<std::unique_ptr<Policy>> policies;
-  policies.push_back(make_policy("dense", {}));
-  policies.push_back(make_policy("window", {{"window", 1}}));
-  policies.push_back(make_policy("window", {{"window", 9}}));
-  policies.push_back(make_policy("sinks", {{"sinks", 4}, {"window", 7}}));
-  policies.push_back(make_policy("sinks", {{"sinks", 12}, {"window", 1}}));
-  for (const auto& policy : policies) {
+  for (const PolicyEntry& entry : policy_registry()) {
+    PolicyArguments arguments;
+    for (const PolicyParameter& p : entry.parameters) {
+      arguments[p.name] = p.size ? size : p.fallback.value_or(p.minimum);
+    }
+    policies.push_back(make_policy(entry.name, arguments));
+  }
+  policies.push_back(make_policy("sinks", {{"sinks", size + 5}, {"window", 1}}));
+  policies.push_back(make_policy("strided", {{"window", size}, {"stride", 3}, {"kept", 4}}));
+  return policies;
+}
+
+std::set<int64_t> tokens(const View& view) {
+  std::set<int64_t> result;
+  for (const Range& range : view) {
+    for (int64_t j = range.begin; j < range.end; ++j) result.insert(j);
+  }
+  return result;
+}
+
+}  // namespace
+
+TEST_CASE("a cache holds exactly what the next query sees, in no more slots than are kept") {
+  for (const auto& any : policies_of_size(7)) {
+    const auto* policy = dynamic_cast<const IndexPolicy*>(any.get());
+    if (policy == nullptr) continue;
     INFO(policy->label());
-    SlotMap slots(*policy);
+    const LayerViews views(*policy, {.layers = 1});
+    SlotMap slots(policy->view(0, 0));
     for (int64_t t = 0; t < 60; ++t) {
-      slots.advance(t);
-      std::set<int64_t> held, seen;
+      const View view = policy->view(0, t + 1);
+      slots.advance(t, view);
+      std::set<int64_t> held;
       for (const int64_t token : slots.tokens()) {
         if (token >= 0) REQUIRE(held.insert(token).second);
       }
-      const View view = policy->view(t + 1);
-      for (const Range& range : view) {
-        for (int64_t j = range.begin; j < range.end; ++j) seen.insert(j);
-      }
-      REQUIRE(held == seen);
+      REQUIRE(held == tokens(view));
       REQUIRE(slots.entries() == static_cast<int64_t>(held.size()));
-      if (policy->capacity()) {
-        REQUIRE(static_cast<int64_t>(slots.tokens().size()) <= *policy->capacity());
-      }
+      REQUIRE(static_cast<int64_t>(slots.tokens().size()) <= views.kept(0, 60));
+      // Ranks: every held token once, in the stream's order.
+      std::vector<int64_t> ranked;
+      for (const int64_t slot : slots.ranked()) ranked.push_back(slots.tokens()[slot]);
+      REQUIRE(ranked == std::vector<int64_t>(held.begin(), held.end()));
       // Segments: every held token once, each in its range.
-      std::set<int64_t> in_segments;
+      std::set<int64_t> in_segments, in_runs;
       for (const Segment& segment : slots.segments()) {
         for (int64_t slot = segment.slot; slot < segment.slot + segment.size; ++slot) {
           const int64_t token = slots.tokens()[slot];
@@ -48,6 +71,12 @@ TEST_CASE("a cache holds exactly what the next query sees, in no more slots than
         }
       }
       REQUIRE(in_segments == held);
+      for (const Segment& run : slots.runs()) {
+        for (int64_t slot = run.slot; slot < run.slot + run.size; ++slot) {
+          REQUIRE(in_runs.insert(slots.tokens()[slot]).second);
+        }
+      }
+      REQUIRE(in_runs == held);
     }
   }
 }
@@ -57,38 +86,51 @@ TEST_CASE("bytes held by tensors equal the formula, for every policy") {
   for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
     const Decoder decoder = Decoder::load(folder, {.dtype = dtype});
     const auto ids = test::random_ids(101, decoder.config().vocab_size, 1);
-    const int64_t fed = 100;
-    for (const PolicyEntry& entry : policy_registry()) {
-      for (const int64_t size : {8, 64, 1000}) {
-        PolicyArguments arguments;
-        for (const PolicyParameter& p : entry.parameters) {
-          arguments[p.name] = p.name == "window" ? size : p.fallback.value_or(1);
-        }
-        const auto policy = make_policy(entry.name, arguments);
-        INFO(policy->label() << " " << size);
+    const int64_t fed = 100, element = dtype == at::kFloat ? 4 : 2;
+    for (const int64_t size : {8, 64, 1000}) {
+      for (const auto& policy : policies_of_size(size)) {
+        INFO(policy->label());
+        const auto method = make_method(*policy, decoder.config());
         // On paper: 3 layers, 2 key heads of 16 dimensions, keys and values.
-        int64_t entries = fed;
-        if (entry.name == "window" || entry.name == "recompute") entries = std::min(fed, size);
-        if (entry.name == "sinks") entries = std::min(fed, size + 4);
-        const int64_t bytes = entries * 3 * 2 * 2 * 16 * (dtype == at::kFloat ? 4 : 2);
-        CHECK(kept_entries(*policy, fed) *
-                  decoder.config().kv_bytes_per_token(at::elementSize(dtype)) ==
-              bytes);
-        if (policy->recomputes()) {
-          RecomputeEngine engine(decoder, *policy);
-          engine.pass(std::span(ids).first(kept_entries(*policy, fed)));
-          CHECK(engine.kv_bytes_held() == bytes);
-        } else {
-          StepwiseEngine engine(decoder, *policy);
-          engine.reset(fed);
-          CHECK(engine.kv_bytes_held() == bytes);
-          for (int64_t t = 0; t < fed; ++t) engine.step(ids[t]);
-          CHECK(engine.kv_bytes_held() == bytes);  // nothing grew
-          CHECK(engine.cache_entries() == entries);
+        CHECK(method->kv_bytes(fed, element) == method->kept(fed) * 3 * 2 * 2 * 16 * element);
+        const auto decoding = method->decoding(decoder);
+        CHECK(decoding->kv_bytes_held(fed) == method->kv_bytes(fed, element));
+        auto* stepwise = dynamic_cast<StepwiseEngine*>(decoding.get());
+        if (stepwise == nullptr) continue;
+        int64_t most = 0;
+        for (int64_t t = 0; t < fed; ++t) {
+          most = std::max(most, stepwise->entries());
+          stepwise->step(ids[t]);
+          // What the policy says is there.
+          REQUIRE(stepwise->entries() == sinkbench::size(method->view(0, t + 1)));
         }
+        CHECK(std::max(most, stepwise->entries()) == method->kept(fed));
+        CHECK(stepwise->kv_bytes_held() == method->kv_bytes(fed, element));  // nothing grew
       }
     }
   }
+}
+
+TEST_CASE("a cache is filled until it is as full as it gets") {
+  const Decoder decoder = Decoder::load(test::data("families") / "llama_gqa", {});
+  const auto entries = [&](const std::string& name, const PolicyArguments& arguments,
+                           std::optional<int64_t> length = {}) {
+    const auto policy = make_policy(name, arguments);
+    const auto decoding = make_method(*policy, decoder.config())->decoding(decoder);
+    decoding->fill(length, 50, 4);
+    const int64_t filled = decoding->entries();
+    for (int i = 0; i < 4; ++i) decoding->step(1);
+    return filled;
+  };
+  CHECK(entries("window", {{"window", 30}}) == 30);
+  CHECK(entries("window", {{"window", 300}}) == 300);  // longer than the stream
+  CHECK(entries("sinks", {{"sinks", 4}, {"window", 20}}) == 24);
+  CHECK(entries("dense", {}) == 50);
+  CHECK(entries("dense", {}, 120) == 120);
+  CHECK(entries("strided", {{"window", 20}, {"stride", 5}, {"kept", 9}}) == 33);
+  // Those that the sinks are among don't count twice: 4 + 20, and 8, 16, 24 of a stream that grows.
+  CHECK(entries("strided", {{"window", 20}, {"stride", 8}}, 27) == 27);
+  CHECK(entries("recompute", {{"window", 12}}) == 11);
 }
 
 TEST_CASE("bfloat16 is close to float32, and its two engines to each other") {
@@ -98,12 +140,12 @@ TEST_CASE("bfloat16 is close to float32, and its two engines to each other") {
   const auto ids = test::random_ids(120, exact.config().vocab_size, 2);
   for (const char* name : {"sinks", "recompute"}) {
     const auto policy = make_policy(name, {{"window", 28}});
-    const std::vector<float> reference = test::score("chunked", exact, *policy, ids);
-    const std::vector<float> chunked = test::score("chunked", rounded, *policy, ids);
-    const std::vector<float> stepwise = test::score("stepwise", rounded, *policy, ids);
-    const auto mean = [](const std::vector<float>& nll) {
+    const std::vector<double> reference = test::score("chunked", exact, *policy, ids);
+    const std::vector<double> chunked = test::score("chunked", rounded, *policy, ids);
+    const std::vector<double> stepwise = test::score("stepwise", rounded, *policy, ids);
+    const auto mean = [](const std::vector<double>& nll) {
       double sum = 0;
-      for (const float v : nll) sum += v;
+      for (const double v : nll) sum += v;
       return sum / static_cast<double>(nll.size());
     };
     // Eight bits of mantissa: a percent or so in a logit, less in the mean.

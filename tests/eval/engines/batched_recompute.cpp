@@ -16,7 +16,7 @@ TEST_CASE("each pass of recomputation is a stream of its own, the sinks before t
   const auto dense = make_policy("dense", {});
   for (const int64_t sinks : {0, 1, 4}) {
     const auto policy = make_policy("recompute", {{"sinks", sinks}, {"window", 7}});
-    const std::vector<float> nll = test::score("chunked", decoder, *policy, ids);
+    const std::vector<double> nll = test::score("chunked", decoder, *policy, ids);
     for (const size_t t : {3, 9, 20, 38}) {
       const size_t begin = std::max<size_t>(sinks, t < 6 ? 0 : t - 6);
       std::vector<int32_t> seen(ids.begin(), ids.begin() + std::min<size_t>(sinks, t + 1));

@@ -15,9 +15,9 @@ namespace {
 
 /// First tokens, a frozen passage from the middle, and a window: three ranges, two of them with
 /// the query at places of their own.
-class Passage final : public Policy {
+class Passage final : public IndexPolicy {
  public:
-  View view(int64_t t) const override {
+  View view(int64_t, int64_t t) const override {
     const int64_t a = std::min<int64_t>(3, t);
     const int64_t b0 = std::min<int64_t>(20, t);
     const int64_t b1 = std::min<int64_t>(29, t);
@@ -44,9 +44,16 @@ TEST_CASE("chunked equals stepwise for every cached policy and chunk size") {
     policies.push_back(make_policy("sinks", {{"sinks", 4}, {"window", 28}}));
     policies.push_back(make_policy("sinks", {{"sinks", 40}, {"window", 5}}));
     policies.push_back(make_policy("sinks", {{"sinks", 4}, {"window", 28}}, Positions::original));
+    for (const PolicyArguments& arguments :
+         {PolicyArguments{{"window", 9}, {"stride", 1}, {"kept", 20}},
+          PolicyArguments{{"sinks", 0}, {"window", 16}, {"stride", 5}, {"kept", 8}},
+          PolicyArguments{{"window", 7}, {"stride", 4}}}) {
+      policies.push_back(make_policy("strided", arguments));
+      policies.push_back(make_policy("strided", arguments, Positions::original));
+    }
     policies.push_back(std::make_unique<Passage>());
     for (const auto& policy : policies) {
-      const std::vector<float> oracle = score("stepwise", decoder, *policy, ids);
+      const std::vector<double> oracle = score("stepwise", decoder, *policy, ids);
       for (const int64_t chunk : {1, 7, 64, 512}) {
         INFO(family << " " << policy->label() << " chunk " << chunk);
         CHECK(largest_difference(score("chunked", decoder, *policy, ids, {.chunk = chunk}),
@@ -80,8 +87,8 @@ TEST_CASE("the end of a long stream is as exact as its beginning") {
   const size_t before = compared + 28 * (decoder.config().layers + 1);
   std::vector<int32_t> end(ids.begin(), ids.begin() + 4);
   end.insert(end.end(), ids.end() - static_cast<int64_t>(before) - 1, ids.end());
-  const auto last = [](const std::vector<float>& nll) {
-    return std::vector<float>(nll.end() - compared, nll.end());
+  const auto last = [](const std::vector<double>& nll) {
+    return std::vector<double>(nll.end() - compared, nll.end());
   };
   CHECK(largest_difference(last(score("chunked", decoder, *policy, ids)),
                            last(score("stepwise", exact, *policy, end))) < 1e-4);

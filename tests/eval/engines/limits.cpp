@@ -1,6 +1,8 @@
 // Models that can't be run under every policy: each is refused with the reason, by both engines.
 #include "base/error.h"
-#include "eval/engines/engine.h"
+#include "eval/cache/layer_views.h"
+#include "eval/engines/method.h"
+#include "eval/experiment/engine_names.h"
 #include "policies/registry.h"
 #include "tests/catch.h"
 #include "tests/data.h"
@@ -38,10 +40,9 @@ TEST_CASE("learned positions allow dense up to the table's end, and recompute") 
 }
 
 TEST_CASE("a local window bounds what a query may see") {
-  const DecoderConfig mistral{.family = "mistral", .local_window = 4096};
-  CHECK(refusal(*make_policy("dense", {}), mistral, 4096).empty());
-  CHECK_THAT(refusal(*make_policy("dense", {}), mistral, 4097),
-             ContainsSubstring("policy dense: a query would see 4097 tokens"));
+  const DecoderConfig mistral{.family = "mistral", .layers = 2, .local_windows = {4096, 4096}};
+  // Dense is the model as it is, past its windows too.
+  CHECK(refusal(*make_policy("dense", {}), mistral, 100'000).empty());
   // A cache of 4095 and the query itself.
   const auto fits = make_policy("sinks", {{"sinks", 4}, {"window", 4091}});
   const auto larger = make_policy("sinks", {{"sinks", 4}, {"window", 4092}});
@@ -54,8 +55,31 @@ TEST_CASE("a local window bounds what a query may see") {
   const auto original = make_policy("sinks", {{"sinks", 4}, {"window", 28}}, Positions::original);
   CHECK(refusal(*original, mistral, 4096).empty());
   CHECK(!refusal(*original, mistral, 4097).empty());
-  CHECK(refusal(*make_policy("recompute", {{"window", 4096}}), mistral, 100'000).empty());
-  CHECK(!refusal(*make_policy("recompute", {{"window", 4097}}), mistral, 100'000).empty());
+  // A pass is the model as it is.
+  CHECK(refusal(*make_policy("recompute", {{"window", 5000}}), mistral, 100'000).empty());
+}
+
+TEST_CASE("where some layers have a local window, the policy works on the others") {
+  const DecoderConfig hybrid{.family = "qwen2", .layers = 3, .local_windows = {0, 3, 0}};
+  const auto policy = make_policy("sinks", {{"sinks", 1}, {"window", 2}});
+  const LayerViews views(dynamic_cast<const IndexPolicy&>(*policy), hybrid);
+  REQUIRE(views.kinds() == 2);
+  CHECK(views.kind(0) == views.kind(2));
+  // At t = 5, two earlier tokens of a window of three, the query counted.
+  CHECK((views.view(views.kind(0), 5) == View{{0, 1}, {3, 5}}));
+  CHECK(size(views.view(views.kind(1), 5)) == 2);
+  CHECK((views.view(views.kind(1), 5).back() == Range{3, 5}));
+  CHECK(views.positions(views.kind(0)) == Positions::cache);
+  CHECK(views.positions(views.kind(1)) == Positions::original);
+  CHECK(views.capacity(views.kind(0)) == 3);
+  CHECK(views.capacity(views.kind(1)) == 2);
+  CHECK(views.widest() == views.kind(0));
+  CHECK(refusal(*make_policy("sinks", {{"window", 5000}}), hybrid, 100'000).empty());
+  // A policy that keeps less than the window is as it is there, at the stream's distances.
+  const auto narrow = make_policy("window", {{"window", 1}});
+  const LayerViews few(dynamic_cast<const IndexPolicy&>(*narrow), hybrid);
+  CHECK((few.view(few.kind(1), 5).back() == Range{4, 5}));
+  CHECK(few.capacity(few.kind(1)) == 1);
 }
 
 TEST_CASE("frequencies that depend on the length bound the positions") {

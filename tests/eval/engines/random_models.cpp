@@ -126,14 +126,21 @@ TEST_CASE("random small configurations of every family: stepwise against chunked
                                            {"window", random.of({1, 6, 19})}};
         policies.push_back(make_policy("sinks", arguments));
         policies.push_back(make_policy("sinks", arguments, Positions::original));
+        for (const Positions positions : {Positions::cache, Positions::original}) {
+          policies.push_back(make_policy("strided",
+                                         {{"sinks", random.of({0, 1, 3})},
+                                          {"window", random.of({1, 5})},
+                                          {"stride", random.of({1, 2, 3})},
+                                          {"kept", random.of({0, 2, 9})}},
+                                         positions));
+        }
       }
       const auto ids = test::random_ids(45, decoder_config.vocab_size, seed);
       for (const auto& policy : policies) {
         INFO(config << " " << policy->label());
         const EngineOptions options{.chunk = random.of({1, 7, 16, 64})};
-        // NLLs are handed out as float32: half a unit in the last place of 64 is 4e-6.
         CHECK(test::largest_difference(test::score("chunked", decoder, *policy, ids, options),
-                                       test::score("stepwise", decoder, *policy, ids)) < 8e-6);
+                                       test::score("stepwise", decoder, *policy, ids)) < 1e-9);
       }
     }
   }

@@ -20,18 +20,18 @@ std::vector<at::Tensor> copied(const std::vector<at::Tensor>& state) {
 }
 
 /// Scores with a new engine for each block, each begun with the state that the last one left.
-std::vector<float> score_in_pieces(const std::string& name, const Decoder& decoder,
-                                   const Policy& policy, const std::vector<int32_t>& ids,
-                                   const EngineOptions& options) {
-  std::vector<float> result;
-  const NllSink sink = [&](std::span<const float> nll) {
+std::vector<double> score_in_pieces(const std::string& name, const Decoder& decoder,
+                                    const Policy& policy, const Stream& stream,
+                                    const EngineOptions& options) {
+  std::vector<double> result;
+  const NllSink sink = [&](std::span<const double> nll) {
     result.insert(result.end(), nll.begin(), nll.end());
   };
   int64_t next = 0;
   std::vector<at::Tensor> state;
   for (bool done = false; !done;) {
     const auto engine = make_engine(name, decoder, policy, options);
-    engine->begin(ids);
+    engine->begin(stream);
     if (next > 0) engine->resume(next, state);
     engine->advance(sink);
     REQUIRE(engine->next() > next);
@@ -58,12 +58,45 @@ TEST_CASE("an engine goes on from a state as if it had never stopped") {
     policies.push_back(make_policy("window", {{"window", 24}}));
     policies.push_back(make_policy("sinks", {{"sinks", 4}, {"window", 24}}));
     policies.push_back(make_policy("sinks", {{"sinks", 4}, {"window", 24}}, Positions::original));
+    const PolicyArguments strided = {{"window", 12}, {"stride", 3}, {"kept", 9}};
+    policies.push_back(make_policy("strided", strided));
+    policies.push_back(make_policy("strided", strided, Positions::original));
   }
   for (const auto& policy : policies) {
     INFO(family << " " << engine << " " << policy->label());
     const EngineOptions options = {.chunk = 17};
-    CHECK(score_in_pieces(engine, decoder, *policy, ids, options) ==
+    CHECK(score_in_pieces(engine, decoder, *policy, Stream{ids}, options) ==
           test::score(engine, decoder, *policy, ids, options));
+  }
+}
+
+TEST_CASE("each piece of a stream is a stream of its own, and can be gone on from") {
+  const std::string engine = GENERATE("chunked", "stepwise");
+  const Decoder decoder = Decoder::load(test::data("families/llama_gqa"), {});
+  const std::vector<int32_t> ids = test::random_ids(120, decoder.config().vocab_size, 3);
+  const std::vector<int64_t> pieces = {0, 50, 100, 102};
+  const EngineOptions options = {.chunk = 17};
+  for (const PolicyEntry& entry : policy_registry()) {
+    PolicyArguments arguments;
+    for (const PolicyParameter& p : entry.parameters) {
+      arguments[p.name] = p.size ? 20 : p.fallback.value_or(1);
+    }
+    const auto policy = make_policy(entry.name, arguments);
+    INFO(engine << " " << policy->label());
+    std::vector<double> expected;
+    for (size_t i = 0; i < pieces.size(); ++i) {
+      const auto end = i + 1 < pieces.size() ? ids.begin() + pieces[i + 1] : ids.end();
+      const auto nll =
+          test::score(engine, decoder, *policy, {ids.begin() + pieces[i], end}, options);
+      expected.insert(expected.end(), nll.begin(), nll.end());
+    }
+    const Stream stream{.ids = ids, .pieces = pieces};
+    CHECK(stream.fed() == 116);
+    CHECK(stream.longest() == 49);
+    CHECK(stream.scored(1) == 116);
+    CHECK(stream.scored(10) == 5 + 5 + 1 + 2);
+    CHECK(expected.size() == 116);
+    CHECK(score_in_pieces(engine, decoder, *policy, stream, options) == expected);
   }
 }
 
@@ -75,7 +108,7 @@ TEST_CASE("a state of another policy or beyond the stream is refused") {
   for (const std::string name : {"chunked", "stepwise"}) {
     const auto from = make_engine(name, decoder, *narrow, {.chunk = 20});
     from->begin(ids);
-    while (from->next() < 20) from->advance([](std::span<const float>) {});
+    while (from->next() < 20) from->advance([](std::span<const double>) {});
     const auto to = make_engine(name, decoder, *wide, {.chunk = 20});
     to->begin(ids);
     CHECK_THROWS_AS(to->resume(20, from->state()), InputError);

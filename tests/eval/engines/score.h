@@ -7,15 +7,15 @@
 #include <string>
 #include <vector>
 
-#include "eval/engines/engine.h"
+#include "eval/engines/method.h"
 
 namespace sinkbench::test {
 
-inline std::vector<float> score(const std::string& engine, const Decoder& decoder,
-                                const Policy& policy, const std::vector<int32_t>& ids,
-                                const EngineOptions& options = {}) {
-  std::vector<float> result;
-  make_engine(engine, decoder, policy, options)->score(ids, [&](std::span<const float> nll) {
+inline std::vector<double> score(const std::string& engine, const Decoder& decoder,
+                                 const Policy& policy, const std::vector<int32_t>& ids,
+                                 const EngineOptions& options = {}) {
+  std::vector<double> result;
+  make_engine(engine, decoder, policy, options)->score(ids, [&](std::span<const double> nll) {
     result.insert(result.end(), nll.begin(), nll.end());
   });
   return result;

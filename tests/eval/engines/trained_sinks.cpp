@@ -50,8 +50,9 @@ Decoder build(const std::string& golden, const json& changes, at::ScalarType dty
 /// them, at places i counted within the cache, and the sink logit z:
 ///   attention = sum_j exp(s_j) v_j / (exp(z) + sum_j exp(s_j))
 /// in double precision, key by key.
-std::vector<double> nll_by_formula(const Decoder& decoder, const Policy& policy,
+std::vector<double> nll_by_formula(const Decoder& decoder, const Policy& any,
                                    const std::vector<int32_t>& ids) {
+  const auto& policy = dynamic_cast<const IndexPolicy&>(any);
   const DecoderConfig& config = decoder.config();
   const int64_t n = static_cast<int64_t>(ids.size()) - 1;
   const auto long_ids = at::tensor(std::vector<int64_t>(ids.begin(), ids.end()), at::kLong);
@@ -67,7 +68,7 @@ std::vector<double> nll_by_formula(const Decoder& decoder, const Policy& policy,
     at::Tensor attended = at::zeros({n, config.heads, config.head_dim}, at::kDouble);
     for (int64_t t = 0; t < n; ++t) {
       std::vector<int64_t> seen;
-      for (const Range& range : policy.view(t)) {
+      for (const Range& range : policy.view(0, t)) {
         for (int64_t j = range.begin; j < range.end; ++j) seen.push_back(j);
       }
       seen.push_back(t);

@@ -26,7 +26,7 @@ DivergenceResult measure(const std::string& name, const Decoder& decoder, const 
   const EngineOptions options = {.chunk = 17};
   auto engine = make_engine(name, decoder, policy, options);
   engine->begin(ids);
-  auto divergence = std::make_unique<Divergence>(decoder, policy, reference, name, options, ids);
+  auto divergence = std::make_unique<Divergence>(decoder, policy, reference, name, options, Stream{ids});
   while (!engine->done()) {
     engine->advance_rows([&](const QueryRows& rows) {
       engine->score_rows(rows, [&](const ScoredRows& scored) { divergence->add(scored); });
@@ -35,7 +35,7 @@ DivergenceResult measure(const std::string& name, const Decoder& decoder, const 
     std::vector<at::Tensor> state, own;
     for (const at::Tensor& tensor : divergence->state()) state.push_back(tensor.clone());
     for (const at::Tensor& tensor : engine->state()) own.push_back(tensor.clone());
-    divergence = std::make_unique<Divergence>(decoder, policy, reference, name, options, ids);
+    divergence = std::make_unique<Divergence>(decoder, policy, reference, name, options, Stream{ids});
     divergence->resume(state);
     if (engine->done()) break;
     const int64_t next = engine->next();
@@ -46,21 +46,28 @@ DivergenceResult measure(const std::string& name, const Decoder& decoder, const 
   return divergence->result("r");
 }
 
+int64_t stride_of(const Policy& policy) {
+  const auto* recompute = dynamic_cast<const RecomputePolicy*>(&policy);
+  return recompute != nullptr ? recompute->stride() : 1;
+}
+
 /// Log-probabilities [vocab] after each token of the stream, in double precision.
 std::vector<at::Tensor> log_probabilities(const Decoder& decoder, const Policy& policy,
                                           const std::vector<int32_t>& ids) {
   std::vector<at::Tensor> result;
   const int64_t fed = static_cast<int64_t>(ids.size()) - 1;
-  StepwiseEngine stepwise(decoder, policy);
-  RecomputeEngine afresh(decoder, policy);
-  if (!policy.recomputes()) stepwise.reset(fed);
+  const auto method = make_method(policy, decoder.config());
+  const auto decoding = method->decoding(decoder);
+  auto* afresh = dynamic_cast<RecomputeEngine*>(decoding.get());
+  auto* stepwise = dynamic_cast<StepwiseEngine*>(decoding.get());
+  if (stepwise != nullptr) stepwise->reset(fed);
   for (int64_t t = 0; t < fed; ++t) {
     std::vector<int32_t> seen;
-    for (const Range& range : policy.view(t)) {
+    for (const Range& range : method->view(0, t)) {
       seen.insert(seen.end(), ids.begin() + range.begin, ids.begin() + range.end);
     }
     seen.push_back(ids[t]);
-    const at::Tensor logits = policy.recomputes() ? afresh.pass(seen) : stepwise.step(ids[t]);
+    const at::Tensor logits = afresh != nullptr ? afresh->pass(seen) : stepwise->step(ids[t]);
     result.push_back(at::log_softmax(logits.to(at::kDouble), -1).flatten());
   }
   return result;
@@ -78,7 +85,7 @@ Expected by_formula(const Decoder& exact, const Policy& policy, const Policy& re
   Expected result;
   for (size_t t = 0; t < p.size(); ++t) {
     const auto place = static_cast<int64_t>(t);
-    if (place % policy.stride() != 0 || place % reference.stride() != 0) continue;
+    if (place % stride_of(policy) != 0 || place % stride_of(reference) != 0) continue;
     double kl = 0;
     for (int64_t v = 0; v < p[t].size(0); ++v) {
       const double a = p[t][v].item<double>();
@@ -184,7 +191,7 @@ TEST_CASE("a cell against itself is exactly the same, by a second engine and by 
         CHECK(result.kl_max == 0);
         CHECK(result.kl_stderr == 0);
         CHECK(result.same_top == 1);
-        CHECK(result.tokens == (89 + policy->stride() - 1) / policy->stride());
+        CHECK(result.tokens == (89 + stride_of(*policy) - 1) / stride_of(*policy));
       }
     }
   }
@@ -214,7 +221,7 @@ TEST_CASE("a state of another divergence is refused") {
   const auto dense = make_policy("dense", {}), window = make_policy("window", {{"window", 12}});
   const auto fresh = [&](const Policy* reference) {
     return std::make_unique<Divergence>(decoder, *dense, reference, "chunked",
-                                        EngineOptions{.chunk = 17}, ids);
+                                        EngineOptions{.chunk = 17}, Stream{ids});
   };
   const auto state = fresh(dense.get())->state();
   CHECK_NOTHROW(fresh(dense.get())->resume(state));

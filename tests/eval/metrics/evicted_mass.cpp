@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "eval/engines/method.h"
 #include "models/checkpoint.h"
 #include "models/family.h"
 #include "models/rotary.h"
@@ -69,6 +70,7 @@ std::vector<std::vector<double>> by_definition(const Decoder& decoder, const Pol
                   rotary_table(*config.rotary, std::vector<int64_t>{place}, at::kDouble, at::kCPU))
         .flatten();
   };
+  const auto method = make_method(policy, config);
   std::vector<std::vector<double>> result;
   for (int64_t layer = 0; layer < config.layers; ++layer) {
     const Projection p = decoder.project(layer, x);
@@ -92,7 +94,7 @@ std::vector<std::vector<double>> by_definition(const Decoder& decoder, const Pol
         for (int64_t j = 0; j <= t; ++j) {
           attended[t][head] += powers[j] / denominator * p.value[j][kv_head];
           bool kept = j == t;
-          for (const Range& range : policy.view(t))
+          for (const Range& range : method->view(layer, t))
             kept = kept || (range.begin <= j && j < range.end);
           if (!kept) evicted[head] += powers[j] / denominator / static_cast<double>(n);
         }
@@ -114,9 +116,9 @@ double apart(const std::vector<std::vector<double>>& a, const std::vector<std::v
 }
 
 /// Two ranges beside the last one.
-class Passage final : public Policy {
+class Passage final : public IndexPolicy {
  public:
-  View view(int64_t t) const override {
+  View view(int64_t, int64_t t) const override {
     const int64_t recent = std::max<int64_t>(0, t - 3);
     return {{0, std::min<int64_t>(1, recent)},
             {std::min<int64_t>(4, recent), std::min<int64_t>(6, recent)},

@@ -1,4 +1,4 @@
-#include "eval/results/batch_means.h"
+#include "eval/metrics/batch_means.h"
 
 #include <cmath>
 #include <random>

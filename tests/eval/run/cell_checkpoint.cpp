@@ -22,8 +22,8 @@ std::string with_header(const std::string& header, const std::string& bytes = ""
 }
 
 std::string header(const std::string& tensors, const std::string& next = "5") {
-  return R"({"identity":{"model":"m"},"nll_mean":0.5,"scored":4,"seconds":2,"state_tensors":1,"next":)" + next +
-         R"(,"tensors":)" + tensors + "}";
+  return R"({"identity":{"model":"m"},"nll_mean":0.5,"scored":4,"seconds":2,"state_tensors":1,"next":)" +
+         next + R"(,"tensors":)" + tensors + "}";
 }
 
 }  // namespace

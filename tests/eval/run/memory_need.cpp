@@ -27,7 +27,7 @@ TEST_CASE("the memory that a cell needs is that of the weights and of the caches
   const auto dense = make_policy("dense", {});
   const auto sinks = make_policy("sinks", {{"sinks", 4}, {"window", 60}});
   for (const Policy* policy : {dense.get(), sinks.get()}) {
-    StepwiseEngine engine(decoder, *policy);
+    StepwiseEngine engine(decoder, dynamic_cast<const IndexPolicy&>(*policy));
     engine.reset(500);
     CHECK(need(cell, *policy, 500).cache == engine.kv_bytes_held());
   }
@@ -47,7 +47,7 @@ TEST_CASE("the memory that a cell needs is that of the weights and of the caches
   // Timed steps at another length; nothing is kept by a policy that recomputes.
   cell.metrics = {Metric::latency};
   cell.latency = {.warmup = 10, .samples = 20, .lengths = {100, 3000}};
-  StepwiseEngine engine(decoder, *dense);
+  StepwiseEngine engine(decoder, dynamic_cast<const IndexPolicy&>(*dense));
   engine.reset(3030);
   CHECK(need(cell, *dense, 500).cache == engine.kv_bytes_held());
   CHECK(need(cell, *make_policy("recompute", {{"window", 64}}), 500).cache == 0);

@@ -11,7 +11,7 @@
 namespace sinkbench {
 namespace {
 
-class Recompute final : public Policy {
+class Recompute final : public RecomputePolicy {
  public:
   Recompute(int64_t sinks, int64_t window, int64_t stride)
       : sinks_(sinks), window_(window), stride_(stride) {}
@@ -21,13 +21,13 @@ class Recompute final : public Policy {
     return {{0, sinks_end}, {std::max(sinks_end, t + 1 - window_), t}};
   }
   std::optional<int64_t> capacity() const override { return sinks_ + window_ - 1; }
-  bool recomputes() const override { return true; }
   int64_t stride() const override { return stride_; }
   std::string label() const override {
-    const std::string size =
-        sinks_ == 0 ? std::to_string(window_) : fmt::format("{}+{}", sinks_, window_);
-    return stride_ == 1 ? fmt::format("recompute {}", size)
-                        : fmt::format("recompute {} (1 in {})", size, stride_);
+    return stride_ == 1 ? fmt::format("recompute {}", cache())
+                        : fmt::format("recompute {} (1 in {})", cache(), stride_);
+  }
+  std::string cache() const override {
+    return sinks_ == 0 ? std::to_string(window_) : fmt::format("{}+{}", sinks_, window_);
   }
 
  private:
@@ -43,10 +43,13 @@ PolicyEntry recompute_policy() {
           .summary = "for every scored token, runs afresh on the first `sinks` and last `window`",
           .source = "Xiao et al. 2023, arXiv 2309.17453, figure 1(c)",
           .parameters = {{"sinks", "first tokens of the stream, before each window", 0, 0},
-                         {"window", "last tokens, the query counted", 1, std::nullopt},
+                         {.name = "window",
+                          .meaning = "last tokens, the query counted",
+                          .minimum = 1,
+                          .size = true},
                          {"stride", "score every stride-th token only", 1, 1}},
           .has_positions = false,
-          .make = [](const PolicyArguments& arguments, Positions) {
+          .make = [](const PolicyArguments& arguments) {
             return std::make_unique<Recompute>(arguments.at("sinks"), arguments.at("window"),
                                                arguments.at("stride"));
           }};

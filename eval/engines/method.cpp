@@ -1,0 +1,216 @@
+#include "eval/engines/method.h"
+
+#include <ATen/core/Tensor.h>
+
+#include <algorithm>
+#include <stdexcept>
+
+#include "base/error.h"
+#include "eval/engines/batched_recompute.h"
+#include "eval/engines/chunked.h"
+#include "eval/engines/limits.h"
+#include "eval/engines/recompute.h"
+#include "eval/engines/stepwise.h"
+#include "eval/experiment/engine_names.h"
+
+namespace sinkbench {
+namespace {
+
+bool is_chunked(const std::string& engine) {
+  if (engine == "chunked") return true;
+  if (engine == "stepwise") return false;
+  throw InputError::format("unknown engine '{}'{}", engine, suggestion(engine, engine_names()));
+}
+
+double element_size(at::ScalarType dtype) {
+  return static_cast<double>(at::elementSize(dtype));
+}
+
+/// Of the residual stream, norms and softmax.
+double exact_size(at::ScalarType dtype) {
+  return dtype == at::kDouble ? 8 : 4;
+}
+
+/// Elements of one entry's key and value, in one layer.
+double entry_elements(const DecoderConfig& config) {
+  return 2.0 * static_cast<double>(config.kv_heads * config.head_dim);
+}
+
+class IndexMethod final : public Method {
+ public:
+  IndexMethod(const IndexPolicy& policy, const DecoderConfig& config)
+      : policy_(policy), config_(config), views_(policy, config) {}
+
+  void check(int64_t fed) const override { check_views(views_, config_, fed); }
+  std::unique_ptr<Engine> engine(const std::string& name, const Decoder& decoder,
+                                 const EngineOptions& options) const override {
+    if (is_chunked(name)) return std::make_unique<ChunkedEngine>(decoder, policy_, options.chunk);
+    return std::make_unique<StepwiseEngine>(decoder, policy_);
+  }
+  std::unique_ptr<Decoding> decoding(const Decoder& decoder) const override {
+    return std::make_unique<StepwiseEngine>(decoder, policy_);
+  }
+  bool grows() const override { return !views_.capacity(views_.widest()); }
+  View view(int64_t layer, int64_t t) const override { return views_.view(views_.kind(layer), t); }
+  int64_t kept(int64_t fed) const override { return views_.kept(views_.widest(), fed); }
+  int64_t kv_bytes(int64_t fed, int64_t element) const override {
+    return static_cast<int64_t>(entries_of_layers(fed) * entry_elements(config_)) * element;
+  }
+  Footprint scoring(const std::string& engine, at::ScalarType dtype, const EngineOptions& options,
+                    int64_t fed) const override {
+    const double exact = exact_size(dtype);
+    const double vectors = entry_elements(config_) / 2;  // of all key heads
+    if (!is_chunked(engine)) {
+      return {.cache = entries_of_layers(fed) * entry_elements(config_) * element_size(dtype),
+              .scratch = step_scratch(dtype, fed)};
+    }
+    const int64_t block = ChunkedEngine::block_size(config_, options.chunk, fed);
+    const double rows = static_cast<double>(block);
+    const double heads = static_cast<double>(config_.heads);
+    Footprint need;
+    for (int64_t kind = 0; kind < views_.kinds(); ++kind) {
+      const double room = std::min<double>(static_cast<double>(views_.kept(kind, fed)) + rows,
+                                           static_cast<double>(fed) + rows);
+      const bool by_rank = views_.scattered(kind, fed) && config_.rotary &&
+                           views_.positions(kind) == Positions::cache;
+      need.cache +=
+          static_cast<double>(views_.layers(kind)) * room * vectors * exact * (by_rank ? 3 : 2);
+      // The kernel packs a layer's buffer; plain attention has the scores of many pairs at once.
+      const double packed = 2 * room * vectors * exact;
+      const double pairs = std::min(static_cast<double>(int64_t{1} << 26), heads * rows * room);
+      double attention = dtype == at::kDouble ? 3 * pairs * exact : packed;
+      if (config_.alibi) {
+        attention += heads * static_cast<double>(bias_places(views_, kind, fed)) * exact;
+      }
+      need.scratch = std::max(need.scratch, attention);
+    }
+    need.scratch += block_scratch(dtype, rows);
+    return need;
+  }
+  Footprint timing(at::ScalarType dtype, std::optional<int64_t> entries, int64_t fed,
+                   int64_t steps) const override {
+    return scoring("stepwise", dtype, {}, views_.tokens_to_fill(entries, fed) + steps);
+  }
+
+ private:
+  double entries_of_layers(int64_t fed) const {
+    double entries = 0;
+    for (int64_t kind = 0; kind < views_.kinds(); ++kind) {
+      entries += static_cast<double>(views_.layers(kind) * views_.kept(kind, fed));
+    }
+    return entries;
+  }
+  double step_scratch(at::ScalarType dtype, int64_t fed) const {
+    double scratch = block_scratch(dtype, 1);
+    for (int64_t kind = 0; kind < views_.kinds(); ++kind) {
+      const double kept = static_cast<double>(views_.kept(kind, fed));
+      if (config_.alibi) {
+        scratch +=
+            static_cast<double>(config_.heads * bias_places(views_, kind, fed)) * exact_size(dtype);
+      }
+      if (views_.scattered(kind, fed) && views_.positions(kind) == Positions::cache) {
+        scratch += kept * entry_elements(config_) / 2 * exact_size(dtype);
+      }
+    }
+    return scratch;
+  }
+  double block_scratch(at::ScalarType dtype, double rows) const {
+    return activations(config_, dtype, rows);
+  }
+
+  const IndexPolicy& policy_;
+  const DecoderConfig config_;
+  const LayerViews views_;
+
+ public:
+  /// Of the rows of one layer and of their logits.
+  static double activations(const DecoderConfig& config, at::ScalarType dtype, double rows) {
+    const double exact = exact_size(dtype), element = element_size(dtype);
+    const double projected =
+        static_cast<double>((config.heads + 2 * config.kv_heads) * config.head_dim);
+    const double mlp = static_cast<double>(config.mlp_size) * (config.gated_mlp ? 3 : 2);
+    const double hidden = static_cast<double>(config.hidden_size);
+    const double vocabulary = static_cast<double>(config.vocab_size);
+    const double in_layer = rows * (2 * hidden * exact + hidden * element +
+                                    std::max(projected * (element + 3 * exact), mlp * element));
+    const double logits =
+        std::min(std::max<double>(int64_t{1} << 22, vocabulary), rows * vocabulary) *
+        (element + 2 * exact);
+    return std::max(in_layer, rows * hidden * exact + logits);
+  }
+};
+
+class RecomputeMethod final : public Method {
+ public:
+  RecomputeMethod(const RecomputePolicy& policy, const DecoderConfig& config)
+      : policy_(policy), config_(config) {}
+
+  void check(int64_t) const override { check_passes(policy_, config_, *policy_.capacity() + 1); }
+  std::unique_ptr<Engine> engine(const std::string& name, const Decoder& decoder,
+                                 const EngineOptions&) const override {
+    if (is_chunked(name)) return std::make_unique<BatchedRecomputeEngine>(decoder, policy_);
+    return std::make_unique<RecomputeEngine>(decoder, policy_);
+  }
+  std::unique_ptr<Decoding> decoding(const Decoder& decoder) const override {
+    return std::make_unique<RecomputeEngine>(decoder, policy_);
+  }
+  int64_t stride() const override { return policy_.stride(); }
+  bool grows() const override { return false; }
+  View view(int64_t, int64_t t) const override { return policy_.view(t); }
+  /// The keys and values of a whole pass, the query's among them.
+  int64_t kept(int64_t fed) const override { return std::min(fed, *policy_.capacity() + 1); }
+  int64_t kv_bytes(int64_t fed, int64_t element) const override {
+    return kept(fed) * config_.kv_bytes_per_token(element);
+  }
+  Footprint scoring(const std::string& engine, at::ScalarType dtype, const EngineOptions&,
+                    int64_t fed) const override {
+    const double pass = static_cast<double>(kept(fed));
+    if (!is_chunked(engine)) return {.cache = 0, .scratch = pass_scratch(dtype, pass, true)};
+    const double rows =
+        std::max<double>(static_cast<double>(BatchedRecomputeEngine::rows_at_once), pass);
+    return {.cache = 0, .scratch = pass_scratch(dtype, rows, dtype == at::kDouble)};
+  }
+  Footprint timing(at::ScalarType dtype, std::optional<int64_t>, int64_t fed,
+                   int64_t) const override {
+    return scoring("stepwise", dtype, {}, std::max(fed, *policy_.capacity() + 1));
+  }
+
+ private:
+  double pass_scratch(at::ScalarType dtype, double rows, bool plain) const {
+    const double heads = static_cast<double>(config_.heads),
+                 pass = std::min(rows, static_cast<double>(*policy_.capacity() + 1));
+    double scratch = IndexMethod::activations(config_, dtype, rows);
+    if (plain) {
+      scratch += 3 * std::min(static_cast<double>(int64_t{1} << 26), heads * pass * pass) *
+                 exact_size(dtype);
+    }
+    if (config_.alibi) scratch += heads * pass * exact_size(dtype);
+    return scratch;
+  }
+
+  const RecomputePolicy& policy_;
+  const DecoderConfig config_;
+};
+
+}  // namespace
+
+std::unique_ptr<Method> make_method(const Policy& policy, const DecoderConfig& config) {
+  if (const auto* index = dynamic_cast<const IndexPolicy*>(&policy)) {
+    return std::make_unique<IndexMethod>(*index, config);
+  }
+  if (const auto* recompute = dynamic_cast<const RecomputePolicy*>(&policy)) {
+    return std::make_unique<RecomputeMethod>(*recompute, config);
+  }
+  throw std::logic_error("a policy of a kind that no engine runs: " + policy.label());
+}
+
+std::unique_ptr<Engine> make_engine(const std::string& name, const Decoder& decoder,
+                                    const Policy& policy, const EngineOptions& options) {
+  return make_method(policy, decoder.config())->engine(name, decoder, options);
+}
+
+void check_policy(const Policy& policy, const DecoderConfig& config, int64_t fed) {
+  make_method(policy, config)->check(fed);
+}
+
+}  // namespace sinkbench
