@@ -11,9 +11,9 @@
 #include <set>
 
 #include "eval/results/nll_file.h"
+#include "policies/registry.h"
 #include "reports/compare.h"
 #include "reports/gnuplot.h"
-#include "policies/registry.h"
 #include "reports/tables.h"
 
 namespace sinkbench {
@@ -293,6 +293,7 @@ std::vector<Group> groups_of(const Results& results) {
       keys.push_back(key);
       std::string title = model_name(cell) + ", " + dataset_name(cell);
       if (cell.dataset.tokens) title += fmt::format(", {} tokens", *cell.dataset.tokens);
+      if (cell.dataset.reset) title += ", reset " + to_string(*cell.dataset.reset);
       title += ", " + cell.dtype;
       if (cell.device != Cell().device) title += ", " + cell.device;
       groups.push_back({.title = title, .suffix = "-" + file_part(title)});
@@ -340,6 +341,21 @@ std::string family_name(const CellResult& result) {
   return name + rest + positions_suffix(result);
 }
 
+/// NLLs by their position, where a stream is cut into pieces of so many tokens: the mean over
+/// pieces.
+std::vector<double> over_pieces(std::vector<double> nll, const CellResult& cell) {
+  const auto& reset = cell.cell.dataset.reset;
+  if (!reset || reset->tokens == 0 || cell.pieces == 1) return nll;
+  const auto scored = static_cast<size_t>(reset->tokens - 1);  // of a piece
+  std::vector<double> sums(std::min(scored, nll.size())), counts(sums.size());
+  for (size_t i = 0; i < nll.size(); ++i) {
+    sums[i % scored] += nll[i];
+    ++counts[i % scored];
+  }
+  for (size_t i = 0; i < sums.size(); ++i) sums[i] /= counts[i];
+  return sums;
+}
+
 Picture nll_picture(const Group& group, const fs::path& folder) {
   Picture picture{.name = "nll-over-position" + group.suffix,
                   .title = "NLL over position: " + group.title,
@@ -349,7 +365,11 @@ Picture nll_picture(const Group& group, const fs::path& folder) {
   std::map<double, std::string> marks;
   for (const CellResult* cell : group.cells) {
     if (!cell->perplexity || cell->nll_file.empty()) continue;
-    const std::vector<double> nll = read_nll_file(folder / cell->nll_file);
+    const std::vector<double> nll = over_pieces(read_nll_file(folder / cell->nll_file), *cell);
+    if (cell->cell.dataset.reset) {
+      picture.x_label = cell->cell.dataset.reset->tokens > 0 ? "Position in a piece (tokens)"
+                                                             : "Scored tokens, piece after piece";
+    }
     Series series{.name = series_name(*cell), .policy = cell->cell.policy.name};
     for (const NllBlock& block : nll_blocks(nll, cell->perplexity->stride)) {
       series.points.push_back(

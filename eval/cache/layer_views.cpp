@@ -10,15 +10,18 @@ constexpr int64_t longest_search = int64_t{1} << 20;  // tokens that a cache may
 constexpr int64_t most_ranges_seen = 50'000'000;      // until a search gives up
 
 /// Calls `visit` with the view of each query from 0 to `fed` until it returns false, or until too
-/// many ranges have gone by.
-void walk(const LayerViews& views, int64_t kind, int64_t fed,
+/// many ranges have gone by. Returns whether nothing was evicted all along.
+bool walk(const LayerViews& views, int64_t kind, int64_t fed,
           const std::function<bool(int64_t t, const View& view)>& visit) {
   int64_t seen = 0;
+  bool kept_all = true;
   for (int64_t t = 0; t <= fed && seen < most_ranges_seen; ++t) {
     const View view = views.view(kind, t);
     seen += static_cast<int64_t>(view.size());
-    if (!visit(t, view)) return;
+    kept_all = kept_all && size(view) == t;
+    if (!visit(t, view)) break;
   }
+  return kept_all;
 }
 
 }  // namespace
@@ -85,10 +88,18 @@ int64_t LayerViews::kept(int64_t kind, int64_t fed) const {
   const auto most = capacity(kind);
   if (!most) return size(view(kind, fed));  // it grows
   int64_t kept = 0;
-  walk(*this, kind, fed, [&](int64_t, const View& view) {
-    kept = std::max(kept, size(view));
-    return kept < *most;
-  });
+  const bool goes_on =
+      walk(*this, kind, std::min(fed, longest_search), [&](int64_t, const View& view) {
+        kept = std::max(kept, size(view));
+        return kept < *most;
+      });
+  if (goes_on) return std::min(fed, *most);
+  if (fed > longest_search && kept < *most) {
+    walk(*this, kind, fed, [&](int64_t, const View& view) {
+      kept = std::max(kept, size(view));
+      return kept < *most;
+    });
+  }
   return kept;
 }
 
@@ -113,15 +124,15 @@ int64_t LayerViews::tokens_to_fill(std::optional<int64_t> entries, int64_t fed) 
   const auto enough = entries ? entries : capacity(kind);
   if (!enough) return fed;
   int64_t fullest = 0, tokens = 0;
-  walk(*this, kind, std::max({fed, longest_search, entries.value_or(0)}),
-       [&](int64_t t, const View& view) {
-         if (size(view) > fullest) {
-           fullest = size(view);
-           tokens = t;
-         }
-         return fullest < *enough;
-       });
-  return tokens;
+  const bool goes_on =
+      walk(*this, kind, std::max(fed, longest_search), [&](int64_t t, const View& view) {
+        if (size(view) > fullest) {
+          fullest = size(view);
+          tokens = t;
+        }
+        return fullest < *enough;
+      });
+  return goes_on ? *enough : tokens;
 }
 
 }  // namespace sinkbench

@@ -44,7 +44,8 @@ class LayerViews {
   /// those of the view before moved on.
   bool scattered(int64_t kind, int64_t fed) const;
   /// Number of tokens after which the widest view holds `entries` (nothing: as much as it ever
-  /// does): looked for among streams of `fed` tokens and of 2^20, but not for ever.
+  /// does), looked for among the first `fed` and 2^20 tokens; a cache that has evicted nothing by
+  /// then is taken to go on so until it is full.
   int64_t tokens_to_fill(std::optional<int64_t> entries, int64_t fed) const;
 
  private:

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <stdexcept>
 
 #include "eval/attention/attention.h"
 #include "eval/engines/limits.h"
@@ -150,6 +151,9 @@ ChunkedEngine::Block ChunkedEngine::begin_block(int64_t k, int64_t begin, int64_
   for (int64_t t = begin; t < end; ++t) {
     const View view = views_.view(k, t);
     std::vector<int64_t> positions = query_positions(view, t, rule);
+    if (!kind.scattered && view.size() != ranges) {
+      throw std::logic_error("the number of a view's ranges changes where none was foreseen");
+    }
     const size_t first = view.size() - ranges;
     for (size_t r = 0; r < ranges; ++r) {
       const Range& seen = view[first + r];

@@ -71,7 +71,7 @@ class IndexMethod final : public Method {
     for (int64_t kind = 0; kind < views_.kinds(); ++kind) {
       const double room = std::min<double>(static_cast<double>(views_.kept(kind, fed)) + rows,
                                            static_cast<double>(fed) + rows);
-      const bool by_rank = views_.scattered(kind, fed) && config_.rotary &&
+      const bool by_rank = is_scattered(kind, fed) && config_.rotary &&
                            views_.positions(kind) == Positions::cache;
       need.cache +=
           static_cast<double>(views_.layers(kind)) * room * vectors * exact * (by_rank ? 3 : 2);
@@ -93,6 +93,10 @@ class IndexMethod final : public Method {
   }
 
  private:
+  /// What the engines find out, without going through the longest of streams.
+  bool is_scattered(int64_t kind, int64_t fed) const {
+    return views_.scattered(kind, std::min(fed, int64_t{1} << 20));
+  }
   double entries_of_layers(int64_t fed) const {
     double entries = 0;
     for (int64_t kind = 0; kind < views_.kinds(); ++kind) {
@@ -108,7 +112,7 @@ class IndexMethod final : public Method {
         scratch +=
             static_cast<double>(config_.heads * bias_places(views_, kind, fed)) * exact_size(dtype);
       }
-      if (views_.scattered(kind, fed) && views_.positions(kind) == Positions::cache) {
+      if (is_scattered(kind, fed) && views_.positions(kind) == Positions::cache) {
         scratch += kept * entry_elements(config_) / 2 * exact_size(dtype);
       }
     }

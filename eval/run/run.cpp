@@ -7,14 +7,13 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <limits>
 
 #include "base/error.h"
 #include "base/gguf.h"
 #include "datasets/tokenizer.h"
 #include "eval/engines/method.h"
-#include "eval/metrics/evicted_mass.h"
 #include "eval/metrics/batch_means.h"
+#include "eval/metrics/evicted_mass.h"
 #include "eval/run/dtype.h"
 #include "eval/run/machine.h"
 #include "eval/run/memory_need.h"
@@ -267,13 +266,13 @@ struct Runner::State {
     }
     std::vector<LatencyResult> results;
     for (const std::optional<int64_t>& length : lengths) {
-      int64_t fewest = std::numeric_limits<int64_t>::max(), most = 0;
-      const auto restart = [&] { decoding->fill(length, stream.longest(), steps); };
+      int64_t fewest = 0, most = 0;  // entries; where the cache grows, those that it begins with
+      const auto restart = [&] {
+        decoding->fill(length, stream.longest(), steps);
+        fewest = most = decoding->entries();
+      };
       const std::vector<double> samples_ms = time(cell.id, spec, restart, [&](int64_t i) {
-        if (i >= spec.warmup) {
-          fewest = std::min(fewest, decoding->entries());
-          most = std::max(most, decoding->entries());
-        }
+        fewest = std::min(fewest, decoding->entries());
         decoding->step(stream.ids[i % stream.ids.size()]);
         if (decoder.options().device.is_cuda()) decoder.synchronize();
       });

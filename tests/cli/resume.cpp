@@ -245,6 +245,21 @@ TEST_CASE("what has changed is noticed and never mixed in") {
     const Outcome outcome = workplace.run("small.yaml", {"--threads", threads});
     CHECK(count(outcome.err, "not the same: threads; the cell is run afresh") == 2);
   }
+  SECTION("the program: its sources, not the commit or version that it was built at") {
+    const fs::path file = workplace.path() / "results/small/results.json";
+    nlohmann::json results = nlohmann::json::parse(read_file(file));
+    const auto rewrite = [&](const std::string& name, const std::string& value) {
+      results.at("versions").at(name) = value;
+      write_file_atomically(file, results.dump());
+    };
+    CHECK(results.at("versions").at("sources").get<std::string>().size() == 64);
+    rewrite("commit", "0123456789ab-dirty");
+    rewrite("sinkbench", "0.0.1");
+    CHECK_THAT(run(), ContainsSubstring("2 of 2 cells in results/small from before"));
+    results = nlohmann::json::parse(read_file(file));
+    rewrite("sources", std::string(64, '0'));
+    CHECK(count(run(), "not the same: sources; the cell is run afresh") == 2);
+  }
   SECTION("the grid: what is still in it is kept") {
     const Outcome outcome =
         workplace.run("small.yaml", {"--set", "policies.0=window: {window: 8}"});

@@ -9,6 +9,7 @@
 #include <numeric>
 #include <thread>
 
+#include "eval/results/nll_file.h"
 #include "eval/results/results.h"
 #include "tests/catch.h"
 #include "tests/cli/model_and_book.h"
@@ -112,6 +113,68 @@ TEST_CASE("fidelity is measured where it is asked for, and stands in every form 
               .status == 0);
   CHECK(workplace.read("plain/" + sinks.at("nll_file").get<std::string>()) ==
         workplace.read("results/small/" + sinks.at("nll_file").get<std::string>()));
+}
+
+TEST_CASE("a float64 cell keeps its NLLs in double, and readers take both") {
+  const Workplace workplace;
+  REQUIRE(workplace({"run", "small.yaml", "--set", "dtype=[float32, float64]", "--set",
+                     "metrics=perplexity", "--no-plots"})
+              .status == 0);
+  const Results results = read_results(workplace.path() / "results/small");
+  REQUIRE(results.cells.size() == 4);
+  for (const CellResult& cell : results.cells) {
+    const bool wide = cell.cell.dtype == "float64";
+    CHECK(fs::path(cell.nll_file).extension() == (wide ? ".f64" : ".f32"));
+    const fs::path file = workplace.path() / "results/small" / cell.nll_file;
+    CHECK(static_cast<int64_t>(fs::file_size(file)) == cell.perplexity->scored * (wide ? 8 : 4));
+    const std::vector<double> nll = read_nll_file(file);
+    double sum = 0;
+    bool fits_float32 = true;
+    for (const double value : nll) {
+      sum += value;
+      fits_float32 = fits_float32 && static_cast<double>(static_cast<float>(value)) == value;
+    }
+    CHECK(cell.perplexity->nll_mean == sum / static_cast<double>(nll.size()));
+    CHECK(fits_float32 != wide);
+  }
+  const Outcome again = workplace({"run", "small.yaml", "--set", "dtype=[float32, float64]",
+                                   "--set", "metrics=perplexity", "--no-plots"});
+  CHECK_THAT(again.err, ContainsSubstring("4 of 4 cells"));
+  CHECK(workplace({"compare", "results/small", "results/small"}).status == 0);
+  CHECK(workplace({"history", "add", "runs.db", "results/small"}).status == 0);
+  // In double precision the engines agree to nine digits, and verify asks for that.
+  const Outcome verify = workplace({"verify", "small.yaml", "--set", "dtype=float64"});
+  CHECK(verify.status == 0);
+  CHECK_THAT(verify.out, ContainsSubstring("tolerance 1e-09: the engines agree"));
+}
+
+TEST_CASE("a reset is said in ids, tables and results") {
+  const Workplace workplace;
+  const Outcome run = workplace({"run", "small.yaml", "--set", "dataset.reset=[20, document]",
+                                 "--set", "metrics=[perplexity, memory]", "--no-plots"});
+  INFO(run.err);
+  REQUIRE(run.status == 0);
+  CHECK_THAT(run.out, ContainsSubstring("reset"));
+  const Results results = read_results(workplace.path() / "results/small");
+  REQUIRE(results.cells.size() == 4);
+  const CellResult &cut = results.cells[0], &whole = results.cells[2];
+  CHECK_THAT(cut.cell.id, ContainsSubstring("-reset.20-dense"));
+  CHECK_THAT(whole.cell.id, ContainsSubstring("-reset.document-dense"));
+  CHECK(cut.pieces > 1);
+  CHECK(whole.pieces == 1);  // the book is one document
+  CHECK(cut.memory->cache_entries == 19);
+  CHECK(whole.perplexity->scored - cut.perplexity->scored >= cut.pieces - 1);
+  CHECK(cut.cell.dataset.reset == Reset{20});
+  const Workplace fresh;
+  check_refused(fresh, {"run", "small.yaml", "--set", "dataset.reset=1"},
+                "dataset.reset: is '1'; expected a number of tokens, 2 or more, or 'document'");
+  check_refused(fresh,
+                {"run", "small.yaml", "--set", "dataset.reset=20", "--set",
+                 "policies=[recompute: {window: 4, stride: 2}]"},
+                "a stride leaves tokens of each piece out (dataset.reset); expected stride 1");
+  check_refused(fresh,
+                {"run", "small.yaml", "--set", "dataset.reset=20", "--set", "collapse.window=4"},
+                "looks for one place along a stream, which dataset.reset cuts into pieces");
 }
 
 TEST_CASE("a run prints three tables and leaves results that report prints again") {

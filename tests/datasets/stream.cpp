@@ -124,6 +124,46 @@ TEST_CASE("documents are joined, with the BOS where it is asked for") {
   }
 }
 
+TEST_CASE("a reset cuts the stream, and no piece's first token is scored") {
+  const Files files;
+  const Tokenizer tokenizer = files.tokenizer();
+  const fs::path one = files.write("1.txt", "ab ab\n"), none = files.write("2.txt", ""),
+                 two = files.write("3.txt", "cd");
+  TextSource source{{one, none, two}};
+  source.reset = Reset{2};  // BOS ab | ab line | c d
+  TokenStream stream = read_text_stream(source, tokenizer);
+  CHECK(stream.ids == Ids{kBos, kAb, kSpaceAb, kLine, kC, kD});
+  CHECK(stream.pieces == std::vector<int64_t>{0, 2, 4});
+  CHECK(stream.scored_text->bytes == 2 + 1 + 1);  // ab, the line's end, d
+  CHECK(stream.scored_text->words == 2);
+  source.reset = Reset{5};  // and d alone, which has nothing to score
+  stream = read_text_stream(source, tokenizer);
+  CHECK(stream.ids == Ids{kBos, kAb, kSpaceAb, kLine, kC});
+  CHECK(stream.pieces == std::vector<int64_t>{0});
+  source.reset = Reset{4};
+  CHECK(read_text_stream(source, tokenizer).pieces == std::vector<int64_t>{0, 4});
+  source.reset = Reset{100};
+  CHECK(read_text_stream(source, tokenizer).pieces == std::vector<int64_t>{0});
+
+  source.reset = Reset{};
+  source.bos = BosPlacement::document;  // the empty document is a BOS alone
+  stream = read_text_stream(source, tokenizer);
+  CHECK(stream.ids == Ids{kBos, kAb, kSpaceAb, kLine, kBos, kC, kD});
+  CHECK(stream.pieces == std::vector<int64_t>{0, 4});
+  CHECK(stream.scored_text->bytes == 8);
+  CHECK(stream.scored_text->words == 3);
+  source.bos = BosPlacement::none;
+  stream = read_text_stream(source, tokenizer);
+  CHECK(stream.pieces == std::vector<int64_t>{0, 3});
+  CHECK(stream.scored_text->bytes == 4 + 1);
+
+  const fs::path ids = files.write("ids.json", "[1, 2, 3, 4, 5]");
+  CHECK(read_token_file(ids, 10, {}, Reset{2}).pieces == std::vector<int64_t>{0, 2});
+  CHECK(read_token_file(ids, 10, {}, Reset{2}).ids.size() == 4);
+  CHECK_THAT(message_of([&] { read_token_file(ids, 10, {}, Reset{}); }),
+             ContainsSubstring("ids.json: dataset.reset is 'document'"));
+}
+
 TEST_CASE("a limited stream is a prefix of the whole one") {
   const Files files;
   const Tokenizer tokenizer = files.tokenizer();

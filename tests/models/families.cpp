@@ -185,21 +185,21 @@ TEST_CASE("local windows are read where they are in use") {
   CHECK(window("mistral", {{"sliding_window", 4096}}) == Windows(layers("mistral"), 4096));
   CHECK(window("qwen2", json::object()).empty());
   // The layers from max_window_layers on, 28 where it isn't said.
-  REQUIRE(layers("qwen2") == 3);
+  REQUIRE(layers("qwen2") == 2);
   const json used = {{"use_sliding_window", true}, {"sliding_window", 20}};
   const auto with = [&](json changes) {
     changes.update(used);
     return changes;
   };
   CHECK(window("qwen2", with({{"max_window_layers", nullptr}})).empty());
-  CHECK(window("qwen2", with({{"max_window_layers", 0}})) == Windows{20, 20, 20});
-  CHECK(window("qwen2", with({{"max_window_layers", 2}})) == Windows{0, 0, 20});
-  CHECK(window("qwen2", with({{"max_window_layers", 3}})).empty());
+  CHECK(window("qwen2", with({{"max_window_layers", 0}})) == Windows{20, 20});
+  CHECK(window("qwen2", with({{"max_window_layers", 1}})) == Windows{0, 20});
+  CHECK(window("qwen2", with({{"max_window_layers", 2}})).empty());
   // Which the layers' types overrule.
-  const json types = {"sliding_attention", "full_attention", "full_attention"};
-  CHECK(window("qwen2", with({{"max_window_layers", 2}, {"layer_types", types}})) ==
-        Windows{20, 0, 0});
-  CHECK_THROWS_WITH(window("qwen2", with({{"layer_types", {"sliding_attention", "other", ""}}})),
+  const json types = {"sliding_attention", "full_attention"};
+  CHECK(window("qwen2", with({{"max_window_layers", 1}, {"layer_types", types}})) ==
+        Windows{20, 0});
+  CHECK_THROWS_WITH(window("qwen2", with({{"layer_types", {"sliding_attention", "other"}}})),
                     ContainsSubstring("layer_types: element 1 is \"other\"; expected"));
   CHECK_THROWS_WITH(window("mistral", {{"sliding_window", 8}, {"layer_types", json::array()}}),
                     ContainsSubstring("layer_types: expected a list of"));

@@ -98,8 +98,9 @@ TEST_CASE("collapses of a run, from its NLL files") {
   const test::TemporaryFolder folder;
   Results results = test::example_results();
   const auto write = [&](CellResult& cell, const Series& nll, int64_t stride) {
+    const std::vector<float> narrow(nll.begin(), nll.end());
     std::string bytes(nll.size() * sizeof(float), '\0');
-    std::memcpy(bytes.data(), nll.data(), bytes.size());
+    std::memcpy(bytes.data(), narrow.data(), bytes.size());
     folder.write(cell.nll_file, bytes);
     double sum = 0;
     for (const float value : nll) sum += value;

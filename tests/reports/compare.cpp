@@ -11,6 +11,7 @@
 #include "eval/results/nll_file.h"
 #include "eval/run/machine.h"
 #include "eval/run/run.h"
+#include "policies/registry.h"
 #include "tests/catch.h"
 #include "tests/data.h"
 #include "tests/eval/experiment/example.h"

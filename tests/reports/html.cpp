@@ -98,7 +98,7 @@ TEST_CASE("what was published stands beside its models' cells, and nothing besid
   const auto published = [&](const std::string& model, int64_t sinks, int64_t window) {
     cell.cell.model.path = "/models/" + model;
     cell.cell.policy = {.name = "sinks", .arguments = {{"sinks", sinks}, {"window", window}}};
-    cell.policy_label = fmt::format("{}+{}", sinks, window);
+    cell.policy_label = cell.cache_label = fmt::format("{}+{}", sinks, window);
     std::vector<Published> found = published_for(cell);
     std::erase_if(found, [](const Published& p) {
       return p.quantity != PublishedQuantity::perplexity || p.first > 0;

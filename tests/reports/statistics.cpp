@@ -138,7 +138,7 @@ TEST_CASE("the bootstrap's interval covers the mean of correlated values as ofte
     for (int trial = 0; trial < trials; ++trial) {
       std::vector<double> values(length);
       float state = noise(random) / 0.8F;
-      for (float& value : values) {
+      for (double& value : values) {
         value = 0.25F + state;
         state = 0.6F * state + noise(random);
       }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "eval/results/results.h"
+#include "policies/registry.h"
 
 namespace sinkbench::test {
 
@@ -18,6 +19,9 @@ inline CellResult example_cell(const std::string& id, PolicySpec policy, const s
   result.parameters = 1'500'000;
   result.threads = 2;
   result.policy_label = label;
+  const auto made = make_policy(result.cell.policy);
+  result.cache_label = made->cache();
+  result.cache_size = made->size();
   result.seconds = 12.5;
   return result;
 }
@@ -48,12 +52,14 @@ inline Results example_results() {
                     .p99_ms = 2.25,
                     .samples = 3,
                     .cache_entries = 256,
+                    .fewest_entries = 256,
                     .samples_ms = {1.5, 1.25, 2.25}},
                    {.p50_ms = 10.125,
                     .p90_ms = 11,
                     .p99_ms = 12,
                     .samples = 2,
                     .cache_entries = 8191,
+                    .fewest_entries = 8191,
                     .samples_ms = {10, 10.25}}};
   dense.memory = {.cache_entries = 8191,
                   .kv_bytes_formula = 12'582'912,
@@ -81,6 +87,7 @@ inline Results example_results() {
                     .p99_ms = 1.7,
                     .samples = 128,
                     .cache_entries = 256,
+                    .fewest_entries = 256,
                     .samples_ms = {1.5}}};
   sinks.memory = {.cache_entries = 256,
                   .kv_bytes_formula = 393'216,

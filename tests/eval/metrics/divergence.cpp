@@ -26,7 +26,8 @@ DivergenceResult measure(const std::string& name, const Decoder& decoder, const 
   const EngineOptions options = {.chunk = 17};
   auto engine = make_engine(name, decoder, policy, options);
   engine->begin(ids);
-  auto divergence = std::make_unique<Divergence>(decoder, policy, reference, name, options, Stream{ids});
+  auto divergence =
+      std::make_unique<Divergence>(decoder, policy, reference, name, options, Stream{ids});
   while (!engine->done()) {
     engine->advance_rows([&](const QueryRows& rows) {
       engine->score_rows(rows, [&](const ScoredRows& scored) { divergence->add(scored); });
@@ -35,7 +36,8 @@ DivergenceResult measure(const std::string& name, const Decoder& decoder, const 
     std::vector<at::Tensor> state, own;
     for (const at::Tensor& tensor : divergence->state()) state.push_back(tensor.clone());
     for (const at::Tensor& tensor : engine->state()) own.push_back(tensor.clone());
-    divergence = std::make_unique<Divergence>(decoder, policy, reference, name, options, Stream{ids});
+    divergence =
+        std::make_unique<Divergence>(decoder, policy, reference, name, options, Stream{ids});
     divergence->resume(state);
     if (engine->done()) break;
     const int64_t next = engine->next();
