@@ -31,6 +31,12 @@ double exact_size(at::ScalarType dtype) {
   return dtype == at::kDouble ? 8 : 4;
 }
 
+// As in the engines: logits have no more elements at once, plain attention no more scores.
+constexpr double most_logits = 1 << 22;
+constexpr double most_pairs = 1 << 26;
+/// Scores, the same of all ranges in one, and their softmax: measured.
+constexpr double copies_of_scores = 2.5;
+
 /// Elements of one entry's key and value, in one layer.
 double entry_elements(const DecoderConfig& config) {
   return 2.0 * static_cast<double>(config.kv_heads * config.head_dim);
@@ -71,14 +77,18 @@ class IndexMethod final : public Method {
     for (int64_t kind = 0; kind < views_.kinds(); ++kind) {
       const double room = std::min<double>(static_cast<double>(views_.kept(kind, fed)) + rows,
                                            static_cast<double>(fed) + rows);
-      const bool by_rank = is_scattered(kind, fed) && config_.rotary &&
-                           views_.positions(kind) == Positions::cache;
+      const bool by_rank =
+          is_scattered(kind, fed) && config_.rotary && views_.positions(kind) == Positions::cache;
       need.cache +=
           static_cast<double>(views_.layers(kind)) * room * vectors * exact * (by_rank ? 3 : 2);
-      // The kernel packs a layer's buffer; plain attention has the scores of many pairs at once.
+      // The kernel packs a layer's buffer; plain attention has the scores of many pairs at once,
+      // or of one span of queries.
       const double packed = 2 * room * vectors * exact;
-      const double pairs = std::min(static_cast<double>(int64_t{1} << 26), heads * rows * room);
-      double attention = dtype == at::kDouble ? 3 * pairs * exact : packed;
+      const double keys = std::min(static_cast<double>(fed), room);
+      const double pairs = is_scattered(kind, fed) ? std::min(rows, keys) * keys / 4 : rows * keys;
+      double attention = dtype == at::kDouble
+                             ? std::min(most_pairs, heads * pairs) * exact * copies_of_scores
+                             : packed;
       if (config_.alibi) {
         attention += heads * static_cast<double>(bias_places(views_, kind, fed)) * exact;
       }
@@ -127,20 +137,22 @@ class IndexMethod final : public Method {
   const LayerViews views_;
 
  public:
-  /// Of the rows of one layer and of their logits.
+  /// Of the rows of one layer and of their logits: what the allocator has given out for one is not
+  /// all of use for the other.
   static double activations(const DecoderConfig& config, at::ScalarType dtype, double rows) {
     const double exact = exact_size(dtype), element = element_size(dtype);
-    const double projected =
-        static_cast<double>((config.heads + 2 * config.kv_heads) * config.head_dim);
+    const double widened = exact > element ? exact : 0;  // a copy in the precision of sums
+    const double heads = static_cast<double>(config.heads * config.head_dim);
+    const double projected = heads + entry_elements(config);
     const double mlp = static_cast<double>(config.mlp_size) * (config.gated_mlp ? 3 : 2);
     const double hidden = static_cast<double>(config.hidden_size);
     const double vocabulary = static_cast<double>(config.vocab_size);
-    const double in_layer = rows * (2 * hidden * exact + hidden * element +
-                                    std::max(projected * (element + 3 * exact), mlp * element));
-    const double logits =
-        std::min(std::max<double>(int64_t{1} << 22, vocabulary), rows * vocabulary) *
-        (element + 2 * exact);
-    return std::max(in_layer, rows * hidden * exact + logits);
+    const double residual = hidden * (2 * exact + element);
+    const double attention = projected * (element + widened) + 1.5 * heads * exact;
+    const double attended = heads * (exact + (widened > 0 ? element : 0));
+    const double logits = std::min(std::max(most_logits, vocabulary), rows * vocabulary);
+    return rows * (residual + attention + attended + mlp * element) +
+           logits * (element + widened + 2 * exact);
   }
 };
 
@@ -181,14 +193,13 @@ class RecomputeMethod final : public Method {
 
  private:
   double pass_scratch(at::ScalarType dtype, double rows, bool plain) const {
-    const double heads = static_cast<double>(config_.heads),
-                 pass = std::min(rows, static_cast<double>(*policy_.capacity() + 1));
-    double scratch = IndexMethod::activations(config_, dtype, rows);
-    if (plain) {
-      scratch += 3 * std::min(static_cast<double>(int64_t{1} << 26), heads * pass * pass) *
-                 exact_size(dtype);
-    }
-    if (config_.alibi) scratch += heads * pass * exact_size(dtype);
+    const double heads = static_cast<double>(config_.heads), exact = exact_size(dtype);
+    const double pass = std::min(rows, static_cast<double>(*policy_.capacity() + 1));
+    // Queries, keys and values laid out window by window stand beside those of the rows.
+    double scratch = IndexMethod::activations(config_, dtype, rows) +
+                     2.5 * rows * heads * static_cast<double>(config_.head_dim) * exact;
+    if (plain) scratch += std::min(most_pairs, heads * pass * pass) * exact * copies_of_scores;
+    if (config_.alibi) scratch += heads * pass * exact;
     return scratch;
   }
 
