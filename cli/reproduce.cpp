@@ -225,7 +225,9 @@ void add_reproduce(CLI::App& app) {
   CLI::App* command = app.add_subcommand("reproduce",
                                          "Run every experiment of a set (tiny, streamingllm, or a "
                                          "folder of your own) into one report");
-  command->add_option("set", options->set, "A folder below configs/ by its name, or any folder")
+  command
+      ->add_option("folder", options->set,
+                   "The set: a folder below configs/ by its name, or any folder")
       ->required();
   command->add_option("experiments", options->only,
                       "Those of its experiments to run (default: all)");
