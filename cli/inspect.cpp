@@ -2,6 +2,7 @@
 #include "eval/run/inspect.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <memory>
 #include <string>
