@@ -65,8 +65,7 @@ std::string kind_of(const json& value) {
 /// A file's bytes in order, decompressed where its name ends in .zst.
 class ByteSource {
  public:
-  explicit ByteSource(const fs::path& path)
-      : path_(path), file_(std::fopen(path.c_str(), "rb"), &std::fclose) {
+  explicit ByteSource(const fs::path& path) : path_(path), file_(std::fopen(path.c_str(), "rb")) {
     if (file_ == nullptr) {
       throw InputError::format("{}: cannot open: {}", path.string(), std::strerror(errno));
     }
@@ -118,7 +117,10 @@ class ByteSource {
   }
 
   fs::path path_;
-  std::unique_ptr<std::FILE, decltype(&std::fclose)> file_;
+  struct CloseFile {
+    void operator()(std::FILE* file) const { std::fclose(file); }
+  };
+  std::unique_ptr<std::FILE, CloseFile> file_;
   struct FreeStream {
     void operator()(ZSTD_DStream* stream) const { ZSTD_freeDStream(stream); }
   };

@@ -344,11 +344,12 @@ TokenizerJson read_gguf_tokenizer(const fs::path& path) {
     const json value = find(key);
     return value.is_boolean() ? value.get<bool>() : absent;
   };
-  Model model{.model_type = 2,
-              .add_bos = boolean("add_bos_token", true),
-              .add_eos = boolean("add_eos_token", false),
-              .add_dummy_prefix = boolean("add_space_prefix", true),
-              .remove_extra_whitespaces = boolean("remove_extra_whitespaces", false)};
+  Model model;
+  model.model_type = 2;
+  model.add_bos = boolean("add_bos_token", true);
+  model.add_eos = boolean("add_eos_token", false);
+  model.add_dummy_prefix = boolean("add_space_prefix", true);
+  model.remove_extra_whitespaces = boolean("remove_extra_whitespaces", false);
   std::set<float> different;
   for (size_t i = 0; i < tokens.size(); ++i) {
     if (!tokens[i].is_string()) fail("tokens", fmt::format("[{}]: expected a string", i));
