@@ -16,6 +16,10 @@ PolicyArguments random_arguments(const PolicyEntry& entry, std::mt19937& random)
     arguments[parameter.name] =
         parameter.minimum + std::uniform_int_distribution<int64_t>(0, 12)(random);
   }
+  // Where a capacity counts the sinks, it is above them.
+  if (const auto it = arguments.find("capacity"); it != arguments.end()) {
+    it->second += arguments["sinks"];
+  }
   return arguments;
 }
 
@@ -77,6 +81,8 @@ TEST_CASE("a policy's arguments may be as large as they come") {
   for (const PolicyEntry& entry : policy_registry()) {
     for (const PolicyParameter& parameter : entry.parameters) {
       PolicyArguments arguments = random_arguments(entry, random);
+      if (parameter.name == "sinks" && arguments.contains("capacity"))
+        continue;  // it is below that
       arguments[parameter.name] = largest_policy_argument;
       const auto policy = make_policy(entry.name, arguments);
       INFO(policy->label());
@@ -158,6 +164,30 @@ TEST_CASE("strided keeps sinks, a window and every k-th of what left it, as on p
   CHECK(tokens(view_of(*all, 17)) == std::set<int64_t>{0, 4, 8, 12, 16});
   CHECK(all->capacity() == std::nullopt);
   CHECK(all->label() == "0+all/4+1");
+}
+
+TEST_CASE("shift drops the older half of what follows the sinks, as on paper and step by step") {
+  const auto policy = make_policy("shift", {{"capacity", 8}, {"sinks", 2}});
+  // The ninth token makes nine entries: floor((9 - 2) / 2) = 3 after the first two go.
+  CHECK(tokens(view_of(*policy, 8)) == tokens({{0, 8}}));
+  CHECK(tokens(view_of(*policy, 9)) == tokens({{0, 2}, {5, 9}}));
+  CHECK(tokens(view_of(*policy, 11)) == tokens({{0, 2}, {5, 11}}));
+  CHECK(tokens(view_of(*policy, 12)) == tokens({{0, 2}, {8, 12}}));
+  CHECK(policy->label() == "2/8");
+  for (const auto& [capacity, sinks] :
+       {std::pair<int64_t, int64_t>{2, 0}, {2, 1}, {7, 4}, {64, 4}}) {
+    const auto made = make_policy("shift", {{"capacity", capacity}, {"sinks", sinks}});
+    std::vector<int64_t> entries;
+    for (int64_t t = 0; t < 300; ++t) {
+      REQUIRE(tokens(view_of(*made, t)) == std::set<int64_t>(entries.begin(), entries.end()));
+      entries.push_back(t);
+      const auto n = static_cast<int64_t>(entries.size());
+      if (n <= capacity) continue;
+      entries.erase(entries.begin() + sinks, entries.begin() + sinks + (n - sinks) / 2);
+    }
+  }
+  CHECK_THROWS_WITH(make_policy("shift", {{"capacity", 4}}),
+                    ContainsSubstring("sinks is 4; expected less than the capacity, 4"));
 }
 
 TEST_CASE("bad arguments are named with what was expected") {

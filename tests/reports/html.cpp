@@ -130,6 +130,7 @@ TEST_CASE("what was published stands beside its models' cells, and nothing besid
     cell.cell.model = {.path = "/configs/shapes/llama-2-7b.json", .random = true};
     cell.cell.policy = {.name = "recompute",
                         .arguments = {{"sinks", 0}, {"stride", 1}, {"window", 4096}}};
+    cell.cache_label = "4096";
     const auto found = published_for(cell);
     REQUIRE(found.size() == 2);
     CHECK(found[0].quantity == PublishedQuantity::latency_ms);
