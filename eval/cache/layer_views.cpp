@@ -9,19 +9,24 @@ namespace {
 constexpr int64_t longest_search = int64_t{1} << 20;  // tokens that a cache may take to fill
 constexpr int64_t most_ranges_seen = 50'000'000;      // until a search gives up
 
+struct Walked {
+  bool kept_all = true;  ///< nothing was evicted
+  int64_t next = 0;      ///< the first query whose view was not looked at
+};
+
 /// Calls `visit` with the view of each query from 0 to `fed` until it returns false, or until too
-/// many ranges have gone by. Returns whether nothing was evicted all along.
-bool walk(const LayerViews& views, int64_t kind, int64_t fed,
-          const std::function<bool(int64_t t, const View& view)>& visit) {
-  int64_t seen = 0;
-  bool kept_all = true;
-  for (int64_t t = 0; t <= fed && seen < most_ranges_seen; ++t) {
+/// many ranges have gone by.
+Walked walk(const LayerViews& views, int64_t kind, int64_t fed,
+            const std::function<bool(int64_t t, const View& view)>& visit) {
+  Walked walked;
+  for (int64_t seen = 0; walked.next <= fed && seen < most_ranges_seen;) {
+    const int64_t t = walked.next++;
     const View view = views.view(kind, t);
     seen += static_cast<int64_t>(view.size());
-    kept_all = kept_all && size(view) == t;
+    walked.kept_all = walked.kept_all && size(view) == t;
     if (!visit(t, view)) break;
   }
-  return kept_all;
+  return walked;
 }
 
 }  // namespace
@@ -88,18 +93,15 @@ int64_t LayerViews::kept(int64_t kind, int64_t fed) const {
   const auto most = capacity(kind);
   if (!most) return size(view(kind, fed));  // it grows
   int64_t kept = 0;
-  const bool goes_on =
-      walk(*this, kind, std::min(fed, longest_search), [&](int64_t, const View& view) {
-        kept = std::max(kept, size(view));
-        return kept < *most;
-      });
-  if (goes_on) return std::min(fed, *most);
-  if (fed > longest_search && kept < *most) {
-    walk(*this, kind, fed, [&](int64_t, const View& view) {
-      kept = std::max(kept, size(view));
-      return kept < *most;
-    });
-  }
+  const auto look = [&](int64_t, const View& view) {
+    kept = std::max(kept, size(view));
+    return kept < *most;
+  };
+  Walked walked = walk(*this, kind, std::min(fed, longest_search), look);
+  if (walked.kept_all) return std::min(fed, *most);
+  if (kept < *most && fed > longest_search) walked = walk(*this, kind, fed, look);
+  // A view gains no more than one token with each query that was not looked at.
+  if (kept < *most) kept = std::min(*most, kept + std::max<int64_t>(0, fed + 1 - walked.next));
   return kept;
 }
 
@@ -124,7 +126,7 @@ int64_t LayerViews::tokens_to_fill(std::optional<int64_t> entries, int64_t fed) 
   const auto enough = entries ? entries : capacity(kind);
   if (!enough) return fed;
   int64_t fullest = 0, tokens = 0;
-  const bool goes_on =
+  const Walked walked =
       walk(*this, kind, std::max(fed, longest_search), [&](int64_t t, const View& view) {
         if (size(view) > fullest) {
           fullest = size(view);
@@ -132,7 +134,7 @@ int64_t LayerViews::tokens_to_fill(std::optional<int64_t> entries, int64_t fed) 
         }
         return fullest < *enough;
       });
-  return goes_on ? *enough : tokens;
+  return walked.kept_all ? *enough : tokens;
 }
 
 }  // namespace sinkbench

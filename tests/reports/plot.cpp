@@ -122,6 +122,34 @@ TEST_CASE("pictures are drawn, are well-formed and can be drawn again", "[plot]"
   CHECK(std::stod(line.substr(11)) == Approx(mean));
 }
 
+TEST_CASE("a line over cache sizes is of one policy with one stride and number kept", "[plot]") {
+  REQUIRE(!find_gnuplot().empty());
+  Results results = test::example_results();
+  const CellResult cell = results.cells[1];
+  results.cells.clear();
+  for (const int64_t stride : {4, 8}) {  // 8 is the default
+    for (const int64_t kept : {0, 16}) {
+      for (const int64_t window : {64, 128}) {
+        results.cells.push_back(cell);
+        CellResult& result = results.cells.back();
+        result.cell.policy = {
+            .name = "strided",
+            .arguments = {{"sinks", 4}, {"window", window}, {"stride", stride}, {"kept", kept}}};
+        result.cache_size = window + kept;
+        result.nll_file.clear();
+        result.memory->cache_entries = window;
+      }
+    }
+  }
+  const test::TemporaryFolder folder;
+  draw_pictures(results, folder.path(), folder.path() / "plots");
+  std::istringstream lines(read_file(folder.path() / "plots/perplexity-by-cache.csv"));
+  std::set<std::string> names;
+  for (std::string line; std::getline(lines, line);) names.insert(line.substr(0, line.find(',')));
+  CHECK(names == std::set<std::string>{"series", "strided 4+", "strided 4+ kept=16",
+                                       "strided 4+ stride=4", "strided 4+ stride=4 kept=16"});
+}
+
 TEST_CASE("lines that are more than there are colours can be told apart", "[plot]") {
   REQUIRE(!find_gnuplot().empty());
   Results results = test::example_results();

@@ -131,6 +131,8 @@ TEST_CASE("a cache is filled until it is as full as it gets") {
   // Those that the sinks are among don't count twice: 4 + 20, and 8, 16, 24 of a stream that grows.
   CHECK(entries("strided", {{"window", 20}, {"stride", 8}}, 27) == 27);
   CHECK(entries("recompute", {{"window", 12}}) == 11);
+  // One that would take for ever to fill is filled for a while.
+  CHECK(entries("strided", {{"window", 20}, {"kept", 10'000'000'000}}) > 1000);
 }
 
 TEST_CASE("bfloat16 is close to float32, and its two engines to each other") {
