@@ -18,6 +18,7 @@ struct Vector;
 template <>
 struct Vector<16> {
   typedef float Float __attribute__((vector_size(16)));
+  typedef double Double __attribute__((vector_size(16)));
   typedef int32_t Int __attribute__((vector_size(16)));
   typedef uint32_t Word __attribute__((vector_size(16)));
   typedef uint16_t Half __attribute__((vector_size(8)));
@@ -25,6 +26,7 @@ struct Vector<16> {
 template <>
 struct Vector<32> {
   typedef float Float __attribute__((vector_size(32)));
+  typedef double Double __attribute__((vector_size(32)));
   typedef int32_t Int __attribute__((vector_size(32)));
   typedef uint32_t Word __attribute__((vector_size(32)));
   typedef uint16_t Half __attribute__((vector_size(16)));
@@ -32,6 +34,7 @@ struct Vector<32> {
 template <>
 struct Vector<64> {
   typedef float Float __attribute__((vector_size(64)));
+  typedef double Double __attribute__((vector_size(64)));
   typedef int32_t Int __attribute__((vector_size(64)));
   typedef uint32_t Word __attribute__((vector_size(64)));
   typedef uint16_t Half __attribute__((vector_size(32)));
@@ -41,6 +44,8 @@ template <int bytes>
 using Float = typename Vector<bytes>::Float;
 template <int bytes>
 using Int = typename Vector<bytes>::Int;
+template <int bytes>
+using Double = typename Vector<bytes>::Double;
 
 template <int bytes>
 SINKBENCH_INLINE Float<bytes> load(const float* p) {
@@ -48,9 +53,25 @@ SINKBENCH_INLINE Float<bytes> load(const float* p) {
   std::memcpy(&v, p, bytes);
   return v;
 }
+template <int bytes>
+SINKBENCH_INLINE Double<bytes> load(const double* p) {
+  Double<bytes> v;
+  std::memcpy(&v, p, bytes);
+  return v;
+}
+template <int bytes>
+SINKBENCH_INLINE Int<bytes> load(const int32_t* p) {
+  Int<bytes> v;
+  std::memcpy(&v, p, bytes);
+  return v;
+}
 
 template <int bytes>
 SINKBENCH_INLINE void store(float* p, Float<bytes> v) {
+  std::memcpy(p, &v, bytes);
+}
+template <int bytes>
+SINKBENCH_INLINE void store(double* p, Double<bytes> v) {
   std::memcpy(p, &v, bytes);
 }
 

@@ -41,7 +41,7 @@ List policies() {
     for (const PolicyParameter& parameter : entry.parameters) {
       if (!parameters.empty()) parameters += ", ";
       parameters += parameter.name;
-      if (parameter.fallback) parameters += fmt::format(" ({})", *parameter.fallback);
+      if (parameter.fallback) parameters += fmt::format(" ({})", to_string(*parameter.fallback));
     }
     list.rows.push_back({entry.name, parameters, entry.summary, entry.source});
   }

@@ -1,6 +1,26 @@
 #include "policies/policy.h"
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "policies/arguments.h"
+
 namespace sinkbench {
+
+const std::vector<std::string>& positions_names() {
+  static const std::vector<std::string> names = {"cache", "original", "frozen", "capped"};
+  return names;
+}
+
+std::string to_string(Positions positions) {
+  return positions_names()[static_cast<size_t>(positions)];
+}
+
+std::string to_string(const PolicyValue& value) {
+  if (value.is_integer()) return std::to_string(value.integer());
+  if (value.is_word()) return value.word();
+  return fmt::format("[{}]", fmt::join(value.list(), ", "));
+}
 
 int64_t size(const View& view) {
   int64_t total = 0;

@@ -22,17 +22,26 @@ using View = std::vector<Range>;
 /// Number of earlier tokens in a view.
 int64_t size(const View& view);
 
-/// How distances are counted once tokens have been evicted.
+/// How far a query stands from what it sees, once tokens have been evicted. docs/policies.md has an
+/// example.
 enum class Positions {
   cache,  ///< by place in the cache: cached keys sit at 0..n-1, the query at n (the paper's rule)
   original,  ///< by place in the stream
+  /// A key stays for ever where it was put when it came: at the number of entries then kept; the
+  /// query stands at the number kept now (caches that evict without moving what stays do this).
+  frozen,
+  capped,  ///< by place in the stream, no more than a cap (LM-Infinite, arXiv 2308.16137)
 };
+
+/// "cache", "original", "frozen", "capped"
+const std::vector<std::string>& positions_names();
+std::string to_string(Positions positions);
 
 /// Where the query stands for each range of its view, in the coordinates of the stream: the
 /// distance to the key at place j of range i is `query_positions[i] - j`. Under
 /// Positions::original that is t for every range; under Positions::cache the tokens between
 /// ranges are not counted. Keys can therefore be rotated once, at their place in the stream, and
-/// only the query differs from range to range.
+/// only the query differs from range to range. The other rules aren't of this form.
 std::vector<int64_t> query_positions(const View& view, int64_t t, Positions positions);
 
 /// What every kind of policy has. Implementations are immutable and hold no state of a run.
@@ -54,10 +63,12 @@ class Policy {
 
   /// As the user chose; make_policy sets it.
   Positions positions() const { return positions_; }
+  int64_t cap() const { return cap_; }  ///< Positions::capped: the largest distance; else 0
 
  private:
   friend struct PolicyMaker;
   Positions positions_ = Positions::cache;
+  int64_t cap_ = 0;
 };
 
 /// Index arithmetic: when token t is the query, which earlier tokens may it see?

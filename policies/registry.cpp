@@ -1,39 +1,221 @@
 #include "policies/registry.h"
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <utility>
 
 #include "base/error.h"
 
 namespace sinkbench {
+namespace {
+
+const char* const by_layer = "budget.by_layer";
+
+/// The parameters of every score policy.
+std::vector<PolicyParameter> common_parameters(const PolicyEntry& entry) {
+  std::vector<PolicyParameter> result = {
+      {.name = "capacity",
+       .meaning = "entries kept by a round, the token just fed included",
+       .minimum = 1,
+       .size = true,
+       .optional = true},
+      {.name = by_layer,
+       .meaning = "in place of capacity: that of each layer",
+       .minimum = 1,
+       .list = true,
+       .optional = true},
+      {.name = "sinks", .meaning = "first tokens of the stream, never evicted", .fallback = 4},
+      {.name = "recent", .meaning = "last entries, never evicted", .fallback = 16},
+      {.name = "every",
+       .meaning = "tokens from one round of eviction to the next",
+       .minimum = 1,
+       .fallback = 1}};
+  if (entry.weights) {
+    result.push_back({.name = "scope",
+                      .meaning = "head: each key head for itself; layer: all heads keep the same "
+                                 "tokens, by the mean of the weights of all query heads",
+                      .fallback = entry.scope == Retention::Scope::layer ? "layer" : "head",
+                      .words = {"head", "layer"}});
+    result.push_back({.name = "reduce",
+                      .meaning = "of the weights of the query heads that share a key head",
+                      .fallback = "mean",
+                      .words = {"mean", "max"},
+                      .only_with = PolicyParameter::Condition{"scope", "head"}});
+  }
+  result.push_back({.name = "seed", .meaning = "of what is drawn", .fallback = 0});
+  return result;
+}
+
+[[noreturn]] void refuse(const std::string& policy, const PolicyParameter& parameter,
+                         const PolicyValue& value, const std::string& expected) {
+  throw InputError::format("policy {}: {} is {}; expected {}", policy, parameter.name,
+                           to_string(value), expected);
+}
+
+void check_value(const std::string& policy, const PolicyParameter& parameter,
+                 const PolicyValue& value) {
+  if (!parameter.words.empty()) {
+    const auto& words = parameter.words;
+    if (!value.is_word() || std::find(words.begin(), words.end(), value.word()) == words.end()) {
+      refuse(policy, parameter, value, fmt::format("{}", fmt::join(words, " or ")));
+    }
+    return;
+  }
+  const auto within = [&](int64_t x) {
+    return x >= parameter.minimum && x <= largest_policy_argument;
+  };
+  const std::string bounds =
+      fmt::format("from {} to {}", parameter.minimum, largest_policy_argument);
+  if (parameter.list) {
+    if (!value.is_list() || value.list().empty() ||
+        !std::all_of(value.list().begin(), value.list().end(), within)) {
+      refuse(policy, parameter, value, "a list of integers " + bounds + ", one for each layer");
+    }
+    return;
+  }
+  if (!value.is_integer() || !within(value.integer()) ||
+      (parameter.odd && value.integer() % 2 == 0)) {
+    refuse(policy, parameter, value,
+           fmt::format("an {}integer {}", parameter.odd ? "odd " : "", bounds));
+  }
+}
+
+bool has_meaning(const PolicyParameter& parameter, const PolicyArguments& arguments) {
+  if (!parameter.only_with) return true;
+  const auto it = arguments.find(parameter.only_with->name);
+  return it != arguments.end() && it->second == PolicyValue(parameter.only_with->word);
+}
+
+/// "512, recent 64, every 16": the capacity and what departs from the defaults.
+std::string cache_label(const PolicyEntry& entry, const PolicyArguments& arguments) {
+  std::string label;
+  if (const auto it = arguments.find("capacity"); it != arguments.end()) {
+    label = to_string(it->second);
+  } else {
+    const std::vector<int64_t>& layers = arguments.at(by_layer).list();
+    const auto [least, most] = std::minmax_element(layers.begin(), layers.end());
+    label = layers.size() <= 4 ? fmt::format("{}", fmt::join(layers, "/"))
+                               : fmt::format("{} to {} by layer", *least, *most);
+  }
+  for (const PolicyParameter& parameter : entry.parameters) {
+    const auto it = arguments.find(parameter.name);
+    if (parameter.size || parameter.list || it == arguments.end() ||
+        it->second == parameter.fallback) {
+      continue;
+    }
+    const bool plain = it->second.is_word() && parameter.name == "score";
+    label += plain ? ", " + it->second.word()
+                   : fmt::format(", {} {}", parameter.name, to_string(it->second));
+  }
+  return label;
+}
+
+Retention retention_of(const PolicyEntry& entry, const PolicyArguments& arguments) {
+  const auto integer = [&](const char* name) { return arguments.at(name).integer(); };
+  const bool one = arguments.contains("capacity"), many = arguments.contains(by_layer);
+  if (one && many) {
+    throw InputError::format("policy {}: capacity and {} are both given; expected one of them",
+                             entry.name, by_layer);
+  }
+  if (!one && !many) {
+    throw InputError::format(
+        "policy {}: parameter 'capacity' is missing (or {}: {{by_layer: "
+        "[one for each layer]}})",
+        entry.name, "budget");
+  }
+  Retention retention;
+  retention.name = entry.name;
+  retention.capacity =
+      one ? std::vector<int64_t>{integer("capacity")} : arguments.at(by_layer).list();
+  retention.sinks = integer("sinks");
+  retention.recent = integer("recent");
+  retention.every = integer("every");
+  retention.seed = static_cast<uint64_t>(integer("seed"));
+  if (entry.weights) {
+    const bool layer = arguments.at("scope").word() == "layer";
+    retention.scope = layer ? Retention::Scope::layer : Retention::Scope::head;
+    if (!layer && arguments.at("reduce").word() == "max") {
+      retention.reduce = Retention::Reduce::max;
+    }
+  }
+  retention.cache = cache_label(entry, arguments);
+  return retention;
+}
+
+}  // namespace
 
 struct PolicyMaker {
   static std::unique_ptr<Policy> make(const PolicyEntry& entry, const PolicyArguments& arguments,
-                                      Positions positions) {
-    auto policy = entry.make(arguments);
+                                      Positions positions, int64_t cap) {
+    std::unique_ptr<Policy> policy;
+    if (const auto* make_score = std::get_if<MakeScorePolicy>(&entry.make)) {
+      std::unique_ptr<ScorePolicy> made = (*make_score)(retention_of(entry, arguments), arguments);
+      const Retention& retention = made->retention();
+      const int64_t least = *std::min_element(retention.capacity.begin(), retention.capacity.end());
+      if (retention.sinks + retention.recent > least) {
+        throw InputError::format(
+            "policy {}: {} first tokens and {} last entries are protected, and the capacity is {}; "
+            "expected a larger capacity, or less of sinks and recent",
+            entry.name, retention.sinks, retention.recent, least);
+      }
+      policy = std::move(made);
+    } else {
+      policy = std::get<MakePolicy>(entry.make)(arguments);
+    }
     policy->positions_ = positions;
+    policy->cap_ = cap;
     return policy;
   }
 };
 
-const PolicyEntry& find_policy(std::string_view name) {
-  std::vector<std::string> names;
-  for (const PolicyEntry& entry : policy_registry()) {
-    if (entry.name == name) return entry;
-    names.push_back(entry.name);
+std::vector<PolicyEntry> with_common_parameters(std::vector<PolicyEntry> entries) {
+  for (PolicyEntry& entry : entries) {
+    if (!entry.is_score_policy()) continue;
+    std::vector<PolicyParameter> parameters = common_parameters(entry);
+    parameters.insert(parameters.end(), entry.parameters.begin(), entry.parameters.end());
+    entry.parameters = std::move(parameters);
   }
+  std::sort(entries.begin(), entries.end(),
+            [](const PolicyEntry& a, const PolicyEntry& b) { return a.name < b.name; });
+  return entries;
+}
+
+const PolicyEntry* policy_named(std::string_view name) {
+  for (const PolicyEntry& entry : policy_registry()) {
+    if (entry.name == name) return &entry;
+  }
+  return nullptr;
+}
+
+const PolicyEntry& find_policy(std::string_view name) {
+  if (const PolicyEntry* entry = policy_named(name)) return *entry;
+  std::vector<std::string> names;
+  for (const PolicyEntry& entry : policy_registry()) names.push_back(entry.name);
   throw InputError::format("unknown policy '{}'{}", name, suggestion(name, names));
 }
 
 PolicyArguments with_defaults(const PolicyEntry& entry, PolicyArguments arguments) {
   for (const PolicyParameter& parameter : entry.parameters) {
-    if (parameter.fallback) arguments.try_emplace(parameter.name, *parameter.fallback);
+    if (parameter.fallback && has_meaning(parameter, arguments)) {
+      arguments.try_emplace(parameter.name, *parameter.fallback);
+    }
+  }
+  return arguments;
+}
+
+PolicyArguments smallest_arguments(const PolicyEntry& entry) {
+  PolicyArguments arguments;
+  for (const PolicyParameter& parameter : entry.parameters) {
+    const bool integer = parameter.words.empty() && !parameter.list && !parameter.only_with;
+    if (integer) arguments[parameter.name] = parameter.minimum;
   }
   return arguments;
 }
 
 std::unique_ptr<Policy> make_policy(std::string_view name, PolicyArguments arguments,
-                                    Positions positions) {
+                                    Positions positions, int64_t cap) {
   const PolicyEntry& entry = find_policy(name);
   std::vector<std::string> names;
   for (const PolicyParameter& parameter : entry.parameters) names.push_back(parameter.name);
@@ -42,29 +224,44 @@ std::unique_ptr<Policy> make_policy(std::string_view name, PolicyArguments argum
     if (names.empty()) {
       throw InputError::format("policy {}: unknown parameter '{}'; it takes none", name, key);
     }
+    if (entry.is_score_policy() && (key == "scope" || key == "reduce")) {
+      throw InputError::format(
+          "policy {}: it doesn't look at attention weights, so that '{}' has no meaning; leave it "
+          "out",
+          name, key);
+    }
     throw InputError::format("policy {}: unknown parameter '{}'{}", name, key,
                              suggestion(key, names));
   }
   arguments = with_defaults(entry, std::move(arguments));
   for (const PolicyParameter& parameter : entry.parameters) {
-    if (!arguments.contains(parameter.name)) {
+    const auto it = arguments.find(parameter.name);
+    const bool given = it != arguments.end();
+    if (!has_meaning(parameter, arguments)) {
+      if (!given) continue;
+      throw InputError::format("policy {}: {} has a meaning only with {}: {}", name, parameter.name,
+                               parameter.only_with->name, parameter.only_with->word);
+    }
+    if (given) {
+      check_value(entry.name, parameter, it->second);
+    } else if (!parameter.optional) {
       throw InputError::format("policy {}: parameter '{}' is missing ({})", name, parameter.name,
                                parameter.meaning);
-    }
-    const int64_t value = arguments[parameter.name];
-    if (value < parameter.minimum || value > largest_policy_argument) {
-      throw InputError::format("policy {}: {} is {}; expected an integer from {} to {}", name,
-                               parameter.name, value, parameter.minimum, largest_policy_argument);
     }
   }
   if (positions != Positions::cache && !entry.has_positions) {
     throw InputError::format("policy {}: 'positions' makes no difference here; leave it out", name);
   }
-  return PolicyMaker::make(entry, arguments, positions);
+  if ((positions == Positions::capped) != (cap > 0)) {
+    throw InputError::format(
+        "policy {}: cap is the largest distance of positions: capped; expected {}", name,
+        cap > 0 ? "'positions: capped' beside it" : "'cap: D' beside 'positions: capped'");
+  }
+  return PolicyMaker::make(entry, arguments, positions, cap);
 }
 
 std::unique_ptr<Policy> make_policy(const PolicySpec& spec) {
-  return make_policy(spec.name, spec.arguments, spec.positions);
+  return make_policy(spec.name, spec.arguments, spec.positions, spec.cap);
 }
 
 }  // namespace sinkbench

@@ -1,48 +1,85 @@
-// All policies by name. Each file of index/ defines one, NAME.cpp the function NAME_policy(); the
-// build finds it, the property tests run over it, and experiments can use it.
+// All policies by name. Each file of index/ and of score/ defines one, NAME.cpp the function
+// NAME_policy(); the build finds it, the property tests run over it, and experiments can use it.
 #pragma once
 
 #include <functional>
 #include <memory>
 #include <optional>
 #include <string_view>
+#include <variant>
 
 #include "policies/arguments.h"
+#include "policies/score_policy.h"
 
 namespace sinkbench {
 
-/// An integer parameter of a policy as users write it.
+/// A parameter of a policy as users write it: an integer unless it says otherwise.
 struct PolicyParameter {
   std::string name;
-  std::string meaning;  ///< one line
-  int64_t minimum = 0;
-  std::optional<int64_t> fallback = {};  ///< the value where none is given; nothing: it must be
-  bool size = false;  ///< the cache's size: along it, results of one policy are one line
+  std::string meaning;                       ///< one line
+  int64_t minimum = 0;                       ///< of integers, those of a list too
+  std::optional<PolicyValue> fallback = {};  ///< the value where none is given; nothing: it must be
+  bool size = false;      ///< the cache's size: along it, results of one policy are one line
+  bool odd = false;       ///< an odd integer
+  bool list = false;      ///< a list of integers, one for each layer
+  bool optional = false;  ///< may be left out though there is no fallback
+  std::vector<std::string> words = {};  ///< a word, one of these
+  /// Has a meaning, and its fallback, only where another parameter has this value.
+  struct Condition {
+    std::string name, word;
+  };
+  std::optional<Condition> only_with = {};
 };
+
+/// A named choice of a policy's parameters, such as a paper's own.
+struct PolicyPreset {
+  std::string name;
+  std::string meaning;                       ///< one line
+  std::function<void(PolicySpec&)> fill_in;  ///< what the user has not given
+};
+
+using MakePolicy = std::function<std::unique_ptr<Policy>(const PolicyArguments&)>;
+using MakeScorePolicy =
+    std::function<std::unique_ptr<ScorePolicy>(const Retention&, const PolicyArguments&)>;
 
 struct PolicyEntry {
   std::string name;
   std::string summary;  ///< one line
   std::string source;   ///< the paper or code it comes from
+  /// A score policy's own; the registry puts those of every score policy before them.
   std::vector<PolicyParameter> parameters = {};
-  bool has_positions = true;  ///< whether `positions: cache|original` makes a difference
+  std::vector<PolicyPreset> presets = {};
+  bool has_positions = true;  ///< whether `positions` makes a difference
+  /// Of a score policy, whether it looks at attention weights, and if so, whose by default.
+  bool weights = false;
+  Retention::Scope scope = Retention::Scope::head;
   /// Builds the policy from arguments that are complete and within bounds.
-  std::function<std::unique_ptr<Policy>(const PolicyArguments&)> make;
+  std::variant<MakePolicy, MakeScorePolicy> make;
+
+  bool is_score_policy() const { return std::holds_alternative<MakeScorePolicy>(make); }
 };
 
 /// Every policy, by name.
 const std::vector<PolicyEntry>& policy_registry();
+/// The entries as files define them, with the parameters of every score policy before each one's.
+std::vector<PolicyEntry> with_common_parameters(std::vector<PolicyEntry> entries);
 
 /// Throws InputError naming the nearest policy where there is none of this name.
 const PolicyEntry& find_policy(std::string_view name);
+/// Null where there is none.
+const PolicyEntry* policy_named(std::string_view name);
 
 /// The arguments and, where one isn't given, its default; one that has none stays missing.
 PolicyArguments with_defaults(const PolicyEntry& entry, PolicyArguments arguments);
 
+/// Of the smallest cache that the policy can have, with its defaults where they don't matter.
+PolicyArguments smallest_arguments(const PolicyEntry& entry);
+
 /// Fills in defaults and builds. Throws InputError naming the policy, the parameter, its value
-/// and what was expected: unknown, missing or below its minimum.
+/// and what was expected: unknown, missing, of another type, below its minimum, or without meaning
+/// beside others.
 std::unique_ptr<Policy> make_policy(const PolicySpec& spec);
 std::unique_ptr<Policy> make_policy(std::string_view name, PolicyArguments arguments,
-                                    Positions positions = Positions::cache);
+                                    Positions positions = Positions::cache, int64_t cap = 0);
 
 }  // namespace sinkbench

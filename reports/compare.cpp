@@ -34,7 +34,7 @@ Identity identity_of(const CellResult& result) {
   const Cell& cell = result.cell;
   std::vector<std::string> arguments;
   for (const auto& [name, value] : cell.policy.arguments) {
-    arguments.push_back(fmt::format("{}={}", name, value));
+    arguments.push_back(fmt::format("{}={}", name, to_string(value)));
   }
   return {{"model.sha256", result.model_sha256},
           {"model.seed", cell.model.random ? std::to_string(cell.model.seed) : ""},
@@ -43,7 +43,7 @@ Identity identity_of(const CellResult& result) {
                                                 : result.dataset_sha256},
           {"policy.name", cell.policy.name},
           {"policy.parameters", fmt::format("{}", fmt::join(arguments, " "))},
-          {"policy.positions", to_string(cell.policy.positions)},
+          {"policy.positions", positions_label(cell.policy)},
           {"engine", cell.engine},
           {"chunk", std::to_string(cell.chunk)},
           {"dtype", cell.dtype},

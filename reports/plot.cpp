@@ -309,7 +309,9 @@ std::vector<Group> groups_of(const Results& results) {
 }
 
 std::string positions_suffix(const CellResult& result) {
-  return result.cell.policy.positions == Positions::cache ? "" : " original";
+  return result.cell.policy.positions == Positions::cache
+             ? ""
+             : " " + positions_label(result.cell.policy);
 }
 
 /// "sinks 4+124", "window 128", "dense"
@@ -332,9 +334,11 @@ std::string family_name(const CellResult& result) {
       if (parameter.size || it == policy.arguments.end()) continue;
       if (parameter.name == "sinks") {
         // As people write them: before the size.
-        if (it->second > 0 || parameter.fallback != 0) name += fmt::format(" {}+", it->second);
+        if (it->second != PolicyValue(0) || parameter.fallback != 0) {
+          name += fmt::format(" {}+", to_string(it->second));
+        }
       } else if (it->second != parameter.fallback) {
-        rest += fmt::format(" {}={}", parameter.name, it->second);
+        rest += fmt::format(" {}={}", parameter.name, to_string(it->second));
       }
     }
   }

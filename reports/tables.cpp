@@ -69,7 +69,7 @@ const CellResult* in_float32(const Results& results, const CellResult& cell) {
   if (cell.cell.dtype == "float32" || !cell.perplexity) return nullptr;
   const auto key = [](const CellResult& r) {
     return std::tuple(r.model_sha256, r.dataset_sha256, to_string(r.cell.dataset.bos),
-                      r.cell.policy.name, r.policy_label, to_string(r.cell.policy.positions),
+                      r.cell.policy.name, r.policy_label, positions_label(r.cell.policy),
                       r.perplexity->scored, r.perplexity->stride);
   };
   for (const CellResult& other : results.cells) {
@@ -171,7 +171,7 @@ void add_setting_columns(Columns& columns, const std::vector<Row>& rows, Table t
   }
   add(
       columns, rows, "positions",
-      [](const Row& r) { return to_string(r.result->cell.policy.positions); }, false);
+      [](const Row& r) { return positions_label(r.result->cell.policy); }, false);
   add(
       columns, rows, "policy", [](const Row& r) { return r.result->cell.policy.name; }, false,
       false);
@@ -287,7 +287,7 @@ std::string csv(const Results& results, Table table) {
   });
   text("policy", [](const Row& r) { return r.result->cell.policy.name; });
   text("label", [](const Row& r) { return r.result->policy_label; });
-  text("positions", [](const Row& r) { return to_string(r.result->cell.policy.positions); });
+  text("positions", [](const Row& r) { return positions_label(r.result->cell.policy); });
   text("engine", [](const Row& r) { return r.result->cell.engine; });
   text("dtype", [](const Row& r) { return r.result->cell.dtype; });
   text("device", [](const Row& r) { return r.result->cell.device; });

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/simd.h"
+#include "eval/attention/panel.h"
 
 #pragma GCC diagnostic ignored "-Wpsabi"
 
@@ -20,32 +21,6 @@ constexpr int64_t panel_width = 32;  // columns that scratch is padded to
 
 int64_t padded(int64_t n) {
   return (n + panel_width - 1) / panel_width * panel_width;
-}
-
-/// c[rows x columns] = a[rows x depth] b[depth x columns], + c where `accumulate`; the accumulators
-/// are registers.
-template <int bytes, int rows, int vectors>
-SINKBENCH_INLINE void panel(int64_t depth, const float* a, int64_t a_stride, const float* b,
-                            int64_t b_stride, float* c, int64_t c_stride, bool accumulate) {
-  using F = simd::Float<bytes>;
-  constexpr int width = bytes / sizeof(float);
-  F sum[rows][vectors];
-  for (int i = 0; i < rows; ++i) {
-    for (int v = 0; v < vectors; ++v) {
-      sum[i][v] = accumulate ? simd::load<bytes>(c + i * c_stride + v * width) : F{};
-    }
-  }
-  for (int64_t k = 0; k < depth; ++k) {
-    F column[vectors];
-    for (int v = 0; v < vectors; ++v) column[v] = simd::load<bytes>(b + k * b_stride + v * width);
-    for (int i = 0; i < rows; ++i) {
-      const float factor = a[i * a_stride + k];
-      for (int v = 0; v < vectors; ++v) sum[i][v] += factor * column[v];
-    }
-  }
-  for (int i = 0; i < rows; ++i) {
-    for (int v = 0; v < vectors; ++v) simd::store<bytes>(c + i * c_stride + v * width, sum[i][v]);
-  }
 }
 
 /// Keys transposed and values padded, for one key/value head of the block.

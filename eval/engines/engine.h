@@ -4,9 +4,11 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <vector>
 
+#include "eval/engines/decisions.h"
 #include "models/decoder.h"
 
 namespace sinkbench {
@@ -81,6 +83,9 @@ class Engine {
   /// What is carried from one block to the next, between two calls of `advance`: views, good until
   /// the next one.
   virtual std::vector<at::Tensor> state() const { return {}; }
+  /// Where decisions are followed: the first round that would have chosen otherwise.
+  virtual std::optional<Disagreement> disagreement() const { return {}; }
+
   /// After `begin`: goes on from `next` and the state that was there, with the same numbers to the
   /// last bit. InputError where the state is not one of this model, policy and stream.
   void resume(int64_t next, const std::vector<at::Tensor>& state);
@@ -93,6 +98,7 @@ class Engine {
   virtual void restore(const std::vector<at::Tensor>& state) {}
   /// Feeds the next block of the piece and moves next_; places of rows are those in the piece.
   virtual void advance_piece(const RowSink& sink) = 0;
+  size_t piece() const { return piece_; }
   /// Tokens of the piece that are to be fed.
   int64_t fed() const { return static_cast<int64_t>(ids_.size()) - 1; }
 
@@ -113,6 +119,7 @@ void copy_state(const std::vector<at::Tensor>& from, const std::vector<at::Tenso
 
 struct EngineOptions {
   int64_t chunk = 0;  ///< queries per block of the chunked engine; 0: chosen by the engine
+  DecisionOptions decisions = {};  ///< of a score policy
 };
 
 /// The most tokens that a query of this model may see, itself among them, by learned positions, a

@@ -39,26 +39,67 @@ void check_frequencies(const std::string& label, const DecoderConfig& config, in
 
 }  // namespace
 
-void check_views(const LayerViews& views, const DecoderConfig& config, int64_t fed) {
-  const IndexPolicy& policy = views.policy();
+namespace {
+
+void check_kept(const Policy& policy, const DecoderConfig& config, int64_t fed, bool keeps_all) {
   const std::string label = policy.label();
-  if (config.learned_positions > 0 && !policy.keeps_all()) {
+  if (config.learned_positions > 0 && !keeps_all) {
     throw InputError::format(
         "policy {}: the positions of a {} model are learned and part of its embeddings, so that "
         "a cache can't shift them; expected dense or recompute",
         label, config.family);
   }
   check_learned(label, config, fed, "a shorter stream, or recompute");
-  // The farthest that a query stands from the first key, and itself.
-  const int64_t seen = policy.positions() == Positions::original
-                           ? fed
+  // The farthest that a query stands from a key, and itself.
+  const int64_t seen = policy.positions() == Positions::original ? fed
+                       : policy.positions() == Positions::capped
+                           ? std::min(fed, policy.cap() + 1)
                            : std::min(fed, policy.capacity().value_or(fed) + 1);
-  if (!policy.keeps_all()) {
+  if (!keeps_all) {
     check_local_window(label, config, seen,
                        policy.capacity() ? "a smaller one" : "a shorter stream");
   }
   check_frequencies(label, config, seen,
                     policy.capacity() ? "a smaller cache or window" : "a shorter stream");
+}
+
+}  // namespace
+
+void check_views(const LayerViews& views, const DecoderConfig& config, int64_t fed) {
+  check_kept(views.policy(), config, fed, views.policy().keeps_all());
+}
+
+void check_rules(const LayerRules& rules, const DecoderConfig& config, int64_t fed) {
+  const Policy& policy = rules.policy();
+  const auto* index = dynamic_cast<const IndexPolicy*>(&policy);
+  check_kept(policy, config, fed, index != nullptr && index->keeps_all());
+  if (const auto* score = dynamic_cast<const ScorePolicy*>(&policy)) {
+    const Retention& retention = score->retention();
+    const int64_t layers = static_cast<int64_t>(retention.capacity.size());
+    if (layers != 1 && layers != config.layers) {
+      throw InputError::format(
+          "policy {}: budget.by_layer has {} capacities, and the model {} layers; expected one for "
+          "each",
+          policy.label(), layers, config.layers);
+    }
+    const Needs needs = score->needs();
+    if (retention.scope == Retention::Scope::layer && (needs.keys || needs.entry_score)) {
+      throw InputError::format(
+          "policy {}: it reads keys, which each head has of its own; expected scope: head",
+          policy.label());
+    }
+  }
+  if (!config.alibi || policy.positions() != Positions::frozen) return;
+  // Where the count of entries falls, a later query may stand before a key.
+  constexpr int64_t longest_search = int64_t{1} << 16;
+  for (int64_t t = 0; t < std::min(fed, longest_search); ++t) {
+    if (rules.kept(0, t + 1) >= rules.kept(0, t)) continue;
+    throw InputError::format(
+        "policy {}: where several entries are evicted at once, a key may be frozen at a place "
+        "after its query, for which linear biases (ALiBi) have no meaning; expected other "
+        "positions, or every: 1",
+        policy.label());
+  }
 }
 
 void check_passes(const Policy& policy, const DecoderConfig& config, int64_t seen) {

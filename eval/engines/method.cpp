@@ -1,8 +1,11 @@
 #include "eval/engines/method.h"
 
+#include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 
 #include <algorithm>
+#include <functional>
+#include <numeric>
 #include <stdexcept>
 
 #include "base/error.h"
@@ -10,6 +13,8 @@
 #include "eval/engines/chunked.h"
 #include "eval/engines/limits.h"
 #include "eval/engines/recompute.h"
+#include "eval/engines/scan_engine.h"
+#include "eval/engines/scored_stepwise.h"
 #include "eval/engines/stepwise.h"
 #include "eval/experiment/engine_names.h"
 
@@ -42,6 +47,20 @@ double entry_elements(const DecoderConfig& config) {
   return 2.0 * static_cast<double>(config.kv_heads * config.head_dim);
 }
 
+using LastSeen = std::vector<std::vector<std::vector<int64_t>>>;
+
+/// What has left a view never comes back: of each token the last query whose view has it.
+std::vector<int64_t> last_seen_in_views(int64_t tokens,
+                                        const std::function<View(int64_t t)>& view) {
+  std::vector<int64_t> last(tokens);
+  std::iota(last.begin(), last.end(), 0);  // its own
+  for (int64_t t = 0; t < tokens; ++t) {
+    for (const Range& range : view(t))
+      std::fill(last.begin() + range.begin, last.begin() + range.end, t);
+  }
+  return last;
+}
+
 class IndexMethod final : public Method {
  public:
   IndexMethod(const IndexPolicy& policy, const DecoderConfig& config)
@@ -57,7 +76,15 @@ class IndexMethod final : public Method {
     return std::make_unique<StepwiseEngine>(decoder, policy_);
   }
   bool grows() const override { return !views_.capacity(views_.widest()); }
-  View view(int64_t layer, int64_t t) const override { return views_.view(views_.kind(layer), t); }
+  LastSeen last_seen(const Decoder&, std::span<const int32_t> ids) const override {
+    LastSeen result;
+    for (int64_t layer = 0; layer < config_.layers; ++layer) {
+      result.push_back({last_seen_in_views(static_cast<int64_t>(ids.size()), [&](int64_t t) {
+        return views_.view(views_.kind(layer), t);
+      })});
+    }
+    return result;
+  }
   int64_t kept(int64_t fed) const override { return views_.kept(views_.widest(), fed); }
   int64_t kv_bytes(int64_t fed, int64_t element) const override {
     return static_cast<int64_t>(entries_of_layers(fed) * entry_elements(config_)) * element;
@@ -172,7 +199,11 @@ class RecomputeMethod final : public Method {
   }
   int64_t stride() const override { return policy_.stride(); }
   bool grows() const override { return false; }
-  View view(int64_t, int64_t t) const override { return policy_.view(t); }
+  LastSeen last_seen(const Decoder&, std::span<const int32_t> ids) const override {
+    const auto one = last_seen_in_views(static_cast<int64_t>(ids.size()),
+                                        [&](int64_t t) { return policy_.view(t); });
+    return LastSeen(config_.layers, {one});
+  }
   /// The keys and values of a whole pass, the query's among them.
   int64_t kept(int64_t fed) const override { return std::min(fed, *policy_.capacity() + 1); }
   int64_t kv_bytes(int64_t fed, int64_t element) const override {
@@ -207,9 +238,87 @@ class RecomputeMethod final : public Method {
   const DecoderConfig config_;
 };
 
+/// Policies that evict as a scan goes: by score, or by index where positions need it.
+class ScanMethod final : public Method {
+ public:
+  ScanMethod(const Policy& policy, const DecoderConfig& config)
+      : policy_(policy), config_(config), rules_(policy, config_) {}
+
+  void check(int64_t fed) const override { check_rules(rules_, config_, fed); }
+  std::unique_ptr<Engine> engine(const std::string& name, const Decoder& decoder,
+                                 const EngineOptions& options) const override {
+    if (is_chunked(name)) return std::make_unique<ScanEngine>(decoder, policy_, options);
+    return std::make_unique<ScoredStepwiseEngine>(decoder, policy_, options.decisions);
+  }
+  std::unique_ptr<Decoding> decoding(const Decoder& decoder) const override {
+    return std::make_unique<ScanEngine>(decoder, policy_, EngineOptions{.chunk = 1});
+  }
+  bool grows() const override { return !policy_.capacity(); }
+  LastSeen last_seen(const Decoder& decoder, std::span<const int32_t> ids) const override {
+    const int64_t tokens = static_cast<int64_t>(ids.size());
+    LastSeen result;
+    bool by_score = false;
+    for (int64_t layer = 0; layer < config_.layers; ++layer) {
+      if (rules_.score(layer) != nullptr) {
+        by_score = true;
+        result.emplace_back(config_.kv_heads, std::vector<int64_t>(tokens, tokens));
+      } else {
+        result.push_back(
+            {last_seen_in_views(tokens, [&](int64_t t) { return rules_.view(layer, t); })});
+      }
+    }
+    if (!by_score) return result;
+    const DecisionSink sink = [&](std::span<const Decision> decisions) {
+      for (const Decision& decision : decisions) {
+        for (const int64_t place : decision.places) {
+          result[decision.layer][decision.head][place] = decision.t;
+        }
+      }
+    };
+    ScanEngine engine(decoder, policy_, {.decisions = {.sink = sink}});
+    engine.begin(ids);
+    while (!engine.done()) engine.advance_rows([](const QueryRows&) {});
+    return result;
+  }
+  int64_t kept(int64_t fed) const override { return rules_.most(rules_.widest(fed), fed); }
+  /// The scan keeps them in the precision of sums, whatever the weights have.
+  int64_t kv_bytes(int64_t fed, int64_t element) const override {
+    const at::ScalarType exact = element > 4 ? at::kDouble : at::kFloat;
+    return scan_bytes(rules_, config_, exact, fed, 1, 1).keys_and_values;
+  }
+  Footprint scoring(const std::string& engine, at::ScalarType dtype, const EngineOptions& options,
+                    int64_t fed) const override {
+    const int64_t block =
+        is_chunked(engine) ? ChunkedEngine::block_size(config_, options.chunk, fed) : 1;
+    const ScanBytes bytes = scan_bytes(rules_, config_, dtype, fed, block, at::get_num_threads());
+    const double keys_and_values = static_cast<double>(bytes.keys_and_values);
+    // The oracle makes its tensors anew with every token.
+    const double copies = is_chunked(engine) ? 1 : 2;
+    return {.cache = copies * (keys_and_values + bytes.statistics),
+            .scratch = bytes.scratch +
+                       IndexMethod::activations(config_, dtype, static_cast<double>(block))};
+  }
+  Footprint timing(at::ScalarType dtype, std::optional<int64_t> entries, int64_t fed,
+                   int64_t steps) const override {
+    const int64_t full = policy_.capacity().value_or(entries.value_or(fed));
+    return scoring("chunked", dtype, {.chunk = 1}, full + steps);
+  }
+
+ private:
+  const Policy& policy_;
+  const DecoderConfig config_;
+  const LayerRules rules_;
+};
+
 }  // namespace
 
 std::unique_ptr<Method> make_method(const Policy& policy, const DecoderConfig& config) {
+  const bool by_range =
+      policy.positions() == Positions::cache || policy.positions() == Positions::original;
+  if (dynamic_cast<const ScorePolicy*>(&policy) != nullptr ||
+      (dynamic_cast<const IndexPolicy*>(&policy) != nullptr && !by_range)) {
+    return std::make_unique<ScanMethod>(policy, config);
+  }
   if (const auto* index = dynamic_cast<const IndexPolicy*>(&policy)) {
     return std::make_unique<IndexMethod>(*index, config);
   }

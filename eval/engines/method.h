@@ -38,8 +38,10 @@ class Method {
   virtual int64_t stride() const { return 1; }
   /// Whether timed steps take a length: the cache grows with the stream.
   virtual bool grows() const = 0;
-  /// What query t sees in a layer.
-  virtual View view(int64_t layer, int64_t t) const = 0;
+  /// For each token of a stream of queries the last one that sees it, for each key head of each
+  /// layer, or once for all of its heads. Runs the model where the policy looks at what it keeps.
+  virtual std::vector<std::vector<std::vector<int64_t>>> last_seen(
+      const Decoder& decoder, std::span<const int32_t> ids) const = 0;
 
   /// Entries kept of a stream of `fed` tokens, at the most, where layers differ in those with most.
   virtual int64_t kept(int64_t fed) const = 0;

@@ -294,6 +294,70 @@ std::vector<DatasetSpec> read_datasets(const Place& place, const std::optional<i
   return datasets;
 }
 
+/// "budget" of "budget.by_layer"
+std::string group_of(const std::string& parameter) {
+  return parameter.substr(0, parameter.find('.'));
+}
+
+/// What may stand under a policy's name.
+std::vector<std::string> policy_keys(const PolicyEntry& entry) {
+  std::vector<std::string> keys;
+  for (const PolicyParameter& parameter : entry.parameters) {
+    keys.push_back(group_of(parameter.name));
+  }
+  if (entry.has_positions) keys.insert(keys.end(), {"positions", "cap"});
+  if (!entry.presets.empty()) keys.push_back("preset");
+  return keys;
+}
+
+PolicyValue read_argument(const PolicyParameter& parameter, const Place& place) {
+  if (!parameter.words.empty()) return place.choice(parameter.words);
+  if (!parameter.list) return place.integer(parameter.minimum);
+  std::vector<int64_t> list;
+  for (const Place& element : place.each()) list.push_back(element.integer(parameter.minimum));
+  return list;
+}
+
+PolicySpec read_policy(const PolicyEntry& entry, const Values& values) {
+  PolicySpec policy{.name = entry.name, .arguments = {}};
+  const auto given = [&](const char* key) {
+    const auto it = values.find(key);
+    return it == values.end() ? nullptr : &it->second;
+  };
+  for (const PolicyParameter& parameter : entry.parameters) {
+    const std::string group = group_of(parameter.name);
+    const Place* place = given(group.c_str());
+    if (place == nullptr) continue;
+    if (group == parameter.name) {
+      policy.arguments[parameter.name] = read_argument(parameter, *place);
+      continue;
+    }
+    const std::string member = parameter.name.substr(group.size() + 1);
+    if (!place->node().IsMap()) place->fail(fmt::format("expected {{{}: ...}}", member));
+    place->check_keys({member});
+    if (place->has(member)) {
+      policy.arguments[parameter.name] = read_argument(parameter, place->at(member));
+    }
+  }
+  if (const Place* cap = given("cap")) policy.cap = cap->integer(1);
+  if (const Place* name = given("preset")) {
+    std::vector<std::string> names;
+    for (const PolicyPreset& preset : entry.presets) names.push_back(preset.name);
+    const std::string chosen = name->choice(names);
+    for (const PolicyPreset& preset : entry.presets) {
+      if (preset.name == chosen) preset.fill_in(policy);
+    }
+  }
+  if (const Place* positions = given("positions")) {
+    const std::vector<std::string>& names = positions_names();
+    const std::string rule = positions->choice(names);
+    policy.positions =
+        static_cast<Positions>(std::find(names.begin(), names.end(), rule) - names.begin());
+    if (policy.positions != Positions::capped && given("cap") == nullptr) policy.cap = 0;
+  }
+  return policy;
+}
+
 std::vector<PolicySpec> read_policies(const Place& place) {
   std::vector<std::string> names;
   for (const PolicyEntry& entry : policy_registry()) names.push_back(entry.name);
@@ -314,11 +378,7 @@ std::vector<PolicySpec> read_policies(const Place& place) {
       }
       const Place parameters = entry.at(name);
       if (!parameters.node().IsNull()) {
-        std::vector<std::string> keys;
-        for (const PolicyParameter& parameter : find_policy(name).parameters) {
-          keys.push_back(parameter.name);
-        }
-        keys.push_back("positions");
+        const std::vector<std::string> keys = policy_keys(find_policy(name));
         parameters.check_keys(keys);
         grid = product(parameters, keys);
       }
@@ -326,19 +386,7 @@ std::vector<PolicySpec> read_policies(const Place& place) {
       name = entry.choice(names);
     }
     for (const Values& values : grid) {
-      PolicySpec policy{.name = name, .arguments = {}};
-      for (const auto& [key, value] : values) {
-        if (key == "positions") {
-          policy.positions = value.choice({"cache", "original"}) == "cache" ? Positions::cache
-                                                                            : Positions::original;
-        } else {
-          const auto& parameters = find_policy(name).parameters;
-          const auto parameter =
-              std::find_if(parameters.begin(), parameters.end(),
-                           [&key = key](const PolicyParameter& p) { return p.name == key; });
-          policy.arguments[key] = value.integer(parameter->minimum);
-        }
-      }
+      PolicySpec policy = read_policy(find_policy(name), values);
       try {
         make_policy(policy);
       } catch (const InputError& error) {
@@ -416,9 +464,12 @@ std::string policy_label(const PolicySpec& policy) {
 /// A policy's part of an id.
 std::string policy_slug(const PolicySpec& policy) {
   const std::string label = policy_label(policy);
-  const std::string result =
-      slug(label.starts_with(policy.name) ? label : policy.name + "-" + label);
-  return policy.positions == Positions::cache ? result : result + "-" + to_string(policy.positions);
+  std::string result = slug(label.starts_with(policy.name) ? label : policy.name + "-" + label);
+  for (const auto& [name, value] : policy.arguments) {
+    if (value.is_list()) result += "-" + short_hash(to_string(value));  // labels sum it up
+  }
+  return policy.positions == Positions::cache ? result
+                                              : result + "-" + slug(positions_label(policy));
 }
 
 std::string cell_id(const Cell& cell) {
@@ -617,8 +668,9 @@ std::string to_string(BosPlacement bos) {
   return "";
 }
 
-std::string to_string(Positions positions) {
-  return positions == Positions::cache ? "cache" : "original";
+std::string positions_label(const PolicySpec& policy) {
+  const std::string name = to_string(policy.positions);
+  return policy.positions == Positions::capped ? fmt::format("{} {}", name, policy.cap) : name;
 }
 
 const std::vector<std::string>& dtype_names() {

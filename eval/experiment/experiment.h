@@ -112,7 +112,8 @@ std::string to_string(Reset reset);
 /// The way back; nothing where it is neither.
 std::optional<Reset> reset_from_string(const std::string& text);
 std::string to_string(BosPlacement bos);
-std::string to_string(Positions positions);
+/// "cache", "capped 2048"
+std::string positions_label(const PolicySpec& policy);
 const std::vector<std::string>& dtype_names();
 
 }  // namespace sinkbench

@@ -87,6 +87,38 @@ json evicted_mass_to_json(const EvictedMassResult& e) {
           {"by_head", e.by_head}};
 }
 
+/// As in an experiment: those of a group stand under its name.
+json arguments_to_json(const PolicyArguments& arguments) {
+  json object = json::object();
+  for (const auto& [name, value] : arguments) {
+    const size_t dot = name.find('.');
+    json& place =
+        dot == name.npos ? object[name] : object[name.substr(0, dot)][name.substr(dot + 1)];
+    if (value.is_integer()) place = value.integer();
+    if (value.is_word()) place = value.word();
+    if (value.is_list()) place = value.list();
+  }
+  return object;
+}
+
+PolicyArguments arguments_from_json(const json& object, const std::string& group = "") {
+  PolicyArguments arguments;
+  for (const auto& [name, value] : object.items()) {
+    if (value.is_object() && group.empty()) {
+      arguments.merge(arguments_from_json(value, name + "."));
+    } else if (value.is_string()) {
+      arguments[group + name] = value.get<std::string>();
+    } else if (value.is_array()) {
+      std::vector<int64_t> list;
+      for (const json& element : value) list.push_back(integer(element));
+      arguments[group + name] = list;
+    } else {
+      arguments[group + name] = integer(value);
+    }
+  }
+  return arguments;
+}
+
 json cell_to_json(const CellResult& result) {
   const Cell& cell = result.cell;
   json model = {{"path", cell.model.path.string()},
@@ -123,8 +155,9 @@ json cell_to_json(const CellResult& result) {
                    {"label", result.policy_label},
                    {"cache", result.cache_label},
                    {"size", result.cache_size ? json(*result.cache_size) : json(nullptr)},
-                   {"parameters", cell.policy.arguments},
-                   {"positions", to_string(cell.policy.positions)}}},
+                   {"parameters", arguments_to_json(cell.policy.arguments)},
+                   {"positions", to_string(cell.policy.positions)},
+                   {"cap", cell.policy.cap > 0 ? json(cell.policy.cap) : json(nullptr)}}},
                  {"engine", cell.engine},
                  {"chunk", cell.chunk},
                  {"dtype", cell.dtype},
@@ -231,15 +264,19 @@ CellResult cell_from_json(const json& object) {
   }
   const json& policy = object.at("policy");
   cell.policy.name = policy.at("name").get<std::string>();
-  cell.policy.arguments = policy.at("parameters").get<PolicyArguments>();
+  cell.policy.arguments = arguments_from_json(policy.at("parameters"));
   for (const PolicyEntry& entry : policy_registry()) {
     if (entry.name != cell.policy.name) continue;
     // Older results don't have the parameters that came later.
     cell.policy.arguments = with_defaults(entry, std::move(cell.policy.arguments));
   }
-  cell.policy.positions = policy.at("positions").get<std::string>() == "original"
-                              ? Positions::original
-                              : Positions::cache;
+  const std::string positions = policy.at("positions").get<std::string>();
+  const auto rule = std::find(positions_names().begin(), positions_names().end(), positions);
+  if (rule == positions_names().end()) {
+    throw std::domain_error("unknown positions '" + positions + "'");
+  }
+  cell.policy.positions = static_cast<Positions>(rule - positions_names().begin());
+  if (const json& cap = later(policy, "cap"); !cap.is_null()) cell.policy.cap = integer(cap);
   result.policy_label = policy.at("label").get<std::string>();
   if (const json& cache = later(policy, "cache"); !cache.is_null()) {
     result.cache_label = cache.get<std::string>();
@@ -336,7 +373,9 @@ json conventions() {
   return {
       {"order", "feed token t, score token t+1, then evict"},
       {"capacity", "a query attends to at most so many cached keys, and itself"},
-      {"positions", "cache: by place in the cache; original: by place in the stream"},
+      {"positions",
+       "cache: by place in the cache; original: by place in the stream; frozen: a key "
+       "for ever at the count of entries when it came; capped: as original, no farther than cap"},
       {"recompute",
        "a fresh pass on the first `sinks` and the last `window` tokens, positions from 0"},
       {"perplexity", "exp(mean NLL in nats) over scored tokens; every token after the first"},

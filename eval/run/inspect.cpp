@@ -83,11 +83,7 @@ ordered_json inspect_policies(const DecoderConfig& config) {
   const int64_t limit = longest_sequence(config);
   ordered_json result = ordered_json::array();
   for (const PolicyEntry& entry : policy_registry()) {
-    PolicyArguments smallest;
-    for (const PolicyParameter& parameter : entry.parameters) {
-      smallest[parameter.name] = parameter.minimum;
-    }
-    const auto policy = make_policy(entry.name, smallest);
+    const auto policy = make_policy(entry.name, smallest_arguments(entry));
     bool allowed = true;
     std::string note = "streams of any length";
     if (const std::string reason = refusal(*policy, config, any_length); !reason.empty()) {

@@ -50,8 +50,9 @@ PolicyEntry recompute_policy() {
                          {"stride", "score every stride-th token only", 1, 1}},
           .has_positions = false,
           .make = [](const PolicyArguments& arguments) {
-            return std::make_unique<Recompute>(arguments.at("sinks"), arguments.at("window"),
-                                               arguments.at("stride"));
+            return std::make_unique<Recompute>(arguments.at("sinks").integer(),
+                                               arguments.at("window").integer(),
+                                               arguments.at("stride").integer());
           }};
 }
 

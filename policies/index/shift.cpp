@@ -43,7 +43,8 @@ PolicyEntry shift_policy() {
                           .meaning = "first tokens of the stream, kept for ever",
                           .fallback = 4}},
           .make = [](const PolicyArguments& arguments) {
-            const int64_t capacity = arguments.at("capacity"), sinks = arguments.at("sinks");
+            const int64_t capacity = arguments.at("capacity").integer(),
+                          sinks = arguments.at("sinks").integer();
             if (sinks >= capacity) {
               throw InputError::format(
                   "policy shift: sinks is {}; expected less than the capacity, {}", sinks,

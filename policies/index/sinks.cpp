@@ -40,8 +40,21 @@ PolicyEntry sinks_policy() {
                           .meaning = "most recent tokens kept, the query not counted",
                           .minimum = 1,
                           .size = true}},
+          .presets = {{.name = "lm-infinite",
+                       .meaning = "no distance beyond the window (Han et al. 2023, arXiv "
+                                  "2308.16137); 10 sinks",
+                       .fill_in =
+                           [](PolicySpec& spec) {
+                             spec.arguments.try_emplace("sinks", 10);
+                             spec.positions = Positions::capped;
+                             const auto window = spec.arguments.find("window");
+                             if (spec.cap == 0 && window != spec.arguments.end()) {
+                               spec.cap = window->second.integer();
+                             }
+                           }}},
           .make = [](const PolicyArguments& arguments) {
-            return std::make_unique<Sinks>(arguments.at("sinks"), arguments.at("window"));
+            return std::make_unique<Sinks>(arguments.at("sinks").integer(),
+                                           arguments.at("window").integer());
           }};
 }
 

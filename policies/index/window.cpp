@@ -32,7 +32,7 @@ PolicyEntry window_policy() {
                           .size = true}},
           .has_positions = false,  // one range: both rules count the same distances
           .make = [](const PolicyArguments& arguments) {
-            return std::make_unique<Window>(arguments.at("window"));
+            return std::make_unique<Window>(arguments.at("window").integer());
           }};
 }
 

@@ -14,6 +14,16 @@ using namespace sinkbench;
 using test::largest_difference;
 using test::score;
 
+namespace {
+
+PolicyArguments integers(const std::map<std::string, nlohmann::json>& object) {
+  PolicyArguments arguments;
+  for (const auto& [name, value] : object) arguments[name] = value.get<int64_t>();
+  return arguments;
+}
+
+}  // namespace
+
 TEST_CASE("NLL of every family's golden, every policy, every token") {
   constexpr double tolerance = 1e-4;  // nats; the goldens are float32, within 1e-5 of float64
   size_t families = 0;
@@ -35,12 +45,13 @@ TEST_CASE("NLL of every family's golden, every policy, every token") {
       };
       check("dense", {}, golden["dense_nll"]);
       for (const auto& streaming : golden.value("streaming", nlohmann::json::array())) {
-        check("sinks", {{"sinks", streaming["sinks"]}, {"window", streaming["window"]}},
+        check("sinks", integers({{"sinks", streaming["sinks"]}, {"window", streaming["window"]}}),
               streaming["nll"]);
       }
-      check("recompute", {{"window", golden["recompute"]["window"]}}, golden["recompute"]["nll"]);
+      check("recompute", {{"window", golden["recompute"]["window"].get<int64_t>()}},
+            golden["recompute"]["nll"]);
       for (const auto& entry : golden.value("policies", nlohmann::json::array())) {
-        check(entry["policy"], entry["arguments"], entry["nll"]);
+        check(entry["policy"], integers(entry["arguments"]), entry["nll"]);
       }
     }
   }
@@ -66,13 +77,14 @@ TEST_CASE("in double precision, layers with windows of their own agree with the 
                     nll.get<std::vector<double>>()) < 1e-9);
         };
         check("dense", {}, golden["dense_nll"]);
-        check("recompute", {{"window", golden["recompute"]["window"]}}, golden["recompute"]["nll"]);
+        check("recompute", {{"window", golden["recompute"]["window"].get<int64_t>()}},
+              golden["recompute"]["nll"]);
         for (const auto& streaming : golden.value("streaming", nlohmann::json::array())) {
-          check("sinks", {{"sinks", streaming["sinks"]}, {"window", streaming["window"]}},
+          check("sinks", integers({{"sinks", streaming["sinks"]}, {"window", streaming["window"]}}),
                 streaming["nll"]);
         }
         for (const auto& entry : golden["policies"]) {
-          check(entry["policy"], entry["arguments"], entry["nll"]);
+          check(entry["policy"], integers(entry["arguments"]), entry["nll"]);
         }
       }
     }

@@ -7,6 +7,7 @@
 #include "tests/catch.h"
 #include "tests/data.h"
 #include "tests/eval/engines/score.h"
+#include "tests/policies/arguments.h"
 
 using namespace sinkbench;
 
@@ -77,11 +78,7 @@ TEST_CASE("each piece of a stream is a stream of its own, and can be gone on fro
   const std::vector<int64_t> pieces = {0, 50, 100, 102};
   const EngineOptions options = {.chunk = 17};
   for (const PolicyEntry& entry : policy_registry()) {
-    PolicyArguments arguments;
-    for (const PolicyParameter& p : entry.parameters) {
-      arguments[p.name] = p.size ? 20 : p.fallback.value_or(1);
-    }
-    const auto policy = make_policy(entry.name, arguments);
+    const auto policy = make_policy(entry.name, test::arguments_of_size(entry, 20));
     INFO(engine << " " << policy->label());
     std::vector<double> expected;
     for (size_t i = 0; i < pieces.size(); ++i) {

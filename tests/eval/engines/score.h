@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "eval/cache/layer_views.h"
 #include "eval/engines/method.h"
 
 namespace sinkbench::test {
@@ -19,6 +20,13 @@ inline std::vector<double> score(const std::string& engine, const Decoder& decod
     result.insert(result.end(), nll.begin(), nll.end());
   });
   return result;
+}
+
+/// What query t sees in a layer, under a policy by index.
+inline View view_of(const Policy& policy, const DecoderConfig& config, int64_t layer, int64_t t) {
+  if (const auto* passes = dynamic_cast<const RecomputePolicy*>(&policy)) return passes->view(t);
+  const LayerViews views(dynamic_cast<const IndexPolicy&>(policy), config);
+  return views.view(views.kind(layer), t);
 }
 
 template <typename A, typename B>

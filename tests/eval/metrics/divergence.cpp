@@ -65,7 +65,7 @@ std::vector<at::Tensor> log_probabilities(const Decoder& decoder, const Policy& 
   if (stepwise != nullptr) stepwise->reset(fed);
   for (int64_t t = 0; t < fed; ++t) {
     std::vector<int32_t> seen;
-    for (const Range& range : method->view(0, t)) {
+    for (const Range& range : test::view_of(policy, decoder.config(), 0, t)) {
       seen.insert(seen.end(), ids.begin() + range.begin, ids.begin() + range.end);
     }
     seen.push_back(ids[t]);

@@ -70,7 +70,6 @@ std::vector<std::vector<double>> by_definition(const Decoder& decoder, const Pol
                   rotary_table(*config.rotary, std::vector<int64_t>{place}, at::kDouble, at::kCPU))
         .flatten();
   };
-  const auto method = make_method(policy, config);
   std::vector<std::vector<double>> result;
   for (int64_t layer = 0; layer < config.layers; ++layer) {
     const Projection p = decoder.project(layer, x);
@@ -94,7 +93,7 @@ std::vector<std::vector<double>> by_definition(const Decoder& decoder, const Pol
         for (int64_t j = 0; j <= t; ++j) {
           attended[t][head] += powers[j] / denominator * p.value[j][kv_head];
           bool kept = j == t;
-          for (const Range& range : method->view(layer, t))
+          for (const Range& range : test::view_of(policy, config, layer, t))
             kept = kept || (range.begin <= j && j < range.end);
           if (!kept) evicted[head] += powers[j] / denominator / static_cast<double>(n);
         }

@@ -37,6 +37,7 @@ TEST_CASE("a checkpoint comes back as it was written") {
                 at::full({}, 0.1, at::kDouble)},
       .scored = 7,
       .nll_mean = 1.0 / 3,
+      .divergence = {},
       .seconds = 0.25};
   write_checkpoint(written, folder.path() / "c");
   const CellCheckpoint read = read_checkpoint(folder.path() / "c");

@@ -1,0 +1,47 @@
+// What each layer of a model keeps, and where it stands, under any policy that evicts.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "eval/cache/layer_views.h"
+#include "policies/score_policy.h"
+
+namespace sinkbench {
+
+/// Under a score policy, layers that the model gave a local window, where only some have one, keep
+/// the last entries within that window and the policy's capacity, at the distances of the stream:
+/// a window is part of the model, and the policy works on the other layers. Index policies have it
+/// as in LayerViews.
+class LayerRules {
+ public:
+  /// The policy, an index or a score policy, must outlive it.
+  LayerRules(const Policy& policy, const DecoderConfig& config);
+
+  const Policy& policy() const { return *policy_; }
+  /// Null where the layer's entries are chosen by index.
+  const ScorePolicy* score(int64_t layer) const;
+  /// Of a layer by index: what query t sees.
+  View view(int64_t layer, int64_t t) const;
+  Positions positions(int64_t layer) const;
+  int64_t cap() const { return policy_->cap(); }
+
+  /// Entries that query t sees beside itself.
+  int64_t kept(int64_t layer, int64_t t) const;
+  /// The most that a query up to `fed` sees.
+  int64_t most(int64_t layer, int64_t fed) const;
+  /// Slots that a stream of `fed` tokens takes: the most before a round, the token just fed
+  /// included.
+  int64_t slots(int64_t layer, int64_t fed) const;
+  /// The layer with most entries.
+  int64_t widest(int64_t fed) const;
+
+ private:
+  const Policy* policy_;
+  const ScorePolicy* score_;
+  std::optional<LayerViews> views_;  // of an index policy
+  std::vector<int64_t> local_;  // earlier tokens in a local window of a layer; 0: there is none
+  int64_t layers_;
+};
+
+}  // namespace sinkbench

@@ -1,0 +1,875 @@
+#include "eval/engines/layer_scan.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <numeric>
+
+#include "eval/attention/entry_attention.h"
+#include "models/rotary.h"
+
+namespace sinkbench {
+namespace {
+
+constexpr int64_t most_queries = 128;      // of a step between rounds, and of a block's parts
+constexpr int64_t fewest_foreseen = 8;     // tokens of a block for which foreseeing pays
+constexpr int64_t fewest_in_parallel = 8;  // queries between rounds for which threads pay
+constexpr int32_t for_ever = std::numeric_limits<int32_t>::max();
+
+/// Copies what stays of n elements (each `size` wide) over what is evicted, by ascending indices.
+template <typename T>
+void compact(T* data, int64_t n, std::span<const int64_t> evicted, int64_t size = 1) {
+  for (size_t i = 0; i < evicted.size(); ++i) {
+    const int64_t from = evicted[i] + 1;
+    const int64_t to = i + 1 < evicted.size() ? evicted[i + 1] : n;
+    if (to > from) {
+      std::memmove(data + (evicted[i] - static_cast<int64_t>(i)) * size, data + from * size,
+                   (to - from) * size * sizeof(T));
+    }
+  }
+}
+
+/// Rounds of a block that were foreseen: each entry's first and last query, and who stays.
+struct Foreseen {
+  std::vector<int32_t> first, last;  // of the cache's entries, then of the block's
+  std::vector<int64_t> stay;         // ascending indices into them
+};
+
+template <typename T>
+class Scan final : public LayerScan {
+ public:
+  Scan(const Decoder& decoder, const LayerRules& rules, Decisions& decisions)
+      : decoder_(decoder),
+        config_(decoder.config()),
+        rules_(rules),
+        decisions_(decisions),
+        group_(config_.heads / config_.kv_heads) {}
+
+  void reset(int64_t fed) override {
+    const auto exact = at::TensorOptions().dtype(c10::CppTypeToScalarType<T>::value);
+    const auto number = at::TensorOptions().dtype(at::kDouble);
+    layers_.clear();
+    int64_t most = 0;
+    for (int64_t l = 0; l < config_.layers; ++l) {
+      Layer layer;
+      layer.score = rules_.score(l);
+      layer.positions = rules_.positions(l);
+      layer.room = rules_.slots(l, fed);
+      if (layer.score != nullptr) layer.needs = layer.score->needs();
+      layer.by_layer =
+          layer.score == nullptr || layer.score->retention().scope == Retention::Scope::layer;
+      layer.sets = layer.by_layer ? 1 : config_.kv_heads;
+      const int64_t K = config_.kv_heads, d = config_.head_dim, room = layer.room;
+      const auto keys = [&] {  // vectors are read beyond a head's last column
+        return at::zeros({K, d * room + entry_padding}, exact)
+            .narrow(1, 0, d * room)
+            .view({K, d, room});
+      };
+      layer.key = keys();
+      if (layer.positions == Positions::capped) layer.far_key = keys();
+      layer.value = at::zeros({K, room, d}, exact);
+      layer.place = at::zeros({layer.sets, room}, at::kLong);
+      if (layer.needs.sum) layer.sum = at::zeros({layer.sets, room}, number);
+      if (layer.needs.rows > 0) {
+        layer.rows = at::zeros({layer.sets, room, layer.needs.rows}, number);
+      }
+      if (layer.needs.entry_score) layer.entry_score = at::zeros({layer.sets, room}, number);
+      if (layer.needs.keys) layer.rotated = at::zeros({layer.sets, room, d}, number);
+      most = std::max(most, room);
+      layers_.push_back(std::move(layer));
+    }
+    stream_begin_ = -1;
+    if (!config_.rotary) return;
+    // By rank, and to the largest distance where distances are capped.
+    std::vector<int64_t> ranks(most + 1);
+    std::iota(ranks.begin(), ranks.end(), 0);
+    ranks_ = Table(rotary_table(*config_.rotary, ranks, at::kDouble, at::kCPU));
+    if (rules_.cap() > 0) {
+      const std::vector<int64_t> cap = {rules_.cap()};
+      cap_ = Table(rotary_table(*config_.rotary, cap, at::kDouble, at::kCPU));
+    }
+  }
+
+  void resize(int64_t next) override {
+    for (int64_t l = 0; l < config_.layers; ++l) layers_[l].n = rules_.kept(l, next);
+  }
+
+  void fill(int64_t next) override {
+    resize(next);
+    for (Layer& layer : layers_) {
+      layer.key.normal_();
+      layer.value.normal_();
+      if (layer.far_key.defined()) layer.far_key.normal_();
+      for (at::Tensor* t : {&layer.sum, &layer.rows, &layer.entry_score}) {
+        if (t->defined()) t->uniform_();
+      }
+      if (layer.rotated.defined()) layer.rotated.normal_();
+      for (int64_t s = 0; s < layer.sets; ++s) {
+        int64_t* place = layer.place.template data_ptr<int64_t>() + s * layer.room;
+        for (int64_t i = 0; i < layer.n; ++i) place[i] = next - layer.n + i;
+      }
+    }
+  }
+
+  at::Tensor attend(int64_t l, int64_t begin, const Projection& projection) override {
+    const auto exact =
+        at::TensorOptions().dtype(c10::CppTypeToScalarType<T>::value).device(at::kCPU);
+    const at::Tensor query = projection.query.to(exact).contiguous();
+    const at::Tensor key = projection.key.to(exact).contiguous();
+    const at::Tensor value = projection.value.to(exact).contiguous();
+    const at::Tensor sink_logit =
+        decoder_.sink_logit(l).defined() ? decoder_.sink_logit(l).to(exact) : at::Tensor();
+    at::Tensor output = at::empty({query.size(0), config_.heads * config_.head_dim}, exact);
+    Layer& layer = layers_[l];
+    Block block = {.layer = l,
+                   .begin = begin,
+                   .size = query.size(0),
+                   .query = query.template data_ptr<T>(),
+                   .key = key.template data_ptr<T>(),
+                   .value = value.template data_ptr<T>(),
+                   .sink_logit = sink_logit.defined() ? sink_logit.template data_ptr<T>() : nullptr,
+                   .output = output.template data_ptr<T>()};
+    const bool of_stream = layer.positions == Positions::original ||
+                           layer.positions == Positions::capped || layer.needs.keys;
+    if (of_stream && config_.rotary && (stream_begin_ != begin || stream_size_ != block.size)) {
+      std::vector<int64_t> places(block.size);
+      std::iota(places.begin(), places.end(), begin);
+      stream_ = Table(rotary_table(*config_.rotary, places, at::kDouble, at::kCPU));
+      stream_begin_ = begin;
+      stream_size_ = block.size;
+    }
+    const bool foreseeable = !layer.needs.weights() && layer.positions != Positions::cache;
+    if (foreseeable && block.size >= fewest_foreseen) {
+      attend_foreseen(layer, block);
+    } else if (layer.by_layer) {
+      attend_together(layer, block);
+    } else {
+      at::parallel_for(0, config_.kv_heads, 1, [&](int64_t from, int64_t to) {
+        Scratch scratch;
+        for (int64_t h = from; h < to; ++h) attend_head(layer, block, h, scratch);
+      });
+    }
+    layer.n = rules_.kept(l, begin + block.size);
+    return output;
+  }
+
+  std::vector<at::Tensor> state() const override {
+    std::vector<at::Tensor> result;
+    for (const Layer& layer : layers_) {
+      result.push_back(layer.key.narrow(2, 0, layer.n));
+      if (layer.far_key.defined()) result.push_back(layer.far_key.narrow(2, 0, layer.n));
+      result.push_back(layer.value.narrow(1, 0, layer.n));
+      for (const at::Tensor* t :
+           {&layer.place, &layer.sum, &layer.rows, &layer.entry_score, &layer.rotated}) {
+        if (t->defined()) result.push_back(t->narrow(1, 0, layer.n));
+      }
+    }
+    return result;
+  }
+
+  int64_t entries(int64_t layer) const override { return layers_[layer].n; }
+
+  int64_t kv_bytes() const override {
+    int64_t bytes = 0;
+    for (const Layer& layer : layers_) {
+      bytes += layer.key.nbytes() + layer.value.nbytes();
+      if (layer.far_key.defined()) bytes += layer.far_key.nbytes();
+    }
+    return bytes;
+  }
+
+ private:
+  /// Cosines and sines: by place, and for whole columns of keys. In T and, for policies, in double.
+  struct Table {
+    Table() = default;
+    explicit Table(const RotaryTable& exact)
+        : half(exact.cosine.size(1)),
+          size(exact.cosine.size(0)),
+          exact_cosine(exact.cosine.contiguous()),
+          exact_sine(exact.sine.contiguous()) {
+      const auto dtype = c10::CppTypeToScalarType<T>::value;
+      cosine = exact_cosine.to(dtype);
+      sine = exact_sine.to(dtype);
+      // Vectors are read beyond the last row.
+      const auto columns = [&](const at::Tensor& rows) {
+        at::Tensor flat = at::zeros({half * size + entry_padding}, rows.options());
+        flat.narrow(0, 0, half * size).view({half, size}).copy_(rows.t());
+        return flat;
+      };
+      cosine_columns = columns(cosine);
+      sine_columns = columns(sine);
+    }
+    const T* cosine_of(int64_t row) const { return cosine.template data_ptr<T>() + row * half; }
+    const T* sine_of(int64_t row) const { return sine.template data_ptr<T>() + row * half; }
+
+    int64_t half = 0, size = 0;
+    at::Tensor exact_cosine, exact_sine;      // [size, half] double
+    at::Tensor cosine, sine;                  // [size, half]
+    at::Tensor cosine_columns, sine_columns;  // [half, size]
+  };
+
+  struct Layer {
+    const ScorePolicy* score = nullptr;  // null: by index
+    Needs needs;
+    Positions positions = Positions::cache;
+    bool by_layer = false;  // all heads keep the same tokens
+    int64_t sets = 0;       // of entries and statistics: one, or one for each head
+    int64_t room = 0;       // slots
+    int64_t n = 0;          // entries
+    // Keys are transposed: [kv_heads, head_dim, room]. Under Positions::cache they are as they came
+    // and put at their ranks as they are used; else they are where they stay.
+    at::Tensor key;
+    at::Tensor far_key;      // capped: as they came
+    at::Tensor value;        // [kv_heads, room, head_dim]
+    at::Tensor place;        // int64 [sets, room]
+    at::Tensor sum;          // double [sets, room]
+    at::Tensor rows;         // double [sets, room, rows]
+    at::Tensor entry_score;  // double [sets, room]
+    at::Tensor rotated;      // double [sets, room, head_dim]: at their place in the stream
+  };
+
+  /// What is to be attended to, of all heads.
+  struct Block {
+    int64_t layer, begin, size;
+    const T* query;  // [size, heads, head_dim]
+    const T* key;    // [size, kv_heads, head_dim]
+    const T* value;
+    const T* sink_logit;  // [heads] or null
+    T* output;            // [size, heads, head_dim]
+  };
+
+  /// Entries and statistics of one set.
+  struct Set {
+    int64_t* place;
+    double *sum, *rows, *entry_score, *rotated;
+  };
+  Set set_of(const Layer& layer, int64_t s) const {
+    const auto at = [&](const at::Tensor& t) {
+      return t.defined() ? t.data_ptr<double>() + s * t.stride(0) : nullptr;
+    };
+    return {layer.place.template data_ptr<int64_t>() + s * layer.room, at(layer.sum),
+            at(layer.rows), at(layer.entry_score), at(layer.rotated)};
+  }
+  T* key_of(const Layer& layer, int64_t h) const {
+    return layer.key.template data_ptr<T>() + h * layer.key.stride(0);
+  }
+  T* far_key_of(const Layer& layer, int64_t h) const {
+    return layer.far_key.template data_ptr<T>() + h * layer.far_key.stride(0);
+  }
+  T* value_of(const Layer& layer, int64_t h) const {
+    return layer.value.template data_ptr<T>() + h * config_.head_dim * layer.room;
+  }
+
+  /// One thread's room to work in; grows as it is asked for.
+  struct Scratch {
+    std::vector<T> placed, query, far_query, weights, key, far_key, value, sink_logit;
+    std::vector<int64_t> far, query_place, entry_place, ids;
+    std::vector<int32_t> query_of, first, last;
+    std::vector<double> reduced, slope, scores, last_weights, vector;
+    std::vector<T*> output;
+    int64_t placed_stride = 0;
+    int64_t dirty = 0;  // columns from here on are not where they stand
+  };
+
+  // ---- places ----
+
+  /// Where a query stands: by place in the stream, or by how many entries there are.
+  int64_t place_of(const Layer& layer, int64_t l, int64_t t) const {
+    const bool by_count =
+        layer.positions == Positions::cache || layer.positions == Positions::frozen;
+    return by_count ? rules_.kept(l, t) : t;
+  }
+  const Table& table_of(const Layer& layer) const {
+    const bool by_count =
+        layer.positions == Positions::cache || layer.positions == Positions::frozen;
+    return by_count ? ranks_ : stream_;
+  }
+
+  /// out[c * stride] = source rotated by a row of a table (null: as it is), times a factor.
+  void put(const T* source, const Table* table, int64_t row, T factor, T* out,
+           int64_t stride) const {
+    const int64_t d = config_.head_dim;
+    int64_t c = 0;
+    if (table != nullptr) {
+      const T *cosine = table->cosine_of(row), *sine = table->sine_of(row);
+      const int64_t half = table->half;
+      for (; c < half; ++c) {
+        const T a = source[c], b = source[c + half];
+        out[c * stride] = (a * cosine[c] - b * sine[c]) * factor;
+        out[(c + half) * stride] = (b * cosine[c] + a * sine[c]) * factor;
+      }
+      c = 2 * half;
+    }
+    for (; c < d; ++c) out[c * stride] = source[c] * factor;
+  }
+
+  /// Puts a key of the block where it stays: in column `column` of keys of the given stride.
+  void put_key(const Layer& layer, const Block& block, int64_t i, int64_t h, int64_t column, T* key,
+               T* far_key, int64_t stride) const {
+    const T* source = block.key + (i * config_.kv_heads + h) * config_.head_dim;
+    const bool moves = config_.rotary && layer.positions != Positions::cache;
+    const int64_t row =
+        layer.positions == Positions::frozen ? rules_.kept(block.layer, block.begin + i) : i;
+    put(source, moves ? &table_of(layer) : nullptr, row, T{1}, key + column, stride);
+    if (far_key != nullptr) put(source, nullptr, 0, T{1}, far_key + column, stride);
+  }
+
+  // ---- statistics ----
+
+  /// Of an entry that comes: all that is known of it so far.
+  void enter(const Layer& layer, const Block& block, int64_t i, int64_t s, const Set& set,
+             int64_t at, Scratch& scratch) const {
+    const int64_t d = config_.head_dim, place = block.begin + i;
+    set.place[at] = place;
+    if (set.sum != nullptr) set.sum[at] = 0;
+    if (set.rows != nullptr) std::fill_n(set.rows + at * layer.needs.rows, layer.needs.rows, 0.0);
+    if (set.entry_score == nullptr && set.rotated == nullptr) return;
+    const T* key = block.key + (i * config_.kv_heads + s) * d;
+    scratch.vector.assign(key, key + d);
+    if (set.entry_score != nullptr) {
+      set.entry_score[at] = layer.score->enter(
+          {.layer = block.layer, .head = s, .place = place, .key = scratch.vector});
+    }
+    if (set.rotated == nullptr) return;
+    double* out = set.rotated + at * d;
+    std::copy(scratch.vector.begin(), scratch.vector.end(), out);
+    if (!config_.rotary) return;
+    const int64_t half = stream_.half;
+    const double* cosine = stream_.exact_cosine.template data_ptr<double>() + i * half;
+    const double* sine = stream_.exact_sine.template data_ptr<double>() + i * half;
+    for (int64_t c = 0; c < half; ++c) {
+      out[c] = scratch.vector[c] * cosine[c] - scratch.vector[c + half] * sine[c];
+      out[c + half] = scratch.vector[c + half] * cosine[c] + scratch.vector[c] * sine[c];
+    }
+  }
+
+  /// The weights of query t over n entries, reduced, go into the statistics.
+  void observe(const Layer& layer, const Set& set, int64_t t, const double* reduced,
+               int64_t n) const {
+    if (set.sum != nullptr) {
+      if (layer.needs.decay == 1.0) {
+        for (int64_t j = 0; j < n; ++j) set.sum[j] += reduced[j];
+      } else {
+        for (int64_t j = 0; j < n; ++j) set.sum[j] = set.sum[j] * layer.needs.decay + reduced[j];
+      }
+    }
+    if (set.rows != nullptr) {
+      const int64_t rows = layer.needs.rows, column = t % rows;
+      for (int64_t j = 0; j < n; ++j) set.rows[j * rows + column] = reduced[j];
+    }
+  }
+
+  /// reduced[j]: of the group's weights of one query.
+  static void reduce(const Retention& retention, const T* weights, int64_t stride, int64_t group,
+                     int64_t n, double* reduced) {
+    if (retention.scope == Retention::Scope::head && retention.reduce == Retention::Reduce::max) {
+      for (int64_t j = 0; j < n; ++j) reduced[j] = weights[j];
+      for (int64_t g = 1; g < group; ++g) {
+        const T* row = weights + g * stride;
+        for (int64_t j = 0; j < n; ++j) reduced[j] = std::max<double>(reduced[j], row[j]);
+      }
+      return;
+    }
+    const double share = 1.0 / static_cast<double>(group);
+    for (int64_t j = 0; j < n; ++j) reduced[j] = weights[j];
+    for (int64_t g = 1; g < group; ++g) {
+      const T* row = weights + g * stride;
+      for (int64_t j = 0; j < n; ++j) reduced[j] += row[j];
+    }
+    for (int64_t j = 0; j < n; ++j) reduced[j] *= share;
+  }
+
+  /// Indices of the entries of a set that leave after token t.
+  std::vector<int64_t> round(const Layer& layer, int64_t l, int64_t s, const Set& set, int64_t t,
+                             int64_t n, const double* last_weights) const {
+    if (layer.score == nullptr) {
+      std::vector<int64_t> leave;
+      if (rules_.kept(l, t + 1) == n) return leave;
+      const View view = rules_.view(l, t + 1);
+      size_t range = 0;
+      for (int64_t j = 0; j < n; ++j) {
+        while (range < view.size() && view[range].end <= set.place[j]) ++range;
+        if (range == view.size() || set.place[j] < view[range].begin) leave.push_back(j);
+      }
+      return leave;
+    }
+    if ((t + 1) % layer.score->retention().every != 0) return {};
+    const auto count = static_cast<size_t>(n);
+    const auto span = [&](const double* data, int64_t width = 1) {
+      return data != nullptr ? std::span(data, count * width) : std::span<const double>();
+    };
+    const Round round = {.layer = l,
+                         .head = s,
+                         .next = t + 1,
+                         .place = {set.place, count},
+                         .sum = span(set.sum),
+                         .last = layer.needs.last ? span(last_weights) : span(nullptr),
+                         .rows = span(set.rows, layer.needs.rows),
+                         .row_count = std::min(layer.needs.rows, t + 1),
+                         .keys = span(set.rotated, config_.head_dim),
+                         .head_dim = config_.head_dim,
+                         .entry_score = span(set.entry_score)};
+    return decisions_.decide(*layer.score, round, layer.by_layer ? config_.kv_heads : 1);
+  }
+
+  void evict_from_set(const Layer& layer, const Set& set, int64_t n,
+                      std::span<const int64_t> leave) const {
+    compact(set.place, n, leave);
+    if (set.sum != nullptr) compact(set.sum, n, leave);
+    if (set.rows != nullptr) compact(set.rows, n, leave, layer.needs.rows);
+    if (set.entry_score != nullptr) compact(set.entry_score, n, leave);
+    if (set.rotated != nullptr) compact(set.rotated, n, leave, config_.head_dim);
+  }
+
+  void evict_from_head(const Layer& layer, int64_t h, int64_t n,
+                       std::span<const int64_t> leave) const {
+    for (int64_t c = 0; c < config_.head_dim; ++c) {
+      compact(key_of(layer, h) + c * layer.room, n, leave);
+      if (layer.far_key.defined()) compact(far_key_of(layer, h) + c * layer.room, n, leave);
+    }
+    compact(value_of(layer, h), n, leave, config_.head_dim);
+  }
+
+  // ---- from round to round ----
+
+  /// Where a step that begins with query i of the block ends: at a round, or at the block's end.
+  int64_t step_end(const Layer& layer, const Block& block, int64_t i) const {
+    int64_t end = std::min(block.size, i + most_queries);
+    if (layer.score == nullptr) return i + 1;
+    const int64_t every = layer.score->retention().every;
+    const int64_t t = block.begin + i;
+    return std::min(end, (t / every + 1) * every - block.begin);
+  }
+
+  void attend_head(const Layer& layer, const Block& block, int64_t h, Scratch& scratch) const {
+    const Set set = set_of(layer, h);
+    int64_t n = layer.n;
+    scratch.dirty = 0;
+    for (int64_t i = 0, end; i < block.size; i = end) {
+      end = step_end(layer, block, i);
+      for (int64_t q = i; q < end; ++q) enter(layer, block, q, h, set, n + q - i, scratch);
+      attend_step(layer, block, h, i, end, n, set.place, scratch);
+      if (layer.needs.weights()) {
+        scratch.reduced.resize(n + end - i);
+        for (int64_t q = i; q < end; ++q) {
+          const int64_t seen = n + q - i + 1;
+          const int64_t stride = padded_entries(n + end - i);
+          reduce(layer.score->retention(), scratch.weights.data() + (q - i) * group_ * stride,
+                 stride, group_, seen, scratch.reduced.data());
+          observe(layer, set, block.begin + q, scratch.reduced.data(), seen);
+        }
+      }
+      n += end - i;
+      const std::vector<int64_t> leave =
+          round(layer, block.layer, h, set, block.begin + end - 1, n, scratch.reduced.data());
+      if (leave.empty()) continue;
+      evict_from_set(layer, set, n, leave);
+      evict_from_head(layer, h, n, leave);
+      n -= static_cast<int64_t>(leave.size());
+      scratch.dirty = std::min(scratch.dirty, leave.front());
+    }
+  }
+
+  /// The same where all heads keep the same tokens.
+  void attend_together(const Layer& layer, const Block& block) const {
+    const Set set = set_of(layer, 0);
+    const int64_t K = config_.kv_heads;
+    int64_t n = layer.n;
+    std::vector<Scratch> scratches(K);
+    std::vector<double> reduced;
+    for (int64_t i = 0, end; i < block.size; i = end) {
+      end = step_end(layer, block, i);
+      for (int64_t q = i; q < end; ++q) enter(layer, block, q, 0, set, n + q - i, scratches[0]);
+      const auto heads = [&](int64_t from, int64_t to) {
+        for (int64_t h = from; h < to; ++h) {
+          attend_step(layer, block, h, i, end, n, set.place, scratches[h]);
+        }
+      };
+      if (end - i >= fewest_in_parallel) {
+        at::parallel_for(0, K, 1, heads);
+      } else {
+        heads(0, K);
+      }
+      if (layer.needs.weights()) {
+        const int64_t stride = padded_entries(n + end - i);
+        for (int64_t q = i; q < end; ++q) {
+          const int64_t seen = n + q - i + 1;
+          reduced.assign(seen, 0.0);
+          for (int64_t h = 0; h < K; ++h) {
+            const T* weights = scratches[h].weights.data() + (q - i) * group_ * stride;
+            for (int64_t g = 0; g < group_; ++g, weights += stride) {
+              for (int64_t j = 0; j < seen; ++j) reduced[j] += weights[j];
+            }
+          }
+          const double share = 1.0 / static_cast<double>(config_.heads);
+          for (double& x : reduced) x *= share;
+          observe(layer, set, block.begin + q, reduced.data(), seen);
+        }
+      }
+      n += end - i;
+      const std::vector<int64_t> leave =
+          round(layer, block.layer, 0, set, block.begin + end - 1, n, reduced.data());
+      if (leave.empty()) continue;
+      evict_from_set(layer, set, n, leave);
+      for (int64_t h = 0; h < K; ++h) {
+        evict_from_head(layer, h, n, leave);
+        scratches[h].dirty = std::min(scratches[h].dirty, leave.front());
+      }
+      n -= static_cast<int64_t>(leave.size());
+    }
+  }
+
+  /// Attention of the queries i .. end-1 over n entries and, as they come, themselves; their keys
+  /// and values go into the cache.
+  void attend_step(const Layer& layer, const Block& block, int64_t h, int64_t i, int64_t end,
+                   int64_t n, const int64_t* place, Scratch& scratch) const {
+    const int64_t d = config_.head_dim, entries = n + end - i;
+    T* const key = key_of(layer, h);
+    T* const value = value_of(layer, h);
+    for (int64_t q = i; q < end; ++q) {
+      put_key(layer, block, q, h, n + q - i, key,
+              layer.far_key.defined() ? far_key_of(layer, h) : nullptr, layer.room);
+      std::copy_n(block.value + (q * config_.kv_heads + h) * d, d, value + (n + q - i) * d);
+    }
+    const T* placed = key;
+    int64_t stride = layer.room;
+    if (layer.positions == Positions::cache && config_.rotary) {
+      stride = padded_entries(layer.room);
+      if (scratch.placed_stride != stride) {
+        scratch.placed.assign(d * stride + entry_padding, T{0});
+        scratch.placed_stride = stride;
+        scratch.dirty = 0;
+      }
+      rotate_entries(EntryRotation<T>{.head_dim = d,
+                                      .rotated = config_.rotary->dims,
+                                      .begin = scratch.dirty,
+                                      .end = entries,
+                                      .key = key,
+                                      .key_stride = layer.room,
+                                      .placed = scratch.placed.data(),
+                                      .placed_stride = stride,
+                                      .cosine = ranks_.cosine_columns.template data_ptr<T>(),
+                                      .sine = ranks_.sine_columns.template data_ptr<T>(),
+                                      .table_stride = ranks_.size});
+      scratch.dirty = entries;
+      placed = scratch.placed.data();
+    }
+    const int64_t padded = padded_entries(entries);
+    const int32_t* first = nullptr;
+    if (end - i > 1) {
+      scratch.first.assign(padded, 0);
+      for (int64_t q = i; q < end; ++q) {
+        scratch.first[n + q - i] = static_cast<int32_t>(q - i);
+      }
+      std::fill(scratch.first.begin() + entries, scratch.first.end(), for_ever);
+      first = scratch.first.data();
+    }
+    attend_rows(layer, block, h, i, end, scratch,
+                {.entries = entries,
+                 .key = placed,
+                 .key_stride = stride,
+                 .value = value,
+                 .first = first,
+                 .last = nullptr,
+                 .far_key = layer.far_key.defined() ? far_key_of(layer, h) : nullptr,
+                 .place = place,
+                 .keep_weights = layer.needs.weights()});
+  }
+
+  struct Rows {
+    int64_t entries;
+    const T* key;
+    int64_t key_stride;
+    const T* value;
+    const int32_t *first, *last;
+    const T* far_key;
+    const int64_t* place;  // of the entries, in the stream
+    bool keep_weights;
+  };
+  /// The queries i .. end-1 of head h's group, over these entries.
+  void attend_rows(const Layer& layer, const Block& block, int64_t h, int64_t i, int64_t end,
+                   Scratch& scratch, const Rows& rows) const {
+    const int64_t d = config_.head_dim, count = (end - i) * group_;
+    const T scale = static_cast<T>(config_.attention_scale);
+    const int64_t stride = padded_entries(rows.entries);
+    scratch.query.resize(count * d);
+    scratch.output.resize(count);
+    scratch.query_of.resize(count);
+    scratch.weights.resize((rows.keep_weights ? count : tile_rows) * stride + entry_padding);
+    const bool capped = rows.far_key != nullptr && config_.rotary;
+    if (capped) {
+      scratch.far_query.resize(count * d);
+      scratch.far.resize(count);
+    }
+    if (config_.alibi) {
+      scratch.slope.resize(count);
+      scratch.query_place.resize(count);
+      scratch.entry_place.resize(rows.entries);
+      for (int64_t j = 0; j < rows.entries; ++j) {
+        scratch.entry_place[j] = layer.positions == Positions::cache ? j
+                                 : layer.positions == Positions::frozen
+                                     ? frozen(block.layer, rows.place[j])
+                                     : rows.place[j];
+      }
+    }
+    if (block.sink_logit != nullptr) scratch.sink_logit.resize(count);
+    for (int64_t q = i, row = 0; q < end; ++q) {
+      const int64_t t = block.begin + q, at = place_of(layer, block.layer, t);
+      const Table* table = config_.rotary ? &table_of(layer) : nullptr;
+      const int64_t table_row = table == &stream_ ? q : at;
+      for (int64_t g = 0; g < group_; ++g, ++row) {
+        const int64_t head = h * group_ + g;
+        const T* source = block.query + (q * config_.heads + head) * d;
+        put(source, table, table_row, scale, scratch.query.data() + row * d, 1);
+        scratch.output[row] = block.output + (q * config_.heads + head) * d;
+        scratch.query_of[row] = static_cast<int32_t>(q - i);
+        if (capped) {
+          put(source, &cap_, 0, scale, scratch.far_query.data() + row * d, 1);
+          scratch.far[row] =
+              std::lower_bound(rows.place, rows.place + rows.entries, t - rules_.cap()) -
+              rows.place;
+        }
+        if (config_.alibi) {
+          scratch.slope[row] = config_.alibi->slopes[head];
+          scratch.query_place[row] = at;
+        }
+        if (block.sink_logit != nullptr) scratch.sink_logit[row] = block.sink_logit[head];
+      }
+    }
+    attend_entries(EntryAttention<T>{
+        .rows = count,
+        .entries = rows.entries,
+        .head_dim = d,
+        .query = scratch.query.data(),
+        .key = rows.key,
+        .key_stride = rows.key_stride,
+        .value = rows.value,
+        .query_of = scratch.query_of.data(),
+        .first = rows.first,
+        .last = rows.last,
+        .far_query = capped ? scratch.far_query.data() : nullptr,
+        .far_key = capped ? rows.far_key : nullptr,
+        .far = capped ? scratch.far.data() : nullptr,
+        .slope = config_.alibi ? scratch.slope.data() : nullptr,
+        .query_place = config_.alibi ? scratch.query_place.data() : nullptr,
+        .entry_place = config_.alibi ? scratch.entry_place.data() : nullptr,
+        .cap = layer.positions == Positions::capped ? rules_.cap()
+                                                    : std::numeric_limits<int64_t>::max(),
+        .sink_logit = block.sink_logit != nullptr ? scratch.sink_logit.data() : nullptr,
+        .weights = scratch.weights.data(),
+        .weight_stride = stride,
+        .keep_weights = rows.keep_weights,
+        .output = scratch.output.data()});
+  }
+  int64_t frozen(int64_t l, int64_t place) const { return rules_.kept(l, place); }
+
+  // ---- foreseen ----
+
+  /// Runs the rounds of a block on what is known without attention; the set is as after it.
+  Foreseen foresee(const Layer& layer, const Block& block, int64_t s) const {
+    const Set set = set_of(layer, s);
+    Scratch scratch;
+    Foreseen result;
+    result.first.assign(layer.n + block.size, 0);
+    result.last.assign(layer.n + block.size, for_ever);
+    std::vector<int64_t>& ids = result.stay;
+    ids.resize(layer.n + block.size);
+    std::iota(ids.begin(), ids.end(), 0);
+    int64_t n = layer.n;
+    for (int64_t i = 0, end; i < block.size; i = end) {
+      end = step_end(layer, block, i);
+      for (int64_t q = i; q < end; ++q) {
+        result.first[layer.n + q] = static_cast<int32_t>(q);
+        enter(layer, block, q, s, set, n, scratch);
+        ids[n++] = layer.n + q;
+      }
+      const std::vector<int64_t> leave =
+          round(layer, block.layer, s, set, block.begin + end - 1, n, nullptr);
+      if (leave.empty()) continue;
+      for (const int64_t j : leave) result.last[ids[j]] = static_cast<int32_t>(end - 1);
+      evict_from_set(layer, set, n, leave);
+      compact(ids.data(), n, leave);
+      n -= static_cast<int64_t>(leave.size());
+    }
+    ids.resize(n);
+    return result;
+  }
+
+  void attend_foreseen(const Layer& layer, const Block& block) const {
+    const int64_t K = config_.kv_heads, d = config_.head_dim, n = layer.n;
+    const bool capped = layer.far_key.defined();
+    const std::vector<int64_t> places = places_of(layer, block);
+    std::vector<Foreseen> foreseen(layer.sets);
+    at::parallel_for(0, layer.sets, 1, [&](int64_t from, int64_t to) {
+      for (int64_t s = from; s < to; ++s) foreseen[s] = foresee(layer, block, s);
+    });
+    // Keys of the block where they stay, transposed.
+    std::vector<T> keys(K * d * block.size), far_keys(capped ? keys.size() : 0);
+    const int64_t parts = (block.size + most_queries - 1) / most_queries;
+    at::parallel_for(0, K, 1, [&](int64_t from, int64_t to) {
+      for (int64_t h = from; h < to; ++h) {
+        T* const key = keys.data() + h * d * block.size;
+        T* const far = capped ? far_keys.data() + h * d * block.size : nullptr;
+        for (int64_t i = 0; i < block.size; ++i) {
+          put_key(layer, block, i, h, i, key, far, block.size);
+        }
+      }
+    });
+    at::parallel_for(0, K * parts, 1, [&](int64_t from, int64_t to) {
+      Scratch scratch;
+      for (int64_t part = from; part < to; ++part) {
+        const int64_t h = part / parts, i = part % parts * most_queries;
+        const int64_t end = std::min(i + most_queries, block.size);
+        const int64_t s = layer.by_layer ? 0 : h;
+        const Foreseen& rounds = foreseen[s];
+        scratch.ids.clear();
+        const int64_t total = n + end;
+        for (int64_t id = 0; id < total; ++id) {
+          if (rounds.last[id] >= i) scratch.ids.push_back(id);
+        }
+        const int64_t count = static_cast<int64_t>(scratch.ids.size());
+        const int64_t stride = padded_entries(count);
+        scratch.key.resize(d * stride + entry_padding);
+        scratch.value.resize(count * d);
+        scratch.first.assign(stride, for_ever);
+        scratch.last.assign(stride, 0);
+        scratch.entry_place.resize(0);
+        const int64_t kept =
+            std::lower_bound(scratch.ids.begin(), scratch.ids.end(), n) - scratch.ids.begin();
+        const auto gather = [&](const T* cached, const T* fresh, T* out) {
+          for (int64_t c = 0; c < d; ++c) {
+            const T* row = cached + c * layer.room;
+            T* to_row = out + c * stride;
+            for (int64_t j = 0; j < kept; ++j) to_row[j] = row[scratch.ids[j]];
+            row = fresh + c * block.size;
+            for (int64_t j = kept; j < count; ++j) to_row[j] = row[scratch.ids[j] - n];
+          }
+        };
+        gather(key_of(layer, h), keys.data() + h * d * block.size, scratch.key.data());
+        if (capped) {
+          scratch.far_key.resize(d * stride + entry_padding);
+          gather(far_key_of(layer, h), far_keys.data() + h * d * block.size,
+                 scratch.far_key.data());
+        }
+        std::vector<int64_t> place(count);
+        for (int64_t j = 0; j < count; ++j) {
+          const int64_t id = scratch.ids[j];
+          const T* source =
+              id < n ? value_of(layer, h) + id * d : block.value + ((id - n) * K + h) * d;
+          std::copy_n(source, d, scratch.value.data() + j * d);
+          scratch.first[j] = static_cast<int32_t>(rounds.first[id] - i);
+          scratch.last[j] =
+              rounds.last[id] == for_ever ? for_ever : static_cast<int32_t>(rounds.last[id] - i);
+          place[j] = id < n ? places[s * n + id] : block.begin + id - n;
+        }
+        attend_rows(layer, block, h, i, end, scratch,
+                    {.entries = count,
+                     .key = scratch.key.data(),
+                     .key_stride = stride,
+                     .value = scratch.value.data(),
+                     .first = scratch.first.data(),
+                     .last = scratch.last.data(),
+                     .far_key = capped ? scratch.far_key.data() : nullptr,
+                     .place = place.data(),
+                     .keep_weights = false});
+      }
+    });
+    at::parallel_for(0, K, 1, [&](int64_t from, int64_t to) {
+      for (int64_t h = from; h < to; ++h) {
+        const std::vector<int64_t>& stay = foreseen[layer.by_layer ? 0 : h].stay;
+        const auto move = [&](T* cached, const T* fresh) {
+          for (int64_t c = 0; c < d; ++c) {
+            T* row = cached + c * layer.room;
+            for (size_t j = 0; j < stay.size(); ++j) {
+              row[j] = stay[j] < n ? row[stay[j]] : fresh[c * block.size + stay[j] - n];
+            }
+          }
+        };
+        move(key_of(layer, h), keys.data() + h * d * block.size);
+        if (capped) move(far_key_of(layer, h), far_keys.data() + h * d * block.size);
+        T* const value = value_of(layer, h);
+        for (size_t j = 0; j < stay.size(); ++j) {
+          const T* source =
+              stay[j] < n ? value + stay[j] * d : block.value + ((stay[j] - n) * K + h) * d;
+          if (source != value + j * d) std::copy_n(source, d, value + j * d);
+        }
+      }
+    });
+  }
+  /// Places of the cache's entries, of each set, before a block's rounds: [sets, n].
+  std::vector<int64_t> places_of(const Layer& layer, const Block&) const {
+    std::vector<int64_t> places;
+    for (int64_t s = 0; s < layer.sets; ++s) {
+      const int64_t* place = set_of(layer, s).place;
+      places.insert(places.end(), place, place + layer.n);
+    }
+    return places;
+  }
+
+  const Decoder& decoder_;
+  const DecoderConfig& config_;
+  const LayerRules& rules_;
+  Decisions& decisions_;
+  const int64_t group_;  // query heads that share a key head
+  std::vector<Layer> layers_;
+  Table ranks_, cap_, stream_;  // stream_: of the block that is attended to
+  int64_t stream_begin_ = -1, stream_size_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<LayerScan> make_layer_scan(const Decoder& decoder, const LayerRules& rules,
+                                           Decisions& decisions) {
+  if (decoder.accumulate_dtype() == at::kDouble) {
+    return std::make_unique<Scan<double>>(decoder, rules, decisions);
+  }
+  return std::make_unique<Scan<float>>(decoder, rules, decisions);
+}
+
+ScanBytes scan_bytes(const LayerRules& rules, const DecoderConfig& config, at::ScalarType dtype,
+                     int64_t fed, int64_t block, int64_t threads) {
+  const int64_t element = dtype == at::kDouble ? 8 : 4;
+  const int64_t K = config.kv_heads, d = config.head_dim, group = config.heads / K;
+  ScanBytes bytes;
+  for (int64_t l = 0; l < config.layers; ++l) {
+    const int64_t room = rules.slots(l, fed);
+    const bool capped = rules.positions(l) == Positions::capped;
+    bytes.keys_and_values += (capped ? 3 : 2) * K * d * room * element;
+    const ScorePolicy* score = rules.score(l);
+    const bool by_layer = score == nullptr || score->retention().scope == Retention::Scope::layer;
+    const Needs needs = score != nullptr ? score->needs() : Needs{};
+    const double numbers = 1.0 + (needs.sum ? 1 : 0) + static_cast<double>(needs.rows) +
+                           (needs.entry_score ? 1 : 0) +
+                           (needs.keys ? static_cast<double>(d) : 0.0);
+    bytes.statistics += 8.0 * numbers * static_cast<double>((by_layer ? 1 : K) * room);
+    double scratch = 0;
+    const int64_t queries = std::min(block, most_queries);
+    const auto attention = [&](int64_t entries, int64_t rows) {
+      return static_cast<double>(element * (rows * padded_entries(entries) + queries * group * d));
+    };
+    if (!needs.weights() && rules.positions(l) != Positions::cache) {
+      const int64_t entries = std::min(room + queries, fed);
+      scratch = static_cast<double>(element * (capped ? 2 : 1) * K * d * block) +
+                static_cast<double>(threads) *
+                    (attention(entries, tile_rows) +
+                     static_cast<double>(element * (capped ? 3 : 2) * d * entries));
+    } else {
+      const int64_t step = std::min(queries, score != nullptr ? score->retention().every : 1);
+      const double placed = rules.positions(l) == Positions::cache && config.rotary
+                                ? static_cast<double>(element * d * padded_entries(room))
+                                : 0.0;
+      scratch = static_cast<double>(by_layer ? K : threads) *
+                (attention(room, needs.weights() ? step * group : tile_rows) + placed);
+    }
+    bytes.scratch = std::max(bytes.scratch, scratch);
+  }
+  // Queries, keys and values in the precision of sums, and what they become.
+  bytes.scratch += static_cast<double>(element * block * (2 * config.heads + 2 * K) * d);
+  return bytes;
+}
+
+}  // namespace sinkbench

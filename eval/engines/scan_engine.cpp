@@ -1,0 +1,92 @@
+#include "eval/engines/scan_engine.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/InferenceMode.h>
+
+#include <algorithm>
+
+#include "eval/engines/chunked.h"
+#include "eval/engines/limits.h"
+
+namespace sinkbench {
+
+ScanEngine::ScanEngine(const Decoder& decoder, const Policy& policy, const EngineOptions& options)
+    : Engine(decoder),
+      rules_(policy, decoder.config()),
+      decisions_(options.decisions, decoder.config().layers, decoder.config().kv_heads),
+      scan_(make_layer_scan(decoder, rules_, decisions_)),
+      chunk_(options.chunk) {}
+
+void ScanEngine::check(int64_t fed) const {
+  check_rules(rules_, decoder_.config(), fed);
+}
+
+void ScanEngine::prepare() {
+  const c10::InferenceMode inference;
+  decisions_.begin_piece(static_cast<int64_t>(piece()));
+  scan_->reset(fed());
+}
+
+void ScanEngine::restore(const std::vector<at::Tensor>& state) {
+  scan_->resize(next_);
+  copy_state(state, scan_->state());
+}
+
+void ScanEngine::advance_piece(const RowSink& sink) {
+  const c10::InferenceMode inference;
+  const int64_t begin = next_;
+  const int64_t end =
+      std::min(begin + ChunkedEngine::block_size(decoder_.config(), chunk_, fed()), fed());
+  const at::Tensor x = run_block(ids_.subspan(begin, end - begin), begin);
+  next_ = end;
+  decisions_.flush();
+  sink({.x = x, .first = begin});
+}
+
+at::Tensor ScanEngine::run_block(std::span<const int32_t> ids, int64_t begin) {
+  const std::vector<int64_t> wide(ids.begin(), ids.end());
+  const at::Device device = decoder_.options().device;
+  at::Tensor x = decoder_.embed(at::tensor(wide, at::kLong).to(device));
+  for (int64_t layer = 0; layer < decoder_.config().layers; ++layer) {
+    const at::Tensor attended = scan_->attend(layer, begin, decoder_.project(layer, x));
+    x = decoder_.finish(layer, x, attended.to(device, decoder_.options().dtype));
+  }
+  return x;
+}
+
+int64_t ScanEngine::period() const {
+  const auto* score = dynamic_cast<const ScorePolicy*>(&rules_.policy());
+  return score != nullptr ? score->retention().every : 1;
+}
+
+void ScanEngine::fill(std::optional<int64_t> entries, int64_t fed, int64_t steps) {
+  const c10::InferenceMode inference;
+  // A round was just now, on a cache as full as it gets.
+  const int64_t full = rules_.policy().capacity().value_or(entries.value_or(fed));
+  const int64_t next = (full + period() - 1) / period() * period();
+  scan_->reset(next + steps);
+  scan_->fill(next);
+  next_ = next;
+}
+
+at::Tensor ScanEngine::step(int32_t id) {
+  const c10::InferenceMode inference;
+  const at::Tensor x = run_block(std::span(&id, 1), next_);
+  ++next_;
+  return decoder_.logits(x);
+}
+
+int64_t ScanEngine::entries() const {
+  int64_t most = 0;
+  for (int64_t layer = 0; layer < decoder_.config().layers; ++layer) {
+    most = std::max(most, scan_->entries(layer));
+  }
+  return most;
+}
+
+int64_t ScanEngine::kv_bytes_held(int64_t fed) {
+  scan_->reset(fed);
+  return scan_->kv_bytes();
+}
+
+}  // namespace sinkbench

@@ -1,0 +1,39 @@
+// A random sample of the past: what choosing by content has to beat.
+#include "policies/registry.h"
+#include "policies/score_policy.h"
+
+namespace sinkbench {
+namespace {
+
+class Random final : public ScorePolicy {
+ public:
+  Random(const Retention& retention, bool fresh) : ScorePolicy(retention), fresh_(fresh) {}
+  Needs needs() const override { return {}; }
+  void score(const Round& round, std::span<double> scores) const override {
+    for (size_t i = 0; i < scores.size(); ++i) {
+      scores[i] = uniform(retention().seed, round.layer, round.head, round.place[i],
+                          fresh_ ? round.next : 0);
+    }
+  }
+
+ private:
+  bool fresh_;
+};
+
+}  // namespace
+
+PolicyEntry random_policy() {
+  return {.name = "random",
+          .summary = "keeps a random sample",
+          .source = "a baseline; reservoir: Vitter 1985",
+          .parameters = {{.name = "score",
+                          .meaning = "fresh: drawn anew at each round, so that the past fades; "
+                                     "reservoir: once for each token, a uniform sample of the past",
+                          .fallback = "reservoir",
+                          .words = {"fresh", "reservoir"}}},
+          .make = [](const Retention& retention, const PolicyArguments& arguments) {
+            return std::make_unique<Random>(retention, arguments.at("score").word() == "fresh");
+          }};
+}
+
+}  // namespace sinkbench

@@ -1,0 +1,117 @@
+// Policies that choose by content: by the attention that an entry receives, by its key. A policy
+// says which statistics it needs and gives every kept entry a score; engines own and update the
+// statistics, evict the lowest scores, and see to protection, ties and positions. See
+// docs/policies.md for the contract.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "policies/policy.h"
+
+namespace sinkbench {
+
+/// What is common to all of them.
+struct Retention {
+  std::string name;   ///< the policy's
+  std::string cache;  ///< as Policy::cache
+  /// Entries kept by a round, the token just fed included: of each layer, or one for all.
+  std::vector<int64_t> capacity;
+  int64_t sinks = 4;    ///< first tokens of the stream, never evicted
+  int64_t recent = 16;  ///< last entries, never evicted; sinks + recent <= capacity
+  int64_t every = 1;    ///< a round after each token t with (t + 1) % every == 0
+  enum class Reduce { mean, max } reduce = Reduce::mean;  ///< of the weights of a key head's group
+  enum class Scope { head, layer } scope = Scope::head;   ///< layer: all heads keep the same tokens
+  uint64_t seed = 0;
+
+  int64_t capacity_of(int64_t layer) const {
+    return capacity.size() == 1 ? capacity.front() : capacity[layer];
+  }
+};
+
+/// Statistics that a policy asks for. "Weight": the softmax weight that a query gives an entry, its
+/// own token's included, reduced over the query heads that share the entry.
+struct Needs {
+  bool sum = false;          ///< of all weights so far, in float64
+  double decay = 1.0;        ///< by which the sum is multiplied before each query's weight is added
+  bool last = false;         ///< weight of the last query
+  int64_t rows = 0;          ///< weights of the last so many queries
+  bool keys = false;         ///< keys, rotated at their place in the stream
+  bool entry_score = false;  ///< what `enter` says of each entry
+  bool weights() const { return sum || last || rows > 0; }
+};
+
+/// A key as it comes into the cache, before rotation.
+struct Entry {
+  int64_t layer, head, place;
+  std::span<const double> key;  ///< [head_dim]
+};
+
+/// The entries of one key head at a round, in the order of the stream.
+struct Round {
+  int64_t layer, head;
+  int64_t next;                    ///< place of the next token; rounds are numbered by it
+  std::span<const int64_t> place;  ///< [n] in the stream
+  std::span<const double> sum;     ///< [n], those that are asked for
+  std::span<const double> last;    ///< [n]
+  /// [n, rows of Needs]: the weights that query t gave are in column t % rows; 0 where that was
+  /// before the entry came.
+  std::span<const double> rows;
+  int64_t row_count;             ///< rows that there are so far
+  std::span<const double> keys;  ///< [n, head_dim]
+  int64_t head_dim;
+  std::span<const double> entry_score;  ///< [n]
+  /// Queries that saw an entry, its own among them.
+  double seen(size_t i) const { return static_cast<double>(next - place[i]); }
+};
+
+class ScorePolicy : public Policy {
+ public:
+  explicit ScorePolicy(Retention retention) : retention_(std::move(retention)) {}
+
+  virtual Needs needs() const = 0;
+  /// A score of its own for an entry that comes, where that is asked for.
+  virtual double enter(const Entry&) const { return 0; }
+  /// The score of each entry: [n], the highest stay. Pure; called for several heads at once.
+  virtual void score(const Round& round, std::span<double> scores) const = 0;
+
+  const Retention& retention() const { return retention_; }
+  /// Before the next round a cache has grown by every - 1 entries.
+  std::optional<int64_t> capacity() const override;
+  std::string label() const override { return retention_.name + " " + retention_.cache; }
+  std::string cache() const override { return retention_.cache; }
+  /// Entries kept by a round, where layers differ the most of them.
+  std::optional<int64_t> size() const override;
+
+ private:
+  Retention retention_;
+};
+
+/// Which entries of a head a round evicts, by index: of n entries in the order of the stream with
+/// these scores all but `capacity`, ascending (score rounded to float32, place), but for the first
+/// tokens of the stream and the last entries, which are protected. Ascending. Rounding makes equal
+/// what differs by the order of a sum alone. Throws std::runtime_error naming the policy, layer,
+/// head and token where a score is not a number.
+std::vector<int64_t> evicted(const Retention& retention, const Round& round,
+                             std::span<const double> scores);
+
+/// In [0, 1): the top 53 bits of SplitMix64 (Steele et al. 2014) folded over five numbers, the same
+/// on every machine.
+inline double uniform(uint64_t seed, int64_t layer, int64_t head, int64_t place, int64_t round) {
+  const auto mixed = [](uint64_t x) {
+    x += 0x9E3779B97F4A7C15;
+    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9;
+    x = (x ^ (x >> 27)) * 0x94D049BB133111EB;
+    return x ^ (x >> 31);
+  };
+  uint64_t x = mixed(seed);
+  x = mixed(x ^ static_cast<uint64_t>(layer));
+  x = mixed(x ^ static_cast<uint64_t>(head));
+  x = mixed(x ^ static_cast<uint64_t>(place));
+  x = mixed(x ^ static_cast<uint64_t>(round));
+  return static_cast<double>(x >> 11) / static_cast<double>(uint64_t{1} << 53);
+}
+
+}  // namespace sinkbench
