@@ -32,6 +32,7 @@ struct Options {
   int64_t chunk = 0;
   int64_t threads = 0;
   int64_t samples = 100;
+  int64_t policy_tokens = 2048;
   std::vector<std::string> dtypes = {"float32", "bfloat16"};
 };
 
@@ -45,17 +46,58 @@ Decoder load(const Options& options, at::ScalarType dtype) {
   return Decoder::random(path, 0, {.dtype = dtype});
 }
 
-/// Seconds to score the stream: the better of two runs, the first of which also warms up.
+/// Seconds to score the stream: the best of some runs, the first of which also warms up.
 double score_seconds(const Decoder& decoder, const Policy& policy, std::span<const int32_t> ids,
-                     int64_t chunk) {
+                     int64_t chunk, int runs = 2) {
   double best = INFINITY;
-  for (int run = 0; run < 2; ++run) {
+  for (int run = 0; run < runs; ++run) {
     const auto begin = Clock::now();
     make_engine("chunked", decoder, policy, {.chunk = chunk})
         ->score(ids, [](std::span<const double>) {});
     best = std::min(best, seconds_since(begin));
   }
   return best;
+}
+
+/// What policies that evict by content cost beside sinks, which evicts by index.
+struct PolicyRow {
+  const char* name;
+  int64_t every;
+  Positions positions;
+};
+constexpr PolicyRow policy_rows[] = {
+    {"knorm", 1, Positions::original},    {"random", 1, Positions::original},
+    {"keydiff", 16, Positions::original}, {"h2o", 16, Positions::cache},
+    {"tova", 16, Positions::cache},       {"snapkv", 16, Positions::cache},
+    {"keydiff", 16, Positions::cache},    {"h2o", 1, Positions::cache},
+    {"tova", 1, Positions::cache},        {"snapkv", 1, Positions::cache},
+    {"knorm", 1, Positions::cache}};
+
+void bench_policies(const Options& options, const std::string& dtype, const Decoder& decoder,
+                    std::span<const int32_t> ids, int64_t capacity) {
+  fmt::print("\n  {:<9} {:<32} {:>11} {:>10}\n", "dtype",
+             fmt::format("scoring {} tokens", ids.size() - 1), "tokens/s", "of sinks");
+  const auto rate = [&](const Policy& policy) {
+    return static_cast<double>(ids.size() - 1) /
+           score_seconds(decoder, policy, ids, options.chunk, 1);
+  };
+  for (const PolicyRow& row : policy_rows) {
+    const auto sinks =
+        make_policy("sinks", {{"sinks", options.sinks}, {"window", options.window}}, row.positions);
+    const auto policy =
+        make_policy(row.name, {{"capacity", capacity}, {"every", row.every}}, row.positions);
+    // In turn, so that a machine that changes its speed has both at the same.
+    double base = 0, own = 0;
+    for (int turn = 0; turn < 3; ++turn) {
+      base = std::max(base, rate(*sinks));
+      own = std::max(own, rate(*policy));
+    }
+    fmt::print(
+        "  {:<9} {:<32} {:>11.0f} {:>8.2f} x\n", dtype,
+        fmt::format("{} {}, every {}, {}", row.name, capacity, row.every, to_string(row.positions)),
+        own, own / base);
+  }
+  fmt::print("\n");
 }
 
 void bench(const Options& options) {
@@ -126,6 +168,11 @@ void bench(const Options& options) {
     const double median = quantile(samples, 0.5);
     line(fmt::format("decode, {:.3f} ms", 1e3 * median), 1 / median,
          decode_bytes(decoder, capacity) / median, "GB/s", ceilings.read_bytes);
+    if (options.policy_tokens > 0) {
+      bench_policies(options, name, decoder,
+                     std::span(ids).first(std::min(options.policy_tokens, options.tokens) + 1),
+                     capacity);
+    }
   }
   fmt::print(
       "\nCounted are multiply-adds (as two) of products with weights and of attention;\n"
@@ -156,6 +203,11 @@ void add_bench(CLI::App& app) {
   command->add_option("--samples", options->samples, "Decode steps to time")
       ->capture_default_str()
       ->check(CLI::Range(1, 1000000));
+  command
+      ->add_option("--policy-tokens", options->policy_tokens,
+                   "Tokens to score with policies that evict by content; 0: none")
+      ->capture_default_str()
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 32));
   command->add_option("--dtype", options->dtypes, "float32, bfloat16")
       ->check(CLI::IsMember({"float32", "bfloat16"}))
       ->delimiter(',');

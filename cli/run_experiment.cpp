@@ -97,6 +97,9 @@ class Earlier {
  private:
   bool has_nll(const CellResult& result) const {
     if (!result.perplexity) return true;
+    if (!result.decisions_file.empty() && !fs::exists(folder_ / result.decisions_file)) {
+      return false;
+    }
     try {
       BatchMeans means(result.perplexity->scored);
       for (const double value : read_nll_file(folder_ / result.nll_file)) means.add(value);

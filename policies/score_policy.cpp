@@ -7,7 +7,85 @@
 #include <numeric>
 #include <stdexcept>
 
+#include "base/simd.h"
+
+#pragma GCC diagnostic ignored "-Wpsabi"
+
 namespace sinkbench {
+
+namespace {
+
+/// The first of the lowest values; lanes of their own let the loop become vectors.
+int64_t first_lowest(std::span<const float> values, int64_t first, int64_t last) {
+  constexpr int64_t lanes = 16;
+  float lowest[lanes];
+  std::fill_n(lowest, lanes, values[first]);
+  int64_t i = first;
+  for (; i + lanes <= last; i += lanes) {
+    for (int64_t l = 0; l < lanes; ++l) {
+      lowest[l] = values[i + l] < lowest[l] ? values[i + l] : lowest[l];
+    }
+  }
+  for (; i < last; ++i) lowest[0] = std::min(lowest[0], values[i]);
+  const float low = *std::min_element(lowest, lowest + lanes);
+  return std::find(values.begin() + first, values.begin() + last, low) - values.begin();
+}
+
+template <int bytes>
+SINKBENCH_INLINE double dot_in_vectors(const double* a, const double* b, int64_t n) {
+  constexpr int64_t width = bytes / sizeof(double);
+  simd::Double<bytes> part0{}, part1{};
+  int64_t i = 0;
+  for (; i + 2 * width <= n; i += 2 * width) {
+    part0 += simd::load<bytes>(a + i) * simd::load<bytes>(b + i);
+    part1 += simd::load<bytes>(a + i + width) * simd::load<bytes>(b + i + width);
+  }
+  part0 += part1;
+  double sum = 0;
+  for (int l = 0; l < width; ++l) sum += part0[l];
+  for (; i < n; ++i) sum += a[i] * b[i];
+  return sum;
+}
+
+template <int bytes>
+SINKBENCH_INLINE void add_in_vectors(double scale, const double* x, double* sum, int64_t n) {
+  constexpr int64_t width = bytes / sizeof(double);
+  int64_t i = 0;
+  for (; i + width <= n; i += width) {
+    simd::store<bytes>(sum + i, simd::load<bytes>(sum + i) + scale * simd::load<bytes>(x + i));
+  }
+  for (; i < n; ++i) sum[i] += scale * x[i];
+}
+
+#if defined(__x86_64__)
+SINKBENCH_AVX2 double dot_avx2(const double* a, const double* b, int64_t n) {
+  return dot_in_vectors<32>(a, b, n);
+}
+SINKBENCH_AVX2 void add_avx2(double scale, const double* x, double* sum, int64_t n) {
+  add_in_vectors<32>(scale, x, sum, n);
+}
+#endif
+
+bool has_avx2() {
+  static const bool has = simd::level() != simd::Level::baseline;
+  return has;
+}
+
+}  // namespace
+
+double dot(const double* a, const double* b, int64_t n) {
+#if defined(__x86_64__)
+  if (has_avx2()) return dot_avx2(a, b, n);
+#endif
+  return dot_in_vectors<16>(a, b, n);
+}
+
+void add_scaled(double scale, const double* x, double* sum, int64_t n) {
+#if defined(__x86_64__)
+  if (has_avx2()) return add_avx2(scale, x, sum, n);
+#endif
+  add_in_vectors<16>(scale, x, sum, n);
+}
 
 std::optional<int64_t> ScorePolicy::size() const {
   return *std::max_element(retention_.capacity.begin(), retention_.capacity.end());
@@ -27,12 +105,10 @@ std::vector<int64_t> evicted(const Retention& retention, const Round& round,
   while (first < n && round.place[first] < retention.sinks) ++first;
   const int64_t last = n - retention.recent;
   std::vector<float> rounded(n);
-  bool ordered = true;
-  for (int64_t i = 0; i < n; ++i) {
-    rounded[i] = static_cast<float>(scores[i]);
-    ordered = ordered && rounded[i] == rounded[i];
-  }
-  if (!ordered) {
+  for (int64_t i = 0; i < n; ++i) rounded[i] = static_cast<float>(scores[i]);
+  int32_t no_numbers = 0;
+  for (int64_t i = 0; i < n; ++i) no_numbers |= rounded[i] != rounded[i] ? 1 : 0;
+  if (no_numbers != 0) {
     const auto nan = std::find_if(scores.begin(), scores.end(), [](double x) { return x != x; });
     throw std::runtime_error(fmt::format(
         "policy {}: the score of token {} in layer {}, head {} is not a number, in the round after "
@@ -42,8 +118,7 @@ std::vector<int64_t> evicted(const Retention& retention, const Round& round,
   }
   std::vector<int64_t> result;
   if (surplus == 1) {
-    result = {std::min_element(rounded.begin() + first, rounded.begin() + last) - rounded.begin()};
-    return result;
+    return {first_lowest(rounded, first, last)};
   }
   result.resize(last - first);
   std::iota(result.begin(), result.end(), first);

@@ -43,10 +43,11 @@ struct Needs {
   bool weights() const { return sum || last || rows > 0; }
 };
 
-/// A key as it comes into the cache, before rotation.
+/// What comes into the cache.
 struct Entry {
   int64_t layer, head, place;
-  std::span<const double> key;  ///< [head_dim]
+  std::span<const double> key;      ///< [head_dim] before rotation
+  std::span<const double> rotated;  ///< where keys are asked for: at its place in the stream
 };
 
 /// The entries of one key head at a round, in the order of the stream.
@@ -56,9 +57,10 @@ struct Round {
   std::span<const int64_t> place;  ///< [n] in the stream
   std::span<const double> sum;     ///< [n], those that are asked for
   std::span<const double> last;    ///< [n]
-  /// [n, rows of Needs]: the weights that query t gave are in column t % rows; 0 where that was
-  /// before the entry came.
-  std::span<const double> rows;
+  /// [rows of Needs, row_stride], the first n of each: the weights that query t gave are in row
+  /// t % rows; 0 where that was before the entry came.
+  const double* rows = nullptr;
+  int64_t row_stride;
   int64_t row_count;             ///< rows that there are so far
   std::span<const double> keys;  ///< [n, head_dim]
   int64_t head_dim;
@@ -96,6 +98,11 @@ class ScorePolicy : public Policy {
 /// head and token where a score is not a number.
 std::vector<int64_t> evicted(const Retention& retention, const Round& round,
                              std::span<const double> scores);
+
+/// Sum of products of n numbers, in the vectors of this machine.
+double dot(const double* a, const double* b, int64_t n);
+/// sum[i] += scale * x[i], of n numbers.
+void add_scaled(double scale, const double* x, double* sum, int64_t n);
 
 /// In [0, 1): the top 53 bits of SplitMix64 (Steele et al. 2014) folded over five numbers, the same
 /// on every machine.

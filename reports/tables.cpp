@@ -226,6 +226,7 @@ Columns columns_of(const Results& results, Table table) {
       number("p50 ms", [](const Row& r) { return fmt::format("{:.3f}", r.latency->p50_ms); });
       number("p90 ms", [](const Row& r) { return fmt::format("{:.3f}", r.latency->p90_ms); });
       number("p99 ms", [](const Row& r) { return fmt::format("{:.3f}", r.latency->p99_ms); });
+      number("max ms", [](const Row& r) { return fmt::format("{:.3f}", r.latency->max_ms); });
       number("samples", [](const Row& r) { return std::to_string(r.latency->samples); });
       break;
     case Table::memory:
@@ -356,6 +357,7 @@ std::string csv(const Results& results, Table table) {
       number("p50_ms", [](const Row& r) { return r.latency->p50_ms; });
       number("p90_ms", [](const Row& r) { return r.latency->p90_ms; });
       number("p99_ms", [](const Row& r) { return r.latency->p99_ms; });
+      number("max_ms", [](const Row& r) { return r.latency->max_ms; });
       number("samples", [](const Row& r) { return static_cast<double>(r.latency->samples); });
       break;
     case Table::memory:

@@ -75,7 +75,7 @@ class Scan final : public LayerScan {
       layer.place = at::zeros({layer.sets, room}, at::kLong);
       if (layer.needs.sum) layer.sum = at::zeros({layer.sets, room}, number);
       if (layer.needs.rows > 0) {
-        layer.rows = at::zeros({layer.sets, room, layer.needs.rows}, number);
+        layer.rows = at::zeros({layer.sets, layer.needs.rows, room}, number);
       }
       if (layer.needs.entry_score) layer.entry_score = at::zeros({layer.sets, room}, number);
       if (layer.needs.keys) layer.rotated = at::zeros({layer.sets, room, d}, number);
@@ -163,10 +163,10 @@ class Scan final : public LayerScan {
       result.push_back(layer.key.narrow(2, 0, layer.n));
       if (layer.far_key.defined()) result.push_back(layer.far_key.narrow(2, 0, layer.n));
       result.push_back(layer.value.narrow(1, 0, layer.n));
-      for (const at::Tensor* t :
-           {&layer.place, &layer.sum, &layer.rows, &layer.entry_score, &layer.rotated}) {
+      for (const at::Tensor* t : {&layer.place, &layer.sum, &layer.entry_score, &layer.rotated}) {
         if (t->defined()) result.push_back(t->narrow(1, 0, layer.n));
       }
+      if (layer.rows.defined()) result.push_back(layer.rows.narrow(2, 0, layer.n));
     }
     return result;
   }
@@ -227,7 +227,7 @@ class Scan final : public LayerScan {
     at::Tensor value;        // [kv_heads, room, head_dim]
     at::Tensor place;        // int64 [sets, room]
     at::Tensor sum;          // double [sets, room]
-    at::Tensor rows;         // double [sets, room, rows]
+    at::Tensor rows;         // double [sets, rows, room]
     at::Tensor entry_score;  // double [sets, room]
     at::Tensor rotated;      // double [sets, room, head_dim]: at their place in the stream
   };
@@ -326,25 +326,31 @@ class Scan final : public LayerScan {
     const int64_t d = config_.head_dim, place = block.begin + i;
     set.place[at] = place;
     if (set.sum != nullptr) set.sum[at] = 0;
-    if (set.rows != nullptr) std::fill_n(set.rows + at * layer.needs.rows, layer.needs.rows, 0.0);
+    for (int64_t r = 0; r < layer.needs.rows; ++r) set.rows[r * layer.room + at] = 0;
     if (set.entry_score == nullptr && set.rotated == nullptr) return;
     const T* key = block.key + (i * config_.kv_heads + s) * d;
     scratch.vector.assign(key, key + d);
-    if (set.entry_score != nullptr) {
-      set.entry_score[at] = layer.score->enter(
-          {.layer = block.layer, .head = s, .place = place, .key = scratch.vector});
+    double* const rotated = set.rotated != nullptr ? set.rotated + at * d : nullptr;
+    if (rotated != nullptr) {
+      std::copy(scratch.vector.begin(), scratch.vector.end(), rotated);
+      const int64_t half = config_.rotary ? stream_.half : 0;
+      for (int64_t c = 0; c < half; ++c) {
+        const double cosine = stream_.exact_cosine.template data_ptr<double>()[i * half + c];
+        const double sine = stream_.exact_sine.template data_ptr<double>()[i * half + c];
+        const double x = scratch.vector[c], y = scratch.vector[c + half];
+        rotated[c] = x * cosine - y * sine;
+        rotated[c + half] = y * cosine + x * sine;
+      }
     }
-    if (set.rotated == nullptr) return;
-    double* out = set.rotated + at * d;
-    std::copy(scratch.vector.begin(), scratch.vector.end(), out);
-    if (!config_.rotary) return;
-    const int64_t half = stream_.half;
-    const double* cosine = stream_.exact_cosine.template data_ptr<double>() + i * half;
-    const double* sine = stream_.exact_sine.template data_ptr<double>() + i * half;
-    for (int64_t c = 0; c < half; ++c) {
-      out[c] = scratch.vector[c] * cosine[c] - scratch.vector[c + half] * sine[c];
-      out[c + half] = scratch.vector[c + half] * cosine[c] + scratch.vector[c] * sine[c];
-    }
+    if (set.entry_score == nullptr) return;
+    const auto count = static_cast<size_t>(d);
+    set.entry_score[at] =
+        layer.score->enter({.layer = block.layer,
+                            .head = s,
+                            .place = place,
+                            .key = scratch.vector,
+                            .rotated = rotated != nullptr ? std::span<const double>(rotated, count)
+                                                          : std::span<const double>()});
   }
 
   /// The weights of query t over n entries, reduced, go into the statistics.
@@ -358,8 +364,7 @@ class Scan final : public LayerScan {
       }
     }
     if (set.rows != nullptr) {
-      const int64_t rows = layer.needs.rows, column = t % rows;
-      for (int64_t j = 0; j < n; ++j) set.rows[j * rows + column] = reduced[j];
+      std::copy_n(reduced, n, set.rows + t % layer.needs.rows * layer.room);
     }
   }
 
@@ -408,7 +413,8 @@ class Scan final : public LayerScan {
                          .place = {set.place, count},
                          .sum = span(set.sum),
                          .last = layer.needs.last ? span(last_weights) : span(nullptr),
-                         .rows = span(set.rows, layer.needs.rows),
+                         .rows = set.rows,
+                         .row_stride = layer.room,
                          .row_count = std::min(layer.needs.rows, t + 1),
                          .keys = span(set.rotated, config_.head_dim),
                          .head_dim = config_.head_dim,
@@ -420,7 +426,7 @@ class Scan final : public LayerScan {
                       std::span<const int64_t> leave) const {
     compact(set.place, n, leave);
     if (set.sum != nullptr) compact(set.sum, n, leave);
-    if (set.rows != nullptr) compact(set.rows, n, leave, layer.needs.rows);
+    for (int64_t r = 0; r < layer.needs.rows; ++r) compact(set.rows + r * layer.room, n, leave);
     if (set.entry_score != nullptr) compact(set.entry_score, n, leave);
     if (set.rotated != nullptr) compact(set.rotated, n, leave, config_.head_dim);
   }

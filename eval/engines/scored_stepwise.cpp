@@ -185,20 +185,23 @@ void ScoredStepwiseEngine::evict(int64_t layer, int64_t t, const at::Tensor& red
       std::vector<double> entry_score;
       for (int64_t j = 0; needs.entry_score && j < n; ++j) {
         const at::Tensor key = e.key[h][j].to(at::kDouble).contiguous();
-        entry_score.push_back(score->enter({.layer = layer,
-                                            .head = h,
-                                            .place = e.place[h][j].item<int64_t>(),
-                                            .key = numbers(key)}));
+        entry_score.push_back(
+            score->enter({.layer = layer,
+                          .head = h,
+                          .place = e.place[h][j].item<int64_t>(),
+                          .key = numbers(key),
+                          .rotated = needs.keys ? numbers(keys[j]) : std::span<const double>()}));
       }
       const at::Tensor place = e.place[h].contiguous(), sum = e.sum[h].contiguous();
-      const at::Tensor last = reduced[h].contiguous(), rows = e.rows[h].contiguous();
+      const at::Tensor last = reduced[h].contiguous(), rows = e.rows[h].t().contiguous();
       const Round round = {.layer = layer,
                            .head = h,
                            .next = t + 1,
                            .place = {place.data_ptr<int64_t>(), static_cast<size_t>(n)},
                            .sum = needs.sum ? numbers(sum) : std::span<const double>(),
                            .last = needs.last ? numbers(last) : std::span<const double>(),
-                           .rows = numbers(rows),
+                           .rows = rows.data_ptr<double>(),
+                           .row_stride = n,
                            .row_count = std::min(needs.rows, t + 1),
                            .keys = needs.keys ? numbers(keys) : std::span<const double>(),
                            .head_dim = config.head_dim,

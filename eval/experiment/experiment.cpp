@@ -106,6 +106,13 @@ class Place {
     }
     return value;
   }
+  bool yes() const {
+    bool value = false;
+    if (!node_.IsScalar() || !YAML::convert<bool>::decode(node_, value)) {
+      fail(fmt::format("is {}; expected true or false", shown()));
+    }
+    return value;
+  }
   double positive() const {
     double value = 0;
     if (!node_.IsScalar() || !YAML::convert<double>::decode(node_, value) || !(value > 0) ||
@@ -685,7 +692,8 @@ Experiment load_experiment(const fs::path& yaml, const Overrides& overrides) {
 
   const Place top(root, "", yaml, set_keys);
   top.check_keys({"name", "model", "dataset", "policies", "engine", "dtype", "device", "threads",
-                  "chunk", "metrics", "latency", "reference", "collapse", "evicted_mass"});
+                  "chunk", "metrics", "latency", "reference", "collapse", "evicted_mass",
+                  "decisions"});
   for (const char* key : {"model", "dataset", "policies"}) {
     if (!top.has(key)) top.fail(fmt::format("key '{}' is missing", key));
   }
@@ -714,6 +722,7 @@ Experiment load_experiment(const fs::path& yaml, const Overrides& overrides) {
       top.at("metrics").fail("divergence is measured with perplexity; expected both");
     }
   }
+  if (top.has("decisions")) base.decisions = top.at("decisions").yes();
   if (top.has("evicted_mass")) {
     const Place place = top.at("evicted_mass");
     place.check_keys({"tokens"});

@@ -74,6 +74,7 @@ struct Cell {
   std::string reference = {};          ///< id of the cell to compare with; empty: none is named
   PolicySpec reference_policy = {};    ///< in which alone it differs
   int64_t evicted_mass_tokens = 4096;  ///< of the stream, at most
+  bool decisions = false;              ///< whether what rounds evict is written down
   std::set<Metric> metrics = {Metric::perplexity, Metric::latency, Metric::memory};
 };
 

@@ -179,6 +179,9 @@ json cell_to_json(const CellResult& result) {
                  {"divergence", nullptr},
                  {"collapse", nullptr},
                  {"evicted_mass", nullptr},
+                 {"decisions", cell.decisions},
+                 {"decisions_file",
+                  result.decisions_file.empty() ? json(nullptr) : json(result.decisions_file)},
                  {"nll_file", result.nll_file.empty() ? json(nullptr) : json(result.nll_file)}};
   if (result.perplexity) {
     const PerplexityResult& p = *result.perplexity;
@@ -196,6 +199,7 @@ json cell_to_json(const CellResult& result) {
     object["latency"].push_back({{"p50_ms", l.p50_ms},
                                  {"p90_ms", l.p90_ms},
                                  {"p99_ms", l.p99_ms},
+                                 {"max_ms", l.max_ms},
                                  {"samples", l.samples},
                                  {"cache_entries", l.cache_entries},
                                  {"fewest_entries", l.fewest_entries},
@@ -313,6 +317,10 @@ CellResult cell_from_json(const json& object) {
   result.scoring_seconds = object.at("scoring_seconds").get<double>();
   result.seconds = object.at("seconds").get<double>();
   if (!object.at("error").is_null()) result.error = object["error"].get<std::string>();
+  if (const json& on = later(object, "decisions"); !on.is_null()) cell.decisions = on.get<bool>();
+  if (const json& file = later(object, "decisions_file"); !file.is_null()) {
+    result.decisions_file = inner_path(file);
+  }
   if (!object.at("nll_file").is_null()) result.nll_file = inner_path(object["nll_file"]);
   if (const json& p = object.at("perplexity"); !p.is_null()) {
     result.perplexity = {.token = number(p.at("token")),
@@ -326,15 +334,20 @@ CellResult cell_from_json(const json& object) {
                          .bits_per_byte = optional_number(p.at("bits_per_byte"))};
   }
   for (const json& l : object.at("latency")) {
+    const auto samples_ms = l.at("samples_ms").get<std::vector<double>>();
+    const double p99_ms = l.at("p99_ms").get<double>();
+    const double max_ms =  // not in results of before
+        samples_ms.empty() ? p99_ms : *std::max_element(samples_ms.begin(), samples_ms.end());
     result.latency.push_back(
         {.p50_ms = l.at("p50_ms").get<double>(),
          .p90_ms = l.at("p90_ms").get<double>(),
-         .p99_ms = l.at("p99_ms").get<double>(),
+         .p99_ms = p99_ms,
+         .max_ms = max_ms,
          .samples = integer(l.at("samples")),
          .cache_entries = integer(l.at("cache_entries")),
          .fewest_entries =
              integer(l.contains("fewest_entries") ? l["fewest_entries"] : l.at("cache_entries")),
-         .samples_ms = l.at("samples_ms").get<std::vector<double>>()});
+         .samples_ms = samples_ms});
   }
   if (const json& m = object.at("memory"); !m.is_null()) {
     result.memory = {.cache_entries = integer(m.at("cache_entries")),

@@ -29,7 +29,7 @@ struct PerplexityResult {
 /// One-token decode steps at a cache as full as it gets; for a policy that recomputes, whole
 /// passes.
 struct LatencyResult {
-  double p50_ms = 0, p90_ms = 0, p99_ms = 0;
+  double p50_ms = 0, p90_ms = 0, p99_ms = 0, max_ms = 0;
   int64_t samples = 0;
   int64_t cache_entries = 0;   ///< keys that the query attended to beside itself, at the most
   int64_t fewest_entries = 0;  ///< at the least, over the timed steps
@@ -89,6 +89,7 @@ struct CellResult {
   std::optional<DivergenceResult> divergence;
   std::optional<CollapseResult> collapse;  ///< nothing for the reference itself
   std::optional<EvictedMassResult> evicted_mass;
+  std::string decisions_file;  ///< the same of its decision log; empty where there is none
   std::string nll_file;        ///< relative to the results' folder; empty without perplexity
   double scoring_seconds = 0;  ///< wall time of the perplexity run; never a latency
   double seconds = 0;          ///< wall time of the cell

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/sha256.h"
+#include "eval/results/decision_file.h"
 #include "eval/results/nll_file.h"
 
 namespace sinkbench {
@@ -76,6 +77,7 @@ void write_checkpoint(const CellCheckpoint& checkpoint, const fs::path& path) {
                                    {"scored", checkpoint.scored},
                                    {"nll_mean", checkpoint.nll_mean},
                                    {"seconds", checkpoint.seconds},
+                                   {"decision_bytes", checkpoint.decision_bytes},
                                    {"state_tensors", checkpoint.state.size()},
                                    {"tensors", tensors}})
                                  .dump(-1, ' ', false, json::error_handler_t::replace);
@@ -128,7 +130,8 @@ CellCheckpoint read_checkpoint(const fs::path& path) {
                                  .scored = integer(header.at("scored")),
                                  .nll_mean = header.at("nll_mean").get<double>(),
                                  .divergence = {},
-                                 .seconds = header.at("seconds").get<double>()};
+                                 .seconds = header.at("seconds").get<double>(),
+                                 .decision_bytes = integer(header.at("decision_bytes"))};
     const auto state_tensors = header.at("state_tensors").get<size_t>();
     for (const json& entry : header.at("tensors")) {
       const auto name = entry.at("dtype").get<std::string>();
@@ -166,6 +169,7 @@ void forget_cell(const fs::path& nll_file) {
   // In this order: a checkpoint must never meet the NLLs of another run of its cell.
   if (fs::remove(checkpoint_path(nll_file), error)) sync_folder(nll_file.parent_path());
   fs::remove(nll_part(nll_file), error);
+  fs::remove(decision_path(nll_file).string() + ".part", error);
 }
 
 CheckpointClock::CheckpointClock() : interval_(seconds_between) {

@@ -30,6 +30,7 @@ struct CellCheckpoint {
   double nll_mean = 0;                 ///< of these, to know the file again
   std::vector<at::Tensor> divergence;  ///< as Divergence::state; nothing where it isn't measured
   double seconds = 0;                  ///< that they took
+  int64_t decision_bytes = 0;          ///< of the decision log so far
 };
 
 /// Beside the cell's NLL file.

@@ -14,6 +14,7 @@
 #include "eval/engines/method.h"
 #include "eval/metrics/batch_means.h"
 #include "eval/metrics/evicted_mass.h"
+#include "eval/results/decision_file.h"
 #include "eval/run/dtype.h"
 #include "eval/run/machine.h"
 #include "eval/run/memory_need.h"
@@ -96,6 +97,7 @@ LatencyResult summarize(const std::vector<double>& samples_ms, int64_t fewest_en
   return {.p50_ms = quantile(samples_ms, 0.50),
           .p90_ms = quantile(samples_ms, 0.90),
           .p99_ms = quantile(samples_ms, 0.99),
+          .max_ms = *std::max_element(samples_ms.begin(), samples_ms.end()),
           .samples = static_cast<int64_t>(samples_ms.size()),
           .cache_entries = most_entries,
           .fewest_entries = fewest_entries,
@@ -228,10 +230,11 @@ struct Runner::State {
     return result;
   }
 
-  /// Times `step` after warm-up, in as many rounds as the settings ask for, each after `restart`.
+  /// Times `step` after warm-up, in as many rounds as the settings ask for, each after `restart`;
+  /// whole periods of steps.
   template <typename Restart, typename Step>
-  std::vector<double> time(const std::string& id, const LatencySpec& spec, Restart restart,
-                           Step step) {
+  std::vector<double> time(const std::string& id, const LatencySpec& spec, int64_t period,
+                           Restart restart, Step step) {
     const auto begin = Clock::now();
     std::vector<double> samples_ms;
     double timed_ms = 0;
@@ -243,8 +246,10 @@ struct Runner::State {
       }
       for (int64_t i = 0; i < spec.samples; ++i) {
         if (stopped()) throw Interrupted("in " + id + ", while its steps were timed");
-        if (samples_ms.size() >= fewest_samples && seconds_since(begin) > latency_budget_seconds)
+        if (samples_ms.size() >= fewest_samples && i % period == 0 &&
+            seconds_since(begin) > latency_budget_seconds) {
           return samples_ms;
+        }
         const auto start = Clock::now();
         step(spec.warmup + i);
         samples_ms.push_back(1e3 * seconds_since(start));
@@ -259,6 +264,8 @@ struct Runner::State {
     const auto decoding = method.decoding(decoder);
     LatencySpec spec = cell.latency;
     spec.warmup = std::min(spec.warmup, decoding->enough_to_warm_up());
+    const int64_t period = decoding->period();
+    spec.samples = (spec.samples + period - 1) / period * period;
     const int64_t steps = spec.warmup + spec.samples;
     std::vector<std::optional<int64_t>> lengths = {std::nullopt};
     if (method.grows() && !spec.lengths.empty()) {
@@ -271,7 +278,7 @@ struct Runner::State {
         decoding->fill(length, stream.longest(), steps);
         fewest = most = decoding->entries();
       };
-      const std::vector<double> samples_ms = time(cell.id, spec, restart, [&](int64_t i) {
+      const std::vector<double> samples_ms = time(cell.id, spec, period, restart, [&](int64_t i) {
         fewest = std::min(fewest, decoding->entries());
         decoding->step(stream.ids[i % stream.ids.size()]);
         if (decoder.options().device.is_cuda()) decoder.synchronize();
@@ -382,18 +389,21 @@ CellResult Runner::describe(const Cell& cell) {
   return result;
 }
 
-std::vector<double> Runner::score(const Cell& cell) {
+std::vector<double> Runner::score(const Cell& cell, const DecisionOptions& decisions,
+                                  std::optional<Disagreement>* disagreement) {
   set_threads(cell);
   const auto policy = make_policy(cell.policy);
   const Decoder& decoder = state_->load_decoder(cell);
   const Stream stream = as_stream(state_->load_stream(cell, decoder.config()));
-  const auto engine = make_engine(cell.engine, decoder, *policy, {.chunk = cell.chunk});
+  const auto engine =
+      make_engine(cell.engine, decoder, *policy, {.chunk = cell.chunk, .decisions = decisions});
   Progress progress(state_->style, cell.id, stream.scored(engine->stride()), "tokens");
   std::vector<double> result;
   engine->score(stream, [&](std::span<const double> nll) {
     result.insert(result.end(), nll.begin(), nll.end());
     progress.update(static_cast<int64_t>(result.size()));
   });
+  if (disagreement != nullptr) *disagreement = engine->disagreement();
   return result;
 }
 
@@ -437,7 +447,13 @@ CellResult Runner::run(const Cell& cell, const fs::path& nll_file, const RunInfo
     result.divergence = scored.divergence;
     result.scoring_seconds = scored.seconds;
     result.seconds = scored.earlier_seconds;
-    result.nll_file = (nll_file.parent_path().filename() / nll_file.filename()).string();
+    const auto in_results = [](const fs::path& file) {
+      return (file.parent_path().filename() / file.filename()).string();
+    };
+    result.nll_file = in_results(nll_file);
+    if (cell.decisions && fs::exists(decision_path(nll_file))) {
+      result.decisions_file = in_results(decision_path(nll_file));
+    }
   }
   if (cell.metrics.contains(Metric::evicted_mass)) {
     result.evicted_mass = state_->evicted_mass(cell, decoder, *policy, stream);

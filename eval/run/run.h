@@ -4,10 +4,12 @@
 #include <atomic>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/progress.h"
+#include "eval/engines/decisions.h"
 #include "eval/experiment/experiment.h"
 #include "eval/results/results.h"
 #include "eval/run/scoring.h"
@@ -53,8 +55,10 @@ class Runner {
   };
   Model load(const Cell& cell);
 
-  /// The NLL of every scored token, in nats.
-  std::vector<double> score(const Cell& cell);
+  /// The NLL of every scored token, in nats. Where decisions are followed, `disagreement` becomes
+  /// the engine's first of its own.
+  std::vector<double> score(const Cell& cell, const DecisionOptions& decisions = {},
+                            std::optional<Disagreement>* disagreement = nullptr);
 
   /// Measures. With perplexity, the NLL of each scored token is written to `nll_file` as raw
   /// little-endian float32, in a float64 cell float64. Where a checkpoint of the same cell, model,

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "eval/engines/method.h"
+#include "eval/results/decision_file.h"
 #include "eval/results/nll_file.h"
 
 namespace sinkbench {
@@ -22,7 +23,7 @@ class Scoring {
   explicit Scoring(const ScoringJob& job)
       : job_(job),
         stream_(job.stream),
-        engine_(make_engine(job.cell.engine, job.decoder, job.policy, {.chunk = job.cell.chunk})),
+        engine_(make_engine(job.cell.engine, job.decoder, job.policy, options())),
         means_(to_score()) {}
 
   Scored run() {
@@ -35,6 +36,7 @@ class Scoring {
       throw std::runtime_error(
           "the NLL is not a finite number: the model's weights or the precision overflow");
     }
+    if (log_) log_->finish();
     file_->finish();
     Scored scored{means_, checkpoint_.seconds, earlier_seconds};
     if (divergence_) scored.divergence = divergence_->result(job_.cell.reference);
@@ -42,6 +44,25 @@ class Scoring {
   }
 
  private:
+  bool logs() const {
+    return job_.cell.decisions && dynamic_cast<const ScorePolicy*>(&job_.policy) != nullptr;
+  }
+  EngineOptions options() {
+    EngineOptions options = {.chunk = job_.cell.chunk};
+    if (logs()) {
+      options.decisions.sink = [this](std::span<const Decision> decisions) { append(decisions); };
+    }
+    return options;
+  }
+  void append(std::span<const Decision> decisions) {
+    for (const Decision& decision : decisions) {
+      const int64_t begin = stream_.pieces[decision.piece];
+      EvictionRecord record = {begin + decision.t, decision.layer, decision.head, decision.places};
+      for (int64_t& place : record.places) place += begin;
+      log_->append(record);
+    }
+  }
+
   /// Engines at the beginning of the stream.
   void start() {
     const Cell& cell = job_.cell;
@@ -62,8 +83,12 @@ class Scoring {
 
   void begin() {
     file_.reset();
+    log_.reset();
     forget_cell(job_.nll_file);
     file_.emplace(job_.nll_file, precision());
+    const fs::path log = decision_path(job_.nll_file);
+    fs::remove(log);  // of a run before
+    if (logs()) log_.emplace(log);
     means_ = BatchMeans(to_score());
     checkpoint_ = {.identity = job_.identity, .state = {}, .divergence = {}};
   }
@@ -83,6 +108,7 @@ class Scoring {
       if (means_.count() != checkpoint_.scored || means_.mean() != checkpoint_.nll_mean) {
         throw InputError("its NLLs are not those that the checkpoint was made with");
       }
+      if (logs()) log_.emplace(decision_path(job_.nll_file), checkpoint_.decision_bytes);
       if (checkpoint_.next < last_place()) {
         engine_->resume(checkpoint_.next, checkpoint_.state);
       }
@@ -137,6 +163,7 @@ class Scoring {
     if (!engine_->done()) checkpoint_.state = engine_->state();
     if (divergence_) checkpoint_.divergence = divergence_->state();
     file_->sync();
+    if (log_) checkpoint_.decision_bytes = log_->sync();
     try {
       write_checkpoint(checkpoint_, checkpoint_path(job_.nll_file));
     } catch (const InputError& error) {
@@ -156,6 +183,7 @@ class Scoring {
   std::optional<Divergence> divergence_;
   BatchMeans means_;
   std::optional<NllFile> file_;
+  std::optional<DecisionFile> log_;
   CellCheckpoint checkpoint_;
   Clock::time_point since_;  // since when time is not yet in the checkpoint
   double elsewhere_ = 0;     // seconds since then that divergence took

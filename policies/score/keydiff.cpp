@@ -11,26 +11,21 @@ namespace {
 class Keydiff final : public ScorePolicy {
  public:
   using ScorePolicy::ScorePolicy;
-  Needs needs() const override { return {.keys = true}; }
+  Needs needs() const override { return {.keys = true, .entry_score = true}; }
+  double enter(const Entry& entry) const override {
+    return 1 / std::sqrt(dot(entry.rotated.data(), entry.rotated.data(), std::ssize(entry.key)));
+  }
   /// Less the cosine between a key and the mean of all keys' directions.
   void score(const Round& round, std::span<double> scores) const override {
     const int64_t d = round.head_dim;
-    std::vector<double> anchor(d), inverse(scores.size());
+    std::vector<double> mean(d);
     for (size_t i = 0; i < scores.size(); ++i) {
-      const double* key = round.keys.data() + i * d;
-      double squares = 0;
-      for (int64_t c = 0; c < d; ++c) squares += key[c] * key[c];
-      inverse[i] = 1 / std::sqrt(squares);
-      for (int64_t c = 0; c < d; ++c) anchor[c] += key[c] * inverse[i];
+      add_scaled(round.entry_score[i], round.keys.data() + i * d, mean.data(), d);
     }
-    double squares = 0;
-    for (const double x : anchor) squares += x * x;
-    const double inverse_anchor = 1 / std::sqrt(squares);
+    const double inverse = 1 / std::sqrt(dot(mean.data(), mean.data(), d));
     for (size_t i = 0; i < scores.size(); ++i) {
-      const double* key = round.keys.data() + i * d;
-      double product = 0;
-      for (int64_t c = 0; c < d; ++c) product += key[c] * anchor[c];
-      scores[i] = -product * inverse[i] * inverse_anchor;
+      const double product = dot(round.keys.data() + i * d, mean.data(), d);
+      scores[i] = -product * round.entry_score[i] * inverse;
     }
   }
 };

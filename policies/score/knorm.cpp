@@ -13,9 +13,7 @@ class Knorm final : public ScorePolicy {
   using ScorePolicy::ScorePolicy;
   Needs needs() const override { return {.entry_score = true}; }
   double enter(const Entry& entry) const override {
-    double squares = 0;
-    for (const double x : entry.key) squares += x * x;
-    return -std::sqrt(squares);
+    return -std::sqrt(dot(entry.key.data(), entry.key.data(), std::ssize(entry.key)));
   }
   void score(const Round& round, std::span<double> scores) const override {
     std::copy(round.entry_score.begin(), round.entry_score.end(), scores.begin());

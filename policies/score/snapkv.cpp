@@ -18,10 +18,17 @@ class Snapkv final : public ScorePolicy {
     // Of the entries that all rows saw; the younger ones are protected.
     const int64_t old = std::max<int64_t>(0, static_cast<int64_t>(scores.size()) - rows_);
     std::vector<double> mean(old);
-    for (int64_t i = 0; i < old; ++i) {
-      for (int64_t row = 0; row < rows_; ++row) mean[i] += round.rows[i * rows_ + row];
-      mean[i] /= static_cast<double>(round.row_count);
+    int64_t row = 0;
+    const auto weights = [&](int64_t r) { return round.rows + r * round.row_stride; };
+    for (; row + 4 <= rows_; row += 4) {
+      const double *a = weights(row), *b = weights(row + 1), *c = weights(row + 2),
+                   *d = weights(row + 3);
+      for (int64_t i = 0; i < old; ++i) mean[i] += (a[i] + b[i]) + (c[i] + d[i]);
     }
+    for (; row < rows_; ++row) {
+      for (int64_t i = 0; i < old; ++i) mean[i] += weights(row)[i];
+    }
+    for (double& m : mean) m /= static_cast<double>(round.row_count);
     std::fill(scores.begin() + old, scores.end(), std::numeric_limits<double>::infinity());
     for (int64_t i = 0; i < old; ++i) {
       // Beyond the borders there are zeros, or for the maximum nothing.
