@@ -10,6 +10,7 @@
 #include <random>
 
 #include "base/error.h"
+#include "base/gguf.h"
 #include "cli/commands.h"
 #include "eval/engines/method.h"
 #include "eval/engines/stepwise.h"
@@ -42,7 +43,8 @@ double seconds_since(Clock::time_point begin) {
 
 Decoder load(const Options& options, at::ScalarType dtype) {
   const std::filesystem::path path = options.model;
-  if (std::filesystem::is_directory(path)) return Decoder::load(path, {.dtype = dtype});
+  if (std::filesystem::is_directory(path) || is_gguf(path))
+    return Decoder::load(path, {.dtype = dtype});
   return Decoder::random(path, 0, {.dtype = dtype});
 }
 
@@ -187,8 +189,9 @@ void add_bench(CLI::App& app) {
   CLI::App* command =
       app.add_subcommand("bench", "Measure this machine's ceilings and the engines' share of them");
   command
-      ->add_option("model", options->model,
-                   "A checkpoint's folder, or a config.json (its shape, with random weights)")
+      ->add_option(
+          "model", options->model,
+          "A checkpoint's folder or .gguf, or a config.json (its shape, with random weights)")
       ->required();
   command->add_option("--sinks", options->sinks, "Sinks of the cache")->capture_default_str();
   command->add_option("--window", options->window, "Window of the cache")->capture_default_str();

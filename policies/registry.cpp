@@ -249,8 +249,11 @@ std::unique_ptr<Policy> make_policy(std::string_view name, PolicyArguments argum
                                parameter.meaning);
     }
   }
-  if (positions != Positions::cache && !entry.has_positions) {
-    throw InputError::format("policy {}: 'positions' makes no difference here; leave it out", name);
+  const auto& different = entry.positions;
+  if (positions != Positions::cache &&
+      std::find(different.begin(), different.end(), positions) == different.end()) {
+    throw InputError::format("policy {}: 'positions: {}' makes no difference here; leave it out",
+                             name, to_string(positions));
   }
   if ((positions == Positions::capped) != (cap > 0)) {
     throw InputError::format(

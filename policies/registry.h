@@ -49,7 +49,8 @@ struct PolicyEntry {
   /// A score policy's own; the registry puts those of every score policy before them.
   std::vector<PolicyParameter> parameters = {};
   std::vector<PolicyPreset> presets = {};
-  bool has_positions = true;  ///< whether `positions` makes a difference
+  /// Those that make a difference from Positions::cache.
+  std::vector<Positions> positions = {Positions::original, Positions::frozen, Positions::capped};
   /// Of a score policy, whether it looks at attention weights, and if so, whose by default.
   bool weights = false;
   Retention::Scope scope = Retention::Scope::head;

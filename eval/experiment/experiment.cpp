@@ -312,7 +312,7 @@ std::vector<std::string> policy_keys(const PolicyEntry& entry) {
   for (const PolicyParameter& parameter : entry.parameters) {
     keys.push_back(group_of(parameter.name));
   }
-  if (entry.has_positions) keys.insert(keys.end(), {"positions", "cap"});
+  if (!entry.positions.empty()) keys.insert(keys.end(), {"positions", "cap"});
   if (!entry.presets.empty()) keys.push_back("preset");
   return keys;
 }

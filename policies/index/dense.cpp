@@ -18,7 +18,7 @@ PolicyEntry dense_policy() {
   return {.name = "dense",
           .summary = "keeps every token; cost grows with the stream",
           .source = "Vaswani et al. 2017, arXiv 1706.03762",
-          .has_positions = false,
+          .positions = {Positions::capped},
           .make = [](const PolicyArguments&) { return std::make_unique<Dense>(); }};
 }
 

@@ -48,7 +48,7 @@ PolicyEntry recompute_policy() {
                           .minimum = 1,
                           .size = true},
                          {"stride", "score every stride-th token only", 1, 1}},
-          .has_positions = false,
+          .positions = {},
           .make = [](const PolicyArguments& arguments) {
             return std::make_unique<Recompute>(arguments.at("sinks").integer(),
                                                arguments.at("window").integer(),

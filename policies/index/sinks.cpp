@@ -49,7 +49,7 @@ PolicyEntry sinks_policy() {
                              spec.positions = Positions::capped;
                              const auto window = spec.arguments.find("window");
                              if (spec.cap == 0 && window != spec.arguments.end()) {
-                               spec.cap = window->second.integer();
+                               spec.cap = window->second.integer() + 1;  // theirs counts the query
                              }
                            }}},
           .make = [](const PolicyArguments& arguments) {

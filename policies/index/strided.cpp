@@ -53,8 +53,8 @@ PolicyEntry strided_policy() {
                      {"stride", "of what left the window, tokens at multiples of it stay", 1, 8},
                      {"kept", "at most so many of these, the latest; 0: all for ever", 0, 0}},
       .make = [](const PolicyArguments& a) {
-        return std::make_unique<Strided>(a.at("sinks").integer(), a.at("window").integer(), a.at("stride").integer(),
-                                         a.at("kept").integer());
+        return std::make_unique<Strided>(a.at("sinks").integer(), a.at("window").integer(),
+                                         a.at("stride").integer(), a.at("kept").integer());
       }};
 }
 

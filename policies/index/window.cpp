@@ -30,7 +30,8 @@ PolicyEntry window_policy() {
                           .meaning = "most recent tokens kept, the query not counted",
                           .minimum = 1,
                           .size = true}},
-          .has_positions = false,  // one range: both rules count the same distances
+          // Its entries are neighbours: by place in the cache or in the stream is the same.
+          .positions = {Positions::frozen, Positions::capped},
           .make = [](const PolicyArguments& arguments) {
             return std::make_unique<Window>(arguments.at("window").integer());
           }};

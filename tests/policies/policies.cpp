@@ -11,14 +11,23 @@ namespace {
 
 /// Random arguments within bounds for any registered policy.
 PolicyArguments random_arguments(const PolicyEntry& entry, std::mt19937& random) {
+  const auto any = [&] { return std::uniform_int_distribution<int64_t>(0, 12)(random); };
   PolicyArguments arguments;
   for (const PolicyParameter& parameter : entry.parameters) {
-    arguments[parameter.name] =
-        parameter.minimum + std::uniform_int_distribution<int64_t>(0, 12)(random);
+    if (parameter.list || parameter.only_with) continue;
+    if (parameter.words.empty()) {
+      arguments[parameter.name] = parameter.minimum + (parameter.odd ? 2 : 1) * any();
+    } else if (parameter.name != "score") {  // which may ask for another
+      arguments[parameter.name] = parameter.words[any() % parameter.words.size()];
+    }
   }
-  // Where a capacity counts the sinks, it is above them.
+  // Where a capacity counts what is protected, it is above that.
   if (const auto it = arguments.find("capacity"); it != arguments.end()) {
-    it->second += arguments["sinks"];
+    int64_t capacity = it->second.integer();
+    for (const char* counted : {"sinks", "recent", "rows"}) {
+      if (arguments.contains(counted)) capacity += arguments[counted].integer();
+    }
+    it->second = capacity;
   }
   return arguments;
 }
@@ -48,12 +57,17 @@ TEST_CASE("every registered policy keeps the terms of the interface") {
   for (const PolicyEntry& entry : policy_registry()) {
     for (int repeat = 0; repeat < 20; ++repeat) {
       const PolicyArguments arguments = random_arguments(entry, random);
-      for (const Positions rule : {Positions::cache, Positions::original}) {
-        if (rule == Positions::original && !entry.has_positions) continue;
-        const auto policy = make_policy(entry.name, arguments, rule);
+      std::vector<Positions> rules = entry.positions;
+      rules.push_back(Positions::cache);
+      for (const Positions rule : rules) {
+        const int64_t cap = rule == Positions::capped ? 7 : 0;
+        const auto policy = make_policy(entry.name, arguments, rule, cap);
         INFO(entry.name << " " << policy->label());
-        CHECK(size(view_of(*policy, 0)) == 0);
         CHECK(policy->positions() == rule);
+        CHECK(policy->cap() == cap);
+        CHECK(entry.is_score_policy() == (dynamic_cast<ScorePolicy*>(policy.get()) != nullptr));
+        if (entry.is_score_policy()) continue;
+        CHECK(size(view_of(*policy, 0)) == 0);
         std::set<int64_t> evicted;
         for (int64_t t = 0; t < 80; ++t) {
           const View view = view_of(*policy, t);
@@ -81,12 +95,14 @@ TEST_CASE("a policy's arguments may be as large as they come") {
   for (const PolicyEntry& entry : policy_registry()) {
     for (const PolicyParameter& parameter : entry.parameters) {
       PolicyArguments arguments = random_arguments(entry, random);
-      if (parameter.name == "sinks" && arguments.contains("capacity"))
-        continue;  // it is below that
-      arguments[parameter.name] = largest_policy_argument;
+      const bool counted =  // below the capacity
+          parameter.name == "sinks" || parameter.name == "recent" || parameter.name == "rows";
+      if (counted && arguments.contains("capacity")) continue;
+      if (parameter.list || parameter.only_with || !parameter.words.empty()) continue;
+      arguments[parameter.name] = largest_policy_argument - (parameter.odd ? 1 : 0);
       const auto policy = make_policy(entry.name, arguments);
       INFO(policy->label());
-      CHECK(size(view_of(*policy, 100)) <= 100);
+      if (!entry.is_score_policy()) CHECK(size(view_of(*policy, 100)) <= 100);
     }
   }
 }
@@ -94,6 +110,7 @@ TEST_CASE("a policy's arguments may be as large as they come") {
 TEST_CASE("positions in the cache equal those of a cache that is re-numbered at every step") {
   std::mt19937 random(2);
   for (const PolicyEntry& entry : policy_registry()) {
+    if (entry.is_score_policy()) continue;
     for (int repeat = 0; repeat < 20; ++repeat) {
       const auto policy = make_policy(entry.name, random_arguments(entry, random));
       for (int64_t t = 0; t < 60; ++t) {
@@ -204,4 +221,43 @@ TEST_CASE("bad arguments are named with what was expected") {
                     ContainsSubstring("expected an integer"));
   CHECK_THROWS_WITH(make_policy("window", {{"window", 4}}, Positions::original),
                     ContainsSubstring("positions"));
+  CHECK_THROWS_WITH(make_policy("window", {{"window", "four"}}),
+                    ContainsSubstring("window is four; expected an integer from 1"));
+  const auto refusal = [](const char* name, const PolicyArguments& arguments) -> std::string {
+    try {
+      make_policy(name, arguments);
+      return "";
+    } catch (const InputError& error) {
+      return error.what();
+    }
+  };
+  CHECK_THAT(refusal("h2o", {}), ContainsSubstring("'capacity' is missing"));
+  CHECK_THAT(refusal("h2o", {{"capacity", 64}, {"budget.by_layer", std::vector<int64_t>{64}}}),
+             ContainsSubstring("both given"));
+  CHECK_THAT(refusal("h2o", {{"capacity", 19}}),
+             ContainsSubstring("4 first tokens and 16 last entries are protected, and the "
+                               "capacity is 19"));
+  CHECK(refusal("h2o", {{"capacity", 20}}).empty());
+  CHECK_THAT(refusal("h2o", {{"budget.by_layer", std::vector<int64_t>{64, 19, 64}}}),
+             ContainsSubstring("the capacity is 19"));
+  CHECK_THAT(refusal("h2o", {{"capacity", 64}, {"score", "median"}}),
+             ContainsSubstring("score is median; expected sum or mean or ema"));
+  CHECK_THAT(refusal("h2o", {{"capacity", 64}, {"half_life", 8}}),
+             ContainsSubstring("half_life has a meaning only with score: ema"));
+  CHECK_THAT(refusal("h2o", {{"capacity", 64}, {"score", "ema"}}),
+             ContainsSubstring("'half_life' is missing"));
+  CHECK_THAT(refusal("h2o", {{"capacity", 64}, {"scope", "layer"}, {"reduce", "max"}}),
+             ContainsSubstring("reduce has a meaning only with scope: head"));
+  CHECK_THAT(refusal("tova", {{"capacity", 64}, {"reduce", "mean"}}),
+             ContainsSubstring("reduce has a meaning only with scope: head"));
+  CHECK_THAT(refusal("knorm", {{"capacity", 64}, {"scope", "layer"}}),
+             ContainsSubstring("it doesn't look at attention weights"));
+  CHECK_THAT(refusal("snapkv", {{"capacity", 64}, {"pool", 4}}),
+             ContainsSubstring("pool is 4; expected an odd integer"));
+  CHECK_THAT(refusal("snapkv", {{"capacity", 64}, {"rows", 61}}),
+             ContainsSubstring("61 last entries are protected"));
+  CHECK_THROWS_WITH(make_policy("h2o", {{"capacity", 64}}, Positions::capped),
+                    ContainsSubstring("'cap: D' beside 'positions: capped'"));
+  CHECK_THROWS_WITH(make_policy("h2o", {{"capacity", 64}}, Positions::cache, 8),
+                    ContainsSubstring("'positions: capped' beside it"));
 }
