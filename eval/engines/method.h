@@ -50,6 +50,12 @@ class Method {
   virtual int64_t kv_bytes(int64_t fed, int64_t element) const = 0;
   virtual Footprint scoring(const std::string& engine, at::ScalarType dtype,
                             const EngineOptions& options, int64_t fed) const = 0;
+  /// Of the cache whose bytes Decoding::kv_bytes_held counts.
+  virtual Footprint holding(at::ScalarType dtype, int64_t fed) const {
+    return scoring("stepwise", dtype, {}, fed);
+  }
+  /// Of last_seen, on so many tokens.
+  virtual Footprint seeing(at::ScalarType dtype, int64_t tokens) const { return {}; }
   /// Of timed steps: `steps` after a cache of `entries` (as Decoding::fill has it).
   virtual Footprint timing(at::ScalarType dtype, std::optional<int64_t> entries, int64_t fed,
                            int64_t steps) const = 0;

@@ -109,8 +109,7 @@ MemoryNeed memory_need(const Cell& cell, const DecoderConfig& config, int64_t pa
     at_least(scoring);
   }
   if (cell.metrics.contains(Metric::memory)) {
-    const Footprint held = method->scoring("stepwise", dtype, options, fed);
-    at_least(held);
+    at_least(method->holding(dtype, fed));
   }
   if (cell.metrics.contains(Metric::latency)) {
     std::vector<std::optional<int64_t>> lengths = {std::nullopt};
@@ -123,6 +122,7 @@ MemoryNeed memory_need(const Cell& cell, const DecoderConfig& config, int64_t pa
   }
   if (cell.metrics.contains(Metric::evicted_mass)) {
     const double exact = dtype == at::kDouble ? 8 : 4;
+    at_least(method->seeing(dtype, std::min(fed, cell.evicted_mass_tokens)));
     const double tokens = static_cast<double>(std::min(fed, cell.evicted_mass_tokens));
     const double heads = static_cast<double>(config.heads);
     const double projected =

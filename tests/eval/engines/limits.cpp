@@ -59,6 +59,37 @@ TEST_CASE("a local window bounds what a query may see") {
   CHECK(refusal(*make_policy("recompute", {{"window", 5000}}), mistral, 100'000).empty());
 }
 
+TEST_CASE("what a model can't be run under by a policy that evicts by content") {
+  const auto h2o = [](PolicyArguments arguments, Positions positions = Positions::cache,
+                      int64_t cap = 0) {
+    arguments.merge(PolicyArguments{{"sinks", 0}, {"recent", 0}});
+    return make_policy("h2o", arguments, positions, cap);
+  };
+  const DecoderConfig gpt2{.family = "gpt2", .layers = 2, .learned_positions = 256};
+  CHECK_THAT(refusal(*h2o({{"capacity", 64}}), gpt2, 100),
+             ContainsSubstring("policy h2o 64, sinks 0, recent 0: the positions of a gpt2 model"));
+  DecoderConfig llama{.family = "llama", .layers = 2};
+  CHECK(refusal(*h2o({{"budget.by_layer", std::vector<int64_t>{8, 4}}}), llama, 100).empty());
+  CHECK_THAT(refusal(*h2o({{"budget.by_layer", std::vector<int64_t>{8, 4, 2}}}), llama, 100),
+             ContainsSubstring("budget.by_layer has 3 capacities, and the model 2 layers"));
+  // 4093 entries before a round's last query, and the query itself.
+  const DecoderConfig mistral{.family = "mistral", .layers = 2, .local_windows = {4096, 4096}};
+  CHECK(refusal(*h2o({{"capacity", 4088}, {"every", 8}}), mistral, 100'000).empty());
+  CHECK_THAT(refusal(*h2o({{"capacity", 4089}, {"every", 8}}), mistral, 100'000),
+             ContainsSubstring("a query would see 4097 tokens"));
+  CHECK(!refusal(*h2o({{"capacity", 64}}, Positions::original), mistral, 100'000).empty());
+  CHECK(refusal(*h2o({{"capacity", 64}}, Positions::capped, 4095), mistral, 100'000).empty());
+  CHECK(!refusal(*h2o({{"capacity", 64}}, Positions::capped, 4096), mistral, 100'000).empty());
+  DecoderConfig mpt{.family = "mpt", .layers = 2};
+  mpt.alibi.emplace();
+  CHECK(refusal(*h2o({{"capacity", 64}}, Positions::frozen), mpt, 1000).empty());
+  CHECK_THAT(refusal(*h2o({{"capacity", 64}, {"every", 2}}, Positions::frozen), mpt, 1000),
+             ContainsSubstring("linear biases (ALiBi) have no meaning"));
+  CHECK(refusal(*h2o({{"capacity", 64}, {"every", 2}}, Positions::frozen), llama, 1000).empty());
+  const auto shift = make_policy("shift", {{"capacity", 64}}, Positions::frozen);
+  CHECK_THAT(refusal(*shift, mpt, 1000), ContainsSubstring("linear biases (ALiBi)"));
+}
+
 TEST_CASE("where some layers have a local window, the policy works on the others") {
   const DecoderConfig hybrid{.family = "qwen2", .layers = 3, .local_windows = {0, 3, 0}};
   const auto policy = make_policy("sinks", {{"sinks", 1}, {"window", 2}});

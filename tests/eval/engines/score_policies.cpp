@@ -1,14 +1,19 @@
 // Policies that evict by content, in both engines, against programs that share nothing with ours.
+#include <ATen/ATen.h>
+
+#include <cmath>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "eval/engines/layer_scan.h"
 #include "eval/engines/method.h"
 #include "eval/experiment/engine_names.h"
 #include "policies/registry.h"
 #include "tests/catch.h"
 #include "tests/data.h"
 #include "tests/eval/engines/score.h"
+#include "tests/policies/arguments.h"
 
 using namespace sinkbench;
 using test::largest_difference;
@@ -31,8 +36,8 @@ std::unique_ptr<Policy> golden_policy(const Json& golden) {
     if (key == "policy" || key == "nll" || key == "evicted") continue;
     if (key == "positions") {
       const auto& names = positions_names();
-      positions = static_cast<Positions>(std::find(names.begin(), names.end(), value) -
-                                         names.begin());
+      positions =
+          static_cast<Positions>(std::find(names.begin(), names.end(), value) - names.begin());
     } else if (key == "cap") {
       cap = value.get<int64_t>();
     } else if (key == "capacity_by_layer") {
@@ -94,6 +99,28 @@ class ByPlace final : public ScorePolicy {
   }
 };
 
+class Constant final : public ScorePolicy {
+ public:
+  using ScorePolicy::ScorePolicy;
+  Needs needs() const override { return {}; }
+  void score(const Round&, std::span<double> scores) const override {
+    std::fill(scores.begin(), scores.end(), 1.0);
+  }
+};
+
+/// Fails in one head of one layer.
+class NotANumber final : public ScorePolicy {
+ public:
+  using ScorePolicy::ScorePolicy;
+  Needs needs() const override { return {}; }
+  void score(const Round& round, std::span<double> scores) const override {
+    for (size_t i = 0; i < scores.size(); ++i) {
+      const bool bad = round.layer == 1 && round.head == 1 && round.place[i] == 3;
+      scores[i] = bad ? NAN : 0;
+    }
+  }
+};
+
 Retention retention_of(int64_t capacity, int64_t sinks, int64_t recent, int64_t every = 1) {
   Retention retention;
   retention.name = "by place";
@@ -115,8 +142,8 @@ TEST_CASE("NLL and evictions of every golden of the score policies, both engines
   for (const char* family : {"llama_gqa", "qwen2"}) {
     const auto folder = test::data("families") / family;
     const std::vector<int32_t> ids = ids_of(folder);
-    const Json goldens = Json::parse(
-        std::ifstream(test::data("policies") / (std::string(family) + ".json")));
+    const Json goldens =
+        Json::parse(std::ifstream(test::data("policies") / (std::string(family) + ".json")));
     REQUIRE(goldens.size() == 25);
     const Decoder decoder = Decoder::load(folder, {.dtype = at::kDouble});
     for (const Json& golden : goldens) {
@@ -142,8 +169,7 @@ TEST_CASE("NLL of kvpress's own streaming of K-norm, KeyDiff and TOVA") {
   const Json goldens = Json::parse(std::ifstream(test::data("policies") / "kvpress.json"));
   for (const char* family : {"llama_gqa", "qwen2"}) {
     const auto ids = goldens[family]["ids"].get<std::vector<int32_t>>();
-    const Decoder decoder =
-        Decoder::load(test::data("families") / family, {.dtype = at::kDouble});
+    const Decoder decoder = Decoder::load(test::data("families") / family, {.dtype = at::kDouble});
     for (const Json& golden : goldens[family]["policies"]) {
       const auto policy = golden_policy(golden);
       INFO(family << " " << policy->label());
@@ -151,4 +177,177 @@ TEST_CASE("NLL of kvpress's own streaming of K-norm, KeyDiff and TOVA") {
                                golden["nll"].get<std::vector<double>>()) < 2e-5);
     }
   }
+}
+
+TEST_CASE("both engines make the same decisions, whatever the family, positions and block") {
+  struct Rule {
+    Positions positions;
+    int64_t cap;
+  };
+  const std::vector<Rule> rules = {{Positions::cache, 0},
+                                   {Positions::original, 0},
+                                   {Positions::frozen, 0},
+                                   {Positions::capped, 13}};
+  for (const char* family : {"llama_gqa", "gpt_neox_parallel", "mpt_h6", "falcon_rw_style_h6",
+                             "mistral_window", "qwen2_window", "phi3_window"}) {
+    const Decoder decoder = Decoder::load(test::data("families") / family, {.dtype = at::kDouble});
+    const auto ids = test::random_ids(90, decoder.config().vocab_size, 11);
+    size_t runs = 0;
+    for (const PolicyEntry& entry : policy_registry()) {
+      for (const Rule& rule : rules) {
+        for (const int64_t every : {1, 6}) {
+          PolicyArguments arguments = test::arguments_of_size(entry, 16);
+          if (every > 1 && !arguments.contains("every")) continue;
+          if (entry.is_score_policy()) arguments["every"] = every;
+          const auto& allowed = entry.positions;
+          if (rule.positions != Positions::cache &&
+              std::find(allowed.begin(), allowed.end(), rule.positions) == allowed.end()) {
+            continue;
+          }
+          const auto policy = make_policy(entry.name, arguments, rule.positions, rule.cap);
+          INFO(family << " " << policy->label() << " " << to_string(rule.positions));
+          try {
+            check_policy(*policy, decoder.config(), 89);
+          } catch (const InputError&) {
+            continue;
+          }
+          ++runs;
+          const Run oracle = run("stepwise", decoder, *policy, ids, 0);
+          CHECK(oracle.decisions.empty() != entry.is_score_policy());
+          for (const int64_t chunk : {1, 23, 1000}) {
+            const Run blocks = run("chunked", decoder, *policy, ids, chunk);
+            CHECK(largest_difference(oracle.nll, blocks.nll) < 1e-9);
+            CHECK((oracle.decisions == blocks.decisions));
+          }
+        }
+      }
+    }
+    CHECK(runs > 10);
+  }
+}
+
+TEST_CASE("a capacity beyond the stream keeps all: dense") {
+  const auto folder = test::data("families") / "llama_gqa";
+  const auto ids = ids_of(folder);
+  const Decoder decoder = Decoder::load(folder, {.dtype = at::kDouble});
+  const auto dense = score("stepwise", decoder, *make_policy("dense", {}), ids);
+  for (const PolicyEntry& entry : policy_registry()) {
+    if (!entry.is_score_policy()) continue;
+    for (const std::string& engine : engine_names()) {
+      const auto policy = make_policy(entry.name, {{"capacity", 1 << 30}, {"every", 7}});
+      CHECK(largest_difference(score(engine, decoder, *policy, ids, {.chunk = 48}), dense) < 1e-10);
+    }
+  }
+}
+
+TEST_CASE("a score that is the place makes window and sinks; equal scores make a window") {
+  const auto folder = test::data("families") / "qwen2";
+  const auto ids = ids_of(folder);
+  const Decoder decoder = Decoder::load(folder, {.dtype = at::kDouble});
+  for (const std::string& engine : engine_names()) {
+    for (const int64_t sinks : {0, 4}) {
+      const auto index = make_policy("sinks", {{"sinks", sinks}, {"window", 28}});
+      const auto expected = score("stepwise", decoder, *index, ids);
+      const ByPlace by_place(retention_of(28 + sinks, sinks, 0));
+      const ByPlace equal_but_protected(retention_of(28 + sinks, sinks, 28));
+      const Run result = run(engine, decoder, by_place, ids, 30);
+      CHECK(largest_difference(result.nll, expected) < 1e-10);
+      CHECK(largest_difference(score(engine, decoder, equal_but_protected, ids), expected) < 1e-10);
+      for (const Decision& decision : result.decisions) {
+        REQUIRE(decision.places == std::vector<int64_t>{decision.t - 28});
+      }
+      CHECK(largest_difference(
+                score(engine, decoder, Constant(retention_of(28 + sinks, sinks, 0)), ids),
+                expected) < 1e-10);
+    }
+  }
+}
+
+TEST_CASE("in float32 both engines agree along one log, and what differs from it is shown") {
+  const auto folder = test::data("families") / "llama_gqa";
+  const auto ids = ids_of(folder);
+  for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+    const Decoder decoder = Decoder::load(folder, {.dtype = dtype});
+    for (const PolicyEntry& entry : policy_registry()) {
+      if (!entry.is_score_policy()) continue;
+      const auto policy = make_policy(entry.name, test::arguments_of_size(entry, 32));
+      INFO(entry.name);
+      const Run blocks = run("chunked", decoder, *policy, ids, 50);
+      const Run oracle = run("stepwise", decoder, *policy, ids, 0, &blocks.decisions);
+      CHECK(largest_difference(blocks.nll, oracle.nll) < (dtype == at::kFloat ? 1e-4 : 0.05));
+      if (oracle.disagreement) CHECK(std::abs(oracle.disagreement->gap) < 1e-2);
+    }
+  }
+  // The log of another policy: its NLLs, and the first decision that this one would not have made.
+  const Decoder decoder = Decoder::load(folder, {.dtype = at::kDouble});
+  const PolicyArguments arguments = {{"capacity", 32}, {"sinks", 2}, {"recent", 4}};
+  const auto random = make_policy("random", arguments), h2o = make_policy("h2o", arguments);
+  const Run followed = run("chunked", decoder, *random, ids, 64);
+  for (const std::string& engine : engine_names()) {
+    const Run follower = run(engine, decoder, *h2o, ids, 64, &followed.decisions);
+    CHECK(largest_difference(follower.nll, followed.nll) < 1e-10);
+    CHECK((follower.decisions == followed.decisions));
+    REQUIRE(follower.disagreement);
+    CHECK(follower.disagreement->own.t == 32);
+    CHECK(follower.disagreement->own.places != follower.disagreement->followed);
+    CHECK(follower.disagreement->gap > 0);
+  }
+  std::vector<Decision> cut(followed.decisions.begin(), followed.decisions.begin() + 3);
+  CHECK_THROWS_WITH(run("chunked", decoder, *h2o, ids, 64, &cut),
+                    ContainsSubstring("the decisions that are followed don't fit: after token 33, "
+                                      "in layer"));
+}
+
+TEST_CASE("a score that is not a number names policy, layer, head and token") {
+  const auto folder = test::data("families") / "llama_gqa";
+  const Decoder decoder = Decoder::load(folder, {});
+  const NotANumber policy(retention_of(20, 0, 0));
+  for (const std::string& engine : engine_names()) {
+    CHECK_THROWS_WITH(score(engine, decoder, policy, ids_of(folder)),
+                      ContainsSubstring("policy by place: the score of token 3 in layer 1, head 1 "
+                                        "is not a number"));
+  }
+}
+
+TEST_CASE("a layer scan treats all heads alike") {
+  const Decoder decoder =
+      Decoder::load(test::data("families") / "llama_gqa", {.dtype = at::kDouble});
+  const DecoderConfig& config = decoder.config();
+  const int64_t n = 60, d = config.head_dim, share = config.heads / config.kv_heads;
+  REQUIRE(config.kv_heads == 2);
+  at::manual_seed(3);
+  const auto any = [&](int64_t heads) { return at::randn({n, heads, d}, at::kDouble); };
+  const Projection projection = {any(config.heads), any(config.kv_heads), any(config.kv_heads)};
+  const auto swapped = [&](const at::Tensor& heads, int64_t group) {
+    return heads.view({n, 2, group, d}).flip({1}).reshape({n, 2 * group, d});
+  };
+  const Projection other = {swapped(projection.query, share), swapped(projection.key, 1),
+                            swapped(projection.value, 1)};
+  for (const PolicyEntry& entry : policy_registry()) {
+    if (!entry.is_score_policy() || entry.name == "random") continue;
+    const auto policy = make_policy(entry.name, test::arguments_of_size(entry, 20));
+    INFO(entry.name);
+    const LayerRules rules(*policy, config);
+    const auto attend = [&](const Projection& p) {
+      Decisions decisions({}, config.layers, config.kv_heads);
+      const auto scan = make_layer_scan(decoder, rules, decisions);
+      scan->reset(n);
+      return scan->attend(0, 0, p).view({n, config.heads, d});
+    };
+    CHECK((swapped(attend(projection), share) - attend(other)).abs().max().item<double>() < 1e-12);
+  }
+}
+
+TEST_CASE("timed steps of a score policy begin after a round and go on to the next") {
+  const Decoder decoder = Decoder::load(test::data("families") / "llama_gqa", {});
+  const auto policy = make_policy("h2o", {{"capacity", 30}, {"every", 8}});
+  const auto decoding = make_method(*policy, decoder.config())->decoding(decoder);
+  CHECK(decoding->period() == 8);
+  decoding->fill(std::nullopt, 100, 24);
+  std::vector<int64_t> entries;
+  for (int i = 0; i < 24; ++i) {
+    entries.push_back(decoding->entries());
+    CHECK(decoding->step(1).isfinite().all().item<bool>());
+  }
+  for (int i = 0; i < 24; ++i) CHECK(entries[i] == 30 + i % 8);
 }

@@ -4,8 +4,10 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <cmath>
 #include <fstream>
+#include <functional>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
@@ -58,8 +60,11 @@ Decoder build(const std::string& golden, const json& changes, const std::string&
 /// Attention by its definition, in double precision: of query t to key j
 ///   A = exp(s_j) / (exp(z) + sum over i <= t of exp(s_i)),  s_j = scale q.k_j - slope (t - j)
 /// with the sink logit z where there is one. Sums, over t, of A over the keys not in view.
-std::vector<std::vector<double>> by_definition(const Decoder& decoder, const Policy& policy,
-                                               const std::vector<int32_t>& ids) {
+/// `keeps`: whether a key head of a layer still has token j when t is the query.
+using Keeps = std::function<bool(int64_t layer, int64_t head, int64_t t, int64_t j)>;
+std::vector<std::vector<double>> by_definition(const Decoder& decoder,
+                                               const std::vector<int32_t>& ids,
+                                               const Keeps& keeps) {
   const DecoderConfig& config = decoder.config();
   const int64_t n = static_cast<int64_t>(ids.size());
   const auto long_ids = at::tensor(std::vector<int64_t>(ids.begin(), ids.end()), at::kLong);
@@ -92,10 +97,8 @@ std::vector<std::vector<double>> by_definition(const Decoder& decoder, const Pol
         }
         for (int64_t j = 0; j <= t; ++j) {
           attended[t][head] += powers[j] / denominator * p.value[j][kv_head];
-          bool kept = j == t;
-          for (const Range& range : test::view_of(policy, config, layer, t))
-            kept = kept || (range.begin <= j && j < range.end);
-          if (!kept) evicted[head] += powers[j] / denominator / static_cast<double>(n);
+          if (j < t && !keeps(layer, kv_head, t, j))
+            evicted[head] += powers[j] / denominator / static_cast<double>(n);
         }
       }
     }
@@ -153,7 +156,13 @@ TEST_CASE("evicted mass is what attention by its definition gives to evicted key
     const auto ids = test::random_ids(23, exact.config().vocab_size, 5);
     for (const auto& policy : policies) {
       INFO(golden << " " << changes << " " << policy->label());
-      const auto expected = by_definition(exact, *policy, ids);
+      const auto expected =
+          by_definition(exact, ids, [&](int64_t layer, int64_t, int64_t t, int64_t j) {
+            const View view = test::view_of(*policy, exact.config(), layer, t);
+            return std::any_of(view.begin(), view.end(), [&](const Range& range) {
+              return range.begin <= j && j < range.end;
+            });
+          });
       CHECK(expected.back().front() > 0.01);
       CHECK(apart(evicted_mass(exact, *policy, ids), expected) < 1e-12);
       // A few queries at a time, and one.
@@ -164,6 +173,34 @@ TEST_CASE("evicted mass is what attention by its definition gives to evicted key
     }
     for (const auto& heads : evicted_mass(rounded, *make_policy("dense", {}), ids)) {
       CHECK(heads == std::vector<double>(exact.config().heads, 0.0));
+    }
+  }
+}
+
+TEST_CASE("evicted mass of a score policy is that of its own decisions") {
+  for (const char* golden : {"llama_gqa", "mpt"}) {
+    const Decoder exact = build(golden, json::object(), "", at::kDouble);
+    const auto ids = test::random_ids(40, exact.config().vocab_size, 5);
+    for (const char* name : {"h2o", "tova", "random"}) {
+      const auto policy =
+          make_policy(name, {{"capacity", 9}, {"sinks", 1}, {"recent", 2}, {"every", 3}});
+      INFO(golden << " " << name);
+      // The oracle's log: who of each head was evicted after which token.
+      std::vector<Decision> log;
+      EngineOptions options;
+      options.decisions.sink = [&](std::span<const Decision> decisions) {
+        log.insert(log.end(), decisions.begin(), decisions.end());
+      };
+      make_engine("stepwise", exact, *policy, options)->score(ids, [](std::span<const double>) {});
+      const auto expected =
+          by_definition(exact, ids, [&](int64_t layer, int64_t head, int64_t t, int64_t j) {
+            return std::none_of(log.begin(), log.end(), [&](const Decision& d) {
+              return d.layer == layer && d.head == head && d.t < t &&
+                     std::count(d.places.begin(), d.places.end(), j) > 0;
+            });
+          });
+      CHECK(expected.back().front() > 0.01);
+      CHECK(apart(evicted_mass(exact, *policy, ids), expected) < 1e-12);
     }
   }
 }

@@ -44,6 +44,19 @@ TEST_CASE("the memory that a cell needs is that of the weights and of the caches
   CHECK(memory_need(cell, decoder.config(), decoder.parameters(), *sinks, 500, dense.get()).cache ==
         764 * token);
 
+  // A score policy's engine keeps keys and values, and what its scores are made of, of every head:
+  // of a sum and a place 16 bytes. A round comes when one more than the capacity is there.
+  const auto h2o = make_policy("h2o", {{"capacity", 60}, {"every", 4}});
+  const double heads = static_cast<double>(decoder.config().layers * decoder.config().kv_heads);
+  CHECK(need(cell, *h2o, 500).cache == 64 * (token + 16 * heads));
+  // By index under distances that only a scan can have: one set of places for all heads; keys
+  // before rotation stand beside those that are rotated.
+  const auto frozen = make_policy("sinks", {{"sinks", 4}, {"window", 60}}, Positions::frozen);
+  const auto capped = make_policy("sinks", {{"sinks", 4}, {"window", 60}}, Positions::capped, 60);
+  const double places = 8 * static_cast<double>(decoder.config().layers);
+  CHECK(need(cell, *frozen, 500).cache == 65 * (token + places));
+  CHECK(need(cell, *capped, 500).cache == 65 * (1.5 * token + places));
+
   // Timed steps at another length; nothing is kept by a policy that recomputes.
   cell.metrics = {Metric::latency};
   cell.latency = {.warmup = 10, .samples = 20, .lengths = {100, 3000}};
