@@ -102,6 +102,7 @@ json arguments_to_json(const PolicyArguments& arguments) {
 }
 
 PolicyArguments arguments_from_json(const json& object, const std::string& group = "") {
+  if (!object.is_object()) throw std::domain_error("expected parameters, found " + object.dump());
   PolicyArguments arguments;
   for (const auto& [name, value] : object.items()) {
     if (value.is_object() && group.empty()) {
@@ -337,7 +338,9 @@ CellResult cell_from_json(const json& object) {
     const auto samples_ms = l.at("samples_ms").get<std::vector<double>>();
     const double p99_ms = l.at("p99_ms").get<double>();
     const double max_ms =  // not in results of before
-        samples_ms.empty() ? p99_ms : *std::max_element(samples_ms.begin(), samples_ms.end());
+        l.contains("max_ms") ? l["max_ms"].get<double>()
+        : samples_ms.empty() ? p99_ms
+                             : *std::max_element(samples_ms.begin(), samples_ms.end());
     result.latency.push_back(
         {.p50_ms = l.at("p50_ms").get<double>(),
          .p90_ms = l.at("p90_ms").get<double>(),

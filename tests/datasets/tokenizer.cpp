@@ -7,6 +7,7 @@
 #include "base/sha256.h"
 #include "tests/catch.h"
 #include "tests/datasets/tokenizer_files.h"
+#include "tests/files.h"
 
 using namespace sinkbench;
 using namespace sinkbench::test;
@@ -225,7 +226,8 @@ TEST_CASE("invalid UTF-8 is encoded as U+FFFD") {
 }
 
 TEST_CASE("a tokenizer loads from its folder, too, and names the bytes it came from") {
-  const auto folder = std::filesystem::temp_directory_path() / "sinkbench_tokenizer_folder";
+  const test::TemporaryFolder temporary;
+  const auto folder = temporary.path() / "sinkbench_tokenizer_folder";
   std::filesystem::create_directories(folder);
   const std::string content = read_file(data("tokenizers/byte_level.json"));
   write_file_atomically(folder / "tokenizer.json", content);

@@ -2,6 +2,9 @@
 // what is wrong.
 #include "models/checkpoint.h"
 
+#include <fmt/format.h>
+#include <unistd.h>
+
 #include <ATen/ATen.h>
 
 #include <cstring>
@@ -60,7 +63,8 @@ class Folder {
     write("model.safetensors", file + header + data);
   }
 
-  const fs::path path = fs::temp_directory_path() / "sinkbench_checkpoint_test";
+  const fs::path path =
+      fs::temp_directory_path() / fmt::format("sinkbench-checkpoint-{}", ::getpid());
 };
 
 void check_refused(const Folder& folder, const std::string& expected) {

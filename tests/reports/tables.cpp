@@ -43,11 +43,11 @@ Perplexity
   recompute    256       44.50  1.250  3.7955         -          -  1024 (1 in 8)        16
 
 Latency of one decode step at a full cache (recompute: of one pass)
-  policy  cache  cached  p50 ms  p90 ms  p99 ms  samples
-  ------  -----  ------  ------  ------  ------  -------
-  dense     all     256   1.500   1.750   2.250        3
-  dense     all    8191  10.125  11.000  12.000        2
-  sinks   4+252     256   1.500   1.600   1.700      128
+  policy  cache  cached  p50 ms  p90 ms  p99 ms  max ms  samples
+  ------  -----  ------  ------  ------  ------  ------  -------
+  dense     all     256   1.500   1.750   2.250   2.250        3
+  dense     all    8191  10.125  11.000  12.000  12.500        2
+  sinks   4+252     256   1.500   1.600   1.700   1.750      128
 
 Memory
   policy  cache  cached  KV by formula   KV held   weights  peak of process
@@ -64,11 +64,11 @@ warning: the machine is busy
 
 TEST_CASE("markdown is the same as a table of GitHub's") {
   CHECK(format_table(test::example_results(), Table::latency, ReportFormat::markdown) ==
-        R"(| policy | cache | cached | p50 ms | p90 ms | p99 ms | samples |
-|--------|------:|-------:|-------:|-------:|-------:|--------:|
-| dense  |   all |    256 |  1.500 |  1.750 |  2.250 |       3 |
-| dense  |   all |   8191 | 10.125 | 11.000 | 12.000 |       2 |
-| sinks  | 4+252 |    256 |  1.500 |  1.600 |  1.700 |     128 |
+        R"(| policy | cache | cached | p50 ms | p90 ms | p99 ms | max ms | samples |
+|--------|------:|-------:|-------:|-------:|-------:|-------:|--------:|
+| dense  |   all |    256 |  1.500 |  1.750 |  2.250 |  2.250 |       3 |
+| dense  |   all |   8191 | 10.125 | 11.000 | 12.000 | 12.500 |       2 |
+| sinks  | 4+252 |    256 |  1.500 |  1.600 |  1.700 |  1.750 |     128 |
 )");
   const std::string report = format_report(test::example_results(), ReportFormat::markdown);
   for (const char* part :

@@ -3,9 +3,13 @@
 #include <fstream>
 #include <random>
 
+#include <nlohmann/json.hpp>
+
 #include "base/error.h"
+#include "eval/results/results.h"
 #include "tests/catch.h"
 #include "tests/data.h"
+#include "tests/eval/experiment/example.h"
 #include "tests/files.h"
 
 using namespace sinkbench;
@@ -95,6 +99,67 @@ latency: {warmup: 5, samples: 50, seconds: 0.25, lengths: [256, 1024]}
         LatencySpec{.warmup = 5, .samples = 50, .seconds = 0.25, .lengths = {256, 1024}});
   CHECK(cell.id ==
         "tiny-one+1-4096-bos.document-sinks-2+62-original-bfloat16-stepwise-chunk128-cuda");
+}
+
+TEST_CASE("policies that evict by content, budgets, presets and positions are read") {
+  const test::TemporaryFolder folder;
+  const fs::path file = folder.write("x.yaml", R"(model: m
+dataset: {text: a}
+decisions: true
+policies:
+  - h2o: {capacity: 512, sinks: 4, recent: 64, every: 16, score: sum, positions: cache}
+  - h2o: {budget: {by_layer: [48, 32, 24]}, score: ema, half_life: 32}
+  - tova: {capacity: [64, 128], preset: paper}
+  - keydiff: {capacity: 64, preset: paper, every: 2, positions: cache}
+  - random: {capacity: 64, score: fresh, seed: 7, positions: frozen}
+  - sinks: {window: 60, preset: lm-infinite}
+  - h2o: {capacity: 64, positions: capped, cap: 100}
+)");
+  const Experiment experiment = load_experiment(file, {});
+  REQUIRE(experiment.cells.size() == 8);
+  const auto policy = [&](size_t i) { return experiment.cells[i].policy; };
+  CHECK(experiment.cells[0].decisions);
+  CHECK(policy(0).arguments == PolicyArguments{{"capacity", 512},
+                                               {"sinks", 4},
+                                               {"recent", 64},
+                                               {"every", 16},
+                                               {"scope", "head"},
+                                               {"reduce", "mean"},
+                                               {"seed", 0},
+                                               {"score", "sum"}});
+  CHECK(policy(1).arguments.at("budget.by_layer") == PolicyValue(std::vector<int64_t>{48, 32, 24}));
+  CHECK(!policy(1).arguments.contains("capacity"));
+  CHECK(policy(1).arguments.at("half_life") == PolicyValue(32));
+  CHECK(policy(3).arguments.at("capacity") == PolicyValue(128));
+  CHECK(policy(3).arguments.at("recent") == PolicyValue(0));
+  CHECK(policy(3).arguments.at("scope") == PolicyValue("layer"));
+  CHECK(!policy(3).arguments.contains("reduce"));
+  CHECK(policy(3).positions == Positions::original);
+  CHECK(policy(4).arguments.at("every") == PolicyValue(2));  // what is given stays
+  CHECK(policy(4).positions == Positions::cache);
+  CHECK(policy(6).arguments.at("sinks") == PolicyValue(10));
+  CHECK(policy(6).positions == Positions::capped);
+  CHECK(policy(6).cap == 61);
+  std::vector<std::string> ids;
+  for (const Cell& cell : experiment.cells) ids.push_back(cell.id);
+  CHECK(ids[0] == "m-a-h2o-512-recent-64-every-16-float32");
+  CHECK(ids[1].starts_with("m-a-h2o-48-32-24-ema-half_life-32-"));
+  CHECK(ids[3] == "m-a-tova-128-sinks-0-recent-0-original-float32");
+  CHECK(ids[5] == "m-a-random-64-seed-7-fresh-frozen-float32");
+  CHECK(ids[6] == "m-a-sinks-10+60-capped-61-float32");
+  CHECK(ids[7] == "m-a-h2o-64-capped-100-float32");
+  // The same again from a results.json.
+  Results results = test::example_results();
+  results.cells.resize(1);
+  for (const Cell& cell : experiment.cells) {
+    results.cells[0].cell.policy = cell.policy;
+    results.cells[0].cell.decisions = true;
+    results.cells[0].decisions_file = "nll/x.decisions.jsonl.zst";
+    folder.write("results.json", to_json(results).dump());
+    const Results read = read_results(folder.path());
+    CHECK(read.cells.at(0).cell.policy == cell.policy);
+    CHECK(to_json(read) == to_json(results));
+  }
 }
 
 TEST_CASE("the reference is the cell that differs in its policy alone") {
@@ -432,14 +497,30 @@ TEST_CASE("refused: policies") {
   CHECK(with("  - window: 8\n") == "grid.yaml:4: policies.0.window: is '8'; expected a mapping");
   CHECK(with("  - window: {size: 8}\n") ==
         "grid.yaml:4: policies.0.window.size: unknown key 'size'; expected one of: window, "
-        "positions");
+        "positions, cap");
   CHECK_THAT(with("  - window: {window: 8}\n    sinks: {window: 8}\n"),
              ContainsSubstring("grid.yaml:4: policies.0: expected one policy"));
   CHECK(with("  - sinks: {window: 8, positions: stream}\n") ==
-        "grid.yaml:4: policies.0.sinks.positions: is 'stream'; expected one of: cache, original");
+        "grid.yaml:4: policies.0.sinks.positions: is 'stream'; expected one of: cache, original, "
+        "frozen, "
+        "capped");
   CHECK_THAT(
       with("  - dense: {positions: original}\n"),
-      ContainsSubstring("grid.yaml:4: policies.0: policy dense: 'positions' makes no difference"));
+      ContainsSubstring("grid.yaml:4: policies.0: policy dense: 'positions: original' makes no "));
+  CHECK_THAT(with("  - h2o: {capacity: 64, budget: {by_layer: [64, 32]}}\n"),
+             ContainsSubstring("capacity and budget.by_layer are both given"));
+  CHECK_THAT(with("  - h2o: {budget: 64}\n"),
+             ContainsSubstring("budget: expected {by_layer: ...}"));
+  CHECK_THAT(with("  - h2o: {budget: {by_layer: [64, 0]}}\n"),
+             ContainsSubstring("budget.by_layer.1: is '0'; expected an integer of 1 or more"));
+  CHECK_THAT(with("  - h2o: {capacity: 64, score: median}\n"),
+             ContainsSubstring("score: is 'median'; did you mean 'mean'?"));
+  CHECK_THAT(with("  - h2o: {capacity: 64, preset: best}\n"),
+             ContainsSubstring("preset: is 'best'; expected one of: paper"));
+  CHECK_THAT(with("  - h2o: {capacity: 64, positions: capped}\n"),
+             ContainsSubstring("expected 'cap: D' beside 'positions: capped'"));
+  CHECK_THAT(with("  - knorm: {capacity: 64, scope: layer}\n"),
+             ContainsSubstring("unknown key 'scope'"));
   CHECK(with("  - dense\n  - dense\n") ==
         "grid.yaml:4: policies: cell m-a-dense-float32 stands twice in the grid");
   CHECK(with("  - sinks: {window: 8}\n  - sinks: {sinks: 4, window: 8}\n") ==

@@ -36,7 +36,7 @@ TEST_CASE("a decision log is read as it was written, and gone on from after a sy
     file.finish();
   }
   CHECK((read_decision_file(path) ==
-        std::vector<EvictionRecord>(records.begin(), records.begin() + 2000)));
+         std::vector<EvictionRecord>(records.begin(), records.begin() + 2000)));
   CHECK_THROWS_AS(DecisionFile(path, 1 << 30), InputError);
 }
 

@@ -23,7 +23,9 @@ const std::vector<json::json_pointer> later_fields = {
     "/divergence"_json_pointer,    "/collapse"_json_pointer,
     "/evicted_mass"_json_pointer,  "/latency_settings/seconds"_json_pointer,
     "/dataset/reset"_json_pointer, "/dataset/pieces"_json_pointer,
-    "/policy/cache"_json_pointer,  "/policy/size"_json_pointer};
+    "/policy/cache"_json_pointer,  "/policy/size"_json_pointer,
+    "/policy/cap"_json_pointer,    "/decisions"_json_pointer,
+    "/decisions_file"_json_pointer};
 
 /// Whether `place`, such as /cells/0/collapse, is one of them.
 bool came_later(const json::json_pointer& place) {

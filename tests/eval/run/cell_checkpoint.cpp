@@ -22,7 +22,7 @@ std::string with_header(const std::string& header, const std::string& bytes = ""
 }
 
 std::string header(const std::string& tensors, const std::string& next = "5") {
-  return R"({"identity":{"model":"m"},"nll_mean":0.5,"scored":4,"seconds":2,"state_tensors":1,"next":)" +
+  return R"({"identity":{"model":"m"},"nll_mean":0.5,"scored":4,"seconds":2,"decision_bytes":0,"state_tensors":1,"next":)" +
          next + R"(,"tensors":)" + tensors + "}";
 }
 
@@ -38,7 +38,8 @@ TEST_CASE("a checkpoint comes back as it was written") {
       .scored = 7,
       .nll_mean = 1.0 / 3,
       .divergence = {},
-      .seconds = 0.25};
+      .seconds = 0.25,
+      .decision_bytes = 12345};
   write_checkpoint(written, folder.path() / "c");
   const CellCheckpoint read = read_checkpoint(folder.path() / "c");
   CHECK(read.identity == written.identity);
@@ -46,6 +47,7 @@ TEST_CASE("a checkpoint comes back as it was written") {
   CHECK(read.scored == written.scored);
   CHECK(read.nll_mean == written.nll_mean);
   CHECK(read.seconds == written.seconds);
+  CHECK(read.decision_bytes == written.decision_bytes);
   REQUIRE(read.state.size() == written.state.size());
   for (size_t i = 0; i < read.state.size(); ++i) CHECK(read.state[i].equal(written.state[i]));
 }
