@@ -48,10 +48,11 @@ from the reference's, in nats; same top the share of tokens whose most likely on
 collapse the place in the stream from where on the NLL stays above the reference's by a margin; evicted
 mass the share of dense attention that goes to tokens which the policy has evicted.</dd>
 <dt>cache</dt><dd>sinks + window: so many of the stream's first tokens, and so many of the last,
-are kept; 0+W is a sliding window, a single number the tokens of a recomputed pass, "all" dense.</dd>
-<dt>latency</dt><dd>one decode step of one token at a full cache, quantiles of single steps;
-for recomputation one pass. Scoring speed (tokens/s) is never a latency.</dd>
-<dt>memory</dt><dd>keys and values by formula (entries × layers × key heads × head size × 2 ×
+are kept; 0+W is a sliding window, a single number the tokens of a recomputed pass, or the entries that a round of a policy by score
+leaves in each head's cache, with what departs from its defaults; "all" dense.</dd>
+<dt>latency</dt><dd>one decode step of one token at a full cache, quantiles of single steps,
+whole rounds of eviction among them, and the longest; for recomputation one pass. Scoring speed (tokens/s) is never a latency.</dd>
+<dt>memory</dt><dd>keys and values by formula (slots × layers × key heads × head size × 2 ×
 bytes) and as counted on the tensors; the peak is the process's while the cell ran.</dd>
 </dl>
 )";

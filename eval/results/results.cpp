@@ -397,7 +397,9 @@ json conventions() {
       {"perplexity", "exp(mean NLL in nats) over scored tokens; every token after the first"},
       {"latency",
        "one-token decode steps at a cache as full as it gets, after warm-up; recompute: one pass"},
-      {"memory", "keys and values of the cached tokens; the query's own not counted"},
+      {"memory",
+       "keys and values of the cached tokens; the query's own is counted where a round comes after "
+       "it, under a policy by score"},
       {"divergence", "KL(reference || cell) in nats, over the tokens that both score"},
       {"collapse",
        "the running mean of the NLL over the reference's, which stays above the margin from "

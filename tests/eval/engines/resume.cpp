@@ -62,6 +62,9 @@ TEST_CASE("an engine goes on from a state as if it had never stopped") {
     const PolicyArguments strided = {{"window", 12}, {"stride", 3}, {"kept", 9}};
     policies.push_back(make_policy("strided", strided));
     policies.push_back(make_policy("strided", strided, Positions::original));
+  }
+  if (decoder.config().learned_positions == 0 && dtype == at::kFloat) {
+    const PolicyArguments strided = {{"window", 12}, {"stride", 3}, {"kept", 9}};
     policies.push_back(make_policy("sinks", {{"sinks", 4}, {"window", 24}}, Positions::frozen));
     policies.push_back(make_policy("strided", strided, Positions::capped, 20));
     const auto score = [&](const char* name, PolicyArguments arguments, Positions positions,
