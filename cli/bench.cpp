@@ -170,7 +170,7 @@ void bench(const Options& options) {
     const double median = quantile(samples, 0.5);
     line(fmt::format("decode, {:.3f} ms", 1e3 * median), 1 / median,
          decode_bytes(decoder, capacity) / median, "GB/s", ceilings.read_bytes);
-    if (options.policy_tokens > 0) {
+    if (options.policy_tokens > 0 && dtype == at::kFloat) {
       bench_policies(options, name, decoder,
                      std::span(ids).first(std::min(options.policy_tokens, options.tokens) + 1),
                      capacity);
@@ -208,7 +208,7 @@ void add_bench(CLI::App& app) {
       ->check(CLI::Range(1, 1000000));
   command
       ->add_option("--policy-tokens", options->policy_tokens,
-                   "Tokens to score with policies that evict by content; 0: none")
+                   "Tokens to score, in float32, with policies that evict by content; 0: none")
       ->capture_default_str()
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 32));
   command->add_option("--dtype", options->dtypes, "float32, bfloat16")

@@ -35,15 +35,21 @@ struct List {
 };
 
 List policies() {
-  List list{{"policy", "parameters", "keeps", "source"}};
+  List list{{"policy", "parameters", "presets", "keeps", "source"}};
   for (const PolicyEntry& entry : policy_registry()) {
     std::string parameters;
     for (const PolicyParameter& parameter : entry.parameters) {
       if (!parameters.empty()) parameters += ", ";
       parameters += parameter.name;
-      if (parameter.fallback) parameters += fmt::format(" ({})", to_string(*parameter.fallback));
+      const bool always = !parameter.only_with;
+      if (parameter.fallback && always)
+        parameters += fmt::format(" ({})", to_string(*parameter.fallback));
     }
-    list.rows.push_back({entry.name, parameters, entry.summary, entry.source});
+    std::string presets;
+    for (const PolicyPreset& preset : entry.presets) {
+      presets += (presets.empty() ? "" : ", ") + preset.name;
+    }
+    list.rows.push_back({entry.name, parameters, presets, entry.summary, entry.source});
   }
   return list;
 }
