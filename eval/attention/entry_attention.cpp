@@ -13,10 +13,6 @@
 namespace sinkbench {
 namespace {
 
-template <int bytes, typename T>
-using VectorOf =
-    std::conditional_t<std::is_same_v<T, double>, simd::Double<bytes>, simd::Float<bytes>>;
-
 /// Scores of some rows against keys: [rows, stride], whole vectors.
 template <int bytes, int rows, typename T>
 SINKBENCH_INLINE void score_rows(const EntryAttention<T>& a, const T* query, const T* key,
@@ -97,7 +93,7 @@ SINKBENCH_INLINE void attend_rows(const EntryAttention<T>& a, int64_t first) {
   T* const scores = a.weights + (a.keep_weights ? first * a.weight_stride : 0);
   score_rows<bytes, rows>(a, a.query + first * d, a.key, n, scores);
   if (a.far != nullptr) {
-    // What is far for a row is so for the rows after it; the others' scores are made anew.
+    // The scores of what is far for a row are made anew, and what is nearer stays.
     for (int r = 0; r < rows; ++r) {
       const int64_t far = a.far[first + r];
       if (far == 0) continue;

@@ -13,8 +13,7 @@ inline int64_t padded_entries(int64_t entries) {
   return (entries + entry_padding - 1) / entry_padding * entry_padding;
 }
 
-/// Rows are the query heads that share the key head, of each query in turn. Of scores beyond
-/// `visible` nothing is used.
+/// Rows are the query heads that share the key head, of each query in turn.
 template <typename T>
 struct EntryAttention {
   int64_t rows, entries, head_dim;

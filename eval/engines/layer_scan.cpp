@@ -145,12 +145,11 @@ class Scan final : public LayerScan {
     const bool foreseeable = !layer.needs.weights() && layer.positions != Positions::cache;
     if (foreseeable && block.size >= fewest_foreseen) {
       attend_foreseen(layer, block);
-    } else if (layer.by_layer) {
-      attend_together(layer, block);
     } else {
-      at::parallel_for(0, config_.kv_heads, 1, [&](int64_t from, int64_t to) {
-        Scratch scratch;
-        for (int64_t h = from; h < to; ++h) attend_head(layer, block, h, scratch);
+      const int64_t heads = config_.kv_heads / layer.sets;  // of a set
+      at::parallel_for(0, layer.sets, 1, [&](int64_t from, int64_t to) {
+        std::vector<Scratch> scratches(heads);
+        for (int64_t s = from; s < to; ++s) attend_set(layer, block, s, scratches);
       });
     }
     layer.n = rules_.kept(l, begin + block.size);
@@ -269,7 +268,7 @@ class Scan final : public LayerScan {
     std::vector<T> placed, query, far_query, weights, key, far_key, value, sink_logit;
     std::vector<int64_t> far, query_place, entry_place, ids;
     std::vector<int32_t> query_of, first, last;
-    std::vector<double> reduced, slope, scores, last_weights, vector;
+    std::vector<double> reduced, slope, vector;
     std::vector<T*> output;
     int64_t placed_stride = 0;
     int64_t dirty = 0;  // columns from here on are not where they stand
@@ -353,9 +352,10 @@ class Scan final : public LayerScan {
                                                           : std::span<const double>()});
   }
 
-  /// The weights of query t over n entries, reduced, go into the statistics.
-  void observe(const Layer& layer, const Set& set, int64_t t, const double* reduced,
-               int64_t n) const {
+  /// The weights of query t, reduced, go into the statistics.
+  void observe(const Layer& layer, const Set& set, int64_t t,
+               std::span<const double> reduced) const {
+    const int64_t n = std::ssize(reduced);
     if (set.sum != nullptr) {
       if (layer.needs.decay == 1.0) {
         for (int64_t j = 0; j < n; ++j) set.sum[j] += reduced[j];
@@ -364,28 +364,29 @@ class Scan final : public LayerScan {
       }
     }
     if (set.rows != nullptr) {
-      std::copy_n(reduced, n, set.rows + t % layer.needs.rows * layer.room);
+      std::copy_n(reduced.data(), n, set.rows + t % layer.needs.rows * layer.room);
     }
   }
 
-  /// reduced[j]: of the group's weights of one query.
-  static void reduce(const Retention& retention, const T* weights, int64_t stride, int64_t group,
-                     int64_t n, double* reduced) {
-    if (retention.scope == Retention::Scope::head && retention.reduce == Retention::Reduce::max) {
-      for (int64_t j = 0; j < n; ++j) reduced[j] = weights[j];
-      for (int64_t g = 1; g < group; ++g) {
-        const T* row = weights + g * stride;
-        for (int64_t j = 0; j < n; ++j) reduced[j] = std::max<double>(reduced[j], row[j]);
+  /// reduced[j]: of the weights that the query heads of all these key heads' groups give entry j,
+  /// the rows of one query, which begin at `row` of each head's; n entries.
+  void reduce(const Retention& retention, std::span<const Scratch> heads, int64_t row,
+              int64_t stride, int64_t n, std::vector<double>& reduced) const {
+    const bool largest = retention.reduce == Retention::Reduce::max;
+    reduced.assign(n, 0.0);
+    for (const Scratch& head : heads) {
+      const T* weights = head.weights.data() + row;
+      for (int64_t g = 0; g < group_; ++g, weights += stride) {
+        if (largest) {
+          for (int64_t j = 0; j < n; ++j) reduced[j] = std::max<double>(reduced[j], weights[j]);
+        } else {
+          for (int64_t j = 0; j < n; ++j) reduced[j] += weights[j];
+        }
       }
-      return;
     }
-    const double share = 1.0 / static_cast<double>(group);
-    for (int64_t j = 0; j < n; ++j) reduced[j] = weights[j];
-    for (int64_t g = 1; g < group; ++g) {
-      const T* row = weights + g * stride;
-      for (int64_t j = 0; j < n; ++j) reduced[j] += row[j];
-    }
-    for (int64_t j = 0; j < n; ++j) reduced[j] *= share;
+    if (largest) return;
+    const double share = 1.0 / static_cast<double>(std::ssize(heads) * group_);
+    for (double& x : reduced) x *= share;
   }
 
   /// Indices of the entries of a set that leave after token t.
@@ -451,78 +452,40 @@ class Scan final : public LayerScan {
     return std::min(end, (t / every + 1) * every - block.begin);
   }
 
-  void attend_head(const Layer& layer, const Block& block, int64_t h, Scratch& scratch) const {
-    const Set set = set_of(layer, h);
+  /// A whole block of the heads that keep the tokens of set s: one, or all; scratch for each.
+  void attend_set(const Layer& layer, const Block& block, int64_t s,
+                  std::span<Scratch> scratches) const {
+    const Set set = set_of(layer, s);
+    const int64_t heads = static_cast<int64_t>(scratches.size());
+    std::vector<double>& reduced = scratches[0].reduced;
     int64_t n = layer.n;
-    scratch.dirty = 0;
+    for (Scratch& scratch : scratches) scratch.dirty = 0;
     for (int64_t i = 0, end; i < block.size; i = end) {
       end = step_end(layer, block, i);
-      for (int64_t q = i; q < end; ++q) enter(layer, block, q, h, set, n + q - i, scratch);
-      attend_step(layer, block, h, i, end, n, set.place, scratch);
-      if (layer.needs.weights()) {
-        scratch.reduced.resize(n + end - i);
-        for (int64_t q = i; q < end; ++q) {
-          const int64_t seen = n + q - i + 1;
-          const int64_t stride = padded_entries(n + end - i);
-          reduce(layer.score->retention(), scratch.weights.data() + (q - i) * group_ * stride,
-                 stride, group_, seen, scratch.reduced.data());
-          observe(layer, set, block.begin + q, scratch.reduced.data(), seen);
-        }
-      }
-      n += end - i;
-      const std::vector<int64_t> leave =
-          round(layer, block.layer, h, set, block.begin + end - 1, n, scratch.reduced.data());
-      if (leave.empty()) continue;
-      evict_from_set(layer, set, n, leave);
-      evict_from_head(layer, h, n, leave);
-      n -= static_cast<int64_t>(leave.size());
-      scratch.dirty = std::min(scratch.dirty, leave.front());
-    }
-  }
-
-  /// The same where all heads keep the same tokens.
-  void attend_together(const Layer& layer, const Block& block) const {
-    const Set set = set_of(layer, 0);
-    const int64_t K = config_.kv_heads;
-    int64_t n = layer.n;
-    std::vector<Scratch> scratches(K);
-    std::vector<double> reduced;
-    for (int64_t i = 0, end; i < block.size; i = end) {
-      end = step_end(layer, block, i);
-      for (int64_t q = i; q < end; ++q) enter(layer, block, q, 0, set, n + q - i, scratches[0]);
-      const auto heads = [&](int64_t from, int64_t to) {
+      for (int64_t q = i; q < end; ++q) enter(layer, block, q, s, set, n + q - i, scratches[0]);
+      const auto attend = [&](int64_t from, int64_t to) {
         for (int64_t h = from; h < to; ++h) {
-          attend_step(layer, block, h, i, end, n, set.place, scratches[h]);
+          attend_step(layer, block, s + h, i, end, n, set.place, scratches[h]);
         }
       };
-      if (end - i >= fewest_in_parallel) {
-        at::parallel_for(0, K, 1, heads);
+      if (heads > 1 && end - i >= fewest_in_parallel) {
+        at::parallel_for(0, heads, 1, attend);
       } else {
-        heads(0, K);
+        attend(0, heads);
       }
-      if (layer.needs.weights()) {
-        const int64_t stride = padded_entries(n + end - i);
-        for (int64_t q = i; q < end; ++q) {
-          const int64_t seen = n + q - i + 1;
-          reduced.assign(seen, 0.0);
-          for (int64_t h = 0; h < K; ++h) {
-            const T* weights = scratches[h].weights.data() + (q - i) * group_ * stride;
-            for (int64_t g = 0; g < group_; ++g, weights += stride) {
-              for (int64_t j = 0; j < seen; ++j) reduced[j] += weights[j];
-            }
-          }
-          const double share = 1.0 / static_cast<double>(config_.heads);
-          for (double& x : reduced) x *= share;
-          observe(layer, set, block.begin + q, reduced.data(), seen);
-        }
+      const int64_t stride = padded_entries(n + end - i);
+      for (int64_t q = i; layer.needs.weights() && q < end; ++q) {
+        reduce(layer.score->retention(), scratches, (q - i) * group_ * stride, stride,
+               n + q - i + 1, reduced);
+        observe(layer, set, block.begin + q, reduced);
       }
       n += end - i;
       const std::vector<int64_t> leave =
-          round(layer, block.layer, 0, set, block.begin + end - 1, n, reduced.data());
+          round(layer, block.layer, s, set, block.begin + end - 1, n, reduced.data());
       if (leave.empty()) continue;
       evict_from_set(layer, set, n, leave);
-      for (int64_t h = 0; h < K; ++h) {
-        evict_from_head(layer, h, n, leave);
+      for (int64_t h = 0; h < heads; ++h) {
+        evict_from_head(layer, s + h, n, leave);
         scratches[h].dirty = std::min(scratches[h].dirty, leave.front());
       }
       n -= static_cast<int64_t>(leave.size());
@@ -708,7 +671,7 @@ class Scan final : public LayerScan {
   void attend_foreseen(const Layer& layer, const Block& block) const {
     const int64_t K = config_.kv_heads, d = config_.head_dim, n = layer.n;
     const bool capped = layer.far_key.defined();
-    const std::vector<int64_t> places = places_of(layer, block);
+    const std::vector<int64_t> places = places_of(layer);
     std::vector<Foreseen> foreseen(layer.sets);
     at::parallel_for(0, layer.sets, 1, [&](int64_t from, int64_t to) {
       for (int64_t s = from; s < to; ++s) foreseen[s] = foresee(layer, block, s);
@@ -807,7 +770,7 @@ class Scan final : public LayerScan {
     });
   }
   /// Places of the cache's entries, of each set, before a block's rounds: [sets, n].
-  std::vector<int64_t> places_of(const Layer& layer, const Block&) const {
+  std::vector<int64_t> places_of(const Layer& layer) const {
     std::vector<int64_t> places;
     for (int64_t s = 0; s < layer.sets; ++s) {
       const int64_t* place = set_of(layer, s).place;
