@@ -170,6 +170,14 @@ struct PolicyMaker {
   }
 };
 
+PolicyPreset paper_preset(std::string meaning, PolicyArguments arguments) {
+  arguments.merge(PolicyArguments{{"sinks", 0}, {"recent", 0}});
+  return {.name = "paper", .meaning = std::move(meaning), .fill_in = [arguments](PolicySpec& spec) {
+            for (const auto& [name, value] : arguments) spec.arguments.try_emplace(name, value);
+            spec.positions = Positions::original;
+          }};
+}
+
 std::vector<PolicyEntry> with_common_parameters(std::vector<PolicyEntry> entries) {
   for (PolicyEntry& entry : entries) {
     if (!entry.is_score_policy()) continue;

@@ -38,6 +38,10 @@ struct PolicyPreset {
   std::function<void(PolicySpec&)> fill_in;  ///< what the user has not given
 };
 
+/// "paper": nothing is protected and distances are those of the stream, as papers and their codes
+/// have it; and these arguments.
+PolicyPreset paper_preset(std::string meaning, PolicyArguments arguments = {});
+
 using MakePolicy = std::function<std::unique_ptr<Policy>(const PolicyArguments&)>;
 using MakeScorePolicy =
     std::function<std::unique_ptr<ScorePolicy>(const Retention&, const PolicyArguments&)>;

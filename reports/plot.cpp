@@ -327,9 +327,8 @@ std::string series_name(const CellResult& result) {
 std::string family_name(const CellResult& result) {
   const PolicySpec& policy = result.cell.policy;
   std::string name = policy.name, rest;
-  for (const PolicyEntry& entry : policy_registry()) {
-    if (entry.name != policy.name) continue;
-    for (const PolicyParameter& parameter : entry.parameters) {
+  if (const PolicyEntry* entry = policy_named(policy.name)) {
+    for (const PolicyParameter& parameter : entry->parameters) {
       const auto it = policy.arguments.find(parameter.name);
       if (parameter.size || it == policy.arguments.end()) continue;
       if (parameter.name == "sinks") {

@@ -224,12 +224,10 @@ json cell_to_json(const CellResult& result) {
 void complete(CellResult& result) {
   const PolicySpec& spec = result.cell.policy;
   result.cache_label = result.policy_label;
-  for (const PolicyEntry& entry : policy_registry()) {
-    if (entry.name != spec.name) continue;
-    const auto policy = make_policy(spec);
-    result.cache_label = policy->cache();
-    result.cache_size = policy->size();
-  }
+  if (policy_named(spec.name) == nullptr) return;
+  const auto policy = make_policy(spec);
+  result.cache_label = policy->cache();
+  result.cache_size = policy->size();
 }
 
 CellResult cell_from_json(const json& object) {
@@ -270,10 +268,9 @@ CellResult cell_from_json(const json& object) {
   const json& policy = object.at("policy");
   cell.policy.name = policy.at("name").get<std::string>();
   cell.policy.arguments = arguments_from_json(policy.at("parameters"));
-  for (const PolicyEntry& entry : policy_registry()) {
-    if (entry.name != cell.policy.name) continue;
+  if (const PolicyEntry* entry = policy_named(cell.policy.name)) {
     // Older results don't have the parameters that came later.
-    cell.policy.arguments = with_defaults(entry, std::move(cell.policy.arguments));
+    cell.policy.arguments = with_defaults(*entry, std::move(cell.policy.arguments));
   }
   const std::string positions = policy.at("positions").get<std::string>();
   const auto rule = std::find(positions_names().begin(), positions_names().end(), positions);

@@ -36,17 +36,9 @@ PolicyEntry keydiff_policy() {
   return {.name = "keydiff",
           .summary = "keeps the keys that are least like the others",
           .source = "Park et al. 2025, arXiv 2504.15364",
-          .presets =
-              {{.name = "paper",
-                .meaning =
-                    "the paper's: rounds of 128 tokens, nothing protected, distances of the stream",
-                .fill_in =
-                    [](PolicySpec& spec) {
-                      spec.arguments.try_emplace("sinks", 0);
-                      spec.arguments.try_emplace("recent", 0);
-                      spec.arguments.try_emplace("every", 128);
-                      spec.positions = Positions::original;
-                    }}},
+          .presets = {paper_preset(
+              "the paper's: rounds of 128 tokens, nothing protected, distances of the stream",
+              {{"every", 128}})},
           .make = [](const Retention& retention, const PolicyArguments&) {
             return std::make_unique<Keydiff>(retention);
           }};

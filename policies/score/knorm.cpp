@@ -26,14 +26,7 @@ PolicyEntry knorm_policy() {
   return {.name = "knorm",
           .summary = "keeps the keys of smallest norm",
           .source = "Devoto et al. 2024, arXiv 2406.11430",
-          .presets = {{.name = "paper",
-                       .meaning = "the paper's: nothing protected, distances of the stream",
-                       .fill_in =
-                           [](PolicySpec& spec) {
-                             spec.arguments.try_emplace("sinks", 0);
-                             spec.arguments.try_emplace("recent", 0);
-                             spec.positions = Positions::original;
-                           }}},
+          .presets = {paper_preset("the paper's: nothing protected, distances of the stream")},
           .make = [](const Retention& retention, const PolicyArguments&) {
             return std::make_unique<Knorm>(retention);
           }};

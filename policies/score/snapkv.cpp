@@ -68,15 +68,8 @@ PolicyEntry snapkv_policy() {
                       .meaning = "how",
                       .fallback = "average",
                       .words = {"average", "max"}}},
-      .presets = {{.name = "paper",
-                   .meaning = "of the published code: 64 rows, pools of 5, distances of the stream",
-                   .fill_in =
-                       [](PolicySpec& spec) {
-                         spec.arguments.try_emplace("sinks", 0);
-                         spec.arguments.try_emplace("recent", 0);
-                         spec.arguments.try_emplace("rows", 64);
-                         spec.positions = Positions::original;
-                       }}},
+      .presets = {paper_preset(
+          "of the published code: 64 rows, pools of 5, distances of the stream", {{"rows", 64}})},
       .weights = true,
       .make = [](Retention retention, const PolicyArguments& arguments) {
         const int64_t rows = arguments.at("rows").integer();

@@ -22,14 +22,7 @@ PolicyEntry tova_policy() {
   return {.name = "tova",
           .summary = "keeps what the last query attended to",
           .source = "Oren et al. 2024, arXiv 2401.06104",
-          .presets = {{.name = "paper",
-                       .meaning = "the paper's: nothing protected, distances of the stream",
-                       .fill_in =
-                           [](PolicySpec& spec) {
-                             spec.arguments.try_emplace("sinks", 0);
-                             spec.arguments.try_emplace("recent", 0);
-                             spec.positions = Positions::original;
-                           }}},
+          .presets = {paper_preset("the paper's: nothing protected, distances of the stream")},
           .weights = true,
           .scope = Retention::Scope::layer,  // the same tokens for all heads, as in the paper
           .make = [](const Retention& retention, const PolicyArguments&) {
