@@ -34,6 +34,9 @@ class MappedFile {
   std::span<const std::byte> bytes() const { return {data_, size_}; }
   std::string_view text() const { return {reinterpret_cast<const char*>(data_), size_}; }
   const std::filesystem::path& path() const { return path_; }
+  /// Gives back the memory that whole pages of `part`, a part of bytes(), take after they were
+  /// read; they are read from the file again where they are used again.
+  void forget(std::span<const std::byte> part) const;
 
  private:
   std::filesystem::path path_;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <openssl/evp.h>
 
+#include <algorithm>
 #include <stdexcept>
 
 namespace sinkbench {
@@ -27,6 +28,16 @@ void Sha256::update(std::string_view bytes) {
 
 void Sha256::update(std::span<const std::byte> bytes) {
   EVP_DigestUpdate(state_->context, bytes.data(), bytes.size());
+}
+
+void Sha256::update(const MappedFile& file) {
+  constexpr size_t piece = size_t{1} << 24;
+  for (std::span<const std::byte> rest = file.bytes(); !rest.empty();) {
+    const auto part = rest.first(std::min(piece, rest.size()));
+    update(part);
+    file.forget(part);
+    rest = rest.subspan(part.size());
+  }
 }
 
 std::string Sha256::hex() {

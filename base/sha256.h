@@ -6,6 +6,8 @@
 #include <string>
 #include <string_view>
 
+#include "base/file.h"
+
 namespace sinkbench {
 
 /// SHA-256 of bytes given in pieces (FIPS 180-4, through OpenSSL).
@@ -18,6 +20,8 @@ class Sha256 {
 
   void update(std::string_view bytes);
   void update(std::span<const std::byte> bytes);
+  /// The file's contents; the memory that they take while they are read is given back.
+  void update(const MappedFile& file);
   /// 64 lower-case hexadecimal digits. Call once, at the end.
   std::string hex();
 

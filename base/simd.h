@@ -151,6 +151,20 @@ SINKBENCH_INLINE Float<bytes> exp(Float<bytes> x) {
   return underflow ? F{} : result;
 }
 
+/// tanh(x), relative error below 1e-6.
+template <int bytes>
+SINKBENCH_INLINE Float<bytes> tanh(Float<bytes> x) {
+  using F = Float<bytes>;
+  const F size = x < 0.0f ? -x : x;
+  const F e = exp<bytes>(-2.0f * size);
+  const F large = (1.0f - e) / (1.0f + e);
+  // Where that would cancel, the series.
+  const F s = x * x;
+  const F small = size * (1.0f + s * (-0.333333333f + s * (0.133333333f - s * 0.0539682540f)));
+  const F result = size < 0.2f ? small : large;
+  return x < 0.0f ? -result : result;
+}
+
 #pragma GCC diagnostic pop
 
 /// Which of a kernel's versions this machine runs.

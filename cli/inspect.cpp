@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <vector>
@@ -31,9 +32,23 @@ std::string count(int64_t value) {
 std::string weights(const ordered_json& model) {
   const ordered_json& weights = model["weights"];
   if (weights.is_null()) return "none: a shape alone";
-  std::string text = format_bytes(weights["bytes"]) + " on disk";
+  std::string text = fmt::format("{} on disk, {} in float32", format_bytes(weights["bytes"]),
+                                 format_bytes(weights["decoded_bytes"]));
+  double all = 0;
+  std::vector<std::pair<int64_t, std::string>> types;  // the most frequent first
   for (const auto& [type, elements] : weights["stored"].items()) {
-    text += fmt::format(", {} in {}", count(elements), type);
+    all += elements.get<double>();
+    types.emplace_back(-elements.get<int64_t>(), type);
+  }
+  std::sort(types.begin(), types.end());
+  const char* separator = "; ";
+  for (const auto& [elements, type] : types) {
+    const double share = 100.0 * static_cast<double>(-elements) / all;
+    text += separator +
+            (types.size() == 1
+                 ? "all in " + type
+                 : fmt::format("{:.{}f} % {}", share, share < 0.95 || share > 99.05 ? 2 : 0, type));
+    separator = ", ";
   }
   return text;
 }
@@ -65,13 +80,23 @@ std::string attention(const ordered_json& attention) {
   return text;
 }
 
-std::string positions(const ordered_json& positions, int64_t head_dim) {
+std::string positions(const ordered_json& positions, int64_t head_dim, int64_t layers) {
   const std::string kind = positions["kind"];
   if (kind == "alibi") return "ALiBi";
   if (kind == "learned") return fmt::format("learned, a table of {}", positions["rows"].dump());
-  return fmt::format("rotary on {} of {} dimensions, theta {:g}, scaling: {}",
-                     positions["dims"].dump(), head_dim, positions["theta"].get<double>(),
-                     positions["scaling"].get<std::string>());
+  std::vector<std::string> parts;
+  int64_t rotated = 0;
+  for (const ordered_json& rotary : positions["rotaries"]) {
+    rotated += rotary["layers"].get<int64_t>();
+    parts.push_back(fmt::format("rotary on {} of {} dimensions, theta {:g}, scaling: {}",
+                                rotary["dims"].dump(), head_dim, rotary["theta"].get<double>(),
+                                rotary["scaling"].get<std::string>()));
+    if (rotary["layers"] != layers) {
+      parts.back() += fmt::format(" in {} of {} layers", rotary["layers"].dump(), layers);
+    }
+  }
+  if (rotated < layers) parts.push_back(fmt::format("none in {} layers", layers - rotated));
+  return fmt::format("{}", fmt::join(parts, "; "));
 }
 
 std::string sinks(const ordered_json& sinks) {
@@ -108,11 +133,13 @@ void print(const ordered_json& model) {
   line("weights", weights(model));
   line("shape", shape(model["shape"]));
   line("attention", attention(model["attention"]));
-  line("positions", positions(model["positions"], model["attention"]["head_dim"]));
+  line("positions",
+       positions(model["positions"], model["attention"]["head_dim"], model["shape"]["layers"]));
   line("context", model["context"].is_null()
                       ? "not stated"
                       : fmt::format("{} tokens in training", model["context"].dump()));
   line("sinks", sinks(model["sinks"]));
+  for (const ordered_json& note : model["notes"]) line("note", note);
   const ordered_json& kv = model["kv_bytes_per_token"];
   line("KV per token",
        fmt::format("{} bytes in float32, {} in bfloat16 and float16, {} in float64",

@@ -149,6 +149,15 @@ std::vector<Cell> cells_of(const Experiment& experiment, const std::optional<Sha
   return cells;
 }
 
+namespace {
+
+void add_warning(RunInfo& info, const std::string& warning) {
+  const auto it = std::find(info.warnings.begin(), info.warnings.end(), warning);
+  if (it == info.warnings.end()) info.warnings.push_back(warning);
+}
+
+}  // namespace
+
 RunOutcome run_experiment(const Experiment& experiment, const RunOptions& options) {
   RunOutcome outcome;
   outcome.folder = options.out.empty() ? fs::path("results") / experiment.name : options.out;
@@ -160,7 +169,12 @@ RunOutcome run_experiment(const Experiment& experiment, const RunOptions& option
   RunInfo& info = outcome.results.info;
   info = describe_run(experiment.name, experiment.sha256);
   Runner runner(options.quiet ? Progress::Style::silent : Progress::detect(), &interrupted);
-  for (const Cell& cell : cells) runner.check(cell);
+  for (const Cell& cell : cells) {
+    runner.check(cell);
+    for (const std::string& note : runner.config(cell).notes) {
+      add_warning(info, fmt::format("model {}: {}", cell.model.name, note));
+    }
+  }
 
   std::error_code error;
   fs::create_directories(folder / "nll", error);
@@ -192,11 +206,7 @@ RunOutcome run_experiment(const Experiment& experiment, const RunOptions& option
       info.machine = earlier.info().machine;
       info.warnings.clear();
     }
-    for (const std::string& warning : earlier.info().warnings) {
-      if (std::find(info.warnings.begin(), info.warnings.end(), warning) == info.warnings.end()) {
-        info.warnings.push_back(warning);
-      }
-    }
+    for (const std::string& warning : earlier.info().warnings) add_warning(info, warning);
   }
 
   const auto gather = [&] {

@@ -371,7 +371,7 @@ TokenizerJson read_gguf_tokenizer(const fs::path& path) {
   };
   special("bos_token_id", model.bos);
   special("eos_token_id", model.eos);
-  return as_tokenizer_json(path.string(), sha256_hex(gguf.file->text()), model);
+  return as_tokenizer_json(path.string(), gguf.sha256(), model);
 }
 
 }  // namespace sinkbench

@@ -35,20 +35,33 @@ std::optional<at::ScalarType> scalar_type(const std::string& name) {
   return std::nullopt;
 }
 
-std::string type_name(at::ScalarType type) {
-  return std::find_if(std::begin(types), std::end(types),
-                      [&](const auto& entry) { return entry.second == type; })
-      ->first;
-}
-
 /// What checkpoints carry beside weights: masks and tables that old versions of the modeling code
 /// registered as buffers and that follow from the configuration.
 bool is_buffer(const std::string& name) {
   for (const char* suffix : {".rotary_emb.inv_freq", ".attention.bias", ".attention.masked_bias",
-                             ".attn.bias", ".attn.masked_bias"}) {
+                             ".attn.bias", ".attn.masked_bias", ".rotary_emb.cos_cached",
+                             ".rotary_emb.sin_cached"}) {
     if (name.ends_with(suffix)) return true;
   }
   return false;
+}
+
+bool is_zero(std::span<const std::byte> bytes) {
+  return std::all_of(bytes.begin(), bytes.end(), [](std::byte b) { return b == std::byte{0}; });
+}
+
+/// Files in a folder that could hold weights, by name.
+std::vector<std::string> weights_beside(const fs::path& folder) {
+  std::vector<std::string> result;
+  std::error_code error;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder, error)) {
+    const std::string suffix = entry.path().extension();
+    if (suffix == ".safetensors" || suffix == ".gguf") {
+      result.push_back(entry.path().filename().string());
+    }
+  }
+  std::sort(result.begin(), result.end());
+  return result;
 }
 
 json parse_object(std::string_view text, const fs::path& path, const char* what) {
@@ -79,26 +92,14 @@ json parse_object(std::string_view text, const fs::path& path, const char* what)
 
 SafetensorsCheckpoint::SafetensorsCheckpoint(const fs::path& folder, at::ScalarType dtype,
                                              at::Device device)
-    : dtype_(dtype), device_(device) {
+    : folder_(folder), dtype_(dtype), device_(device) {
   const fs::path single = folder / "model.safetensors";
   const fs::path index = folder / "model.safetensors.index.json";
   if (fs::exists(single)) {
     add_file(single);
     return;
   }
-  if (!fs::exists(index)) {
-    for (const char* old : {"pytorch_model.bin", "pytorch_model.bin.index.json"}) {
-      if (fs::exists(folder / old)) {
-        throw InputError::format(
-            "{}: PyTorch's pickle format can run code when it is read and is not supported; "
-            "convert it once in Python: AutoModelForCausalLM.from_pretrained(\"{}\")"
-            ".save_pretrained(OUT, safe_serialization=True)",
-            (folder / old).string(), folder.string());
-      }
-    }
-    throw InputError::format("{}: no model.safetensors and no model.safetensors.index.json",
-                             folder.string());
-  }
+  if (!fs::exists(index)) fail_without_weights();
   const json object = parse_object(read_file(index), index, "index");
   const auto map = object.find("weight_map");
   if (map == object.end() || !map->is_object()) {
@@ -161,14 +162,10 @@ void SafetensorsCheckpoint::add_file(const fs::path& path) {
       fail("expected an object with dtype, shape and data_offsets");
     }
     if (!value["dtype"].is_string()) fail("dtype: expected a string");
-    const auto dtype = scalar_type(value["dtype"].get<std::string>());
-    if (!dtype) {
-      fail(fmt::format("dtype is '{}'; expected F64, F32, F16, BF16 or an integer type",
-                       value["dtype"].get<std::string>()));
-    }
     Entry entry;
     entry.file = file;
-    entry.dtype = *dtype;
+    entry.type = value["dtype"].get<std::string>();
+    entry.dtype = scalar_type(entry.type);
     if (!value["shape"].is_array()) fail("shape: expected an array of sizes");
     uint64_t elements = 1;
     for (const json& size : value["shape"]) {
@@ -192,8 +189,9 @@ void SafetensorsCheckpoint::add_file(const fs::path& path) {
                        end, data_size, begin <= end ? ": truncated" : ""));
     }
     uint64_t size_bytes = 0;
-    if (__builtin_mul_overflow(elements, at::elementSize(*dtype), &size_bytes) ||
-        size_bytes != end - begin) {
+    if (entry.dtype &&
+        (__builtin_mul_overflow(elements, at::elementSize(*entry.dtype), &size_bytes) ||
+         size_bytes != end - begin)) {
       fail(fmt::format("shape {} of {} does not take the {} bytes of data_offsets [{}, {}]",
                        value["shape"].dump(), value["dtype"].get<std::string>(), end - begin, begin,
                        end));
@@ -215,6 +213,24 @@ void SafetensorsCheckpoint::add_file(const fs::path& path) {
 }
 
 at::Tensor SafetensorsCheckpoint::get(const std::string& name, at::IntArrayRef shape) {
+  return read(name, shape, dtype_);
+}
+
+at::Tensor SafetensorsCheckpoint::get_exact(const std::string& name, at::IntArrayRef shape) {
+  return read(name, shape, dtype_ == at::kDouble ? at::kDouble : at::kFloat);
+}
+
+bool SafetensorsCheckpoint::same(const std::string& name, const std::string& other) const {
+  const Entry &a = tensors_.at(name), &b = tensors_.at(other);
+  if (a.dtype != b.dtype || a.shape != b.shape) return false;
+  if (!a.dtype) return false;
+  const size_t size = static_cast<size_t>(c10::multiply_integers(a.shape)) *
+                      static_cast<size_t>(at::elementSize(*a.dtype));
+  return std::memcmp(a.file->bytes().data() + a.begin, b.file->bytes().data() + b.begin, size) == 0;
+}
+
+at::Tensor SafetensorsCheckpoint::read(const std::string& name, at::IntArrayRef shape,
+                                       at::ScalarType dtype) {
   const auto it = tensors_.find(name);
   const std::string where = files_.empty() ? "" : files_.front()->path().parent_path().string();
   if (it == tensors_.end()) {
@@ -227,24 +243,31 @@ at::Tensor SafetensorsCheckpoint::get(const std::string& name, at::IntArrayRef s
     throw InputError::format("{}: tensor {} has shape [{}]; expected [{}] from config.json", path,
                              name, fmt::join(entry.shape, ", "), fmt::join(shape, ", "));
   }
-  if (!at::isFloatingType(entry.dtype)) {
-    throw InputError::format("{}: tensor {} is of type {}; expected floating point", path, name,
-                             at::toString(entry.dtype));
+  if (!entry.dtype || !at::isFloatingType(*entry.dtype)) {
+    throw InputError::format("{}: tensor {} is of type {}; expected F64, F32, F16 or BF16", path,
+                             name, entry.type);
   }
   entry.used = true;
-  if (device_.is_meta()) return at::empty(shape, at::TensorOptions().dtype(dtype_).device(device_));
-  // The format does not promise that a tensor begins at a multiple of its element's size.
   const std::byte* data = entry.file->bytes().data() + entry.begin;
-  const auto options = at::TensorOptions().dtype(entry.dtype);
-  if (reinterpret_cast<uintptr_t>(data) % at::elementSize(entry.dtype) != 0) {
+  const auto size = static_cast<size_t>(c10::multiply_integers(shape)) *
+                    static_cast<size_t>(at::elementSize(*entry.dtype));
+  if (shape.size() == 2 && is_zero({data, size})) zeros_.push_back(name);
+  if (device_.is_meta()) return at::empty(shape, at::TensorOptions().dtype(dtype).device(device_));
+  // The format does not promise that a tensor begins at a multiple of its element's size.
+  const auto options = at::TensorOptions().dtype(*entry.dtype);
+  if (reinterpret_cast<uintptr_t>(data) % at::elementSize(*entry.dtype) != 0) {
     at::Tensor copy = at::empty(shape, options);
     std::memcpy(copy.data_ptr(), data, copy.nbytes());
-    return copy.to(at::TensorOptions().dtype(dtype_).device(device_));
+    return copy.to(at::TensorOptions().dtype(dtype).device(device_));
   }
   // The map stays alive as long as the tensor; it is read-only, and nothing writes to weights.
   const at::Tensor mapped = at::from_blob(
       const_cast<std::byte*>(data), shape, [file = entry.file](void*) {}, options);
-  return mapped.to(at::TensorOptions().dtype(dtype_).device(device_));
+  return mapped.to(at::TensorOptions().dtype(dtype).device(device_));
+}
+
+void SafetensorsCheckpoint::pass_over(const std::string& prefix) {
+  for (auto& [name, entry] : tensors_) entry.used = entry.used || name.starts_with(prefix);
 }
 
 void SafetensorsCheckpoint::check_all_used() const {
@@ -257,10 +280,67 @@ void SafetensorsCheckpoint::check_all_used() const {
   }
 }
 
-std::vector<std::string> SafetensorsCheckpoint::names() const {
-  std::vector<std::string> result;
-  for (const auto& [name, entry] : tensors_) result.push_back(name);
+std::map<std::string, std::string> SafetensorsCheckpoint::types() const {
+  std::map<std::string, std::string> result;
+  for (const auto& [name, entry] : tensors_) result[name] = entry.type;
   return result;
+}
+
+std::vector<std::string> SafetensorsCheckpoint::passed_over() const {
+  std::vector<std::string> notes;
+  std::vector<std::string> others = weights_beside(folder_);
+  std::erase_if(others, [&](const std::string& name) {
+    return std::any_of(files_.begin(), files_.end(), [&](const auto& file) {
+      return file->path().filename() == name;
+    });
+  });
+  const bool whole = files_.size() == 1 && files_[0]->path().filename() == "model.safetensors";
+  if (whole && fs::exists(folder_ / "model.safetensors.index.json")) {
+    others.push_back("model.safetensors.index.json");
+  }
+  if (!others.empty()) notes.push_back(fmt::format("not read: {}", fmt::join(others, ", ")));
+  if (!zeros_.empty()) {
+    notes.push_back(fmt::format("{} matri{} of zeros alone, as a broken download has them: {}{}",
+                                zeros_.size(), zeros_.size() == 1 ? "x" : "ces", zeros_.front(),
+                                zeros_.size() == 1 ? "" : ", ..."));
+  }
+  return notes;
+}
+
+void SafetensorsCheckpoint::fail_without_weights() const {
+  for (const char* old : {"pytorch_model.bin", "pytorch_model.bin.index.json"}) {
+    if (fs::exists(folder_ / old)) {
+      throw InputError::format(
+          "{}: PyTorch's pickle format can run code when it is read and is not supported; "
+          "convert it once in Python: AutoModelForCausalLM.from_pretrained(\"{}\")"
+          ".save_pretrained(OUT, safe_serialization=True)",
+          (folder_ / old).string(), folder_.string());
+    }
+  }
+  for (const char* name : {"model.safetensors", "model.safetensors.index.json"}) {
+    std::error_code error;
+    if (fs::is_symlink(folder_ / name, error)) {
+      throw InputError::format("{}: a link to {}, which is not there: the download is incomplete",
+                               (folder_ / name).string(),
+                               fs::read_symlink(folder_ / name, error).string());
+    }
+  }
+  const std::vector<std::string> others = weights_beside(folder_);
+  std::string help;
+  if (!others.empty()) {
+    const bool parts = others.front().find("-of-") != std::string::npos;
+    help = fmt::format("; there is {}{}: ", others.front(),
+                       others.size() > 1 ? fmt::format(" and {} more", others.size() - 1) : "");
+    if (others.front().ends_with(".gguf")) {
+      help += "give that file itself";
+    } else if (parts) {
+      help += "get the index, too, which says which parts there are";
+    } else {
+      help += "if that is the whole model, name it model.safetensors";
+    }
+  }
+  throw InputError::format("{}: no model.safetensors and no model.safetensors.index.json{}",
+                           folder_.string(), help);
 }
 
 int64_t SafetensorsCheckpoint::file_bytes() const {
@@ -272,7 +352,7 @@ int64_t SafetensorsCheckpoint::file_bytes() const {
 std::map<std::string, int64_t> SafetensorsCheckpoint::stored() const {
   std::map<std::string, int64_t> result;
   for (const auto& [name, entry] : tensors_) {
-    int64_t& elements = result[type_name(entry.dtype)];
+    int64_t& elements = result[entry.type];
     elements += c10::multiply_integers(entry.shape);
   }
   return result;
@@ -280,8 +360,12 @@ std::map<std::string, int64_t> SafetensorsCheckpoint::stored() const {
 
 std::string SafetensorsCheckpoint::sha256() const {
   Sha256 hash;
-  for (const auto& file : files_) hash.update(file->bytes());
+  for (const auto& file : files_) hash.update(*file);
   return hash.hex();
+}
+
+at::Tensor RandomWeights::get_exact(const std::string& name, at::IntArrayRef shape) {
+  return get(name, shape).to(dtype_ == at::kDouble ? at::kDouble : at::kFloat);
 }
 
 at::Tensor RandomWeights::get(const std::string& name, at::IntArrayRef shape) {

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,7 +19,13 @@ class TensorSource {
   virtual ~TensorSource() = default;
   /// The tensor of this name. Throws InputError where it is missing or its shape is another.
   virtual at::Tensor get(const std::string& name, at::IntArrayRef shape) = 0;
+  /// The same in the precision that sums have: float32, or float64 where that was asked for.
+  virtual at::Tensor get_exact(const std::string& name, at::IntArrayRef shape) = 0;
   virtual bool has(const std::string& name) const = 0;
+  /// Whether two tensors that are there hold the same numbers.
+  virtual bool same(const std::string& name, const std::string& other) const = 0;
+  /// Nobody will ask for tensors whose names begin so.
+  virtual void pass_over(const std::string& prefix) {}
   /// Throws InputError where a tensor is left that nobody asked for and that is no known buffer:
   /// a model that is not what its configuration says must not be run as if it were.
   virtual void check_all_used() const = 0;
@@ -32,6 +39,8 @@ class Checkpoint : public TensorSource {
   virtual int64_t file_bytes() const = 0;  ///< of all its files
   /// How many numbers are stored in each precision, by its name in the format ("BF16").
   virtual std::map<std::string, int64_t> stored() const = 0;
+  /// What lies beside the model and was not read, for people.
+  virtual std::vector<std::string> passed_over() const { return {}; }
 };
 
 /// model.safetensors, or the shards that model.safetensors.index.json lists, memory-mapped.
@@ -44,10 +53,15 @@ class SafetensorsCheckpoint final : public Checkpoint {
                         at::Device device);
 
   at::Tensor get(const std::string& name, at::IntArrayRef shape) override;
+  at::Tensor get_exact(const std::string& name, at::IntArrayRef shape) override;
   bool has(const std::string& name) const override { return tensors_.contains(name); }
+  bool same(const std::string& name, const std::string& other) const override;
+  void pass_over(const std::string& prefix) override;
   void check_all_used() const override;
 
-  std::vector<std::string> names() const;
+  /// Of every tensor, the name of its type in the format.
+  std::map<std::string, std::string> types() const;
+  std::vector<std::string> passed_over() const override;
   int64_t file_bytes() const override;
   std::map<std::string, int64_t> stored() const override;
   std::string sha256() const override;
@@ -55,14 +69,19 @@ class SafetensorsCheckpoint final : public Checkpoint {
  private:
   struct Entry {
     std::shared_ptr<class MappedFile> file;
-    at::ScalarType dtype;
+    std::string type;                     ///< its name in the format
+    std::optional<at::ScalarType> dtype;  ///< nothing: LibTorch has no such type
     std::vector<int64_t> shape;
     size_t begin = 0;  ///< byte offset in the file
     bool used = false;
   };
   void add_file(const std::filesystem::path& path);
+  [[noreturn]] void fail_without_weights() const;
+  at::Tensor read(const std::string& name, at::IntArrayRef shape, at::ScalarType dtype);
 
+  std::filesystem::path folder_;
   std::map<std::string, Entry> tensors_;
+  std::vector<std::string> zeros_;  // matrices that were read and hold nothing else
   std::vector<std::shared_ptr<class MappedFile>> files_;
   at::ScalarType dtype_;
   at::Device device_;
@@ -76,7 +95,9 @@ class RandomWeights final : public TensorSource {
   RandomWeights(uint64_t seed, at::ScalarType dtype, at::Device device)
       : seed_(seed), dtype_(dtype), device_(device) {}
   at::Tensor get(const std::string& name, at::IntArrayRef shape) override;
+  at::Tensor get_exact(const std::string& name, at::IntArrayRef shape) override;
   bool has(const std::string& name) const override { return false; }
+  bool same(const std::string& name, const std::string& other) const override { return false; }
   void check_all_used() const override {}
 
  private:

@@ -10,6 +10,19 @@
 namespace sinkbench {
 
 enum class NormKind { rms, layer };
+/// Where the norms of a layer stand, f being its attention or its MLP.
+enum class NormPlacement {
+  before,   ///< x + f(norm(x))
+  after,    ///< x + norm(f(x)): OLMo 2
+  around,   ///< x + norm'(f(norm(x))): Gemma 2
+  residual  ///< norm(x + f(x)): OPT 350m, and the first transformer
+};
+/// Root-mean-square norms of queries and keys before they are rotated.
+enum class QueryKeyNorm {
+  none,
+  heads,  ///< of each head by itself: Qwen 3
+  whole   ///< of all heads together: OLMo 2
+};
 enum class Activation { silu, gelu, gelu_tanh, relu };
 
 /// Rotary position embedding (Su et al. 2021, arXiv 2104.09864), the halves of the rotated part
@@ -44,15 +57,38 @@ struct DecoderConfig {
   int64_t context = 0;  ///< positions that the model was trained on; 0: not stated
 
   NormKind norm = NormKind::rms;
+  NormPlacement norm_placement = NormPlacement::before;
+  QueryKeyNorm query_key_norm = QueryKeyNorm::none;
   double norm_epsilon = 1e-5;
   Activation activation = Activation::silu;
   bool gated_mlp = true;           ///< down(act(gate(x)) * up(x)), else down(act(up(x)))
   bool parallel_residual = false;  ///< x + attention(norm(x)) + mlp(norm'(x))
+  bool one_parallel_norm = false;  ///< norm and norm' are the same
   bool tied_head = false;          ///< logits are products with the embedding
-  double attention_scale = 0.0;    ///< factor on query-key products
-  double clip_qkv = 0.0;           ///< queries, keys and values are clamped to this; 0: they aren't
+  // Which of the linear maps and norms add a bias.
+  bool qkv_bias = false, output_bias = false, mlp_bias = false, norm_bias = false;
+  bool head_bias = false;
+  double embedding_scale = 1.0;  ///< factor on what the embedding gives
+  double residual_scale = 1.0;   ///< factor on what attention and MLP add to the residual stream
+  double attention_scale = 0.0;  ///< factor on query-key products
+  double score_cap = 0.0;        ///< scaled scores s become cap tanh(s / cap); 0: they don't
+  double logit_scale = 1.0;      ///< factor on the logits
+  double logit_cap = 0.0;        ///< logits l become cap tanh(l / cap); 0: they don't
+  double clip_qkv = 0.0;         ///< queries, keys and values are clamped to this; 0: they aren't
 
-  std::optional<RotaryConfig> rotary = {};
+  /// Rotary embeddings, and which of them each layer has: [layers] indices, -1 where it has none;
+  /// empty where all layers have the only one, if there is one.
+  std::vector<RotaryConfig> rotaries = {};
+  std::vector<int> rotary_of_layer = {};
+  /// Which of `rotaries` the layer's queries and keys are rotated by; -1: they aren't.
+  int rotary_index(int64_t layer) const {
+    if (rotaries.empty()) return -1;
+    return rotary_of_layer.empty() ? 0 : rotary_of_layer[static_cast<size_t>(layer)];
+  }
+  const RotaryConfig* rotary(int64_t layer) const {  ///< the same, or null
+    const int index = rotary_index(layer);
+    return index < 0 ? nullptr : &rotaries[static_cast<size_t>(index)];
+  }
   std::optional<AlibiConfig> alibi = {};
   int64_t learned_positions = 0;  ///< rows of the table added to the embeddings; 0: there is none
   /// Layers with a window of their own: a query sees so many tokens at the most, itself among them;
@@ -71,6 +107,9 @@ struct DecoderConfig {
   std::optional<double> constant_sink_logit = {};  ///< one logit for all; 0: softmax plus one
   /// The token that starts every stream, in place of a BOS.
   std::optional<int32_t> sink_token = {};
+
+  /// What the model's files say that has no part in what is computed, for people.
+  std::vector<std::string> notes = {};
 
   /// Bytes of keys and values that one cached token takes, over all layers.
   int64_t kv_bytes_per_token(int64_t element_bytes) const {

@@ -1,5 +1,6 @@
 #include "models/config_reader.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/error.h"
@@ -18,12 +19,38 @@ std::string shown(const nlohmann::json& value) {
   return text;
 }
 
+/// Python writes Infinity and NaN, which JSON hasn't, as bare words. As strings they harm no one in a
+/// field that nobody reads, and are no numbers in others.
+std::string with_quoted_constants(std::string_view text) {
+  std::string result;
+  bool in_string = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (in_string && text[i] == '\\' && i + 1 < text.size()) {
+      result += text[i++];
+    } else if (text[i] == '"') {
+      in_string = !in_string;
+    } else if (!in_string) {
+      const char* constants[] = {"Infinity", "-Infinity", "NaN"};
+      const auto it = std::find_if(std::begin(constants), std::end(constants), [&](const char* c) {
+        return text.substr(i).starts_with(c);
+      });
+      if (it != std::end(constants)) {
+        result += fmt::format("\"{}\"", *it);
+        i += std::string_view(*it).size() - 1;
+        continue;
+      }
+    }
+    result += text[i];
+  }
+  return result;
+}
+
 }  // namespace
 
 ConfigReader::ConfigReader(const std::filesystem::path& path) : path_(path) {
   const MappedFile file(path);
   try {
-    object_ = nlohmann::json::parse(file.text());
+    object_ = nlohmann::json::parse(with_quoted_constants(file.text()));
   } catch (const nlohmann::json::exception& error) {
     throw InputError::format("{}: not valid JSON: {}", path.string(), error.what());
   }
@@ -36,17 +63,28 @@ ConfigReader::ConfigReader(const std::filesystem::path& path) : path_(path) {
 ConfigReader::ConfigReader(std::filesystem::path path, nlohmann::json object, std::string where)
     : path_(std::move(path)), object_(std::move(object)), where_(std::move(where)) {}
 
+ConfigReader::ConfigReader(std::filesystem::path path, nlohmann::json object,
+                           std::map<std::string, std::string> names)
+    : path_(std::move(path)),
+      object_(std::move(object)),
+      names_(std::make_shared<const std::map<std::string, std::string>>(std::move(names))) {}
+
 void ConfigReader::fail(const std::string& field, const std::string& text) const {
-  const std::string full = where_.empty() ? field : where_ + "." + field;
+  std::string full = where_.empty() ? field : where_ + "." + field;
+  if (names_ != nullptr) {
+    if (const auto it = names_->find(full); it != names_->end()) full = it->second;
+  }
   throw InputError::format("{}: {}: {}", path_.string(), full, text);
 }
 
 const nlohmann::json* ConfigReader::find(Names names) const {
+  const nlohmann::json* found = nullptr;
   for (const char* name : names) {
+    read_->insert(name);
     const auto it = object_.find(name);
-    if (it != object_.end() && !it->is_null()) return &*it;
+    if (found == nullptr && it != object_.end() && !it->is_null()) found = &*it;
   }
-  return nullptr;
+  return found;
 }
 
 std::string ConfigReader::field(Names names) const {
@@ -59,6 +97,15 @@ std::string ConfigReader::field(Names names) const {
 
 bool ConfigReader::has(const char* name) const {
   return find({name}) != nullptr;
+}
+
+void ConfigReader::refuse_unread(std::initializer_list<const char*> harmless,
+                                 const std::string& text) const {
+  for (const auto& [name, value] : object_.items()) {
+    if (value.is_null() || was_read(name)) continue;
+    if (std::find(harmless.begin(), harmless.end(), name) != harmless.end()) continue;
+    fail(name, fmt::format("is {}, {}", shown(value), text));
+  }
 }
 
 int64_t ConfigReader::integer(Names names, int64_t minimum, std::optional<int64_t> fallback) const {
@@ -134,7 +181,9 @@ std::optional<ConfigReader> ConfigReader::object(Names names) const {
   if (!value->is_object()) {
     fail(field(names), fmt::format("is {}; expected an object", shown(*value)));
   }
-  return ConfigReader(path_, *value, where_.empty() ? field(names) : where_ + "." + field(names));
+  ConfigReader inner(path_, *value, where_.empty() ? field(names) : where_ + "." + field(names));
+  inner.names_ = names_;
+  return inner;
 }
 
 }  // namespace sinkbench

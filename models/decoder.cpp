@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <optional>
 #include <set>
 
 #include "base/error.h"
@@ -10,6 +11,7 @@
 #include "models/checkpoint.h"
 #include "models/family.h"
 #include "models/gguf.h"
+#include "models/quantised.h"
 #include "models/rms_norm.h"
 #include "models/row_product.h"
 
@@ -41,6 +43,8 @@ void for_each_weight(const DecoderWeights& weights, Visit visit) {
   for (const LayerWeights& layer : weights.layers) {
     norm(layer.attention_norm);
     norm(layer.mlp_norm);
+    norm(layer.attention_post_norm);
+    norm(layer.mlp_post_norm);
     linear(layer.qkv);
     once(layer.query_norm);
     once(layer.key_norm);
@@ -53,32 +57,79 @@ void for_each_weight(const DecoderWeights& weights, Visit visit) {
   linear(weights.head);
 }
 
-/// A model on disk: a Hugging Face folder or a GGUF file.
-struct Opened {
-  Opened(const std::filesystem::path& path, at::ScalarType dtype, at::Device device)
-      : reader(is_gguf(path) ? gguf_config(read_gguf(path)) : ConfigReader(path / "config.json")) {
-    if (is_gguf(path)) {
-      checkpoint = std::make_unique<GgufCheckpoint>(read_gguf(path), dtype, device);
-    } else {
-      checkpoint = std::make_unique<SafetensorsCheckpoint>(path, dtype, device);
+/// No config.json: says what the folder is, where that can be seen.
+[[noreturn]] void fail_without_config(const std::filesystem::path& folder) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  const fs::path file = folder / "config.json";
+  if (!fs::exists(folder, error)) {
+    throw InputError::format("{}: no such folder, and no .gguf file", folder.string());
+  }
+  if (fs::is_symlink(file, error)) {
+    throw InputError::format("{}: a link to {}, which is not there: the download is incomplete",
+                             file.string(), fs::read_symlink(file, error).string());
+  }
+  std::string help;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder, error)) {
+    if (entry.path().extension() == ".gguf") {
+      help = fmt::format("; there is {}: give that file", entry.path().filename().string());
     }
   }
+  if (fs::is_directory(folder / "snapshots", error)) {
+    help = "; it is a folder of the hub's cache: give the one in its snapshots/";
+    for (const fs::directory_entry& entry : fs::directory_iterator(folder / "snapshots", error)) {
+      help = fmt::format("; it is a folder of the hub's cache: give {}", entry.path().string());
+    }
+  }
+  throw InputError::format("{}: cannot open: no such file{}", file.string(), help);
+}
+
+/// A model on disk: a Hugging Face folder or a GGUF file.
+class Opened {
+ public:
+  Opened(const std::filesystem::path& path, at::ScalarType dtype, at::Device device) {
+    if (is_gguf(path)) {
+      gguf_ = std::make_unique<GgufCheckpoint>(read_gguf(path), dtype, device);
+    } else {
+      if (!std::filesystem::exists(path / "config.json")) fail_without_config(path);
+      reader_.emplace(path / "config.json");
+      folder_ = std::make_unique<SafetensorsCheckpoint>(path, dtype, device);
+      refuse_quantised(*reader_, *folder_);
+    }
+  }
+
   Decoder decoder(const DecoderOptions& options) {
-    DecoderConfig config = read_decoder_config(reader);
-    DecoderWeights weights = find_family(reader).read_weights(config, reader, *checkpoint);
-    checkpoint->check_all_used();
+    DecoderConfig config = gguf_ ? gguf_->config() : read_decoder_config(*reader_);
+    DecoderWeights weights = gguf_ ? gguf_->weights(config)
+                                   : find_family(*reader_).read_weights(config, *reader_, *folder_);
+    checkpoint().check_all_used();
+    if (config.tied_head && !weights.head.weight.is_same(weights.embedding)) {
+      config.tied_head = false;
+      config.notes.push_back(
+          "config.json says tie_word_embeddings, but the head that is stored differs from the "
+          "embedding: the head counts");
+    }
+    for (std::string& note : checkpoint().passed_over()) config.notes.push_back(std::move(note));
     return Decoder(std::move(config), std::move(weights), options);
   }
+
   std::string sha256() const {
-    if (is_gguf(reader.path())) return checkpoint->sha256();
+    if (gguf_) return gguf_->sha256();
     Sha256 hash;
-    hash.update(read_file(reader.path()));
-    hash.update(checkpoint->sha256());
+    hash.update(read_file(reader_->path()));
+    hash.update(folder_->sha256());
     return hash.hex();
   }
 
-  ConfigReader reader;
-  std::unique_ptr<Checkpoint> checkpoint;
+ private:
+  Checkpoint& checkpoint() {
+    if (gguf_) return *gguf_;
+    return *folder_;
+  }
+
+  std::optional<ConfigReader> reader_;             // of a folder
+  std::unique_ptr<SafetensorsCheckpoint> folder_;  // one of the two
+  std::unique_ptr<GgufCheckpoint> gguf_;
 };
 
 }  // namespace
@@ -146,26 +197,36 @@ int64_t Decoder::weight_bytes() const {
 }
 
 at::Tensor Decoder::embed(const at::Tensor& ids, const at::Tensor& positions) const {
-  const at::Tensor x = at::embedding(weights_.embedding, ids).to(accumulate_dtype());
+  at::Tensor x = at::embedding(weights_.embedding, ids).to(accumulate_dtype());
+  if (config_.embedding_scale != 1.0) x = x * config_.embedding_scale;
   if (config_.learned_positions == 0) return x;
   return x + at::embedding(weights_.positions, positions).to(accumulate_dtype());
 }
 
-at::Tensor Decoder::norm(const NormWeights& weights, const at::Tensor& x) const {
-  // In the residual stream's precision; only the result is rounded to that of the products.
+at::Tensor Decoder::norm(const NormWeights& weights, const at::Tensor& x,
+                         at::ScalarType dtype) const {
+  if (!weights.weight.defined()) return x.to(dtype);
+  // In the residual stream's precision; only the result is rounded.
+  const at::Tensor exact = x.to(accumulate_dtype());
   if (config_.norm == NormKind::rms) {
-    return rms_norm(x, weights.weight, config_.norm_epsilon, options_.dtype);
+    return rms_norm(exact, weights.weight, config_.norm_epsilon, dtype);
   }
-  const at::Tensor weight = weights.weight.to(x.scalar_type());
-  const at::Tensor bias = weights.bias.defined() ? weights.bias.to(x.scalar_type()) : at::Tensor();
-  return at::layer_norm(x, {config_.hidden_size}, weight, bias, config_.norm_epsilon)
-      .to(options_.dtype);
+  const at::Tensor weight = weights.weight.to(exact.scalar_type());
+  const at::Tensor bias =
+      weights.bias.defined() ? weights.bias.to(exact.scalar_type()) : at::Tensor();
+  return at::layer_norm(exact, {config_.hidden_size}, weight, bias, config_.norm_epsilon).to(dtype);
+}
+
+at::Tensor Decoder::attention_input(const LayerWeights& layer, const at::Tensor& x) const {
+  if (config_.norm_placement == NormPlacement::residual) return x.to(options_.dtype);
+  return norm(layer.attention_norm, x, options_.dtype);
 }
 
 at::Tensor Decoder::norm_heads(const at::Tensor& heads, const at::Tensor& weight) const {
   if (!weight.defined()) return heads;
   const at::Tensor x = heads.to(accumulate_dtype());
-  return rms_norm(x.reshape({-1, config_.head_dim}), weight, config_.norm_epsilon, options_.dtype)
+  // Rows as long as the weight: of one head, or of all together.
+  return rms_norm(x.reshape({-1, weight.size(0)}), weight, config_.norm_epsilon, options_.dtype)
       .view(heads.sizes());
 }
 
@@ -183,7 +244,7 @@ Projection Decoder::split(const LayerWeights& layer, const at::Tensor& query,
 Projection Decoder::project(int64_t layer, const at::Tensor& x) const {
   const LayerWeights& weights = weights_.layers[layer];
   const at::Tensor rows =
-      apply(weights.qkv, norm(weights.attention_norm, x)).view({x.size(0), -1, config_.head_dim});
+      apply(weights.qkv, attention_input(weights, x)).view({x.size(0), -1, config_.head_dim});
   return split(weights, rows.narrow(1, 0, config_.heads),
                rows.narrow(1, config_.heads, 2 * config_.kv_heads));
 }
@@ -195,7 +256,7 @@ Projection Decoder::project(int64_t layer, const at::Tensor& x, const at::Tensor
   const auto rows = [&](const at::Tensor& input, int64_t begin, int64_t size) {
     Linear part{weights.qkv.weight.narrow(0, begin, size), {}};
     if (weights.qkv.bias.defined()) part.bias = weights.qkv.bias.narrow(0, begin, size);
-    return apply(part, norm(weights.attention_norm, input))
+    return apply(part, attention_input(weights, input))
         .view({input.size(0), size / config_.head_dim, config_.head_dim});
   };
   return split(weights, rows(x_query, 0, query_size), rows(x, query_size, 2 * key_size));
@@ -224,13 +285,29 @@ at::Tensor Decoder::mlp(const LayerWeights& layer, const at::Tensor& normed) con
 
 at::Tensor Decoder::finish(int64_t layer, const at::Tensor& x, const at::Tensor& attended) const {
   const LayerWeights& weights = weights_.layers[layer];
-  const at::Tensor after_attention = x + apply(weights.output, attended);
-  const at::Tensor& mlp_input = config_.parallel_residual ? x : after_attention;
-  return after_attention + mlp(weights, norm(weights.mlp_norm, mlp_input));
+  const bool last = config_.norm_placement == NormPlacement::residual;
+  const auto plus = [&](const at::Tensor& stream, const at::Tensor& part, const NormWeights& post) {
+    const at::Tensor& added = post.weight.defined() ? norm(post, part, accumulate_dtype()) : part;
+    return at::add(stream, added, config_.residual_scale);
+  };
+  const auto residual_norm = [&](const NormWeights& after, const at::Tensor& sum) {
+    return last ? norm(after, sum, accumulate_dtype()) : sum;
+  };
+  const at::Tensor after_attention =
+      residual_norm(weights.attention_norm,
+                    plus(x, apply(weights.output, attended), weights.attention_post_norm));
+  const at::Tensor& input = config_.parallel_residual ? x : after_attention;
+  const at::Tensor part =
+      mlp(weights, last ? input.to(options_.dtype) : norm(weights.mlp_norm, input, options_.dtype));
+  return residual_norm(weights.mlp_norm, plus(after_attention, part, weights.mlp_post_norm));
 }
 
 at::Tensor Decoder::logits(const at::Tensor& x) const {
-  return apply(weights_.head, norm(weights_.final_norm, x));
+  const at::Tensor logits = apply(weights_.head, norm(weights_.final_norm, x, options_.dtype));
+  if (config_.logit_scale == 1.0 && config_.logit_cap == 0.0) return logits;
+  at::Tensor scaled = logits.to(accumulate_dtype()).mul_(config_.logit_scale);
+  if (config_.logit_cap == 0.0) return scaled;
+  return scaled.div_(config_.logit_cap).tanh_().mul_(config_.logit_cap);
 }
 
 }  // namespace sinkbench

@@ -70,11 +70,14 @@ class Decoder {
   /// Adds attention's output and the MLP. attended: [n, heads * head_dim]; returns the residual
   /// stream [n, hidden] after the layer.
   at::Tensor finish(int64_t layer, const at::Tensor& x, const at::Tensor& attended) const;
-  /// Logits [n, vocab] in the weights' precision, of the residual stream after the last layer.
+  /// Logits [n, vocab] in the weights' precision (scaled or capped ones in accumulate_dtype), of
+  /// the residual stream after the last layer.
   at::Tensor logits(const at::Tensor& x) const;
 
  private:
-  at::Tensor norm(const NormWeights& weights, const at::Tensor& x) const;
+  /// Of x [n, hidden], in `dtype`; x itself where there are no weights.
+  at::Tensor norm(const NormWeights& weights, const at::Tensor& x, at::ScalarType dtype) const;
+  at::Tensor attention_input(const LayerWeights& layer, const at::Tensor& x) const;
   at::Tensor norm_heads(const at::Tensor& heads, const at::Tensor& weight) const;
   Projection split(const LayerWeights& layer, const at::Tensor& query,
                    const at::Tensor& keys_and_values) const;

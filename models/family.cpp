@@ -4,44 +4,164 @@
 
 #include <algorithm>
 #include <cmath>
-#include <map>
-#include <numbers>
 
 namespace sinkbench {
 
 const std::vector<Family>& family_registry() {
-  static const std::vector<Family> families = {llama_family(),  mistral_family(), qwen2_family(),
-                                               qwen3_family(),  phi3_family(),    gpt_neox_family(),
-                                               falcon_family(), mpt_family(),     gpt2_family()};
+  static const std::vector<Family> families = {
+      llama_family(),   mistral_family(),    qwen2_family(),       qwen3_family(),
+      phi3_family(),    gpt_neox_family(),   falcon_family(),      mpt_family(),
+      gpt2_family(),    gemma2_family(),     gemma3_text_family(), gemma3_family(),
+      smollm3_family(), granite_family(),    olmo2_family(),       olmo3_family(),
+      phi_family(),     starcoder2_family(), opt_family()};
   return families;
 }
 
 const Family& find_family(const ConfigReader& config) {
+  if (!config.has("model_type") && config.has("architectures")) {
+    config.fail("model_type", fmt::format("is missing; architectures is {}",
+                                          config.json()["architectures"].dump()));
+  }
   const std::string type = config.text({"model_type"});
-  std::vector<std::string> names;
   for (const Family& family : family_registry()) {
     if (family.name == type) return family;
-    names.push_back(family.name);
   }
-  // What lacks in the decoder, where that can be said.
-  static const std::map<std::string, const char*> lacking = {
-      {"gemma2", "soft caps on scores and logits, norms after attention and MLP"},
-      {"gemma3", "frequencies that differ from layer to layer, images"},
-      {"gemma3_text", "frequencies that differ from layer to layer"},
-      {"gpt_oss", "mixtures of experts, local windows in every other layer"},
+  for (const Unsupported& family : unsupported_families()) {
+    if (family.name == type) {
+      config.fail("model_type",
+                  fmt::format("'{}' is not supported: it has {}", type, family.lacking));
+    }
+  }
+  // No name that is like it: the two would compute something else.
+  config.fail("model_type", fmt::format("'{}' is not supported; `sinkbench list families` names "
+                                        "those that are",
+                                        type));
+}
+
+const std::vector<Unsupported>& unsupported_families() {
+  static const std::vector<Unsupported> families = {
+      {"gpt_oss", "mixtures of experts"},
       {"mixtral", "mixtures of experts"},
       {"qwen2_moe", "mixtures of experts"},
       {"qwen3_moe", "mixtures of experts"},
+      {"olmoe", "mixtures of experts"},
+      {"granitemoe", "mixtures of experts"},
+      {"phimoe", "mixtures of experts"},
+      {"llama4", "mixtures of experts, attention in chunks"},
       {"deepseek_v2", "mixtures of experts, latent attention"},
       {"deepseek_v3", "mixtures of experts, latent attention"},
+      {"gemma", "what is untested here: Gemma 2 and 3 are supported"},
+      {"gemma3n", "inputs of their own for each layer, layers that share keys and values"},
       {"mamba", "layers without attention"},
-      {"opt", "positions that start at 2, projections around the embedding"},
+      {"mamba2", "layers without attention"},
+      {"qwen3_next", "layers without attention, mixtures of experts"},
+      {"gptj", "queries and keys whose neighbouring dimensions are rotated together"},
+      {"bloom", "a norm of the embedding"},
+      {"chatglm", "two-dimensional positions"},
+      {"mistral3", "images; its text part is saved as mistral"},
+      {"llava", "images"},
   };
-  if (const auto it = lacking.find(type); it != lacking.end()) {
-    config.fail("model_type", fmt::format("'{}' is not supported: it has {}", type, it->second));
-  }
-  config.fail("model_type", fmt::format("'{}' is not supported{}", type, suggestion(type, names)));
+  return families;
 }
+
+namespace {
+
+/// Fields that mean something in some configurations, and what they are where they mean nothing. A
+/// family that doesn't read one can't run a model that has it otherwise.
+struct Elsewhere {
+  const char* field;
+  nlohmann::json nothing;
+};
+
+const std::vector<Elsewhere>& fields_elsewhere() {
+  static const std::vector<Elsewhere> fields = {
+      {"rope_condense_ratio", 1},   // LongChat
+      {"rope_ratio", 1},            // ChatGLM
+      {"embedding_multiplier", 1},  // Granite, Falcon H1
+      {"attention_multiplier", nullptr},
+      {"residual_multiplier", 1},
+      {"logits_scaling", 1},
+      {"logit_scale", 1},  // Cohere, MPT
+      {"scale_emb", 1},    // MiniCPM
+      {"scale_depth", nullptr},
+      {"dim_model_base", nullptr},
+      {"lm_head_multiplier", 1},
+      {"attn_logit_softcapping", nullptr},  // Gemma 2
+      {"final_logit_softcapping", nullptr},
+      {"query_pre_attn_scalar", nullptr},
+      {"no_rope_layers", nullptr},  // SmolLM 3, Llama 4
+      {"no_rope_layer_interval", 0},
+      {"rope_local_base_freq", nullptr},
+      {"attn_temperature_tuning", false},
+      {"clip_qkv", nullptr},    // OLMo, DBRX
+      {"qk_layernorm", false},  // Phi, StableLM
+      {"use_qk_norm", false},
+      {"qk_norm", false},
+      {"use_parallel_residual", false},
+      {"alibi", false},
+      {"rotary_pct", nullptr},
+      {"rotary_dim", nullptr},
+      {"num_experts", 0},
+      {"num_local_experts", 0},
+      {"n_routed_experts", 0},
+      {"num_kv_shared_layers", 0},
+      {"hidden_size_per_layer_input", 0},
+      {"attention_chunk_size", nullptr},
+      {"sliding_window_pattern", nullptr},
+      {"use_bidirectional_attention", false},
+      {"tie_qk", false},
+  };
+  return fields;
+}
+
+}  // namespace
+
+void refuse_unread(const ConfigReader& reader, const DecoderConfig& config) {
+  for (const auto& [field, nothing] : fields_elsewhere()) {
+    const auto it = reader.json().find(field);
+    if (it == reader.json().end() || it->is_null() || *it == nothing) continue;
+    if (reader.was_read(field)) continue;
+    reader.fail(field,
+                fmt::format("is {}, which changes what a model computes and means nothing in "
+                            "the family '{}': not supported",
+                            it->dump(), config.family));
+  }
+  // A norm's epsilon under another family's name would be passed over.
+  for (const char* field : {"norm_eps", "norm_epsilon", "rms_norm_eps", "layer_norm_eps",
+                            "layer_norm_epsilon", "layernorm_epsilon"}) {
+    const auto it = reader.json().find(field);
+    if (it == reader.json().end() || !it->is_number() || reader.was_read(field)) continue;
+    if (it->get<double>() == config.norm_epsilon) continue;
+    reader.fail(field,
+                fmt::format("is {}, but the norms of the family '{}' have an epsilon of {:g}, "
+                            "by its own field or by default",
+                            it->dump(), config.family, config.norm_epsilon));
+  }
+}
+
+namespace {
+
+/// What is there and has no part in what is computed, for people.
+std::vector<std::string> notes_of(const ConfigReader& reader) {
+  std::vector<std::string> notes;
+  if (reader.has("auto_map")) {
+    notes.push_back(
+        fmt::format("config.json asks for code of the model's own (auto_map), which is not run: it "
+                    "is computed as {}",
+                    reader.text({"model_type"})));
+  }
+  if (reader.has("quantization_config")) {
+    notes.push_back("config.json has a quantization_config, but the weights are not quantised");
+  }
+  const auto window = reader.json().find("sliding_window");
+  if (window != reader.json().end() && window->is_number() && !reader.was_read("sliding_window")) {
+    notes.push_back(fmt::format(
+        "config.json has a sliding_window of {}, which the family doesn't use", window->dump()));
+  }
+  return notes;
+}
+
+}  // namespace
 
 DecoderConfig read_decoder_config(const ConfigReader& reader) {
   DecoderConfig config = find_family(reader).read_config(reader);
@@ -50,9 +170,11 @@ DecoderConfig read_decoder_config(const ConfigReader& reader) {
     reader.fail("num_key_value_heads", fmt::format("is {}; expected a divisor of the {} heads",
                                                    config.kv_heads, config.heads));
   }
-  if (config.rotary && config.rotary->dims > config.head_dim) {
-    reader.fail("rotary", fmt::format("{} rotated dimensions; a head has {}", config.rotary->dims,
-                                      config.head_dim));
+  for (const RotaryConfig& rotary : config.rotaries) {
+    if (rotary.dims > config.head_dim) {
+      reader.fail("rotary", fmt::format("{} rotated dimensions; a head has {}", rotary.dims,
+                                        config.head_dim));
+    }
   }
   config.learned_sink_logits = reader.boolean({"learned_sink_logits"}, false);
   if (reader.has("constant_sink_logit")) {
@@ -70,6 +192,8 @@ DecoderConfig read_decoder_config(const ConfigReader& reader) {
     config.sink_token = static_cast<int32_t>(id);
   }
   if (config.attention_scale == 0.0) config.attention_scale = 1.0 / std::sqrt(config.head_dim);
+  refuse_unread(reader, config);
+  for (std::string& note : notes_of(reader)) config.notes.push_back(std::move(note));
   return config;
 }
 
@@ -100,17 +224,17 @@ void read_embedding_and_head(const DecoderConfig& config, const std::string& emb
   const std::string head_name = head + ".weight";
   const int64_t vocab = config.vocab_size;
   const int64_t hidden = config.hidden_size;
-  if (config.tied_head) {
-    // The embedding is the one that counts; a head stored beside it is a copy, as transformers has
-    // it, and read only so that its shape is checked.
-    const bool only_head = !source.has(embedding_name) && source.has(head_name);
-    weights.embedding = source.get(only_head ? head_name : embedding_name, {vocab, hidden});
-    if (!only_head && source.has(head_name)) source.get(head_name, {vocab, hidden});
-    weights.head.weight = weights.embedding;
-  } else {
+  if (!config.tied_head) {
     weights.embedding = source.get(embedding_name, {vocab, hidden});
-    weights.head.weight = source.get(head_name, {vocab, hidden});
+    weights.head = read_linear(source, head, vocab, hidden, config.head_bias);
+    return;
   }
+  const bool only_head = !source.has(embedding_name) && source.has(head_name);
+  weights.embedding = source.get(only_head ? head_name : embedding_name, {vocab, hidden});
+  weights.head.weight = weights.embedding;
+  if (only_head || !source.has(head_name)) return;
+  const at::Tensor stored = source.get(head_name, {vocab, hidden});
+  if (!source.same(head_name, embedding_name)) weights.head.weight = stored;
 }
 
 Linear stack(const std::vector<Linear>& parts) {
@@ -156,105 +280,6 @@ int64_t read_head_dim(const ConfigReader& config, const char* field, int64_t hid
 
 void refuse(const ConfigReader& config, const char* field) {
   if (config.boolean({field}, false)) config.fail(field, "is true, which is not supported");
-}
-
-RotaryConfig read_rotary(const ConfigReader& config, int64_t dims, double theta, int64_t context) {
-  if (dims < 2 || dims % 2 != 0) {
-    config.fail("rotary", fmt::format("{} rotated dimensions; expected an even number", dims));
-  }
-  if (theta <= 1.0) config.fail("rope_theta", fmt::format("is {}; expected more than 1", theta));
-  RotaryConfig rotary{.dims = dims, .inverse_frequencies = {}, .theta = theta};
-  for (int64_t i = 0; i < dims; i += 2) {
-    rotary.inverse_frequencies.push_back(std::pow(theta, -static_cast<double>(i) / dims));
-  }
-  const auto scaling = config.object({"rope_scaling", "rope_parameters"});
-  if (!scaling) return rotary;
-  const std::string type = scaling->text({"rope_type", "type"}, "default");
-  if (type == "default") return rotary;
-  const auto original = [&](std::optional<int64_t> fallback) {
-    // Phi-3 has it beside rope_scaling, not in it.
-    const char* field = "original_max_position_embeddings";
-    return config.has(field) ? config.integer({field}, 1) : scaling->integer({field}, 1, fallback);
-  };
-  const std::optional<int64_t> stated = context > 0 ? std::optional(context) : std::nullopt;
-  if (type == "longrope" || type == "su") {
-    // A factor for each frequency; cosine and sine grow with the context's extension
-    // (_compute_longrope_parameters of transformers).
-    rotary.limit = original(stated);
-    const std::vector<double> factors = scaling->numbers("short_factor", dims / 2);
-    scaling->numbers("long_factor", dims / 2);
-    for (int64_t i = 0; i < dims / 2; ++i) {
-      if (factors[i] <= 0.0) scaling->fail("short_factor", "expected positive numbers");
-      rotary.inverse_frequencies[i] /= factors[i];
-    }
-    const double extension = scaling->number(
-        {"factor"}, static_cast<double>(context) / static_cast<double>(rotary.limit));
-    rotary.magnitude = scaling->number(
-        {"attention_factor"},
-        extension <= 1.0 ? 1.0 : std::sqrt(1.0 + std::log(extension) / std::log(rotary.limit)));
-    rotary.scaling = fmt::format("longrope, up to {} positions", rotary.limit);
-    return rotary;
-  }
-  if (type != "linear" && type != "dynamic" && type != "llama3" && type != "yarn") {
-    scaling->fail("rope_type", fmt::format("'{}' is not supported; expected default, linear, "
-                                           "dynamic, llama3, yarn or longrope",
-                                           type));
-  }
-  const double factor = scaling->number({"factor"});
-  if (factor < 1.0) scaling->fail("factor", fmt::format("is {}; expected 1 or more", factor));
-  rotary.scaling = fmt::format("{}, factor {:g}", type, factor);
-  if (type == "dynamic") {
-    rotary.limit = scaling->integer({"original_max_position_embeddings"}, 1, stated);
-    rotary.scaling = fmt::format("dynamic, up to {} positions", rotary.limit);
-  } else if (type == "linear") {
-    for (double& frequency : rotary.inverse_frequencies) frequency /= factor;
-  } else if (type == "llama3") {
-    // Long wavelengths are slowed down by the factor, short ones kept, between them a ramp
-    // (_compute_llama3_parameters of transformers).
-    const double low = scaling->number({"low_freq_factor"}, 1.0);
-    const double high = scaling->number({"high_freq_factor"}, 4.0);
-    const double context_before = static_cast<double>(original({}));
-    if (high <= low) scaling->fail("high_freq_factor", "expected more than low_freq_factor");
-    for (double& frequency : rotary.inverse_frequencies) {
-      const double wavelength = 2.0 * std::numbers::pi / frequency;
-      const double ramp = std::clamp((context_before / wavelength - low) / (high - low), 0.0, 1.0);
-      frequency = (1.0 - ramp) * frequency / factor + ramp * frequency;
-    }
-  } else {
-    // NTK by parts: interpolated below beta_slow turns over the original context, kept above
-    // beta_fast (_compute_yarn_parameters of transformers).
-    const double context_before = static_cast<double>(original(stated));
-    const double beta_fast = scaling->number({"beta_fast"}, 32.0);
-    const double beta_slow = scaling->number({"beta_slow"}, 1.0);
-    const auto dimension_of_turns = [&](double turns) {
-      return dims * std::log(context_before / (turns * 2.0 * std::numbers::pi)) /
-             (2.0 * std::log(theta));
-    };
-    double low = dimension_of_turns(beta_fast);
-    double high = dimension_of_turns(beta_slow);
-    if (scaling->boolean({"truncate"}, true)) {
-      low = std::floor(low);
-      high = std::ceil(high);
-    }
-    low = std::max(low, 0.0);
-    high = std::min(high, static_cast<double>(dims - 1));
-    if (low == high) high += 0.001;
-    for (int64_t i = 0; i < dims / 2; ++i) {
-      double& frequency = rotary.inverse_frequencies[i];
-      const double ramp = std::clamp((static_cast<double>(i) - low) / (high - low), 0.0, 1.0);
-      frequency = ramp * frequency / factor + (1.0 - ramp) * frequency;
-    }
-    const auto magnitude = [&](double scale) {
-      return factor <= 1.0 ? 1.0 : 0.1 * scale * std::log(factor) + 1.0;
-    };
-    const double mscale = scaling->number({"mscale"}, 0.0);
-    const double mscale_all = scaling->number({"mscale_all_dim"}, 0.0);
-    rotary.magnitude =
-        scaling->number({"attention_factor"}, mscale != 0.0 && mscale_all != 0.0
-                                                  ? magnitude(mscale) / magnitude(mscale_all)
-                                                  : magnitude(1.0));
-  }
-  return rotary;
 }
 
 Activation read_activation(const ConfigReader& config, ConfigReader::Names names,

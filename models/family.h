@@ -5,12 +5,29 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/gguf.h"
 #include "models/checkpoint.h"
 #include "models/config.h"
 #include "models/config_reader.h"
+#include "models/rope_parameters.h"
 #include "models/weights.h"
 
 namespace sinkbench {
+
+/// How llama.cpp's conversion to GGUF says what a family's config.json says, where it is not what
+/// models/gguf_config.cpp has for all.
+struct GgufArchitecture {
+  std::string name;  ///< general.architecture; "": the family is not read from GGUF
+  /// Rows of queries and keys are in pairs, as ggml's first kind of RoPE rotates them.
+  bool paired = false;
+  /// The norms' epsilon in config.json.
+  const char* epsilon = "rms_norm_eps";
+  /// Fields of config.json ("attn_config.alibi_bias_max") and the keys, after the architecture's
+  /// name and a dot, that hold them.
+  std::vector<std::pair<const char*, const char*>> keys = {};
+  /// Changes the config.json that was made of the keys, where they don't say all.
+  void (*adapt)(const GgufFile&, nlohmann::json& config) = nullptr;
+};
 
 struct Family {
   std::string name;     ///< model_type in config.json
@@ -18,6 +35,7 @@ struct Family {
   /// Throws InputError naming a field that is missing, wrong, or asks for what isn't supported.
   DecoderConfig (*read_config)(const ConfigReader&);
   DecoderWeights (*read_weights)(const DecoderConfig&, const ConfigReader&, TensorSource&);
+  GgufArchitecture gguf = {};
 };
 
 /// One entry per file of models/families.
@@ -30,8 +48,24 @@ Family gpt_neox_family();
 Family falcon_family();
 Family mpt_family();
 Family gpt2_family();
+Family gemma2_family();
+Family gemma3_family();
+Family gemma3_text_family();
+Family smollm3_family();
+Family granite_family();
+Family olmo2_family();
+Family olmo3_family();
+Family phi_family();
+Family starcoder2_family();
+Family opt_family();
 
 const std::vector<Family>& family_registry();
+
+/// Families that are refused, with what the decoder lacks for them.
+struct Unsupported {
+  std::string name, lacking;
+};
+const std::vector<Unsupported>& unsupported_families();
 
 /// The family of a config.json by its model_type; InputError where it is missing or unknown.
 const Family& find_family(const ConfigReader& config);
@@ -39,6 +73,11 @@ const Family& find_family(const ConfigReader& config);
 /// Reads the configuration and checks what every family must satisfy (heads divisible by
 /// key/value heads, ...).
 DecoderConfig read_decoder_config(const ConfigReader& config);
+
+/// InputError naming a field that the family didn't ask for and that, in the configurations of some
+/// families, changes what is computed. For parts of a configuration; read_decoder_config does it
+/// for the whole.
+void refuse_unread(const ConfigReader& config, const DecoderConfig& decoder);
 
 // For the families' files:
 
@@ -53,7 +92,8 @@ Linear read_linear(TensorSource& source, const std::string& name, int64_t out, i
 /// `name`.weight, and `name`.bias where `bias`.
 NormWeights read_norm(TensorSource& source, const std::string& name, int64_t size, bool bias);
 /// Embedding and output head. Where they are tied, the one matrix may be stored under either name
-/// or both; where they aren't, both must be there.
+/// or both, and a head that differs from the embedding is a head of its own, as in transformers 5;
+/// where they aren't, both must be there.
 void read_embedding_and_head(const DecoderConfig& config, const std::string& embedding,
                              const std::string& head, TensorSource& source,
                              DecoderWeights& weights);
@@ -71,11 +111,6 @@ int64_t read_head_dim(const ConfigReader& config, const char* field, int64_t hid
                       int64_t heads);
 /// InputError where `field`, which is false by default, is true: it asks for what isn't supported.
 void refuse(const ConfigReader& config, const char* field);
-/// Inverse frequencies theta^(-2i/dims), i = 0 .. dims/2 - 1, with the `rope_scaling` (or
-/// `rope_parameters`) of the configuration applied. Supported types: default, linear, llama3
-/// (Llama 3.1), yarn (Peng et al. 2023, arXiv 2309.00071); dynamic (NTK) and longrope (Ding et al.
-/// 2024, arXiv 2402.13753) up to the original context, where they don't depend on the length yet.
-RotaryConfig read_rotary(const ConfigReader& config, int64_t dims, double theta, int64_t context);
 Activation read_activation(const ConfigReader& config, ConfigReader::Names names,
                            const std::string& fallback);
 

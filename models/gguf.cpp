@@ -1,181 +1,235 @@
 #include "models/gguf.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "base/error.h"
-#include "base/sha256.h"
+#include "models/ggml_blocks.h"
 
 namespace sinkbench {
 namespace {
 
-using nlohmann::json;
+/// Factors on frequencies, which belong to the configuration: rope_freqs divides those of Llama
+/// 3.1, the others are longrope's.
+constexpr const char* rope_tensors[] = {"rope_freqs.weight", "rope_factors_short.weight",
+                                        "rope_factors_long.weight"};
 
-/// The file's name of a tensor; "" where there is none.
-std::string gguf_name(const std::string& name) {
-  static const std::map<std::string, std::string> parts = {
-      {"input_layernorm", "attn_norm"},     {"post_attention_layernorm", "ffn_norm"},
-      {"self_attn.q_proj", "attn_q"},       {"self_attn.k_proj", "attn_k"},
-      {"self_attn.v_proj", "attn_v"},       {"self_attn.o_proj", "attn_output"},
-      {"self_attn.q_norm", "attn_q_norm"},  {"self_attn.k_norm", "attn_k_norm"},
-      {"mlp.gate_proj", "ffn_gate"},        {"mlp.up_proj", "ffn_up"},
-      {"mlp.down_proj", "ffn_down"},        {"model.norm", "output_norm"},
-      {"model.embed_tokens", "token_embd"}, {"lm_head", "output"},
-  };
-  const size_t kind = name.rfind('.');
-  if (kind == std::string::npos) return "";
-  std::string part = name.substr(0, kind), layer;
-  const std::string layers = "model.layers.";
-  if (part.starts_with(layers)) {
-    const size_t end = part.find('.', layers.size());
-    if (end == std::string::npos) return "";
-    layer = fmt::format("blk.{}.", part.substr(layers.size(), end - layers.size()));
-    part = part.substr(end + 1);
+/// Rows `from` to `to` of a tensor.
+template <typename T>
+void decode_rows(const GgufFile::Tensor& tensor, int64_t row_size, int64_t from, int64_t to,
+                 T* out) {
+  const int64_t row_bytes = row_size / tensor.type->numbers * tensor.type->bytes;
+  std::vector<float> numbers(static_cast<size_t>(row_size));
+  for (int64_t row = from; row < to; ++row) {
+    decode_blocks(*tensor.type, tensor.data.data() + row * row_bytes, row_size, numbers.data());
+    T* const target = out + row * row_size;
+    for (int64_t i = 0; i < row_size; ++i) target[i] = static_cast<T>(numbers[i]);
   }
-  const auto it = parts.find(part);
-  return it == parts.end() ? "" : layer + it->second + name.substr(kind);
 }
 
-/// Numbers of a tensor as float32 or in the half precision that they are stored in.
-at::Tensor decode(const GgufFile::Tensor& tensor) {
-  const auto stored = [&](at::ScalarType type) {
-    at::Tensor copy = at::empty(tensor.shape, type);
-    std::memcpy(copy.data_ptr(), tensor.data, tensor.bytes);
-    return copy;
+/// Rows of queries or keys whose rotated pairs are neighbours, as ggml's first kind of RoPE has
+/// them, in Hugging Face's order: half a head apart.
+Linear unpaired(const Linear& rows, int64_t heads) {
+  const auto unpair = [&](const at::Tensor& x) {
+    if (!x.defined()) return x;
+    return x.view({heads, -1, 2, x.numel() / x.size(0)}).transpose(1, 2).reshape(x.sizes());
   };
-  if (tensor.type == GgufFile::f32) return stored(at::kFloat);
-  if (tensor.type == GgufFile::f16) return stored(at::kHalf);
-  if (tensor.type == GgufFile::bf16) return stored(at::kBFloat16);
-  // Blocks of 32 numbers: a scale in half precision, then 32 signed bytes, or 16 bytes that hold
-  // the first 16 numbers in their lower and the others in their upper halves, less 8.
-  at::Tensor result = at::empty(tensor.shape, at::kFloat);
-  float* out = result.data_ptr<float>();
-  const std::byte* end = tensor.data + tensor.bytes;
-  const size_t block = tensor.type == GgufFile::q8_0 ? 34 : 18;
-  for (const std::byte* p = tensor.data; p < end; p += block, out += 32) {
-    at::Half half;
-    std::memcpy(&half.x, p, 2);
-    const float scale = half;
-    const std::byte* q = p + 2;
-    if (tensor.type == GgufFile::q8_0) {
-      for (int i = 0; i < 32; ++i) out[i] = scale * static_cast<float>(static_cast<int8_t>(q[i]));
-    } else {
-      for (int i = 0; i < 16; ++i) {
-        const int byte = static_cast<int>(q[i]);
-        out[i] = scale * static_cast<float>((byte & 15) - 8);
-        out[i + 16] = scale * static_cast<float>((byte >> 4) - 8);
-      }
-    }
-  }
-  return result;
-}
-
-const char* type_name(uint32_t type) {
-  switch (type) {
-    case GgufFile::f16:
-      return "F16";
-    case GgufFile::bf16:
-      return "BF16";
-    case GgufFile::q4_0:
-      return "Q4_0";
-    case GgufFile::q8_0:
-      return "Q8_0";
-  }
-  return "F32";
+  return {unpair(rows.weight), unpair(rows.bias)};
 }
 
 }  // namespace
 
-ConfigReader gguf_config(const GgufFile& gguf) {
-  const std::filesystem::path& path = gguf.file->path();
-  const ConfigReader reader(path, gguf.metadata, "");
-  const std::string family = reader.text({"general.architecture"});
-  if (family != "llama" && family != "qwen2" && family != "qwen3") {
-    reader.fail("general.architecture",
-                fmt::format("'{}' is not supported; expected llama, qwen2 or qwen3", family));
-  }
-  json config = {{"model_type", family}};
-  const auto take = [&](const char* field, const char* key, bool required) {
-    const auto it = gguf.metadata.find(family + "." + key);
-    if (it != gguf.metadata.end()) config[field] = *it;
-    if (required && it == gguf.metadata.end()) reader.fail(family + "." + key, "is missing");
-  };
-  take("hidden_size", "embedding_length", true);
-  take("intermediate_size", "feed_forward_length", true);
-  take("num_hidden_layers", "block_count", true);
-  take("num_attention_heads", "attention.head_count", true);
-  take("num_key_value_heads", "attention.head_count_kv", false);
-  take("head_dim", "attention.key_length", false);
-  take("max_position_embeddings", "context_length", false);
-  take("rms_norm_eps", "attention.layer_norm_rms_epsilon", true);
-  take("rope_theta", "rope.freq_base", false);
-  if (gguf.metadata.contains(family + ".expert_count")) {
-    reader.fail(family + ".expert_count", "is set: mixtures of experts are not supported");
-  }
-  const std::string scaling = family + ".rope.scaling.";
-  const std::string kind = reader.text({(scaling + "type").c_str()}, "none");
-  if (kind != "none") {
-    config["rope_scaling"] = {{"rope_type", kind},
-                              {"factor", gguf.metadata.value(scaling + "factor", json())}};
-    const auto original = gguf.metadata.find(scaling + "original_context_length");
-    if (original != gguf.metadata.end()) {
-      config["rope_scaling"]["original_max_position_embeddings"] = *original;
-    }
-  }
-  const auto embedding = gguf.tensors.find("token_embd.weight");
-  if (embedding == gguf.tensors.end() || embedding->second.shape.size() != 2) {
-    throw InputError::format("{}: tensor token_embd.weight is missing, or no matrix",
-                             path.string());
-  }
-  config["vocab_size"] = embedding->second.shape[0];
-  config["tie_word_embeddings"] = !gguf.tensors.contains("output.weight");
-  return ConfigReader(path, config, "");
-}
-
 GgufCheckpoint::GgufCheckpoint(GgufFile gguf, at::ScalarType dtype, at::Device device)
-    : gguf_(std::move(gguf)), dtype_(dtype), device_(device) {
-  const ConfigReader config = gguf_config(gguf_);
-  heads_ = config.integer({"num_attention_heads"}, 1);
-  kv_heads_ = config.integer({"num_key_value_heads"}, 1, heads_);
-  interleaved_ = config.text({"model_type"}) == "llama";
+    : gguf_(std::move(gguf)),
+      reader_(gguf_config(gguf_)),
+      family_(find_family(reader_)),
+      dtype_(dtype),
+      device_(device) {}
+
+DecoderConfig GgufCheckpoint::config() const {
+  DecoderConfig config = read_decoder_config(reader_);
+  const auto it = gguf_.tensors.find("rope_freqs.weight");
+  if (it == gguf_.tensors.end() || config.rotaries.empty()) return config;
+  RotaryConfig& rotary = config.rotaries.front();
+  const GgufFile::Tensor& tensor = it->second;
+  if (tensor.shape != std::vector<int64_t>{rotary.dims / 2} || tensor.type->id != GgmlType::f32) {
+    throw InputError::format(
+        "{}: tensor {}: expected {} numbers in F32, a factor for each frequency", where(),
+        it->first, rotary.dims / 2);
+  }
+  std::vector<float> factors(static_cast<size_t>(rotary.dims / 2));
+  std::memcpy(factors.data(), tensor.data.data(), tensor.data.size());
+  for (size_t i = 0; i < factors.size(); ++i) {
+    if (!(factors[i] > 0.0f)) {
+      throw InputError::format("{}: tensor {}: number {} is {}; expected a positive factor",
+                               where(), it->first, i, factors[i]);
+    }
+    rotary.inverse_frequencies[i] /= factors[i];
+  }
+  rotary.scaling = "a factor for each frequency (rope_freqs.weight)";
+  return config;
 }
 
-bool GgufCheckpoint::has(const std::string& name) const {
-  return gguf_.tensors.contains(gguf_name(name));
+bool GgufCheckpoint::same(const std::string& name, const std::string& other) const {
+  const GgufFile::Tensor &a = gguf_.tensors.at(name), &b = gguf_.tensors.at(other);
+  return a.type == b.type && a.data.size() == b.data.size() &&
+         std::memcmp(a.data.data(), b.data.data(), a.data.size()) == 0;
+}
+
+at::Tensor GgufCheckpoint::decode(const std::string& name, at::IntArrayRef shape,
+                                  at::ScalarType dtype) {
+  const auto it = gguf_.tensors.find(name);
+  if (it == gguf_.tensors.end()) {
+    throw InputError::format("{}: tensor {} is missing; expected shape [{}]", where(), name,
+                             fmt::join(shape, ", "));
+  }
+  const GgufFile::Tensor& tensor = it->second;
+  if (at::IntArrayRef(tensor.shape) != shape) {
+    throw InputError::format("{}: tensor {} has shape [{}]; expected [{}] from the metadata",
+                             where(), name, fmt::join(tensor.shape, ", "), fmt::join(shape, ", "));
+  }
+  if (!can_decode(*tensor.type)) {
+    throw InputError::format(
+        "{}: tensor {}: stored in {}, which is not supported: take a file of another quantisation "
+        "(Q2_K to Q8_0, IQ4_NL, IQ4_XS, TQ1_0, TQ2_0, MXFP4), or of F16, BF16 or F32",
+        where(), name, tensor.type->name);
+  }
+  used_.insert(name);
+  if (device_.is_meta()) return at::empty(shape, at::TensorOptions().dtype(dtype).device(device_));
+  at::Tensor out = at::empty(shape, dtype);
+  const int64_t row_size = shape.back(), rows = out.numel() / std::max<int64_t>(1, row_size);
+  constexpr int64_t worth_a_thread = int64_t{1} << 16;  // numbers
+  at::parallel_for(0, rows, std::max<int64_t>(1, worth_a_thread / std::max<int64_t>(1, row_size)),
+                   [&](int64_t from, int64_t to) {
+                     const auto call = [&](auto* data) {
+                       decode_rows(tensor, row_size, from, to, data);
+                     };
+                     switch (dtype) {
+                       case at::kDouble:
+                         return call(out.data_ptr<double>());
+                       case at::kBFloat16:
+                         return call(out.data_ptr<at::BFloat16>());
+                       case at::kHalf:
+                         return call(out.data_ptr<at::Half>());
+                       default:
+                         return call(out.data_ptr<float>());
+                     }
+                   });
+  tensor.file->forget(tensor.data);
+  return out.to(device_);
 }
 
 at::Tensor GgufCheckpoint::get(const std::string& name, at::IntArrayRef shape) {
-  const std::string stored_name = gguf_name(name);
-  const auto it = gguf_.tensors.find(stored_name);
-  if (it == gguf_.tensors.end()) {
-    throw InputError::format("{}: tensor {} is missing; expected shape [{}]", where(),
-                             stored_name.empty() ? name : stored_name, fmt::join(shape, ", "));
+  return decode(name, shape, dtype_);
+}
+
+at::Tensor GgufCheckpoint::get_exact(const std::string& name, at::IntArrayRef shape) {
+  return decode(name, shape, dtype_ == at::kDouble ? at::kDouble : at::kFloat);
+}
+
+NormWeights GgufCheckpoint::norm(const std::string& name, const DecoderConfig& config) {
+  // llama.cpp has added the one that Gemma's norms are stored without: what is stored is exact.
+  NormWeights norm;
+  norm.weight = get_exact(name + ".weight", {config.hidden_size});
+  if (config.norm_bias) norm.bias = get_exact(name + ".bias", {config.hidden_size});
+  return norm;
+}
+
+LayerWeights GgufCheckpoint::layer(const DecoderConfig& config, int64_t index) {
+  const std::string prefix = fmt::format("blk.{}.", index);
+  const int64_t hidden = config.hidden_size;
+  const int64_t query_size = config.heads * config.head_dim;
+  const int64_t key_size = config.kv_heads * config.head_dim;
+  const bool paired = family_.gguf.paired;
+  const auto linear = [&](const char* name, int64_t out, int64_t in, bool bias) {
+    return read_linear(*this, prefix + name, out, in, bias);
+  };
+  LayerWeights layer;
+  if (config.norm_placement == NormPlacement::before ||
+      config.norm_placement == NormPlacement::around) {
+    // Falcon's two norms of parallel halves have names of their own.
+    const bool second = has(prefix + "attn_norm_2.weight");
+    layer.attention_norm = norm(prefix + (second ? "attn_norm_2" : "attn_norm"), config);
+    layer.mlp_norm = config.one_parallel_norm
+                         ? layer.attention_norm
+                         : norm(prefix + (second ? "attn_norm" : "ffn_norm"), config);
   }
-  if (at::IntArrayRef(it->second.shape) != shape) {
-    throw InputError::format("{}: tensor {} has shape [{}]; expected [{}] from the metadata",
-                             where(), stored_name, fmt::join(it->second.shape, ", "),
-                             fmt::join(shape, ", "));
+  if (config.norm_placement == NormPlacement::after ||
+      config.norm_placement == NormPlacement::around) {
+    layer.attention_post_norm = norm(prefix + "post_attention_norm", config);
+    layer.mlp_post_norm = norm(prefix + "post_ffw_norm", config);
   }
-  used_.insert(stored_name);
-  const auto options = at::TensorOptions().dtype(dtype_).device(device_);
-  if (device_.is_meta()) return at::empty(shape, options);
-  at::Tensor tensor = decode(it->second);
-  // llama.cpp rotates neighbouring rows of Llama's queries and keys, Hugging Face's code those half
-  // a head apart.
-  const bool is_query = name.find(".q_proj.") != std::string::npos;
-  const bool is_key = name.find(".k_proj.") != std::string::npos;
-  if (interleaved_ && (is_query || is_key)) {
-    const int64_t heads = is_query ? heads_ : kv_heads_;
-    tensor = tensor.view({heads, -1, 2, tensor.numel() / shape[0]}).transpose(1, 2).reshape(shape);
+  const bool fused = has(prefix + "attn_qkv.weight");
+  if (fused && !paired) {
+    layer.qkv = linear("attn_qkv", query_size + 2 * key_size, hidden, config.qkv_bias);
+  } else {
+    Linear query, key, value;
+    if (fused) {
+      const Linear all = linear("attn_qkv", query_size + 2 * key_size, hidden, config.qkv_bias);
+      const auto rows = [&](int64_t begin, int64_t size) {
+        return Linear{all.weight.narrow(0, begin, size),
+                      all.bias.defined() ? all.bias.narrow(0, begin, size) : all.bias};
+      };
+      query = rows(0, query_size);
+      key = rows(query_size, key_size);
+      value = rows(query_size + key_size, key_size);
+    } else {
+      query = linear("attn_q", query_size, hidden, config.qkv_bias);
+      key = linear("attn_k", key_size, hidden, config.qkv_bias);
+      value = linear("attn_v", key_size, hidden, config.qkv_bias);
+    }
+    if (paired) {
+      query = unpaired(query, config.heads);
+      key = unpaired(key, config.kv_heads);
+    }
+    layer.qkv = stack({query, key, value});
   }
-  return tensor.to(options);
+  if (config.query_key_norm != QueryKeyNorm::none) {
+    const bool whole = config.query_key_norm == QueryKeyNorm::whole;
+    layer.query_norm =
+        get_exact(prefix + "attn_q_norm.weight", {whole ? query_size : config.head_dim});
+    layer.key_norm = get_exact(prefix + "attn_k_norm.weight", {whole ? key_size : config.head_dim});
+  }
+  layer.output = linear("attn_output", hidden, query_size, config.output_bias);
+  if (config.gated_mlp && has(prefix + "ffn_gate.weight")) {
+    layer.gate_up = stack({linear("ffn_gate", config.mlp_size, hidden, config.mlp_bias),
+                           linear("ffn_up", config.mlp_size, hidden, config.mlp_bias)});
+  } else {
+    const int64_t rows = config.gated_mlp ? 2 * config.mlp_size : config.mlp_size;
+    layer.gate_up = linear("ffn_up", rows, hidden, config.mlp_bias);
+  }
+  layer.down = linear("ffn_down", hidden, config.mlp_size, config.mlp_bias);
+  return layer;
+}
+
+DecoderWeights GgufCheckpoint::weights(const DecoderConfig& config) {
+  DecoderWeights weights;
+  if (config.learned_positions > 0) {
+    weights.positions = get("position_embd.weight", {config.learned_positions, config.hidden_size});
+  }
+  for (int64_t i = 0; i < config.layers; ++i) weights.layers.push_back(layer(config, i));
+  weights.final_norm = norm("output_norm", config);
+  weights.embedding = get("token_embd.weight", {config.vocab_size, config.hidden_size});
+  if (config.tied_head) {
+    weights.head.weight = weights.embedding;
+  } else {
+    weights.head =
+        read_linear(*this, "output", config.vocab_size, config.hidden_size, config.head_bias);
+  }
+  return weights;
 }
 
 void GgufCheckpoint::check_all_used() const {
   for (const auto& [name, tensor] : gguf_.tensors) {
     if (used_.contains(name)) continue;
+    if (std::find(std::begin(rope_tensors), std::end(rope_tensors), name) !=
+        std::end(rope_tensors)) {
+      continue;
+    }
     throw InputError::format(
         "{}: tensor {} has no place in the model that the metadata describes: it has a part that "
         "is not supported",
@@ -183,18 +237,16 @@ void GgufCheckpoint::check_all_used() const {
   }
 }
 
-std::string GgufCheckpoint::sha256() const {
-  return sha256_hex(gguf_.file->text());
-}
-
 int64_t GgufCheckpoint::file_bytes() const {
-  return static_cast<int64_t>(gguf_.file->bytes().size());
+  int64_t bytes = 0;
+  for (const auto& file : gguf_.files) bytes += static_cast<int64_t>(file->bytes().size());
+  return bytes;
 }
 
 std::map<std::string, int64_t> GgufCheckpoint::stored() const {
   std::map<std::string, int64_t> result;
   for (const auto& [name, tensor] : gguf_.tensors) {
-    result[type_name(tensor.type)] += c10::multiply_integers(tensor.shape);
+    result[tensor.type->name] += c10::multiply_integers(tensor.shape);
   }
   return result;
 }

@@ -1,37 +1,52 @@
-// A model in llama.cpp's GGUF, as if it lay in a Hugging Face folder.
+// A model in llama.cpp's GGUF.
 #pragma once
 
 #include <set>
 
 #include "base/gguf.h"
 #include "models/checkpoint.h"
+#include "models/config.h"
 #include "models/config_reader.h"
+#include "models/family.h"
+#include "models/weights.h"
 
 namespace sinkbench {
 
-/// Metadata as the config.json that says the same. Architectures: llama (Mistral among them), qwen2
-/// and qwen3. InputError names a key that is missing or asks for what isn't supported.
+/// Metadata as the config.json that says the same, of the architectures that a family names.
+/// InputError names a key that is missing, asks for what isn't supported, or is not known: a key of
+/// the architecture that is passed over could change every number.
 ConfigReader gguf_config(const GgufFile& gguf);
 
-/// Tensors under Hugging Face's names, F32, F16 or BF16 as they are, Q8_0 and Q4_0 decoded.
+/// Tensors under the file's own names, which are the same for all architectures
+/// (https://github.com/ggml-org/llama.cpp/blob/master/gguf-py/gguf/constants.py).
 class GgufCheckpoint final : public Checkpoint {
  public:
   GgufCheckpoint(GgufFile gguf, at::ScalarType dtype, at::Device device);
 
+  const ConfigReader& config_reader() const { return reader_; }
+  /// The family's configuration, with factors on frequencies that the file holds as a tensor.
+  DecoderConfig config() const;
+  DecoderWeights weights(const DecoderConfig& config);
+
   at::Tensor get(const std::string& name, at::IntArrayRef shape) override;
-  bool has(const std::string& name) const override;
+  at::Tensor get_exact(const std::string& name, at::IntArrayRef shape) override;
+  bool has(const std::string& name) const override { return gguf_.tensors.contains(name); }
+  bool same(const std::string& name, const std::string& other) const override;
   void check_all_used() const override;
-  std::string sha256() const override;
+  std::string sha256() const override { return gguf_.sha256(); }
   int64_t file_bytes() const override;
   std::map<std::string, int64_t> stored() const override;
 
  private:
-  std::string where() const { return gguf_.file->path().string(); }
+  std::string where() const { return gguf_.path().string(); }
+  at::Tensor decode(const std::string& name, at::IntArrayRef shape, at::ScalarType dtype);
+  NormWeights norm(const std::string& name, const DecoderConfig& config);
+  LayerWeights layer(const DecoderConfig& config, int64_t index);
 
   GgufFile gguf_;
-  std::set<std::string> used_;  // by the file's names
-  int64_t heads_ = 0, kv_heads_ = 0;
-  bool interleaved_;  // whether the rows of queries and keys are llama.cpp's pairs
+  ConfigReader reader_;
+  const Family& family_;
+  std::set<std::string> used_;
   at::ScalarType dtype_;
   at::Device device_;
 };

@@ -19,10 +19,13 @@ struct NormWeights {
 };
 
 struct LayerWeights {
-  NormWeights attention_norm;
-  NormWeights mlp_norm;  ///< shares the attention norm's memory where there is but one
-  Linear qkv;            ///< rows: all query heads, all key heads, all value heads
-  /// [head_dim] each, or undefined: root-mean-square norms of every query and key.
+  /// Before attention and MLP, or after the residual sum (NormPlacement); undefined where norms
+  /// only follow them. The MLP's shares the attention's memory where there is but one.
+  NormWeights attention_norm, mlp_norm;
+  /// Of what attention and MLP give, before it is added; or undefined.
+  NormWeights attention_post_norm, mlp_post_norm;
+  Linear qkv;  ///< rows: all query heads, all key heads, all value heads
+  /// [head_dim] each, or [heads * head_dim] and [kv_heads * head_dim] (QueryKeyNorm); or undefined.
   at::Tensor query_norm, key_norm;
   Linear output;   ///< [hidden, heads * head_dim]
   Linear gate_up;  ///< rows: gate then up; without a gate, up alone

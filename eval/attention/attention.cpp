@@ -35,6 +35,7 @@ at::Tensor attend_in_kernel(const AttentionInput& input) {
       .key = input.keys.data_ptr<float>(),
       .value = input.values.data_ptr<float>(),
       .scale = static_cast<float>(input.scale),
+      .score_cap = static_cast<float>(input.score_cap),
       .bias_table = input.bias != nullptr ? input.bias->values().data_ptr<float>() : nullptr,
       .bias_stride = input.bias != nullptr ? input.bias->values().size(1) : 0,
       .sink_logit = input.sink_logit.defined() ? input.sink_logit.data_ptr<float>() : nullptr,
@@ -77,7 +78,8 @@ AttentionInput rows_of(const AttentionInput& input, int64_t first, int64_t count
                          .values = input.values,
                          .bias = input.bias,
                          .sink_logit = input.sink_logit,
-                         .scale = input.scale};
+                         .scale = input.scale,
+                         .score_cap = input.score_cap};
   for (const RangeView& range : input.ranges) {
     part.ranges.push_back({.query = range.query.narrow(1, first, count),
                            .first = cut(range.first),
@@ -119,6 +121,7 @@ at::Tensor attend_at_once(const AttentionInput& input) {
     at::Tensor score = at::bmm(rows, input.keys.narrow(1, begin, m).transpose(1, 2))
                            .mul_(input.scale)
                            .view({heads, n, m});
+    cap_scores(score, input.score_cap);
     const at::Tensor key = at::arange(begin, begin + m, integers);
     if (input.bias != nullptr) {
       const int64_t places = input.bias->values().size(1);
@@ -146,6 +149,7 @@ at::Tensor attend_at_once(const AttentionInput& input) {
         at::bmm(view.query.reshape({kv_heads, share * n, head_dim}), keys.transpose(1, 2))
             .mul_(input.scale)
             .view({heads, n, m});
+    cap_scores(score, input.score_cap);
     if (input.bias != nullptr) {
       const at::Tensor place =
           view.place.empty()
@@ -170,6 +174,10 @@ at::Tensor attend_at_once(const AttentionInput& input) {
 }
 
 }  // namespace
+
+void cap_scores(at::Tensor& scores, double cap) {
+  if (cap != 0.0) scores.div_(cap).tanh_().mul_(cap);
+}
 
 at::Tensor attend(const AttentionInput& input) {
   const bool rows_are_packed =

@@ -48,7 +48,12 @@ struct AttentionInput {
   const AlibiTable* bias = nullptr;
   at::Tensor sink_logit;  ///< [heads], or undefined
   double scale = 1.0;
+  double score_cap =
+      0.0;  ///< scaled scores s become cap tanh(s / cap), before a bias; 0: they don't
 };
+
+/// Caps scaled scores in place, as AttentionInput::score_cap has it.
+void cap_scores(at::Tensor& scores, double cap);
 
 /// Softmax over what each query sees in all ranges together, then the mix of the values:
 /// [n, heads * head_dim] in the keys' precision, which is float32 or float64. Query heads share key

@@ -106,6 +106,12 @@ SINKBENCH_INLINE void attend_tile(const BlockAttention& block, std::span<const P
         // Keys that this query sees, as indices into the row.
         const int64_t low = std::clamp<int64_t>(range.begin[q] - tile, 0, keys);
         const int64_t high = std::clamp<int64_t>(range.end[q] - tile, low, keys);
+        if (block.score_cap != 0.0f) {
+          for (int64_t j = 0; j < keys; j += width) {
+            const F score = simd::load<bytes>(row + j) / block.score_cap;
+            simd::store<bytes>(row + j, simd::tanh<bytes>(score) * block.score_cap);
+          }
+        }
         if (range.bias_offset != nullptr) {
           const float* bias =
               block.bias_table + head_of[i] * block.bias_stride + range.bias_offset[q];
@@ -207,16 +213,19 @@ SINKBENCH_INLINE void attend_one_head(const DecodeAttention& a, int64_t head, fl
   const V* values = static_cast<const V*>(a.value) + kv_head * a.slots * d;
   const float* own_query = a.query + (a.ranges * a.heads + head) * d;
 
+  const auto capped = [&](float score) {
+    return a.score_cap == 0.0f ? score : a.score_cap * std::tanh(score / a.score_cap);
+  };
   int64_t n = 0;
   for (const Segment& segment : a.segments) {
     const float* query = a.query + (static_cast<int64_t>(segment.range) * a.heads + head) * d;
     const float* bias = a.bias != nullptr ? a.bias + head * a.slots + segment.slot : nullptr;
     for (int64_t j = 0; j < segment.size; ++j, ++n) {
-      scores[n] = simd::dot<bytes>(keys + (segment.slot + j) * d, query, d) * a.scale;
+      scores[n] = capped(simd::dot<bytes>(keys + (segment.slot + j) * d, query, d) * a.scale);
       if (bias != nullptr) scores[n] += bias[j];
     }
   }
-  scores[n++] = simd::dot<bytes>(a.own_key + kv_head * d, own_query, d) * a.scale;
+  scores[n++] = capped(simd::dot<bytes>(a.own_key + kv_head * d, own_query, d) * a.scale);
 
   float maximum = *std::max_element(scores, scores + n);
   if (a.sink_logit != nullptr) maximum = std::max(maximum, a.sink_logit[head]);

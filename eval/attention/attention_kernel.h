@@ -24,6 +24,7 @@ struct BlockAttention {
   const float* key;         ///< [kv_heads, key_stride, head_dim]
   const float* value;       ///< [kv_heads, key_stride, head_dim]
   float scale;              ///< on query-key products, before the bias
+  float score_cap;          ///< scaled scores s become cap tanh(s / cap), before the bias; 0: not
   const float* bias_table;  ///< [heads, bias_stride], or null
   int64_t bias_stride;
   const float* sink_logit;  ///< [heads]: one more term exp(sink_logit) of the softmax's
@@ -77,6 +78,7 @@ struct DecodeAttention {
   const float* own_key;               ///< [kv_heads, head_dim]
   const float* own_value;             ///< [kv_heads, head_dim]
   float scale;
+  float score_cap;
   const float* sink_logit;  ///< as in BlockAttention
   float* output;            ///< [heads * head_dim]
 };

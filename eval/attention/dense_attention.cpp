@@ -7,6 +7,7 @@
 #include <numeric>
 #include <optional>
 
+#include "eval/attention/attention.h"
 #include "models/alibi.h"
 #include "models/rotary.h"
 
@@ -23,13 +24,16 @@ void dense_attention(const Decoder& decoder, std::span<const int32_t> ids, int64
 
   std::vector<int64_t> places(T);
   std::iota(places.begin(), places.end(), 0);
-  RotaryTable table;
-  if (config.rotary) table = rotary_table(*config.rotary, places, dtype, device);
+  std::vector<RotaryTable> tables;
+  for (const RotaryConfig& rotary : config.rotaries) {
+    tables.push_back(rotary_table(rotary, places, dtype, device));
+  }
   std::optional<AlibiTable> bias;
   if (config.alibi) bias.emplace(*config.alibi, T, dtype, device);
-  const auto placed = [&](const at::Tensor& x) {  // [T, h, d] -> [h, T, d]
+  const auto placed = [&](int64_t layer, const at::Tensor& x) {  // [T, h, d] -> [h, T, d]
     const at::Tensor exact = x.to(dtype);
-    return (config.rotary ? rotate(*config.rotary, exact, table) : exact)
+    const int rotary = config.rotary_index(layer);
+    return (rotary < 0 ? exact : rotate(config.rotaries[rotary], exact, tables[rotary]))
         .transpose(0, 1)
         .contiguous();
   };
@@ -40,8 +44,8 @@ void dense_attention(const Decoder& decoder, std::span<const int32_t> ids, int64
   const int64_t most = std::clamp<int64_t>(pairs_at_once / (heads * T), 1, T);
   for (int64_t layer = 0; layer < config.layers; ++layer) {
     const Projection projection = decoder.project(layer, x);
-    const at::Tensor query = placed(projection.query);
-    const at::Tensor key = placed(projection.key).transpose(1, 2);
+    const at::Tensor query = placed(layer, projection.query);
+    const at::Tensor key = placed(layer, projection.key).transpose(1, 2);
     const at::Tensor value = projection.value.to(dtype).transpose(0, 1).contiguous();
     if (values) values(layer, value);
     std::vector<at::Tensor> finished;
@@ -53,6 +57,7 @@ void dense_attention(const Decoder& decoder, std::span<const int32_t> ids, int64
                                   key.narrow(2, 0, keys))
                               .mul_(config.attention_scale)
                               .view({heads, n, keys});
+      cap_scores(scores, config.score_cap);
       if (bias) {
         const at::Tensor column = (T - 1 - distance).clamp(0, T - 1);
         scores += bias->values().index_select(1, column.flatten()).view_as(scores);

@@ -30,6 +30,9 @@ SINKBENCH_INLINE void softmax_row(const EntryAttention<T>& a, int64_t i, T* row)
   constexpr T infinity = std::numeric_limits<T>::infinity();
   constexpr int64_t width = bytes / sizeof(T);
   const int64_t n = a.entries, end = (n + width - 1) / width * width;
+  if (a.score_cap != 0) {
+    for (int64_t j = 0; j < n; ++j) row[j] = a.score_cap * std::tanh(row[j] / a.score_cap);
+  }
   if (a.slope != nullptr) {
     for (int64_t j = 0; j < n; ++j) {
       const int64_t distance = std::min(a.query_place[i] - a.entry_place[j], a.cap);

@@ -30,6 +30,7 @@ struct EntryAttention {
   const T* far_query = nullptr;
   const T* far_key = nullptr;
   const int64_t* far = nullptr;
+  T score_cap = 0;  ///< scores s become cap tanh(s / cap), before a bias; 0: they don't
   /// Linear biases: slope[i] times the distance is taken from a score, min(query_place[i] -
   /// entry_place[j], cap). Or null.
   const double* slope = nullptr;

@@ -36,14 +36,16 @@ LayerViews::LayerViews(const IndexPolicy& policy, const DecoderConfig& config) :
   const bool all = config.every_layer_is_local();
   for (int64_t layer = 0; layer < config.layers; ++layer) {
     const int64_t local = windows.empty() ? 0 : windows[layer];
-    Kind kind{.layer = policy.differs_by_layer() ? layer : 0, .own_positions = true};
+    Kind kind{.layer = policy.differs_by_layer() ? layer : 0,
+              .own_positions = true,
+              .rotary = config.rotary_index(layer)};
     if (local > 0 && (!all || policy.keeps_all())) {
       kind.window = local - 1;  // the model's counts the query
       kind.own_positions = false;
     }
     const auto same = [&](const Kind& other) {
       return other.layer == kind.layer && other.window == kind.window &&
-             other.own_positions == kind.own_positions;
+             other.own_positions == kind.own_positions && other.rotary == kind.rotary;
     };
     const auto it = std::find_if(kinds_.begin(), kinds_.end(), same);
     kind_of_layer_.push_back(it - kinds_.begin());
@@ -53,6 +55,10 @@ LayerViews::LayerViews(const IndexPolicy& policy, const DecoderConfig& config) :
 
 int64_t LayerViews::layers(int64_t kind) const {
   return std::count(kind_of_layer_.begin(), kind_of_layer_.end(), kind);
+}
+
+int64_t LayerViews::example(int64_t kind) const {
+  return std::find(kind_of_layer_.begin(), kind_of_layer_.end(), kind) - kind_of_layer_.begin();
 }
 
 View LayerViews::view(int64_t kind, int64_t t) const {

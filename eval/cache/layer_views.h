@@ -26,10 +26,11 @@ class LayerViews {
 
   const IndexPolicy& policy() const { return *policy_; }
 
-  /// Layers of one kind see the same.
+  /// Layers of one kind see the same, and are rotated alike.
   int64_t kinds() const { return static_cast<int64_t>(kinds_.size()); }
   int64_t kind(int64_t layer) const { return kind_of_layer_[layer]; }
-  int64_t layers(int64_t kind) const;  ///< how many are of this kind
+  int64_t layers(int64_t kind) const;   ///< how many are of this kind
+  int64_t example(int64_t kind) const;  ///< one of them
 
   View view(int64_t kind, int64_t t) const;
   Positions positions(int64_t kind) const;
@@ -53,6 +54,7 @@ class LayerViews {
     int64_t layer;       // one that is of it
     int64_t window = 0;  // earlier tokens within the model's local window; 0: there is none
     bool own_positions;  // the policy's; else those of the stream
+    int rotary = -1;     // DecoderConfig::rotary_index
   };
   const IndexPolicy* policy_;
   std::vector<Kind> kinds_;

@@ -97,13 +97,16 @@ at::Tensor BatchedRecomputeEngine::pass(std::span<const int64_t> queries) {
   const at::Tensor rows = tensor(token_of_row);
   const at::Tensor last = tensor(last_rows);
 
-  RotaryTable table, last_table;
-  if (config.rotary) {
-    table = rotary_table(*config.rotary, position_of_row, dtype, device);
-    last_table = {table.cosine.index_select(0, last), table.sine.index_select(0, last)};
+  std::vector<RotaryTable> tables, last_tables;  // of all rows, and of each window's last
+  for (const RotaryConfig& rotary : config.rotaries) {
+    const RotaryTable table = rotary_table(rotary, position_of_row, dtype, device);
+    tables.push_back(table);
+    last_tables.push_back({table.cosine.index_select(0, last), table.sine.index_select(0, last)});
   }
-  const auto placed = [&](const at::Tensor& heads, const RotaryTable& at) {
-    return (config.rotary ? rotate(*config.rotary, heads, at) : heads).to(dtype);
+  const auto placed = [&](int64_t layer, const at::Tensor& heads,
+                          const std::vector<RotaryTable>& at) {
+    const int rotary = config.rotary_index(layer);
+    return (rotary < 0 ? heads : rotate(config.rotaries[rotary], heads, at[rotary])).to(dtype);
   };
   std::optional<AlibiTable> bias;
   if (config.alibi) bias.emplace(*config.alibi, size, dtype, device);
@@ -145,15 +148,16 @@ at::Tensor BatchedRecomputeEngine::pass(std::span<const int64_t> queries) {
       return heads.view({windows, n, heads.size(1), config.head_dim}).transpose(1, 2).contiguous();
     };
     const at::Tensor query =
-        by_window(placed(projection.query, is_last ? last_table : table), query_rows);
-    const at::Tensor key = by_window(placed(projection.key, table), size);
+        by_window(placed(layer, projection.query, is_last ? last_tables : tables), query_rows);
+    const at::Tensor key = by_window(placed(layer, projection.key, tables), size);
     const at::Tensor value = by_window(projection.value.contiguous().to(dtype), size);
     AttentionInput input = {.ranges = {causal(layer, size - query_rows)},
                             .keys = {},
                             .values = {},
                             .bias = bias ? &*bias : nullptr,
                             .sink_logit = decoder_.sink_logit(layer),
-                            .scale = config.attention_scale};
+                            .scale = config.attention_scale,
+                            .score_cap = config.score_cap};
     std::vector<at::Tensor> attended;
     for (int64_t w = 0; w < windows; ++w) {
       input.ranges.front().query = query[w];

@@ -72,15 +72,16 @@ void ChunkedEngine::prepare() {
   std::vector<int64_t> room;  // of each kind
   for (int64_t k = 0; k < views_.kinds(); ++k) {
     Kind& kind = kinds_[k];
+    kind.rotary = config.rotary(views_.example(k));
     const int64_t kept = views_.kept(k, fed());
     // Dense keeps everything: the last block's keys land where its own room is.
     room.push_back(std::min(kept + block_, fed() + block_));
     kind.scattered = views_.scattered(k, fed());
     kind.by_rank = kind.scattered && views_.positions(k) == Positions::cache;
-    if (kind.by_rank && config.rotary) {
+    if (kind.by_rank && kind.rotary != nullptr) {
       std::vector<int64_t> ranks(kept + 1);
       std::iota(ranks.begin(), ranks.end(), 0);
-      kind.ranks = rotary_table(*config.rotary, ranks, decoder_.accumulate_dtype(), device);
+      kind.ranks = rotary_table(*kind.rotary, ranks, decoder_.accumulate_dtype(), device);
     }
     if (config.alibi) {
       kind.bias.emplace(*config.alibi, bias_places(views_, k, fed()), decoder_.accumulate_dtype(),
@@ -104,7 +105,7 @@ void ChunkedEngine::prepare() {
     };
     keys_[layer] = buffer();
     values_[layer] = buffer();
-    if (kinds_[kind].by_rank && config.rotary) unrotated_[layer] = buffer();
+    if (kinds_[kind].by_rank && kinds_[kind].rotary != nullptr) unrotated_[layer] = buffer();
   }
 }
 
@@ -131,7 +132,6 @@ std::vector<at::Tensor> ChunkedEngine::state() const {
 }
 
 ChunkedEngine::Block ChunkedEngine::begin_block(int64_t k, int64_t begin, int64_t end) {
-  const DecoderConfig& config = decoder_.config();
   const Kind& kind = kinds_[k];
   const Positions rule = views_.positions(k);
   Block block;
@@ -190,11 +190,11 @@ ChunkedEngine::Block ChunkedEngine::begin_block(int64_t k, int64_t begin, int64_
     }
     for (int64_t place = begin; place < end; ++place) block.scattered.place.push_back(place);
   }
-  if (config.rotary) {
+  if (kind.rotary != nullptr) {
     std::vector<int64_t> stream(block.size);
     std::iota(stream.begin(), stream.end(), begin);
     const auto table = [&](const std::vector<int64_t>& positions) {
-      return rotary_table(*config.rotary, positions, decoder_.accumulate_dtype(),
+      return rotary_table(*kind.rotary, positions, decoder_.accumulate_dtype(),
                           decoder_.options().device);
     };
     block.key_table = table(stream);
@@ -206,7 +206,7 @@ ChunkedEngine::Block ChunkedEngine::begin_block(int64_t k, int64_t begin, int64_
     if (kind.by_rank) {
       block.scattered_table = table(scattered_places);
       block.scattered.table = kind.ranks;
-      block.scattered.rotary = &*config.rotary;
+      block.scattered.rotary = kind.rotary;
     }
   }
   return block;
@@ -233,7 +233,7 @@ at::Tensor ChunkedEngine::attend(const Block& block, int64_t layer, const Projec
   const at::ScalarType dtype = decoder_.accumulate_dtype();
   const auto placed = [&](const at::Tensor& heads, const RotaryTable& table) {
     const at::Tensor exact = heads.to(dtype);
-    return config.rotary ? rotate(*config.rotary, exact, table) : exact;
+    return kind.rotary != nullptr ? rotate(*kind.rotary, exact, table) : exact;
   };
   const auto own = [&](const at::Tensor& buffer) {
     return buffer.narrow(1, block.carried, block.size);
@@ -249,13 +249,15 @@ at::Tensor ChunkedEngine::attend(const Block& block, int64_t layer, const Projec
                           .values = values_[layer].narrow(1, 0, keys),
                           .bias = kind.bias ? &*kind.bias : nullptr,
                           .sink_logit = decoder_.sink_logit(layer),
-                          .scale = config.attention_scale};
+                          .scale = config.attention_scale,
+                          .score_cap = config.score_cap};
   const auto query = [&](const RotaryTable& table) {
     return placed(projection.query, table).transpose(0, 1).contiguous();
   };
-  input.ranges.back().query = query(config.rotary ? block.query_tables.back() : RotaryTable{});
+  input.ranges.back().query =
+      query(kind.rotary != nullptr ? block.query_tables.back() : RotaryTable{});
   for (size_t r = 0; r + 1 < block.ranges.size(); ++r) {
-    const bool same = !config.rotary || block.as_last[r];
+    const bool same = kind.rotary == nullptr || block.as_last[r];
     input.ranges[r].query = same ? input.ranges.back().query : query(block.query_tables[r]);
   }
   if (kind.scattered) {

@@ -36,6 +36,7 @@ class ChunkedEngine final : public Engine {
     bool scattered = false;  // views of many ranges
     bool by_rank = false;    // which are put at their ranks
     std::optional<AlibiTable> bias;
+    const RotaryConfig* rotary = nullptr;
     RotaryTable ranks;  // by_rank: a row for each
   };
   struct Block;

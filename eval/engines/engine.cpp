@@ -135,8 +135,9 @@ int64_t longest_sequence(const DecoderConfig& config) {
           ? *std::min_element(config.local_windows.begin(), config.local_windows.end())
           : 0;
   int64_t limit = 0;
-  for (const int64_t bound :
-       {config.learned_positions, window, config.rotary ? config.rotary->limit : 0}) {
+  std::vector<int64_t> bounds = {config.learned_positions, window};
+  for (const RotaryConfig& rotary : config.rotaries) bounds.push_back(rotary.limit);
+  for (const int64_t bound : bounds) {
     if (bound > 0) limit = limit > 0 ? std::min(limit, bound) : bound;
   }
   return limit;

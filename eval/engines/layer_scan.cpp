@@ -58,6 +58,7 @@ class Scan final : public LayerScan {
       Layer layer;
       layer.score = rules_.score(l);
       layer.positions = rules_.positions(l);
+      layer.rotary = config_.rotary_index(l);
       layer.room = rules_.slots(l, fed);
       if (layer.score != nullptr) layer.needs = layer.score->needs();
       layer.by_layer =
@@ -83,14 +84,17 @@ class Scan final : public LayerScan {
       layers_.push_back(std::move(layer));
     }
     stream_begin_ = -1;
-    if (!config_.rotary) return;
+    tables_.assign(config_.rotaries.size(), {});
     // By rank, and to the largest distance where distances are capped.
     std::vector<int64_t> ranks(most + 1);
     std::iota(ranks.begin(), ranks.end(), 0);
-    ranks_ = Table(rotary_table(*config_.rotary, ranks, at::kDouble, at::kCPU));
-    if (rules_.cap() > 0) {
-      const std::vector<int64_t> cap = {rules_.cap()};
-      cap_ = Table(rotary_table(*config_.rotary, cap, at::kDouble, at::kCPU));
+    const std::vector<int64_t> cap = {rules_.cap()};
+    for (size_t r = 0; r < tables_.size(); ++r) {
+      const auto table = [&](const std::vector<int64_t>& places) {
+        return Table(rotary_table(config_.rotaries[r], places, at::kDouble, at::kCPU));
+      };
+      tables_[r].ranks = table(ranks);
+      if (rules_.cap() > 0) tables_[r].cap = table(cap);
     }
   }
 
@@ -135,10 +139,12 @@ class Scan final : public LayerScan {
                    .output = output.template data_ptr<T>()};
     const bool of_stream = layer.positions == Positions::original ||
                            layer.positions == Positions::capped || layer.needs.keys;
-    if (of_stream && config_.rotary && (stream_begin_ != begin || stream_size_ != block.size)) {
+    if (of_stream && (stream_begin_ != begin || stream_size_ != block.size)) {
       std::vector<int64_t> places(block.size);
       std::iota(places.begin(), places.end(), begin);
-      stream_ = Table(rotary_table(*config_.rotary, places, at::kDouble, at::kCPU));
+      for (size_t r = 0; r < tables_.size(); ++r) {
+        tables_[r].stream = Table(rotary_table(config_.rotaries[r], places, at::kDouble, at::kCPU));
+      }
       stream_begin_ = begin;
       stream_size_ = block.size;
     }
@@ -215,6 +221,7 @@ class Scan final : public LayerScan {
     const ScorePolicy* score = nullptr;  // null: by index
     Needs needs;
     Positions positions = Positions::cache;
+    int rotary = -1;        // DecoderConfig::rotary_index
     bool by_layer = false;  // all heads keep the same tokens
     int64_t sets = 0;       // of entries and statistics: one, or one for each head
     int64_t room = 0;       // slots
@@ -282,10 +289,12 @@ class Scan final : public LayerScan {
         layer.positions == Positions::cache || layer.positions == Positions::frozen;
     return by_count ? rules_.kept(l, t) : t;
   }
+  /// Of a layer that has a rotary embedding.
   const Table& table_of(const Layer& layer) const {
     const bool by_count =
         layer.positions == Positions::cache || layer.positions == Positions::frozen;
-    return by_count ? ranks_ : stream_;
+    const Tables& tables = tables_[layer.rotary];
+    return by_count ? tables.ranks : tables.stream;
   }
 
   /// out[c * stride] = source rotated by a row of a table (null: as it is), times a factor.
@@ -310,7 +319,7 @@ class Scan final : public LayerScan {
   void put_key(const Layer& layer, const Block& block, int64_t i, int64_t h, int64_t column, T* key,
                T* far_key, int64_t stride) const {
     const T* source = block.key + (i * config_.kv_heads + h) * config_.head_dim;
-    const bool moves = config_.rotary && layer.positions != Positions::cache;
+    const bool moves = layer.rotary >= 0 && layer.positions != Positions::cache;
     const int64_t row =
         layer.positions == Positions::frozen ? rules_.kept(block.layer, block.begin + i) : i;
     put(source, moves ? &table_of(layer) : nullptr, row, T{1}, key + column, stride);
@@ -332,10 +341,11 @@ class Scan final : public LayerScan {
     double* const rotated = set.rotated != nullptr ? set.rotated + at * d : nullptr;
     if (rotated != nullptr) {
       std::copy(scratch.vector.begin(), scratch.vector.end(), rotated);
-      const int64_t half = config_.rotary ? stream_.half : 0;
+      const Table* const stream = layer.rotary >= 0 ? &tables_[layer.rotary].stream : nullptr;
+      const int64_t half = stream != nullptr ? stream->half : 0;
       for (int64_t c = 0; c < half; ++c) {
-        const double cosine = stream_.exact_cosine.template data_ptr<double>()[i * half + c];
-        const double sine = stream_.exact_sine.template data_ptr<double>()[i * half + c];
+        const double cosine = stream->exact_cosine.template data_ptr<double>()[i * half + c];
+        const double sine = stream->exact_sine.template data_ptr<double>()[i * half + c];
         const double x = scratch.vector[c], y = scratch.vector[c + half];
         rotated[c] = x * cosine - y * sine;
         rotated[c + half] = y * cosine + x * sine;
@@ -506,7 +516,8 @@ class Scan final : public LayerScan {
     }
     const T* placed = key;
     int64_t stride = layer.room;
-    if (layer.positions == Positions::cache && config_.rotary) {
+    if (layer.positions == Positions::cache && layer.rotary >= 0) {
+      const Table& ranks = tables_[layer.rotary].ranks;
       stride = padded_entries(layer.room);
       if (scratch.placed_stride != stride) {
         scratch.placed.assign(d * stride + entry_padding, T{0});
@@ -514,16 +525,16 @@ class Scan final : public LayerScan {
         scratch.dirty = 0;
       }
       rotate_entries(EntryRotation<T>{.head_dim = d,
-                                      .rotated = config_.rotary->dims,
+                                      .rotated = 2 * ranks.half,
                                       .begin = scratch.dirty,
                                       .end = entries,
                                       .key = key,
                                       .key_stride = layer.room,
                                       .placed = scratch.placed.data(),
                                       .placed_stride = stride,
-                                      .cosine = ranks_.cosine_columns.template data_ptr<T>(),
-                                      .sine = ranks_.sine_columns.template data_ptr<T>(),
-                                      .table_stride = ranks_.size});
+                                      .cosine = ranks.cosine_columns.template data_ptr<T>(),
+                                      .sine = ranks.sine_columns.template data_ptr<T>(),
+                                      .table_stride = ranks.size});
       scratch.dirty = entries;
       placed = scratch.placed.data();
     }
@@ -569,7 +580,7 @@ class Scan final : public LayerScan {
     scratch.output.resize(count);
     scratch.query_of.resize(count);
     scratch.weights.resize((rows.keep_weights ? count : tile_rows) * stride + entry_padding);
-    const bool capped = rows.far_key != nullptr && config_.rotary;
+    const bool capped = rows.far_key != nullptr && layer.rotary >= 0;
     if (capped) {
       scratch.far_query.resize(count * d);
       scratch.far.resize(count);
@@ -588,8 +599,9 @@ class Scan final : public LayerScan {
     if (block.sink_logit != nullptr) scratch.sink_logit.resize(count);
     for (int64_t q = i, row = 0; q < end; ++q) {
       const int64_t t = block.begin + q, at = place_of(layer, block.layer, t);
-      const Table* table = config_.rotary ? &table_of(layer) : nullptr;
-      const int64_t table_row = table == &stream_ ? q : at;
+      const Table* table = layer.rotary >= 0 ? &table_of(layer) : nullptr;
+      const bool by_stream = table != nullptr && table == &tables_[layer.rotary].stream;
+      const int64_t table_row = by_stream ? q : at;
       for (int64_t g = 0; g < group_; ++g, ++row) {
         const int64_t head = h * group_ + g;
         const T* source = block.query + (q * config_.heads + head) * d;
@@ -597,7 +609,7 @@ class Scan final : public LayerScan {
         scratch.output[row] = block.output + (q * config_.heads + head) * d;
         scratch.query_of[row] = static_cast<int32_t>(q - i);
         if (capped) {
-          put(source, &cap_, 0, scale, scratch.far_query.data() + row * d, 1);
+          put(source, &tables_[layer.rotary].cap, 0, scale, scratch.far_query.data() + row * d, 1);
           scratch.far[row] =
               std::lower_bound(rows.place, rows.place + rows.entries, t - rules_.cap()) -
               rows.place;
@@ -623,6 +635,7 @@ class Scan final : public LayerScan {
         .far_query = capped ? scratch.far_query.data() : nullptr,
         .far_key = capped ? rows.far_key : nullptr,
         .far = capped ? scratch.far.data() : nullptr,
+        .score_cap = static_cast<T>(config_.score_cap),
         .slope = config_.alibi ? scratch.slope.data() : nullptr,
         .query_place = config_.alibi ? scratch.query_place.data() : nullptr,
         .entry_place = config_.alibi ? scratch.entry_place.data() : nullptr,
@@ -785,7 +798,11 @@ class Scan final : public LayerScan {
   Decisions& decisions_;
   const int64_t group_;  // query heads that share a key head
   std::vector<Layer> layers_;
-  Table ranks_, cap_, stream_;  // stream_: of the block that is attended to
+  /// By rank, at the largest distance, and of the block that is attended to.
+  struct Tables {
+    Table ranks, cap, stream;
+  };
+  std::vector<Tables> tables_;  // of each rotary embedding
   int64_t stream_begin_ = -1, stream_size_ = 0;
 };
 
@@ -828,7 +845,7 @@ ScanBytes scan_bytes(const LayerRules& rules, const DecoderConfig& config, at::S
                      static_cast<double>(element * (capped ? 3 : 2) * d * entries));
     } else {
       const int64_t step = std::min(queries, score != nullptr ? score->retention().every : 1);
-      const double placed = rules.positions(l) == Positions::cache && config.rotary
+      const double placed = rules.positions(l) == Positions::cache && config.rotary_index(l) >= 0
                                 ? static_cast<double>(element * d * padded_entries(room))
                                 : 0.0;
       scratch = static_cast<double>(by_layer ? K : threads) *

@@ -29,12 +29,16 @@ void check_local_window(const std::string& label, const DecoderConfig& config, i
 
 void check_frequencies(const std::string& label, const DecoderConfig& config, int64_t seen,
                        const char* expected) {
-  if (!config.rotary || config.rotary->limit == 0 || seen <= config.rotary->limit) return;
+  int64_t limit = 0;
+  for (const RotaryConfig& rotary : config.rotaries) {
+    if (rotary.limit > 0) limit = limit > 0 ? std::min(limit, rotary.limit) : rotary.limit;
+  }
+  if (limit == 0 || seen <= limit) return;
   throw InputError::format(
       "policy {}: a query would stand at position {}, and past {} positions the frequencies of "
       "this model (rope_scaling in config.json) depend on the length of the whole sequence; "
       "expected {}",
-      label, seen - 1, config.rotary->limit, expected);
+      label, seen - 1, limit, expected);
 }
 
 }  // namespace

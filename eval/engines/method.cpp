@@ -104,8 +104,9 @@ class IndexMethod final : public Method {
     for (int64_t kind = 0; kind < views_.kinds(); ++kind) {
       const double room = std::min<double>(static_cast<double>(views_.kept(kind, fed)) + rows,
                                            static_cast<double>(fed) + rows);
-      const bool by_rank =
-          is_scattered(kind, fed) && config_.rotary && views_.positions(kind) == Positions::cache;
+      const bool by_rank = is_scattered(kind, fed) &&
+                           config_.rotary(views_.example(kind)) != nullptr &&
+                           views_.positions(kind) == Positions::cache;
       need.cache +=
           static_cast<double>(views_.layers(kind)) * room * vectors * exact * (by_rank ? 3 : 2);
       // The kernel packs a layer's buffer; plain attention has the scores of many pairs at once,

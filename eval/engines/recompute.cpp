@@ -54,12 +54,14 @@ at::Tensor RecomputeEngine::pass_row(std::span<const int32_t> ids) {
 
   std::vector<int64_t> positions(ids.size());
   std::iota(positions.begin(), positions.end(), 0);
-  RotaryTable table;
-  if (config.rotary) {
-    table = rotary_table(*config.rotary, positions, decoder_.accumulate_dtype(), device);
+  std::vector<RotaryTable> tables;
+  for (const RotaryConfig& rotary : config.rotaries) {
+    tables.push_back(rotary_table(rotary, positions, decoder_.accumulate_dtype(), device));
   }
-  const auto placed = [&](const at::Tensor& heads) {  // [n, h, d] -> [h, n, d]
-    return (config.rotary ? rotate(*config.rotary, heads, table) : heads).transpose(0, 1);
+  const auto placed = [&](int64_t layer, const at::Tensor& heads) {  // [n, h, d] -> [h, n, d]
+    const int rotary = config.rotary_index(layer);
+    return (rotary < 0 ? heads : rotate(config.rotaries[rotary], heads, tables[rotary]))
+        .transpose(0, 1);
   };
   std::optional<AlibiTable> bias;
   if (config.alibi) {
@@ -83,12 +85,13 @@ at::Tensor RecomputeEngine::pass_row(std::span<const int32_t> ids) {
     const Projection projection = decoder_.project(layer, x);
     AttentionInput input = {
         .ranges = {causal(layer)},
-        .keys = placed(projection.key).to(decoder_.accumulate_dtype()),
+        .keys = placed(layer, projection.key).to(decoder_.accumulate_dtype()),
         .values = projection.value.transpose(0, 1).to(decoder_.accumulate_dtype()),
         .bias = bias ? &*bias : nullptr,
         .sink_logit = decoder_.sink_logit(layer),
-        .scale = config.attention_scale};
-    input.ranges.front().query = placed(projection.query).to(decoder_.accumulate_dtype());
+        .scale = config.attention_scale,
+        .score_cap = config.score_cap};
+    input.ranges.front().query = placed(layer, projection.query).to(decoder_.accumulate_dtype());
     bytes += static_cast<int64_t>(projection.key.nbytes() + projection.value.nbytes());
     x = decoder_.finish(layer, x, attend_in_tensors(input).to(decoder_.options().dtype));
   }

@@ -12,9 +12,8 @@ namespace sinkbench {
 namespace {
 
 /// x [n, head_dim] with row i rotated by place[i].
-at::Tensor rotated(const std::optional<RotaryConfig>& rotary, const at::Tensor& x,
-                   const at::Tensor& place) {
-  if (!rotary) return x;
+at::Tensor rotated(const RotaryConfig* rotary, const at::Tensor& x, const at::Tensor& place) {
+  if (rotary == nullptr) return x;
   const int64_t half = rotary->dims / 2, rest = x.size(1) - rotary->dims;
   const at::Tensor angle =
       at::outer(place.to(at::kDouble), at::tensor(rotary->inverse_frequencies, at::kDouble));
@@ -126,10 +125,13 @@ at::Tensor ScoredStepwiseEngine::attend(int64_t layer, int64_t t, const Projecti
         where = t - at::clamp_max(t - e.place[h], rules_.cap());
         break;
     }
-    const at::Tensor keys = rotated(config.rotary, e.key[h], where);
+    const at::Tensor keys = rotated(config.rotary(layer), e.key[h], where);
     const at::Tensor own = where.narrow(0, n - 1, 1);
-    at::Tensor scores =
-        at::matmul(keys, rotated(config.rotary, query[head], own)[0]) * config.attention_scale;
+    at::Tensor scores = at::matmul(keys, rotated(config.rotary(layer), query[head], own)[0]) *
+                        config.attention_scale;
+    if (config.score_cap != 0.0) {
+      scores = config.score_cap * (scores / config.score_cap).tanh();
+    }
     if (config.alibi) {
       scores = scores - ((own - where).to(at::kDouble) * config.alibi->slopes[head]).to(dtype);
     }
@@ -181,7 +183,7 @@ void ScoredStepwiseEngine::evict(int64_t layer, int64_t t, const at::Tensor& red
         continue;
       }
       const at::Tensor keys =
-          rotated(config.rotary, e.key[h].to(at::kDouble), e.place[h]).contiguous();
+          rotated(config.rotary(layer), e.key[h].to(at::kDouble), e.place[h]).contiguous();
       std::vector<double> entry_score;
       for (int64_t j = 0; needs.entry_score && j < n; ++j) {
         const at::Tensor key = e.key[h][j].to(at::kDouble).contiguous();

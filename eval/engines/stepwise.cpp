@@ -38,15 +38,16 @@ void StepwiseEngine::reset(int64_t fed) {
     const int64_t kept = views_.kept(k, fed);
     kind.slots = SlotMap(views_.view(k, 0));
     kind.room = kept;
+    kind.rotary = config.rotary(views_.example(k));
     kind.placing = Placing::by_range;
     if (views_.scattered(k, fed)) {
       kind.placing = views_.positions(k) == Positions::cache ? Placing::by_rank : Placing::as_is;
     }
     kind.ranks = {};
-    if (kind.placing == Placing::by_rank && config.rotary) {
+    if (kind.placing == Placing::by_rank && kind.rotary != nullptr) {
       std::vector<int64_t> ranks(kept + 1);
       std::iota(ranks.begin(), ranks.end(), 0);
-      kind.ranks = rotary_table(*config.rotary, ranks, decoder_.accumulate_dtype(), device);
+      kind.ranks = rotary_table(*kind.rotary, ranks, decoder_.accumulate_dtype(), device);
       most_placed = std::max(most_placed, kept);
     }
     if (config.alibi) {
@@ -98,7 +99,6 @@ at::Tensor StepwiseEngine::step(int32_t id) {
 }
 
 StepwiseEngine::Step StepwiseEngine::begin_step(int64_t k, int64_t t) {
-  const DecoderConfig& config = decoder_.config();
   const at::Device device = decoder_.options().device;
   Kind& kind = kinds_[k];
   const View& view = kind.slots.view();
@@ -135,13 +135,13 @@ StepwiseEngine::Step StepwiseEngine::begin_step(int64_t k, int64_t t) {
     step.bias = kind.bias->values().index_select(1, at::tensor(columns, at::kLong).to(device));
   }
   step.rows = static_cast<int64_t>(places.size()) + 1;
-  if (config.rotary && kind.placing == Placing::by_rank) {
+  if (kind.rotary != nullptr && kind.placing == Placing::by_rank) {
     const auto at_rank = [&](const at::Tensor& rows) { return rows.narrow(0, own, 1); };
     step.own = {at_rank(kind.ranks.cosine), at_rank(kind.ranks.sine)};
     step.table = {step.own.cosine.expand({2, -1}), step.own.sine.expand({2, -1})};
-  } else if (config.rotary) {
+  } else if (kind.rotary != nullptr) {
     places.push_back(own);
-    step.table = rotary_table(*config.rotary, places, decoder_.accumulate_dtype(), device);
+    step.table = rotary_table(*kind.rotary, places, decoder_.accumulate_dtype(), device);
     step.own = {step.table.cosine.narrow(0, step.rows - 1, 1),
                 step.table.sine.narrow(0, step.rows - 1, 1)};
   }
@@ -164,9 +164,9 @@ at::Tensor StepwiseEngine::step_row(int32_t id) {
     const Projection projection = decoder_.project(layer, x);
     at::Tensor queries = projection.query.expand({step.rows, config.heads, config.head_dim});
     at::Tensor key = projection.key;
-    if (config.rotary) {
-      queries = rotate(*config.rotary, queries, step.table);
-      key = rotate(*config.rotary, key, step.own);
+    if (kind.rotary != nullptr) {
+      queries = rotate(*kind.rotary, queries, step.table);
+      key = rotate(*kind.rotary, key, step.own);
     }
     const at::Tensor keys = placed_keys(kind, step, layer);
     const at::Tensor attended =
@@ -185,7 +185,7 @@ at::Tensor StepwiseEngine::step_row(int32_t id) {
 at::Tensor StepwiseEngine::placed_keys(const Kind& kind, const Step& step, int64_t layer) {
   const DecoderConfig& config = decoder_.config();
   const at::Tensor& keys = cache_->keys(layer);
-  if (kind.placing != Placing::by_rank || !config.rotary) return keys;
+  if (kind.placing != Placing::by_rank || kind.rotary == nullptr) return keys;
   const int64_t slots = keys.size(1);
   const at::Tensor placed = placed_.narrow(0, 0, config.kv_heads * slots * config.head_dim)
                                 .view({config.kv_heads, slots, config.head_dim});
@@ -196,7 +196,7 @@ at::Tensor StepwiseEngine::placed_keys(const Kind& kind, const Step& step, int64
                 .bfloat16 = keys.scalar_type() == at::kBFloat16,
                 .key = keys.data_ptr(),
                 .ranked = step.ranked,
-                .rotated = config.rotary->dims,
+                .rotated = kind.rotary->dims,
                 .cosine = kind.ranks.cosine.data_ptr<float>(),
                 .sine = kind.ranks.sine.data_ptr<float>(),
                 .placed = placed.data_ptr<float>()});
@@ -205,7 +205,7 @@ at::Tensor StepwiseEngine::placed_keys(const Kind& kind, const Step& step, int64
   const int64_t n = static_cast<int64_t>(step.ranked.size());
   const at::Tensor index = at::tensor(step.ranked, at::kLong).to(keys.device());
   const at::Tensor rotated =
-      rotate(*config.rotary, keys.index_select(1, index).to(placed.scalar_type()).transpose(0, 1),
+      rotate(*kind.rotary, keys.index_select(1, index).to(placed.scalar_type()).transpose(0, 1),
              {kind.ranks.cosine.narrow(0, 0, n), kind.ranks.sine.narrow(0, 0, n)});
   placed.index_copy_(1, index, rotated.transpose(0, 1));
   return placed;
@@ -235,6 +235,7 @@ at::Tensor StepwiseEngine::attend_by_kernel(const Step& step, int64_t layer, con
               .own_key = key.data_ptr<float>(),
               .own_value = value.data_ptr<float>(),
               .scale = static_cast<float>(config.attention_scale),
+              .score_cap = static_cast<float>(config.score_cap),
               .sink_logit = sink_logit.defined() ? sink_logit.data_ptr<float>() : nullptr,
               .output = output.data_ptr<float>()});
   return output;
@@ -257,6 +258,7 @@ at::Tensor StepwiseEngine::attend_by_tensors(const Step& step, int64_t layer,
     at::Tensor score = at::bmm(rows(static_cast<int64_t>(segment.range)), keys.transpose(1, 2))
                            .mul_(config.attention_scale)
                            .view({config.heads, -1});
+    cap_scores(score, config.score_cap);
     if (step.bias.defined()) score += step.bias.narrow(1, segment.slot, segment.size);
     scores.push_back(score);
     values.push_back(cache_->values(layer).narrow(1, segment.slot, segment.size).to(dtype));
@@ -265,6 +267,7 @@ at::Tensor StepwiseEngine::attend_by_tensors(const Step& step, int64_t layer,
                            own_key.to(dtype).view({config.kv_heads, config.head_dim, 1}))
                        .mul_(config.attention_scale)
                        .view({config.heads, 1}));
+  cap_scores(scores.back(), config.score_cap);
   values.push_back(own_value.to(dtype).view({config.kv_heads, 1, config.head_dim}));
   if (decoder_.sink_logit(layer).defined()) {
     scores.push_back(decoder_.sink_logit(layer).to(dtype).view({config.heads, 1}));

@@ -46,6 +46,7 @@ class StepwiseEngine final : public Engine, public Decoding {
     int64_t room = 0;  // slots of the cache
     Placing placing = Placing::by_range;
     std::optional<AlibiTable> bias;
+    const RotaryConfig* rotary = nullptr;
     RotaryTable ranks;  // by_rank: a row for each rank, the query's too
   };
   /// What all layers of a kind share of a step.

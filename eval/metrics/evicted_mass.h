@@ -7,8 +7,8 @@
 #include <span>
 #include <vector>
 
-#include "policies/policy.h"
 #include "models/decoder.h"
+#include "policies/policy.h"
 
 namespace sinkbench {
 

@@ -17,11 +17,20 @@ namespace fs = std::filesystem;
 using nlohmann::ordered_json;
 
 ordered_json positions(const DecoderConfig& config) {
-  if (config.rotary) {
-    return {{"kind", "rotary"},
-            {"dims", config.rotary->dims},
-            {"theta", config.rotary->theta},
-            {"scaling", config.rotary->scaling}};
+  if (!config.rotaries.empty()) {
+    ordered_json rotaries = ordered_json::array();
+    for (size_t r = 0; r < config.rotaries.size(); ++r) {
+      const RotaryConfig& rotary = config.rotaries[r];
+      int64_t layers = 0;
+      for (int64_t layer = 0; layer < config.layers; ++layer) {
+        layers += config.rotary_index(layer) == static_cast<int>(r);
+      }
+      rotaries.push_back({{"layers", layers},
+                          {"dims", rotary.dims},
+                          {"theta", rotary.theta},
+                          {"scaling", rotary.scaling}});
+    }
+    return {{"kind", "rotary"}, {"rotaries", rotaries}};
   }
   if (config.alibi) return {{"kind", "alibi"}};
   return {{"kind", "learned"}, {"rows", config.learned_positions}};
@@ -108,7 +117,9 @@ ordered_json inspect_model(const fs::path& path) {
   const DecoderConfig& config = decoder.config();
   ordered_json weights;
   const auto describe = [&](const Checkpoint& checkpoint) {
-    weights = {{"bytes", checkpoint.file_bytes()}, {"stored", checkpoint.stored()}};
+    weights = {{"bytes", checkpoint.file_bytes()},
+               {"decoded_bytes", decoder.weight_bytes()},
+               {"stored", checkpoint.stored()}};
   };
   if (folder) describe(SafetensorsCheckpoint(path, at::kFloat, at::kMeta));
   if (is_gguf(path)) describe(GgufCheckpoint(read_gguf(path), at::kFloat, at::kMeta));
@@ -134,6 +145,7 @@ ordered_json inspect_model(const fs::path& path) {
           {"context", or_null(config.context)},
           {"positions", positions(config)},
           {"sinks", sinks(config)},
+          {"notes", config.notes},
           {"kv_bytes_per_token",
            {{"float32", config.kv_bytes_per_token(4)},
             {"bfloat16", config.kv_bytes_per_token(2)},

@@ -69,7 +69,8 @@ fs::path config_path(const ModelSpec& model) {
   }
   if (is_gguf(model.path)) return model.path;
   if (!fs::is_directory(model.path)) {
-    throw InputError::format("{}: expected a folder with config.json and model.safetensors",
+    throw InputError::format("{}: expected a folder with config.json and model.safetensors, or a "
+                             "GGUF file",
                              model.path.string());
   }
   return model.path / "config.json";

@@ -9,8 +9,8 @@
 #include "base/progress.h"
 #include "datasets/stream.h"
 #include "eval/engines/engine.h"
-#include "eval/metrics/divergence.h"
 #include "eval/metrics/batch_means.h"
+#include "eval/metrics/divergence.h"
 #include "eval/results/results.h"
 #include "eval/run/cell_checkpoint.h"
 

@@ -38,6 +38,9 @@ DecoderConfig read_config(const ConfigReader& reader) {
   config.activation = read_activation(reader, {"activation"}, "gelu");
   config.gated_mlp = false;
   config.parallel_residual = is_new || reader.boolean({"parallel_attn"}, true);
+  config.one_parallel_norm = config.parallel_residual && !has_two_norms(reader);
+  config.qkv_bias = config.output_bias = config.mlp_bias = reader.boolean({"bias"}, false);
+  config.norm_bias = true;
   config.tied_head = reader.boolean({"tie_word_embeddings"}, true);
   refuse(reader, "apply_residual_connection_post_layernorm");
   if (reader.boolean({"alibi"}, false)) {
@@ -47,8 +50,7 @@ DecoderConfig read_config(const ConfigReader& reader) {
       slope = c10::BFloat16(static_cast<float>(slope)) / std::sqrt(config.head_dim);
     }
   } else {
-    config.rotary = read_rotary(reader, config.head_dim, reader.number({"rope_theta"}, 10000.0),
-                                config.context);
+    config.rotaries = {read_rotary(reader, config.head_dim, config.context)};
   }
   return config;
 }
@@ -57,7 +59,7 @@ DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader& rea
                             TensorSource& source) {
   const int64_t hidden = config.hidden_size;
   const int64_t rows = (config.heads + 2 * config.kv_heads) * config.head_dim;
-  const bool bias = reader.boolean({"bias"}, false);
+  const bool bias = config.qkv_bias;
   const bool two_norms = has_two_norms(reader);
   const std::string root = read_root(source, "transformer.", "ln_f.weight");
   DecoderWeights weights;
@@ -87,11 +89,25 @@ DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader& rea
   return weights;
 }
 
+/// llama.cpp's files don't name the style. (Those of RW, with ALiBi, don't exist.)
+void adapt_gguf(const GgufFile& gguf, nlohmann::json& config) {
+  const bool two_norms = gguf.tensors.contains("blk.0.attn_norm_2.weight");
+  config["new_decoder_architecture"] = two_norms || config.value("num_kv_heads", 1) != 1;
+  config["num_ln_in_parallel_attn"] = two_norms ? 2 : 1;
+}
+
 }  // namespace
 
 Family falcon_family() {
-  return {"falcon", "Falcon 7B, 40B, 180B, RW and Falcon 2 (FalconForCausalLM)", read_config,
-          read_weights};
+  return {.name = "falcon",
+          .summary = "Falcon 7B, 40B, 180B, RW and Falcon 2 (FalconForCausalLM)",
+          .read_config = read_config,
+          .read_weights = read_weights,
+          .gguf = {.name = "falcon",
+                   .epsilon = "layer_norm_epsilon",
+                   .keys = {{"ffn_hidden_size", "feed_forward_length"},
+                            {"num_kv_heads", "attention.head_count_kv"}},
+                   .adapt = adapt_gguf}};
 }
 
 }  // namespace sinkbench

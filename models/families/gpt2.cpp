@@ -22,6 +22,7 @@ DecoderConfig read_config(const ConfigReader& reader) {
   config.norm_epsilon = reader.number({"layer_norm_epsilon"}, 1e-5);
   config.activation = read_activation(reader, {"activation_function"}, "gelu_new");
   config.gated_mlp = false;
+  config.qkv_bias = config.output_bias = config.mlp_bias = config.norm_bias = true;
   config.tied_head = reader.boolean({"tie_word_embeddings"}, true);
   if (!reader.boolean({"scale_attn_weights"}, true)) config.attention_scale = 1.0;
   refuse(reader, "scale_attn_by_inverse_layer_idx");
@@ -61,8 +62,13 @@ DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader&,
 }  // namespace
 
 Family gpt2_family() {
-  return {"gpt2", "GPT-2 and DistilGPT2 (GPT2LMHeadModel); policies dense and recompute only",
-          read_config, read_weights};
+  return {.name = "gpt2",
+          .summary = "GPT-2 and DistilGPT2 (GPT2LMHeadModel); policies dense and recompute only",
+          .read_config = read_config,
+          .read_weights = read_weights,
+          .gguf = {.name = "gpt2",
+                   .epsilon = "layer_norm_epsilon",
+                   .keys = {{"n_inner", "feed_forward_length"}}}};
 }
 
 }  // namespace sinkbench

@@ -21,26 +21,20 @@ DecoderConfig read_config(const ConfigReader& reader) {
   config.gated_mlp = false;
   config.parallel_residual = reader.boolean({"use_parallel_residual"}, true);
   config.tied_head = reader.boolean({"tie_word_embeddings"}, false);
-  const auto parameters = reader.object({"rope_parameters"});
-  const ConfigReader& rope = parameters ? *parameters : reader;
-  const double fraction = rope.has("partial_rotary_factor")
-                              ? rope.number({"partial_rotary_factor"})
-                              : reader.number({"rotary_pct", "partial_rotary_factor"}, 0.25);
-  if (fraction <= 0.0 || fraction > 1.0) {
-    reader.fail("rotary_pct", fmt::format("is {}; expected more than 0 and at most 1", fraction));
-  }
-  const double theta = rope.has("rope_theta")
-                           ? rope.number({"rope_theta"})
-                           : reader.number({"rotary_emb_base", "rope_theta"}, 10000.0);
-  config.rotary =
-      read_rotary(reader, static_cast<int64_t>(config.head_dim * fraction), theta, config.context);
+  config.qkv_bias = config.output_bias = reader.boolean({"attention_bias"}, true);
+  config.mlp_bias = config.norm_bias = true;
+  const BesideDictionary beside = {
+      .theta = reader.number({"rotary_emb_base", "rope_theta"}, 10000.0),
+      .fraction = reader.number({"rotary_pct", "partial_rotary_factor"}, 0.25)};
+  config.rotaries = {
+      read_rotary(reader, rope_dictionary(reader), beside, config.head_dim, config.context)};
   return config;
 }
 
-DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader& reader,
+DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader&,
                             TensorSource& source) {
   const int64_t hidden = config.hidden_size;
-  const bool attention_bias = reader.boolean({"attention_bias"}, true);
+  const bool attention_bias = config.qkv_bias;
   const std::string root = read_root(source, "gpt_neox.", "final_layer_norm.weight");
   DecoderWeights weights;
   for (int64_t i = 0; i < config.layers; ++i) {
@@ -66,8 +60,13 @@ DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader& rea
 }  // namespace
 
 Family gpt_neox_family() {
-  return {"gpt_neox", "GPT-NeoX, Pythia, RedPajama and others of GPTNeoXForCausalLM", read_config,
-          read_weights};
+  return {.name = "gpt_neox",
+          .summary = "GPT-NeoX, Pythia, RedPajama and others of GPTNeoXForCausalLM",
+          .read_config = read_config,
+          .read_weights = read_weights,
+          .gguf = {.name = "gptneox",
+                   .epsilon = "layer_norm_eps",
+                   .keys = {{"use_parallel_residual", "use_parallel_residual"}}}};
 }
 
 }  // namespace sinkbench

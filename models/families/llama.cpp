@@ -2,10 +2,11 @@
 #include "models/families/llama.h"
 
 #include <algorithm>
+#include <stdexcept>
 
 namespace sinkbench {
 
-DecoderConfig read_llama_config(const ConfigReader& reader) {
+DecoderConfig read_llama_shape(const ConfigReader& reader, const LlamaDefaults& defaults) {
   DecoderConfig config;
   config.vocab_size = reader.integer({"vocab_size"}, 1);
   config.hidden_size = reader.integer({"hidden_size"}, 1);
@@ -13,62 +14,80 @@ DecoderConfig read_llama_config(const ConfigReader& reader) {
   config.layers = reader.integer({"num_hidden_layers"}, 1);
   config.heads = reader.integer({"num_attention_heads"}, 1);
   config.kv_heads = reader.integer({"num_key_value_heads"}, 1, config.heads);
-  config.head_dim = reader.integer({"head_dim"}, 1, 0);
+  config.head_dim = reader.integer({"head_dim"}, 1, defaults.head_dim);
   if (config.head_dim == 0) {
     config.head_dim =
         read_head_dim(reader, "num_attention_heads", config.hidden_size, config.heads);
   }
   config.context = reader.integer({"max_position_embeddings"}, 1, 0);
   config.norm = NormKind::rms;
-  config.norm_epsilon = reader.number({"rms_norm_eps"}, 1e-6);
+  config.norm_epsilon = reader.number({"rms_norm_eps"}, defaults.epsilon);
   config.activation = read_activation(reader, {"hidden_act"}, "silu");
   config.gated_mlp = true;
-  config.tied_head = reader.boolean({"tie_word_embeddings"}, false);
-  const auto parameters = reader.object({"rope_parameters"});
-  const double theta = parameters && parameters->has("rope_theta")
-                           ? parameters->number({"rope_theta"})
-                           : reader.number({"rope_theta"}, 10000.0);
-  const double fraction = parameters && parameters->has("partial_rotary_factor")
-                              ? parameters->number({"partial_rotary_factor"})
-                              : reader.number({"partial_rotary_factor"}, 1.0);
-  if (fraction <= 0.0 || fraction > 1.0) {
-    reader.fail("partial_rotary_factor",
-                fmt::format("is {}; expected more than 0 and at most 1", fraction));
-  }
-  const auto dims = static_cast<int64_t>(static_cast<double>(config.head_dim) * fraction);
-  config.rotary = read_rotary(reader, dims, theta, config.context);
+  config.tied_head = reader.boolean({"tie_word_embeddings"}, defaults.tied);
   return config;
 }
 
-void read_local_windows(DecoderConfig& config, const ConfigReader& reader, int64_t first_layer) {
-  const int64_t window = reader.integer({"sliding_window"}, 1, 0);
-  if (window == 0) return;
-  std::vector<int64_t> windows(config.layers, 0);
-  if (reader.has("layer_types")) {
-    const nlohmann::json& types = reader.json().at("layer_types");
-    if (!types.is_array() || types.size() != windows.size()) {
+DecoderConfig read_llama_config(const ConfigReader& reader, const LlamaDefaults& defaults) {
+  DecoderConfig config = read_llama_shape(reader, defaults);
+  config.rotaries = {read_rotary(reader, rope_dictionary(reader),
+                                 beside_rope_dictionary(reader, defaults.theta, defaults.fraction),
+                                 config.head_dim, config.context)};
+  return config;
+}
+
+void read_llama_biases(DecoderConfig& config, const ConfigReader& reader) {
+  config.qkv_bias = config.output_bias = reader.boolean({"attention_bias"}, false);
+  config.mlp_bias = reader.boolean({"mlp_bias"}, false);
+}
+
+std::vector<std::string> read_layer_types(const ConfigReader& reader, int64_t layers) {
+  if (!reader.has("layer_types")) return {};
+  const nlohmann::json& types = reader.json().at("layer_types");
+  if (!types.is_array() || static_cast<int64_t>(types.size()) != layers) {
+    reader.fail("layer_types",
+                fmt::format("expected a list of {} words, one for each layer", layers));
+  }
+  for (size_t layer = 0; layer < types.size(); ++layer) {
+    if (types[layer] != "sliding_attention" && types[layer] != "full_attention") {
       reader.fail("layer_types",
-                  fmt::format("expected a list of {} words, one for each layer", windows.size()));
+                  fmt::format("element {} is {}; expected full_attention or sliding_attention",
+                              layer, types[layer].dump()));
     }
-    for (size_t layer = 0; layer < windows.size(); ++layer) {
-      if (types[layer] == "sliding_attention") {
-        windows[layer] = window;
-      } else if (types[layer] != "full_attention") {
-        reader.fail("layer_types", fmt::format("element {} is {}; expected full_attention or "
-                                               "sliding_attention",
-                                               layer, types[layer].dump()));
-      }
-    }
-  } else {
-    for (int64_t layer = first_layer; layer < config.layers; ++layer) windows[layer] = window;
+  }
+  return types.get<std::vector<std::string>>();
+}
+
+void read_local_windows(DecoderConfig& config, const ConfigReader& reader, int64_t absent,
+                        const std::function<bool(int64_t layer)>& is_local) {
+  const bool is_absent = !reader.json().contains("sliding_window");
+  const int64_t window = is_absent ? absent : reader.integer({"sliding_window"}, 1, 0);
+  const std::vector<std::string> types = read_layer_types(reader, config.layers);
+  std::vector<int64_t> windows;
+  for (int64_t layer = 0; layer < config.layers; ++layer) {
+    const bool local = types.empty() ? is_local(layer) : types[layer] == "sliding_attention";
+    windows.push_back(local ? window : 0);
   }
   const bool any = std::any_of(windows.begin(), windows.end(), [](int64_t w) { return w > 0; });
   if (any) config.local_windows = windows;
 }
 
+void read_local_window(DecoderConfig& config, const ConfigReader& reader, int64_t absent) {
+  read_local_windows(config, reader, absent, [](int64_t) { return true; });
+  const auto& windows = config.local_windows;
+  if (std::find(windows.begin(), windows.end(), 0) != windows.end()) {
+    reader.fail("layer_types",
+                "names layers without a window, which the family's own code doesn't follow");
+  }
+}
+
 void read_upper_local_windows(DecoderConfig& config, const ConfigReader& reader) {
-  if (!reader.boolean({"use_sliding_window"}, false)) return;
-  read_local_windows(config, reader, reader.integer({"max_window_layers"}, 0, 28));
+  if (!reader.boolean({"use_sliding_window"}, false)) {
+    reader.has("sliding_window");  // which may be there, and means nothing
+    return;
+  }
+  const int64_t first = reader.integer({"max_window_layers"}, 0, 28);
+  read_local_windows(config, reader, 4096, [&](int64_t layer) { return layer >= first; });
 }
 
 DecoderWeights read_llama_weights(const DecoderConfig& config, const LlamaTensors& tensors,
@@ -77,7 +96,12 @@ DecoderWeights read_llama_weights(const DecoderConfig& config, const LlamaTensor
   const int64_t query_size = config.heads * config.head_dim;
   const int64_t key_size = config.kv_heads * config.head_dim;
 
-  const std::string root = read_root(source, "model.", "norm.weight");
+  const std::string root =
+      tensors.root.empty() ? read_root(source, "model.", "norm.weight") : tensors.root;
+  const auto read_scale = [&](const std::string& name, int64_t size) {
+    // One is added before rounding: most of a small weight would be lost beside it.
+    return tensors.norm_less_one ? source.get_exact(name, {size}) + 1.0 : source.get(name, {size});
+  };
   DecoderWeights weights;
   for (int64_t i = 0; i < config.layers; ++i) {
     const std::string prefix = fmt::format("{}layers.{}.", root, i);
@@ -86,51 +110,78 @@ DecoderWeights read_llama_weights(const DecoderConfig& config, const LlamaTensor
     const auto linear = [&](const std::string& name, int64_t out, int64_t in, bool bias) {
       return read_linear(source, name, out, in, bias);
     };
+    const auto norm = [&](const char* name) {
+      NormWeights norm;
+      norm.weight = read_scale(prefix + name + ".weight", hidden);
+      return norm;
+    };
     LayerWeights layer;
-    layer.attention_norm = read_norm(source, prefix + "input_layernorm", hidden, false);
-    layer.mlp_norm = read_norm(source, prefix + "post_attention_layernorm", hidden, false);
+    switch (config.norm_placement) {
+      case NormPlacement::before:
+        layer.attention_norm = norm("input_layernorm");
+        layer.mlp_norm = norm("post_attention_layernorm");
+        break;
+      case NormPlacement::after:
+        layer.attention_post_norm = norm("post_attention_layernorm");
+        layer.mlp_post_norm = norm("post_feedforward_layernorm");
+        break;
+      case NormPlacement::around:
+        layer.attention_norm = norm("input_layernorm");
+        layer.attention_post_norm = norm("post_attention_layernorm");
+        layer.mlp_norm = norm("pre_feedforward_layernorm");
+        layer.mlp_post_norm = norm("post_feedforward_layernorm");
+        break;
+      case NormPlacement::residual:
+        throw std::logic_error("no family of Llama's making has norms after the residual sum");
+    }
     if (tensors.fused) {
       layer.qkv =
-          linear(attention + "qkv_proj", query_size + 2 * key_size, hidden, tensors.qkv_bias);
-      layer.gate_up = linear(mlp + "gate_up_proj", 2 * config.mlp_size, hidden, tensors.mlp_bias);
+          linear(attention + "qkv_proj", query_size + 2 * key_size, hidden, config.qkv_bias);
+      layer.gate_up = linear(mlp + "gate_up_proj", 2 * config.mlp_size, hidden, config.mlp_bias);
     } else {
-      layer.qkv = stack({linear(attention + "q_proj", query_size, hidden, tensors.qkv_bias),
-                         linear(attention + "k_proj", key_size, hidden, tensors.qkv_bias),
-                         linear(attention + "v_proj", key_size, hidden, tensors.qkv_bias)});
-      layer.gate_up = stack({linear(mlp + "gate_proj", config.mlp_size, hidden, tensors.mlp_bias),
-                             linear(mlp + "up_proj", config.mlp_size, hidden, tensors.mlp_bias)});
+      layer.qkv = stack({linear(attention + "q_proj", query_size, hidden, config.qkv_bias),
+                         linear(attention + "k_proj", key_size, hidden, config.qkv_bias),
+                         linear(attention + "v_proj", key_size, hidden, config.qkv_bias)});
+      layer.gate_up = stack({linear(mlp + "gate_proj", config.mlp_size, hidden, config.mlp_bias),
+                             linear(mlp + "up_proj", config.mlp_size, hidden, config.mlp_bias)});
     }
-    if (tensors.query_key_norms) {
-      layer.query_norm = source.get(attention + "q_norm.weight", {config.head_dim});
-      layer.key_norm = source.get(attention + "k_norm.weight", {config.head_dim});
+    if (config.query_key_norm != QueryKeyNorm::none) {
+      const bool whole = config.query_key_norm == QueryKeyNorm::whole;
+      layer.query_norm =
+          read_scale(attention + "q_norm.weight", whole ? query_size : config.head_dim);
+      layer.key_norm = read_scale(attention + "k_norm.weight", whole ? key_size : config.head_dim);
     }
-    layer.output = linear(attention + "o_proj", hidden, query_size, tensors.output_bias);
-    layer.down = linear(mlp + "down_proj", hidden, config.mlp_size, tensors.mlp_bias);
+    layer.output = linear(attention + "o_proj", hidden, query_size, config.output_bias);
+    layer.down = linear(mlp + "down_proj", hidden, config.mlp_size, config.mlp_bias);
     layer.sink_logit = read_sink_logit(config, prefix + "self_attn", source);
     weights.layers.push_back(std::move(layer));
   }
-  weights.final_norm = read_norm(source, root + "norm", hidden, false);
-  read_embedding_and_head(config, root + "embed_tokens", "lm_head", source, weights);
+  weights.final_norm.weight = read_scale(root + "norm.weight", hidden);
+  read_embedding_and_head(config, root + "embed_tokens", tensors.head, source, weights);
   return weights;
+}
+
+DecoderWeights read_llama_weights(const DecoderConfig& config, const ConfigReader&,
+                                  TensorSource& source) {
+  return read_llama_weights(config, LlamaTensors{}, source);
 }
 
 namespace {
 
-DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader& reader,
-                            TensorSource& source) {
-  const bool attention_bias = reader.boolean({"attention_bias"}, false);
-  return read_llama_weights(config,
-                            {.qkv_bias = attention_bias,
-                             .output_bias = attention_bias,
-                             .mlp_bias = reader.boolean({"mlp_bias"}, false)},
-                            source);
+DecoderConfig read_config(const ConfigReader& reader) {
+  DecoderConfig config = read_llama_config(reader);
+  read_llama_biases(config, reader);
+  return config;
 }
 
 }  // namespace
 
 Family llama_family() {
-  return {"llama", "Llama 1 to 3, TinyLlama, Yi, Vicuna and others of LlamaForCausalLM",
-          read_llama_config, read_weights};
+  return {.name = "llama",
+          .summary = "Llama 1 to 3, TinyLlama, SmolLM, Yi, Vicuna and others of LlamaForCausalLM",
+          .read_config = read_config,
+          .read_weights = read_llama_weights,
+          .gguf = {.name = "llama", .paired = true}};
 }
 
 }  // namespace sinkbench

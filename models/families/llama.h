@@ -1,27 +1,50 @@
 // What the families of Llama's making share.
 #pragma once
 
+#include <functional>
+
 #include "models/family.h"
 
 namespace sinkbench {
 
-/// Where a family's tensors depart from Llama's first version.
-struct LlamaTensors {
-  bool qkv_bias = false;
-  bool output_bias = false;  ///< of attention
-  bool mlp_bias = false;
-  bool query_key_norms = false;  ///< q_norm and k_norm of each layer
-  bool fused = false;            ///< qkv_proj and gate_up_proj in place of five matrices
+/// What the fields of a config.json are where they are absent: a class's defaults in transformers.
+struct LlamaDefaults {
+  double epsilon = 1e-6;
+  double theta = 10000.0;
+  double fraction = 1.0;  ///< of each head that is rotated
+  bool tied = false;
+  int64_t head_dim = 0;  ///< 0: the hidden size's share
 };
 
-DecoderConfig read_llama_config(const ConfigReader& config);
-/// Windows of layers from `sliding_window` (the query counted: 0 <= t - k < window), where there is
-/// one: of those that `layer_types` names "sliding_attention", or, without that field, of the
-/// layers from `first_layer` on.
-void read_local_windows(DecoderConfig& config, const ConfigReader& reader, int64_t first_layer);
+/// How a family stores what the decoder's configuration asks for.
+struct LlamaTensors {
+  bool fused = false;          ///< qkv_proj and gate_up_proj in place of five matrices
+  bool norm_less_one = false;  ///< norms' weights less one: Gemma
+  std::string root = "";  ///< what names begin with; "": "model." or, of the bare model, nothing
+  std::string head = "lm_head";
+};
+
+DecoderConfig read_llama_config(const ConfigReader& config, const LlamaDefaults& defaults = {});
+/// Everything but the rotary embedding.
+DecoderConfig read_llama_shape(const ConfigReader& config, const LlamaDefaults& defaults = {});
+/// `attention_bias` (with that of attention's output) and `mlp_bias`.
+void read_llama_biases(DecoderConfig& config, const ConfigReader& reader);
+/// The window of every layer: `sliding_window` (the query counted: 0 <= t - k < window), or, where
+/// the field is absent (not null), `absent`; 0: there is none. InputError where `layer_types` names
+/// layers without one: the classes that use this don't follow it.
+void read_local_window(DecoderConfig& config, const ConfigReader& reader, int64_t absent = 0);
+/// The same of the layers that `layer_types` names "sliding_attention", or, without that field, of
+/// those for which `is_local` is true.
+void read_local_windows(DecoderConfig& config, const ConfigReader& reader, int64_t absent,
+                        const std::function<bool(int64_t layer)>& is_local);
 /// The same as Qwen 2 and 3 have it: with `use_sliding_window`, from `max_window_layers` on.
 void read_upper_local_windows(DecoderConfig& config, const ConfigReader& reader);
+/// The kinds of `layer_types`, "full_attention" or "sliding_attention"; empty where it is absent.
+std::vector<std::string> read_layer_types(const ConfigReader& reader, int64_t layers);
 DecoderWeights read_llama_weights(const DecoderConfig& config, const LlamaTensors& tensors,
+                                  TensorSource& source);
+/// The same as a function of a family, of tensors as Llama stores them.
+DecoderWeights read_llama_weights(const DecoderConfig& config, const ConfigReader&,
                                   TensorSource& source);
 
 }  // namespace sinkbench

@@ -7,20 +7,18 @@ namespace {
 
 DecoderConfig read_config(const ConfigReader& reader) {
   DecoderConfig config = read_llama_config(reader);
-  read_local_windows(config, reader, 0);
+  // A list of kinds makes it Ministral, which follows the list.
+  read_local_windows(config, reader, 4096, [](int64_t) { return true; });
   return config;
-}
-
-DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader&,
-                            TensorSource& source) {
-  return read_llama_weights(config, {}, source);
 }
 
 }  // namespace
 
 Family mistral_family() {
-  return {"mistral", "Mistral 7B, Zephyr and others of MistralForCausalLM", read_config,
-          read_weights};
+  return {.name = "mistral",
+          .summary = "Mistral 7B, Zephyr and others of MistralForCausalLM",
+          .read_config = read_config,
+          .read_weights = read_llama_weights};
 }
 
 }  // namespace sinkbench

@@ -32,6 +32,17 @@ DecoderConfig read_config(const ConfigReader& reader) {
   config.vocab_size = reader.integer({"vocab_size"}, 1);
   config.hidden_size = reader.integer({"d_model", "hidden_size"}, 1);
   config.mlp_size = reader.integer({"expansion_ratio"}, 1, 4) * config.hidden_size;
+  if (const auto mlp = reader.object({"ffn_config"})) {
+    config.mlp_size = mlp->integer({"ffn_hidden_size"}, 1, config.mlp_size);
+    const auto activation = mlp->object({"ffn_act_fn"});
+    if (activation && activation->text({"name"}, "gelu") != "gelu") {
+      activation->fail("name", "is another than gelu, which is not supported");
+    }
+    if (mlp->text({"ffn_type"}, "mptmlp") != "mptmlp") {
+      mlp->fail("ffn_type", "is another than mptmlp, which is not supported");
+    }
+    mlp->refuse_unread({"fc_type"}, "which is not supported");
+  }
   config.layers = reader.integer({"n_layers", "num_hidden_layers"}, 1);
   config.heads = reader.integer({"n_heads", "num_attention_heads"}, 1);
   config.kv_heads = config.heads;
@@ -41,6 +52,8 @@ DecoderConfig read_config(const ConfigReader& reader) {
   config.norm_epsilon = reader.number({"layer_norm_epsilon"}, 1e-5);
   config.activation = Activation::gelu;
   config.gated_mlp = false;
+  config.qkv_bias = config.output_bias = config.mlp_bias = config.norm_bias =
+      !reader.boolean({"no_bias"}, true);
   config.tied_head = reader.boolean({"tie_word_embeddings"}, true);
   const std::string norm = reader.text({"norm_type"}, "low_precision_layernorm");
   if (norm != "low_precision_layernorm" && norm != "layernorm") {
@@ -71,13 +84,24 @@ DecoderConfig read_config(const ConfigReader& reader) {
   } else {
     attention.fail("alibi", "is false and so is learned_pos_emb: a model without positions");
   }
+  attention.has("alibi_bias_max");
+  if (attention.integer({"sliding_window_size"}, -1, -1) != -1) {
+    attention.fail("sliding_window_size", "is set: a local window is not supported in MPT");
+  }
+  if (attention.integer({"kv_n_heads"}, 1, config.heads) != config.heads) {
+    attention.fail("kv_n_heads", "is another than n_heads, which is not supported");
+  }
+  // How it is computed, and what is of a kind of positions that is refused above.
+  attention.refuse_unread({"attn_impl", "attn_pdrop", "model_type", "rope_theta", "rope_impl",
+                           "rope_dail_config", "rope_hf_config", "fused_qkv"},
+                          "which is not supported");
   return config;
 }
 
-DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader& reader,
+DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader&,
                             TensorSource& source) {
   const int64_t hidden = config.hidden_size;
-  const bool bias = !reader.boolean({"no_bias"}, true);
+  const bool bias = config.norm_bias;
   const std::string root = read_root(source, "transformer.", "norm_f.weight");
   DecoderWeights weights;
   if (config.learned_positions > 0) {
@@ -100,10 +124,29 @@ DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader& rea
   return weights;
 }
 
+void adapt_gguf(const GgufFile&, nlohmann::json& config) {
+  // As llama.cpp's conversion says it: no bias of positions, but positions that are learned.
+  nlohmann::json& attention = config["attn_config"];
+  if (attention.value("alibi_bias_max", 0.0) == 0.0) {
+    attention.erase("alibi_bias_max");
+    attention["alibi"] = false;
+  }
+  config["ffn_config"] = {{"ffn_hidden_size", config["intermediate_size"]}};
+}
+
 }  // namespace
 
 Family mpt_family() {
-  return {"mpt", "MPT 7B and 30B (MptForCausalLM)", read_config, read_weights};
+  return {.name = "mpt",
+          .summary = "MPT 7B and 30B (MptForCausalLM)",
+          .read_config = read_config,
+          .read_weights = read_weights,
+          .gguf = {.name = "mpt",
+                   .epsilon = "layer_norm_epsilon",
+                   .keys = {{"max_seq_len", "context_length"},
+                            {"attn_config.alibi_bias_max", "attention.max_alibi_bias"},
+                            {"attn_config.clip_qkv", "attention.clamp_kqv"}},
+                   .adapt = adapt_gguf}};
 }
 
 }  // namespace sinkbench

@@ -6,8 +6,8 @@ namespace sinkbench {
 namespace {
 
 DecoderConfig read_config(const ConfigReader& reader) {
-  DecoderConfig config = read_llama_config(reader);
-  read_local_windows(config, reader, 0);
+  DecoderConfig config = read_llama_config(reader, {.epsilon = 1e-5});
+  read_local_window(config, reader);
   return config;
 }
 
@@ -19,8 +19,11 @@ DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader&,
 }  // namespace
 
 Family phi3_family() {
-  return {"phi3", "Phi-3 and Phi-4 mini, Phi-3 medium (Phi3ForCausalLM)", read_config,
-          read_weights};
+  return {.name = "phi3",
+          .summary = "Phi-3 and Phi-4 mini, Phi-3 medium (Phi3ForCausalLM)",
+          .read_config = read_config,
+          .read_weights = read_weights,
+          .gguf = {.name = "phi3", .keys = {{"sliding_window", "attention.sliding_window"}}}};
 }
 
 }  // namespace sinkbench

@@ -7,19 +7,19 @@ namespace {
 
 DecoderConfig read_config(const ConfigReader& reader) {
   DecoderConfig config = read_llama_config(reader);
+  config.qkv_bias = true;
   read_upper_local_windows(config, reader);
   return config;
-}
-
-DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader&,
-                            TensorSource& source) {
-  return read_llama_weights(config, {.qkv_bias = true}, source);
 }
 
 }  // namespace
 
 Family qwen2_family() {
-  return {"qwen2", "Qwen2, Qwen2.5 and others of Qwen2ForCausalLM", read_config, read_weights};
+  return {.name = "qwen2",
+          .summary = "Qwen2, Qwen2.5 and others of Qwen2ForCausalLM",
+          .read_config = read_config,
+          .read_weights = read_llama_weights,
+          .gguf = {.name = "qwen2"}};
 }
 
 }  // namespace sinkbench

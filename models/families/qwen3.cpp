@@ -6,23 +6,21 @@ namespace sinkbench {
 namespace {
 
 DecoderConfig read_config(const ConfigReader& reader) {
-  DecoderConfig config = read_llama_config(reader);
-  if (!reader.has("head_dim")) config.head_dim = 128;  // transformers' default, not the quotient
+  DecoderConfig config = read_llama_config(reader, {.head_dim = 128});
+  config.qkv_bias = config.output_bias = reader.boolean({"attention_bias"}, false);
+  config.query_key_norm = QueryKeyNorm::heads;
   read_upper_local_windows(config, reader);
   return config;
-}
-
-DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader& reader,
-                            TensorSource& source) {
-  const bool bias = reader.boolean({"attention_bias"}, false);
-  return read_llama_weights(
-      config, {.qkv_bias = bias, .output_bias = bias, .query_key_norms = true}, source);
 }
 
 }  // namespace
 
 Family qwen3_family() {
-  return {"qwen3", "Qwen3's dense models (Qwen3ForCausalLM)", read_config, read_weights};
+  return {.name = "qwen3",
+          .summary = "Qwen3's dense models (Qwen3ForCausalLM)",
+          .read_config = read_config,
+          .read_weights = read_llama_weights,
+          .gguf = {.name = "qwen3"}};
 }
 
 }  // namespace sinkbench

@@ -8,7 +8,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   return fuzz::run(input, data, size, [] {
     unsigned sum = 0;
     for (const auto& [name, tensor] : read_gguf(input.file()).tensors) {
-      for (size_t i = 0; i < tensor.bytes; ++i) sum += static_cast<unsigned>(tensor.data[i]);
+      for (size_t i = 0; i < tensor.data.size(); ++i) sum += static_cast<unsigned>(tensor.data[i]);
     }
     static volatile unsigned sink = 0;
     sink = sum;

@@ -239,7 +239,7 @@ TEST_CASE("older spellings of a configuration's fields") {
                                 c.head_dim,
                                 c.context,
                                 c.learned_positions,
-                                c.rotary ? c.rotary->dims : 0};
+                                c.rotaries.empty() ? 0 : c.rotaries[0].dims};
   };
   for (const Case& c : cases) {
     json config = golden_config(c.golden);
@@ -254,7 +254,10 @@ TEST_CASE("older spellings of a configuration's fields") {
     const DecoderConfig old = read_decoder_config(reader(config));
     INFO(c.golden);
     CHECK(shape(old) == shape(today));
-    if (today.rotary) CHECK(old.rotary->inverse_frequencies == today.rotary->inverse_frequencies);
+    REQUIRE(old.rotaries.size() == today.rotaries.size());
+    for (size_t r = 0; r < today.rotaries.size(); ++r) {
+      CHECK(old.rotaries[r].inverse_frequencies == today.rotaries[r].inverse_frequencies);
+    }
   }
 }
 
@@ -267,15 +270,15 @@ TEST_CASE("rope_parameters holds what stood beside it") {
   config.erase("rotary_emb_base");
   config.erase("rotary_pct");
   const DecoderConfig nested = read_decoder_config(reader(config));
-  CHECK(nested.rotary->dims == today.rotary->dims);
-  CHECK(nested.rotary->inverse_frequencies == today.rotary->inverse_frequencies);
+  CHECK(nested.rotaries[0].dims == today.rotaries[0].dims);
+  CHECK(nested.rotaries[0].inverse_frequencies == today.rotaries[0].inverse_frequencies);
 
   const DecoderConfig llama = read_decoder_config(reader(golden_config(
       "llama_mha",
       {{"rope_theta", nullptr},
        {"rope_parameters", {{"rope_type", "linear"}, {"factor", 2.0}, {"rope_theta", 500.0}}}})));
-  CHECK(llama.rotary->inverse_frequencies[0] == 0.5);
-  CHECK(llama.rotary->theta == 500.0);
+  CHECK(llama.rotaries[0].inverse_frequencies[0] == 0.5);
+  CHECK(llama.rotaries[0].theta == 500.0);
 }
 
 TEST_CASE("multi_query says how many key-value heads there are") {

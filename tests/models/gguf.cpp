@@ -122,8 +122,8 @@ TEST_CASE("a GGUF file is the same model as the folder that it was made of") {
     CHECK(at::allclose(logits(decoder), logits(expected), 1e-5, 1e-6));
     CHECK(decoder.parameters() == expected.parameters());
     CHECK(decoder.config().context == expected.config().context);
-    CHECK(decoder.config().rotary->inverse_frequencies ==
-          expected.config().rotary->inverse_frequencies);
+    CHECK(decoder.config().rotaries.front().inverse_frequencies ==
+          expected.config().rotaries.front().inverse_frequencies);
     CHECK(decoder.sha256() == Decoder::sha256_of(file));
     CHECK(Decoder::check(file).parameters() == expected.parameters());
   }

@@ -31,7 +31,7 @@ RotaryConfig scaled(const nlohmann::json& scaling,
                            {"rope_theta", 10000.0},  {"max_position_embeddings", 2048},
                            {"rope_scaling", scaling}};
   config.merge_patch(changes);
-  return *read_decoder_config(ConfigReader("config.json", config, "")).rotary;
+  return read_decoder_config(ConfigReader("config.json", config, "")).rotaries.at(0);
 }
 
 /// The unscaled frequency of pair i of 8.

@@ -26,13 +26,13 @@ double decoder_loss(const Decoder& decoder, const at::Tensor& ids, const at::Ten
   const int64_t tokens = ids.size(0);
   std::vector<int64_t> positions(static_cast<size_t>(tokens));
   std::iota(positions.begin(), positions.end(), 0);
-  const RotaryTable table = rotary_table(*config.rotary, positions, at::kFloat, at::kCPU);
+  const RotaryTable table = rotary_table(config.rotaries.front(), positions, at::kFloat, at::kCPU);
   const at::Tensor later = at::ones({tokens, tokens}, at::kBool).triu(1);
   at::Tensor x = decoder.embed(ids);
   for (int64_t l = 0; l < config.layers; ++l) {
     const Projection p = decoder.project(l, x);
-    const at::Tensor q = rotate(*config.rotary, p.query, table).transpose(0, 1);
-    const at::Tensor k = rotate(*config.rotary, p.key, table).transpose(0, 1);
+    const at::Tensor q = rotate(config.rotaries.front(), p.query, table).transpose(0, 1);
+    const at::Tensor k = rotate(config.rotaries.front(), p.key, table).transpose(0, 1);
     const at::Tensor scores =
         (at::matmul(q, k.transpose(1, 2)) * config.attention_scale).masked_fill(later, -INFINITY);
     at::Tensor weights = scores.exp();

@@ -1,0 +1,64 @@
+// OLMo 2 (arXiv 2501.00656) as in transformers' Olmo2ForCausalLM: Llama with norms after attention
+// and MLP in place of before, and norms of all queries and all keys together. OLMo 3 as in
+// Olmo3ForCausalLM: the same with a window in three of four layers, whose frequencies are not
+// scaled.
+#include "models/families/llama.h"
+
+namespace sinkbench {
+namespace {
+
+DecoderConfig read_shape(const ConfigReader& reader) {
+  DecoderConfig config = read_llama_shape(reader, {.epsilon = 1e-5});
+  config.qkv_bias = config.output_bias = reader.boolean({"attention_bias"}, false);
+  config.norm_placement = NormPlacement::after;
+  config.query_key_norm = QueryKeyNorm::whole;
+  return config;
+}
+
+DecoderConfig read_config(const ConfigReader& reader) {
+  DecoderConfig config = read_shape(reader);
+  config.rotaries = {read_rotary(reader, config.head_dim, config.context)};
+  return config;
+}
+
+DecoderConfig read_config_3(const ConfigReader& reader) {
+  DecoderConfig config = read_shape(reader);
+  read_local_windows(config, reader, 4096, [](int64_t layer) { return (layer + 1) % 4 != 0; });
+  auto global = rope_dictionary(reader, "full_attention");
+  const auto local = rope_dictionary(reader, "sliding_attention");
+  if (!global && !local) global = rope_dictionary(reader);
+  const BesideDictionary beside = beside_rope_dictionary(reader, 500000.0);
+  config.rotaries = {read_rotary(reader, global, beside, config.head_dim, config.context),
+                     read_rotary(reader, local, beside, config.head_dim, config.context)};
+  for (int64_t layer = 0; layer < config.layers; ++layer) {
+    const bool windowed = !config.local_windows.empty() && config.local_windows[layer] > 0;
+    config.rotary_of_layer.push_back(windowed ? 1 : 0);
+  }
+  return config;
+}
+
+/// Files of both are of one architecture; those of OLMo 3 have a window.
+void adapt_gguf(const GgufFile&, nlohmann::json& config) {
+  if (config.contains("sliding_window")) config["model_type"] = "olmo3";
+}
+
+}  // namespace
+
+Family olmo2_family() {
+  return {.name = "olmo2",
+          .summary = "OLMo 2 (Olmo2ForCausalLM)",
+          .read_config = read_config,
+          .read_weights = read_llama_weights,
+          .gguf = {.name = "olmo2",
+                   .keys = {{"sliding_window", "attention.sliding_window"}},
+                   .adapt = adapt_gguf}};
+}
+
+Family olmo3_family() {
+  return {.name = "olmo3",
+          .summary = "OLMo 3 (Olmo3ForCausalLM)",
+          .read_config = read_config_3,
+          .read_weights = read_llama_weights};
+}
+
+}  // namespace sinkbench

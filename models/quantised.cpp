@@ -1,0 +1,65 @@
+#include "models/quantised.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+
+namespace sinkbench {
+namespace {
+
+/// Endings of tensors that no plain checkpoint has, and what writes them.
+constexpr std::pair<const char*, const char*> endings[] = {
+    {".qweight", "GPTQ or AWQ"},
+    {".qzeros", "GPTQ or AWQ"},
+    {".g_idx", "GPTQ"},
+    {".absmax", "bitsandbytes"},
+    {".quant_map", "bitsandbytes"},
+    {".nested_absmax", "bitsandbytes"},
+    {".quant_state.bitsandbytes__nf4", "bitsandbytes"},
+    {".quant_state.bitsandbytes__fp4", "bitsandbytes"},
+    {".SCB", "bitsandbytes"},
+    {".weight_packed", "compressed-tensors"},
+    {".weight_scale", "FP8 or compressed-tensors"},
+    {".weight_scale_inv", "FP8"},
+    {".input_scale", "FP8"},
+    {".weight_scale_2", "NVFP4"},
+    {".scales", "MLX"},
+    {".biases", "MLX"},
+    {"_blocks", "MXFP4"},
+    {"_scales", "MXFP4"},
+};
+
+/// What shows that the weights are quantised: a tensor, and a guess at the method.
+std::optional<std::pair<std::string, std::string>> sign(const SafetensorsCheckpoint& checkpoint) {
+  for (const auto& [name, type] : checkpoint.types()) {
+    for (const auto& [ending, method] : endings) {
+      if (name.ends_with(ending)) return {{name, method}};
+    }
+    if (name.ends_with(".weight") && type.starts_with("F8")) return {{name, "FP8"}};
+    if (name.ends_with(".weight") && (type == "U8" || type == "U32" || type == "I8")) {
+      return {{name, "a method that packs integers"}};
+    }
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+void refuse_quantised(const ConfigReader& config, const SafetensorsCheckpoint& checkpoint) {
+  const auto found = sign(checkpoint);
+  if (!found) return;
+  std::string method = found->second;
+  const auto stated = config.object({"quantization_config"});
+  if (stated && stated->has("quant_method")) {
+    method = stated->text({"quant_method"});
+  } else if (config.has("quantization")) {  // MLX's own field
+    method = "MLX";
+  }
+  throw InputError::format(
+      "{}: the weights are quantised by {} (tensor {} is of type {}), which is not supported; take "
+      "the model that they were made of, or a GGUF file of it",
+      config.path().parent_path().string(), method, found->first,
+      checkpoint.types().at(found->first));
+}
+
+}  // namespace sinkbench
