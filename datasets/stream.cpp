@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/json_reason.h"
 #include "base/sha256.h"
 #include "datasets/documents.h"
 
@@ -179,7 +180,7 @@ TokenStream read_token_file(const fs::path& file, int64_t vocab_size, std::optio
     array = nlohmann::json::parse(bytes.text());
   } catch (const nlohmann::json::exception& error) {
     throw InputError::format("{}: expected a JSON array of token ids: {}", file.string(),
-                             error.what());
+                             json_reason(error));
   }
   if (!array.is_array()) {
     throw InputError::format("{}: expected a JSON array of token ids, found another JSON value: {}",

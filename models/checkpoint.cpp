@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/json_reason.h"
 #include "base/sha256.h"
 
 namespace sinkbench {
@@ -80,7 +81,8 @@ json parse_object(std::string_view text, const fs::path& path, const char* what)
   try {
     object = json::parse(text, callback);
   } catch (const json::exception& error) {
-    throw InputError::format("{}: {} is not valid JSON: {}", path.string(), what, error.what());
+    throw InputError::format("{}: {} is not valid JSON: {}", path.string(), what,
+                             json_reason(error));
   }
   if (!object.is_object()) {
     throw InputError::format("{}: {}: expected a JSON object", path.string(), what);

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/json_reason.h"
 
 namespace sinkbench {
 namespace {
@@ -52,7 +53,7 @@ ConfigReader::ConfigReader(const std::filesystem::path& path) : path_(path) {
   try {
     object_ = nlohmann::json::parse(with_quoted_constants(file.text()));
   } catch (const nlohmann::json::exception& error) {
-    throw InputError::format("{}: not valid JSON: {}", path.string(), error.what());
+    throw InputError::format("{}: not valid JSON: {}", path.string(), json_reason(error));
   }
   if (!object_.is_object()) {
     throw InputError::format("{}: expected a JSON object, found {}", path.string(),

@@ -11,6 +11,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "base/json_reason.h"
 #include "base/sha256.h"
 #include "reports/sqlite.h"
 #include "reports/text_table.h"
@@ -118,7 +119,8 @@ std::vector<HistoryRun> read_runs(Database& database, const std::string& branch)
     try {
       run.results = read_record(database, run.id, statement.text(3));
     } catch (const json::exception& error) {
-      throw InputError::format("{}: run {}: {}", database.file().string(), run.id, error.what());
+      throw InputError::format("{}: run {}: {}", database.file().string(), run.id,
+                               json_reason(error));
     } catch (const std::domain_error& error) {
       throw InputError::format("{}: run {}: {}", database.file().string(), run.id, error.what());
     }

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/json_reason.h"
 #include "policies/registry.h"
 
 namespace sinkbench {
@@ -444,7 +445,7 @@ Results read_results(const fs::path& folder) {
     }
     return results_from_json(object);
   } catch (const json::exception& error) {
-    throw InputError::format("{}: not the results of a run: {}", path.string(), error.what());
+    throw InputError::format("{}: not the results of a run: {}", path.string(), json_reason(error));
   } catch (const std::domain_error& error) {
     throw InputError::format("{}: not the results of a run: {}", path.string(), error.what());
   }
