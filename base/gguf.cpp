@@ -5,6 +5,7 @@
 #include <fstream>
 
 #include "base/error.h"
+#include "base/placeholder.h"
 #include "base/sha256.h"
 
 namespace sinkbench {
@@ -131,6 +132,7 @@ void add_file(const std::filesystem::path& path, GgufFile& out, json& metadata) 
   out.files.push_back(file);
   const std::string name = path.string();
   const std::string_view bytes = file->text();
+  if (!bytes.starts_with(magic)) refuse_placeholder(path, bytes.substr(0, placeholder_bytes));
   Reader reader(name, bytes);
   if (reader.number<uint32_t>() != 0x46554747) reader.fail("it doesn't begin with GGUF");
   const auto version = reader.number<uint32_t>();

@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/placeholder.h"
 #include "base/json_reason.h"
 #include "base/sha256.h"
 
@@ -134,6 +135,7 @@ SafetensorsCheckpoint::SafetensorsCheckpoint(const fs::path& folder, at::ScalarT
 void SafetensorsCheckpoint::add_file(const fs::path& path) {
   const auto file = std::make_shared<MappedFile>(path);
   const std::span<const std::byte> bytes = file->bytes();
+  refuse_placeholder(path, file->text().substr(0, placeholder_bytes));
   uint64_t header_size = 0;
   if (bytes.size() < sizeof header_size) {
     throw InputError::format(

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/placeholder.h"
 #include "base/json_reason.h"
 
 namespace sinkbench {
@@ -50,6 +51,7 @@ std::string with_quoted_constants(std::string_view text) {
 
 ConfigReader::ConfigReader(const std::filesystem::path& path) : path_(path) {
   const MappedFile file(path);
+  refuse_placeholder(path, file.text().substr(0, placeholder_bytes));
   try {
     object_ = nlohmann::json::parse(with_quoted_constants(file.text()));
   } catch (const nlohmann::json::exception& error) {
