@@ -128,6 +128,11 @@ CellResult failure(const Cell& cell, const std::string& what) {
   return result;
 }
 
+void add_warning(RunInfo& info, const std::string& warning) {
+  const auto it = std::find(info.warnings.begin(), info.warnings.end(), warning);
+  if (it == info.warnings.end()) info.warnings.push_back(warning);
+}
+
 }  // namespace
 
 Shard Shard::parse(const std::string& text) {
@@ -149,15 +154,6 @@ std::vector<Cell> cells_of(const Experiment& experiment, const std::optional<Sha
   return cells;
 }
 
-namespace {
-
-void add_warning(RunInfo& info, const std::string& warning) {
-  const auto it = std::find(info.warnings.begin(), info.warnings.end(), warning);
-  if (it == info.warnings.end()) info.warnings.push_back(warning);
-}
-
-}  // namespace
-
 RunOutcome run_experiment(const Experiment& experiment, const RunOptions& options) {
   RunOutcome outcome;
   outcome.folder = options.out.empty() ? fs::path("results") / experiment.name : options.out;
@@ -172,7 +168,7 @@ RunOutcome run_experiment(const Experiment& experiment, const RunOptions& option
   for (const Cell& cell : cells) {
     runner.check(cell);
     for (const std::string& note : runner.config(cell).notes) {
-      add_warning(info, fmt::format("model {}: {}", cell.model.name, note));
+      add_warning(info, fmt::format("model {}: {}", cell.model.path.string(), note));
     }
   }
 
