@@ -1,5 +1,8 @@
 #include "datasets/pre_tokenizer.h"
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
 #include <algorithm>
 
 #include "datasets/byte_level.h"
@@ -60,8 +63,13 @@ PreTokenizer::PreTokenizer(const JsonField& field) {
   if (!byte_level_) units_from_ = steps_.size();
 }
 
+std::string PreTokenizer::description() const {
+  return types_.empty() ? "none" : fmt::format("{}", fmt::join(types_, ", "));
+}
+
 void PreTokenizer::add(const JsonField& field) {
   const std::string type = field["type"].string();
+  if (type != "Sequence") types_.push_back(type);
   if (type == "Sequence") {
     for (const JsonField& step : field["pretokenizers"].items()) add(step);
   } else if (type == "ByteLevel") {

@@ -29,6 +29,9 @@ class PreTokenizer {
   /// `field` is the file's pre_tokenizer, null for none.
   explicit PreTokenizer(const JsonField& field);
 
+  /// The types of its steps, for people: "Digits, ByteLevel", or "none".
+  std::string description() const;
+
   /// Whether words reach the model in the byte alphabet (datasets/byte_level.h).
   bool byte_level() const { return byte_level_; }
 
@@ -121,6 +124,7 @@ class PreTokenizer {
   }
 
   std::vector<Step> steps_;
+  std::vector<std::string> types_;
   size_t units_from_ = 0;  // units are what reaches this step
   bool byte_level_ = false;
 };

@@ -1,6 +1,7 @@
 #include "datasets/tokenizer_json.h"
 
 #include <algorithm>
+#include <charconv>
 #include <utility>
 
 #include "base/error.h"
@@ -221,6 +222,17 @@ std::vector<JsonField> JsonField::items() const {
   return items;
 }
 
+std::vector<JsonField> JsonField::values() const {
+  if (value_->is_array()) return items();
+  if (!value_->is_object()) fail("an object or a list");
+  std::vector<JsonField> values;
+  for (const auto& [key, value] : value_->items()) {
+    values.emplace_back(value, *file_, fmt::format("{}[{}]", path_, in_quotes(key)));
+    values.back().key_ = key;
+  }
+  return values;
+}
+
 bool JsonField::boolean() const {
   if (!value_->is_boolean()) fail("true or false");
   return value_->get<bool>();
@@ -248,6 +260,17 @@ int64_t JsonField::integer(int64_t max) const {
     fail(fmt::format("an integer of 0 to {}", max));
   }
   return value_->get<int64_t>();
+}
+
+int64_t JsonField::key_as_integer(int64_t max) const {
+  int64_t number = -1;
+  const char* const end = key_.data() + key_.size();
+  const auto [stop, error] = std::from_chars(key_.data(), end, number);
+  if (error != std::errc() || stop != end || number < 0 || number > max) {
+    throw InputError::format("{}: {}: expected an integer of 0 to {} as the key", *file_, path_,
+                             max);
+  }
+  return number;
 }
 
 TokenizerJson read_tokenizer_json(const std::filesystem::path& path) {

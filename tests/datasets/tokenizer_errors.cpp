@@ -37,12 +37,6 @@ const std::vector<Break> kBreaks = {
     {"byte_level", [](json& j) { j = json::array(); },
      "the whole file: an array: expected an object"},
     {"byte_level", [](json& j) { j["version"] = "2.0"; }, "version: \"2.0\": expected \"1.0\""},
-    {"byte_level",
-     [](json& j) {
-       j["truncation"] = {{"max_length", 8}};
-     },
-     "truncation: an object"},
-    {"byte_level", [](json& j) { j["padding"] = 1; }, "padding: 1: expected null"},
     // model
     {"byte_level", [](json& j) { j.erase("model"); }, "model: missing"},
     {"byte_level", [](json& j) { j["model"] = 3; }, "model: 3: expected an object"},
@@ -61,8 +55,6 @@ const std::vector<Break> kBreaks = {
      "model.end_of_word_suffix: \"</w>\""},
     {"byte_level", [](json& j) { j["model"]["continuing_subword_prefix"] = "##"; },
      "model.continuing_subword_prefix: \"##\""},
-    {"byte_level", [](json& j) { j["model"]["unk_token"] = "<none>"; },
-     "model.unk_token: \"<none>\": expected a token"},
     {"byte_level", [](json& j) { j["model"]["byte_fallback"] = "yes"; },
      "model.byte_fallback: \"yes\": expected true or false"},
     // vocabulary
@@ -82,8 +74,6 @@ const std::vector<Break> kBreaks = {
      "model.merges[3]: \"hell\" + \"o\": \"hello\" is not in model.vocab"},
     {"byte_level", [](json& j) { j["model"]["merges"][0] = "h €"; },
      "model.merges[0]: \"h\" + \"€\": \"€\" is not in"},
-    {"byte_level", [](json& j) { j["model"]["merges"][1] = "h e"; },
-     "model.merges[1]: \"h\" + \"e\": given before, at 0"},
     {"byte_level", [](json& j) { j["model"]["merges"][2] = "h e l"; },
      "model.merges[2]: h e l: expected"},
     {"byte_level", [](json& j) { j["model"]["merges"][2] = "hel"; },
@@ -111,27 +101,17 @@ const std::vector<Break> kBreaks = {
     {"byte_level", [](json& j) { j["added_tokens"] = 1; }, "added_tokens: 1: expected a list"},
     {"byte_level", [](json& j) { j["added_tokens"][0].erase("lstrip"); },
      "added_tokens[0].lstrip: missing"},
-    {"byte_level", [](json& j) { j["added_tokens"][0]["id"] = 5; },
-     "added_tokens[0].id: 5: expected an id other than that of"},
     {"byte_level", [](json& j) { j["added_tokens"][0]["id"] = -5; },
      "added_tokens[0].id: -5: expected an integer"},
-    {"byte_level", [](json& j) { j["added_tokens"][0]["content"] = "he"; },
-     "expected 256, the id of \"he\" in model.vocab"},
-    {"byte_level", [](json& j) { j["added_tokens"][0]["content"] = ""; },
-     "added_tokens[0].content: \"\""},
     {"byte_level", [](json& j) { j["added_tokens"][0]["content"] = std::string(2000, 'x'); },
-     "expected a text of 1 to 1024 bytes"},
-    {"byte_level", [](json& j) { j["added_tokens"][1]["content"] = "<|end|>"; },
-     "added_tokens[1].content: \"<|end|>\": expected a token that is not in the list already"},
-    {"byte_level", [](json& j) { j["added_tokens"][1]["id"] = 266; },
-     "added_tokens[1].id: 266: expected an id that is not in the list already"},
+     "expected a text of up to 1024 bytes"},
     {"byte_level",
      [](json& j) {
        j["normalizer"] = {{"type", "Strip"}, {"strip_left", true}, {"strip_right", true}};
        j["added_tokens"][1]["content"] = "  ";
        j["added_tokens"][1]["normalized"] = true;
      },
-     "added_tokens[1].content: \"  \": expected a text of which the normalizer leaves something"},
+     "added_tokens: \"  \": expected a text of which the normalizer leaves something"},
     // normalizer
     {"byte_level",
      [](json& j) {
