@@ -131,9 +131,9 @@ void AddedTokens::add(const JsonField& field, const Vocabulary& vocabulary) {
   const auto count = static_cast<int32_t>(vocabulary.size());
   const auto before = by_content_.find(token.content);
   const int32_t known = vocabulary.find(token.content);
-  token.id = before != by_content_.end() ? before->second
-             : known >= 0                ? known
-                                         : std::max(count, max_id_ + 1);
+  const bool is_new = before == by_content_.end() && known < 0;
+  token.id = known >= 0 ? known : is_new ? std::max(count, last_new_ + 1) : before->second;
+  if (is_new) last_new_ = token.id;
   if (field.has("id")) {
     const int64_t id = field["id"].integer(max_token_id);
     if (id != token.id) {

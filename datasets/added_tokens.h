@@ -57,7 +57,7 @@ class TokenFinder {
 class AddedTokens {
  public:
   /// A token's id is that of `vocabulary` if it is there, else the next free one whatever the file
-  /// says: the number of the vocabulary's tokens, or above that the highest of an added token + 1.
+  /// says: from the number of the vocabulary's tokens upwards.
   AddedTokens(const JsonField& root, const Vocabulary& vocabulary, const Normalizer& normalizer);
   AddedTokens(const AddedTokens&) = delete;
   AddedTokens& operator=(const AddedTokens&) = delete;
@@ -80,6 +80,7 @@ class AddedTokens {
   std::map<int32_t, AddedToken> by_id_;
   std::unordered_map<std::string, int32_t> by_content_;
   int32_t max_id_ = -1;
+  int32_t last_new_ = -1;  // the last id of a token that the vocabulary lacks
   std::vector<std::string> notes_;
   TokenFinder raw_, normalized_;
 };

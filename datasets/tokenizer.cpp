@@ -16,6 +16,7 @@
 #include "datasets/tokenizer_config.h"
 #include "datasets/tokenizer_json.h"
 #include "datasets/utf8.h"
+#include "datasets/vocab_and_merges.h"
 #include "datasets/word_cache.h"
 
 namespace sinkbench {
@@ -70,6 +71,13 @@ void read_template(const JsonField& field, Template& out) {
   if (!text) field["single"].fail("a list with the Sequence A");
 }
 
+/// The id of a ["</s>", 2].
+int32_t processing_id(const JsonField& pair) {
+  const std::vector<JsonField> items = pair.items();
+  if (items.size() != 2) pair.fail("a token and its id");
+  return static_cast<int32_t>(items[1].integer(max_token_id));
+}
+
 /// ByteLevel moves only offsets, which nothing here asks for.
 void read_post_processor(const JsonField& field, Template& out) {
   if (field.is_null()) return;
@@ -79,8 +87,13 @@ void read_post_processor(const JsonField& field, Template& out) {
   } else if (type == "TemplateProcessing") {
     if (!out.before.empty() || !out.after.empty()) field["type"].fail("one TemplateProcessing");
     read_template(field, out);
+  } else if (type == "BertProcessing" || type == "RobertaProcessing") {
+    out.before.insert(out.before.begin(), processing_id(field["cls"]));
+    out.after.push_back(processing_id(field["sep"]));
   } else if (type != "ByteLevel") {
-    field["type"].fail("ByteLevel, Sequence or TemplateProcessing");
+    field["type"].fail(
+        "BertProcessing, ByteLevel, RobertaProcessing, Sequence or "
+        "TemplateProcessing");
   }
 }
 
@@ -210,23 +223,38 @@ Tokenizer Tokenizer::load(const std::filesystem::path& path) {
     folder = path.parent_path();
   }
   if (!folder.empty()) {
-    file = folder / "tokenizer.json";
-    if (!fs::exists(file) && fs::exists(folder / "tokenizer.model")) {
-      file = folder / "tokenizer.model";
+    for (const char* name : {"tokenizer.json", "tokenizer.model", "vocab.json"}) {
+      file = folder / name;
+      if (fs::exists(file) && (file.stem() != "vocab" || holds_vocab_and_merges(folder))) break;
+      file = folder / "tokenizer.json";  // which is then missed
     }
   }
-  const bool other_kind = is_gguf(file) || file.extension() == ".model";
-  TokenizerJson json = is_gguf(file) ? read_gguf_tokenizer(file)
-                       : other_kind  ? read_sentencepiece(file)
-                                     : read_tokenizer_json(file);
+  if (folder.empty() && (file.filename() == "vocab.json" || file.filename() == "merges.txt")) {
+    throw InputError::format(
+        "{}: is half of a tokenizer; expected the folder that holds it, with vocab.json and "
+        "merges.txt",
+        file.string());
+  }
+  TokenizerJson json;
+  if (is_gguf(file)) {
+    json = read_gguf_tokenizer(file);
+  } else if (file.extension() == ".model") {
+    json = read_sentencepiece(file);
+  } else if (folder.empty()) {
+    json = read_tokenizer_json(file);
+  } else {
+    const TokenizerConfig config(folder);
+    json = file.filename() == "vocab.json" ? read_vocab_and_merges(folder, config)
+                                           : read_tokenizer_json(file);
+    config.apply(json);
+  }
   json.origin.insert(json.origin.begin(), file.filename().string());
-  if (!folder.empty() && !other_kind) TokenizerConfig(folder).apply(json);
   return Tokenizer(std::make_unique<const Impl>(json));
 }
 
 bool Tokenizer::is_in(const std::filesystem::path& folder) {
   return is_gguf(folder) || std::filesystem::exists(folder / "tokenizer.json") ||
-         std::filesystem::exists(folder / "tokenizer.model");
+         std::filesystem::exists(folder / "tokenizer.model") || holds_vocab_and_merges(folder);
 }
 
 std::vector<int32_t> Tokenizer::encode(std::string_view text, bool add_special_tokens,

@@ -27,12 +27,12 @@ enum class SpecialTokens { parse, text };
 /// proportional to the text's length; at worst, where a whole text is one word, n log n.
 class Tokenizer {
  public:
-  /// `path` is a tokenizer.json or a tokenizer.model, the folder that holds one (where it holds
-  /// both, the first counts), or a GGUF file, whose own counts unless a tokenizer.json is beside
-  /// it. Of a folder the files beside a tokenizer.json count, too, as TokenizerConfig says; a
-  /// tokenizer.json given by itself is taken by itself. InputError names the file and the field
-  /// where it is missing, broken, or asks for what isn't supported. `truncation` and `padding`
-  /// are passed over: transformers sets both anew at each call.
+  /// `path` is a tokenizer.json or a tokenizer.model; a folder that holds one, or vocab.json and
+  /// merges.txt (where it holds several, the first of these counts); or a GGUF file, whose own
+  /// counts unless a tokenizer.json is beside it. Of a folder the files beside a tokenizer.json
+  /// count, too, as TokenizerConfig says; a tokenizer.json given by itself is taken by itself.
+  /// InputError names the file and the field where it is missing, broken, or asks for what isn't
+  /// supported. `truncation` and `padding` are passed over: transformers sets both anew.
   static Tokenizer load(const std::filesystem::path& path);
   /// Whether a folder, or a GGUF file, holds a tokenizer, good or bad.
   static bool is_in(const std::filesystem::path& folder);

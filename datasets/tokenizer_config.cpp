@@ -31,13 +31,16 @@ ClassDefaults class_defaults(std::string_view name) {
     return {"<BOS_TOKEN>", "<|END_OF_TURN_TOKEN|>", "<UNK>", nullptr, true, true};
   }
   if (name == "GPTNeoXTokenizer") return {kEnd, kEnd, kEnd, nullptr, true, false};
-  if (name == "GPT2Tokenizer") return {kEnd, kEnd, kEnd};
+  if (name == "GPT2Tokenizer" || name == "CodeGenTokenizer") return {kEnd, kEnd, kEnd};
   if (name == "Qwen2Tokenizer") return {nullptr, kEnd, kEnd, kEnd};
   return {};
 }
 
-/// The class that `AutoTokenizer` takes for a kind of model whose files name none.
-std::string class_of_model(std::string_view model_type) {
+/// The class that `AutoTokenizer` takes for a config.json where tokenizer_config.json names none.
+std::string class_of_model(const JsonField& config) {
+  if (config.has("tokenizer_class")) return config["tokenizer_class"].string();
+  if (!config.has("model_type")) return "";
+  const std::string model_type = config["model_type"].string();
   for (const char* type : {"llama", "mistral", "mixtral", "phi3"}) {
     if (model_type == type) return "LlamaTokenizer";
   }
@@ -47,7 +50,11 @@ std::string class_of_model(std::string_view model_type) {
   for (const char* type : {"gpt_neox", "olmo", "olmoe", "mpt"}) {
     if (model_type == type) return "GPTNeoXTokenizer";
   }
-  return "GPT2Tokenizer";
+  for (const char* type :
+       {"gpt2", "gptj", "gpt_neo", "gpt_bigcode", "codegen", "opt", "phi", "starcoder2"}) {
+    if (model_type == type) return "GPT2Tokenizer";
+  }
+  return "PreTrainedTokenizerFast";
 }
 
 /// An added token as tokenizer.json writes it, from a string or an object with some of its fields.
@@ -78,16 +85,10 @@ TokenizerConfig::TokenizerConfig(const fs::path& folder) : folder_(folder) {
   if (!there) json_.root = json::object();
   if (!json_.root.is_object()) field().fail("an object");
   if (field().has("tokenizer_class")) stated_class_ = field()["tokenizer_class"].string();
-  const TokenizerJson model = read("config.json");
-  if (model.root.is_object()) {
-    const JsonField config = model.field();
-    if (config.has("model_type")) model_type_ = config["model_type"].string();
-    if (there && stated_class_.empty() && config.has("tokenizer_class")) {
-      stated_class_ = config["tokenizer_class"].string();
-    }
-  }
-  if (there && stated_class_.empty() && !model_type_.empty()) {
-    stated_class_ = class_of_model(model_type_);
+  // A tokenizer.json by itself says all.
+  if (stated_class_.empty() && (there || !fs::exists(folder / "tokenizer.json"))) {
+    const TokenizerJson model = read("config.json");
+    if (model.root.is_object()) stated_class_ = class_of_model(model.field());
   }
   class_ = stated_class_;
   if (class_.ends_with("Fast")) class_.resize(class_.size() - 4);
@@ -203,7 +204,7 @@ void TokenizerConfig::apply(TokenizerJson& out) const {
     add(token, std::nullopt);
   }
 
-  if (!defaults.frames) return;
+  if (!defaults.frames && !out.frame) return;
   TextFrame frame;
   const auto frame_with = [&](const char* key, bool absent_value, const char* name,
                               std::vector<std::string>& side) {

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <filesystem>
-#include <optional>
 #include <string>
 
 #include "datasets/tokenizer_json.h"
@@ -19,8 +18,6 @@ class TokenizerConfig {
   /// The class of transformers that reads the tokenizer, without "Fast": that of
   /// tokenizer_config.json, else that of config.json; or "" where neither says it.
   const std::string& tokenizer_class() const { return class_; }
-  /// What config.json says that the model is, or "".
-  const std::string& model_type() const { return model_type_; }
   bool boolean(const char* key, bool absent) const { return field().boolean(key, absent); }
 
   /// Makes `json` what transformers makes of it (`AutoTokenizer.from_pretrained`, its version 4.57;
@@ -37,14 +34,13 @@ class TokenizerConfig {
 
  private:
   JsonField field() const { return json_.field(); }
-  /// A file of the folder as JSON, its name put into `origin_`; null where there is none.
+  /// A file of the folder as JSON, null where there is none.
   TokenizerJson read(const char* name) const;
-  std::vector<nlohmann::json> tokens_to_add(TokenizerJson& json) const;
 
   std::filesystem::path folder_;
   TokenizerJson json_;  // of which only file and root are used
-  std::string class_, model_type_;
-  std::string stated_class_;  // as tokenizer_config.json writes it
+  std::string class_;
+  std::string stated_class_;  // as the files write it
 };
 
 }  // namespace sinkbench

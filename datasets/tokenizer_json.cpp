@@ -26,7 +26,9 @@ std::string shortened(std::string text, size_t limit) {
 /// JSON value each would cost more time and memory than all else; the rest becomes `root`.
 class Handler : public nlohmann::json_sax<json> {
  public:
-  explicit Handler(TokenizerJson& out) : out_(out) {}
+  /// `vocabulary`: the whole is a vocabulary and nothing else.
+  explicit Handler(TokenizerJson& out, bool vocabulary = false)
+      : out_(out), vocabulary_(vocabulary) {}
 
   bool null() override { return value(nullptr); }
   bool boolean(bool b) override { return value(b); }
@@ -63,7 +65,7 @@ class Handler : public nlohmann::json_sax<json> {
   }
 
   bool start_object(size_t) override {
-    if (at_model("vocab")) {
+    if (at_model("vocab") || (vocabulary_ && open_.empty() && !out_.has_vocab)) {
       place_ = Place::kVocab;
       out_.has_vocab = true;
       return true;
@@ -173,6 +175,7 @@ class Handler : public nlohmann::json_sax<json> {
   }
 
   TokenizerJson& out_;
+  bool vocabulary_;
   Place place_ = Place::kRoot;
   size_t in_pair_ = 0;             // strings read of the pair at hand
   std::string key_;                // the last key read
@@ -273,16 +276,28 @@ int64_t JsonField::key_as_integer(int64_t max) const {
   return number;
 }
 
-TokenizerJson read_tokenizer_json(const std::filesystem::path& path) {
-  std::error_code ignored;  // MappedFile tells what is wrong
-  const bool folder = std::filesystem::is_directory(path, ignored);
-  const MappedFile file(folder ? path / "tokenizer.json" : path);
+namespace {
+
+TokenizerJson read_json(const std::filesystem::path& path, bool vocabulary) {
+  const MappedFile file(path);
   TokenizerJson out;
   out.file = file.path().string();
-  Handler handler(out);
+  Handler handler(out, vocabulary);
   json::sax_parse(file.text(), &handler);
   out.sha256 = sha256_hex(file.text());
   return out;
+}
+
+}  // namespace
+
+TokenizerJson read_tokenizer_json(const std::filesystem::path& path) {
+  std::error_code ignored;  // MappedFile tells what is wrong
+  const bool folder = std::filesystem::is_directory(path, ignored);
+  return read_json(folder ? path / "tokenizer.json" : path, false);
+}
+
+TokenizerJson read_vocab_json(const std::filesystem::path& path) {
+  return read_json(path, true);
 }
 
 }  // namespace sinkbench

@@ -112,4 +112,7 @@ constexpr int64_t max_token_id = (1 << 22) - 1;
 /// read, isn't JSON, repeats a key or nests deeper than any real one.
 TokenizerJson read_tokenizer_json(const std::filesystem::path& path);
 
+/// A vocab.json, an object of tokens and their ids alone: as model.vocab of what is returned.
+TokenizerJson read_vocab_json(const std::filesystem::path& path);
+
 }  // namespace sinkbench
