@@ -1,7 +1,5 @@
 #include "datasets/added_tokens.h"
 
-#include <utf8proc.h>
-
 #include <algorithm>
 #include <utility>
 
@@ -18,28 +16,8 @@ bool is_space(const char* p) {
   return (char_classes()[decode_utf8(p).value] & kSpace) != 0;
 }
 
-/// \w of Rust's regular expressions: letters, marks, decimal and letter numbers, connecting
-/// punctuation and joiners; and the circled letters, which are Alphabetic without being letters.
 bool is_word(const char* p) {
-  const uint32_t c = decode_utf8(p).value;
-  switch (utf8proc_category(static_cast<utf8proc_int32_t>(c))) {
-    case UTF8PROC_CATEGORY_LU:
-    case UTF8PROC_CATEGORY_LL:
-    case UTF8PROC_CATEGORY_LT:
-    case UTF8PROC_CATEGORY_LM:
-    case UTF8PROC_CATEGORY_LO:
-    case UTF8PROC_CATEGORY_MN:
-    case UTF8PROC_CATEGORY_MC:
-    case UTF8PROC_CATEGORY_ME:
-    case UTF8PROC_CATEGORY_ND:
-    case UTF8PROC_CATEGORY_NL:
-    case UTF8PROC_CATEGORY_PC:
-      return true;
-    default:
-      return c == 0x200C || c == 0x200D || (c >= 0x24B6 && c <= 0x24E9) ||
-             (c >= 0x1F130 && c <= 0x1F149) || (c >= 0x1F150 && c <= 0x1F169) ||
-             (c >= 0x1F170 && c <= 0x1F189);
-  }
+  return (char_classes()[decode_utf8(p).value] & kWordCharacter) != 0;
 }
 
 }  // namespace

@@ -105,7 +105,7 @@ def words(*steps):
 
 TEXTS = ["hello wor  world!? x_y  12,12 a\u00a0b\u3000c\n\nd", " Ünï_Ⅷ²३ é̃a\u200bb —„“«$+<>^`|~ 東京タワー한국어\u1680x",
          "", "  ", "hello", "-a-b--", "ñ\u0345a\u200d\u200cb ⓐⒷ🄰ǅ߿"]
-for kind in ("Whitespace", "WhitespaceSplit", "BertPreTokenizer", "UnicodeScripts"):
+for kind in ("Whitespace", "WhitespaceSplit", "BertPreTokenizer"):
     add(f"pre-tokenizer: {kind}", TEXTS, words({"type": kind}))
 add("pre-tokenizer: CharDelimiterSplit", TEXTS, words({"type": "CharDelimiterSplit", "delimiter": "-"}))
 add("pre-tokenizer: FixedLength", TEXTS, words({"type": "FixedLength", "length": 3}))
@@ -171,6 +171,7 @@ PATTERNS = {
     "anchors": r"^a|c$|\Ab|x\z|\Z",
     "free group of marks": r"\p{M}+|\p{Lm}|\p{Lo}{1,2}",
     "quantified group": r"(?:ab|cd){1,2}+|(?:1){2}?",
+    "flag (?i) and classes": r"(?i)\p{Lu}+|\d|[a-z']",
     "scripts": r"\p{Latin}+|\p{Hiragana}|\p{Katakana}+|\p{Hangul}+|\p{Arabic}+|\p{Devanagari}+|\p{Common}|\p{Inherited}",
 }
 for name, pattern in PATTERNS.items():
