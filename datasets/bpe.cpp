@@ -33,7 +33,10 @@ Bpe::Bpe(TokenizerJson& json) : vocabulary_(json) {
   read_options(model);
   if (model.has("unk_token")) {
     unk_id_ = vocabulary_.find(model["unk_token"].string());
-    if (unk_id_ < 0) model["unk_token"].fail("a token of model.vocab");
+    if (unk_id_ < 0) {
+      no_unk_ = fmt::format("{}: model.unk_token: {} is not in model.vocab", json.file,
+                            in_quotes(model["unk_token"].string()));
+    }
   }
   for (int b = 0; b < 256; ++b) {
     byte_ids_[b] = byte_fallback_ ? vocabulary_.find(fmt::format("<0x{:02X}>", b)) : -1;
@@ -83,10 +86,7 @@ void Bpe::read_merges(const TokenizerJson& json) {
     const size_t mask = merges_.size() - 1;
     size_t slot = hash_of(merge.pair) & mask;
     while (merges_[slot].rank != kNoMerge) {
-      if (merges_[slot].pair == merge.pair) {
-        throw InputError::format("{}: model.merges[{}]: {} + {}: given before, at {}", json.file,
-                                 rank, in_quotes(left), in_quotes(right), merges_[slot].rank);
-      }
+      if (merges_[slot].pair == merge.pair) break;  // the last one counts, as in the reference
       slot = (slot + 1) & mask;
     }
     merges_[slot] = merge;
@@ -150,6 +150,9 @@ void Bpe::append_symbols(std::string_view word, std::vector<int32_t>& symbols) c
     if (std::all_of(character.begin(), character.end(), [&](char b) { return byte_id(b) >= 0; })) {
       // The reference, too, leaves an unknown character waiting here.
       for (const char b : character) symbols.push_back(byte_id(b));
+    } else if (!no_unk_.empty()) {  // which matters only now
+      throw InputError::format("{}, and the text has {}, which no token stands for", no_unk_,
+                               in_quotes(character));
     } else if (unk_id_ >= 0) {
       if (unknown && !fuse_unk_) symbols.push_back(unk_id_);
       unknown = true;

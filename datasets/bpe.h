@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cstdint>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -71,6 +72,7 @@ class Bpe {
   bool byte_fallback_ = false;
   bool fuse_unk_ = false;
   int32_t unk_id_ = -1;
+  std::string no_unk_;                 // the complaint where there is an unk_token that is no token
   std::array<int32_t, 256> byte_ids_;  // of "<0x00>" to "<0xFF>", -1 where there is none
   bool cuts_ = false;                  // whether may_cut_ has any
   std::array<std::array<bool, kKinds>, kKinds> may_cut_{};  // [left][right]

@@ -1,6 +1,7 @@
 #include "datasets/tokenizer.h"
 
 #include <algorithm>
+#include <charconv>
 #include <mutex>
 #include <utility>
 
@@ -12,8 +13,10 @@
 #include "datasets/normalizer.h"
 #include "datasets/pre_tokenizer.h"
 #include "datasets/sentencepiece.h"
+#include "datasets/tokenizer_config.h"
 #include "datasets/tokenizer_json.h"
 #include "datasets/utf8.h"
+#include "datasets/vocab_and_merges.h"
 #include "datasets/word_cache.h"
 
 namespace sinkbench {
@@ -29,9 +32,6 @@ JsonField optional_field(const JsonField& parent, const char* key) {
 void check_frame(const TokenizerJson& json) {
   const JsonField root = json.field();
   if (root.has("version") && root["version"].string() != "1.0") root["version"].fail("\"1.0\"");
-  for (const char* key : {"truncation", "padding"}) {
-    if (root.has(key)) root[key].fail("null: it is not supported");
-  }
   const JsonField model = root["model"];
   // Files from before 2021 give no type; their kind shows from the merges.
   if (model.has("type") && model["type"].string() != "BPE") {
@@ -71,6 +71,13 @@ void read_template(const JsonField& field, Template& out) {
   if (!text) field["single"].fail("a list with the Sequence A");
 }
 
+/// The id of a ["</s>", 2].
+int32_t processing_id(const JsonField& pair) {
+  const std::vector<JsonField> items = pair.items();
+  if (items.size() != 2) pair.fail("a token and its id");
+  return static_cast<int32_t>(items[1].integer(max_token_id));
+}
+
 /// ByteLevel moves only offsets, which nothing here asks for.
 void read_post_processor(const JsonField& field, Template& out) {
   if (field.is_null()) return;
@@ -80,8 +87,13 @@ void read_post_processor(const JsonField& field, Template& out) {
   } else if (type == "TemplateProcessing") {
     if (!out.before.empty() || !out.after.empty()) field["type"].fail("one TemplateProcessing");
     read_template(field, out);
+  } else if (type == "BertProcessing" || type == "RobertaProcessing") {
+    out.before.insert(out.before.begin(), processing_id(field["cls"]));
+    out.after.push_back(processing_id(field["sep"]));
   } else if (type != "ByteLevel") {
-    field["type"].fail("ByteLevel, Sequence or TemplateProcessing");
+    field["type"].fail(
+        "BertProcessing, ByteLevel, RobertaProcessing, Sequence or "
+        "TemplateProcessing");
   }
 }
 
@@ -102,13 +114,18 @@ struct Tokenizer::Impl {
                    std::vector<int32_t>& ids) const;
   void encode_unit(std::string_view unit, Scratch& scratch, std::vector<int32_t>& ids) const;
 
+  /// The ids that stand around every text, and who says so.
+  void read_frame(const TokenizerJson& json);
+
   std::string file, sha256;
+  std::vector<std::string> origin;
   Bpe bpe;
   Normalizer normalizer;
   PreTokenizer pre_tokenizer;
   Decoder decoder;
   AddedTokens added;
   Template post;
+  std::string prefix_rule;
 
   mutable std::mutex mutex;
   mutable std::vector<std::unique_ptr<Scratch>> idle;  // guarded by `mutex`
@@ -117,12 +134,34 @@ struct Tokenizer::Impl {
 Tokenizer::Impl::Impl(TokenizerJson& json)
     : file(json.file),
       sha256(json.sha256),
+      origin(json.origin),
       bpe((check_frame(json), json)),
       normalizer(optional_field(json.field(), "normalizer")),
       pre_tokenizer(optional_field(json.field(), "pre_tokenizer")),
       decoder(optional_field(json.field(), "decoder")),
       added(json.field(), bpe.vocabulary(), normalizer) {
+  read_frame(json);
+}
+
+void Tokenizer::Impl::read_frame(const TokenizerJson& json) {
   read_post_processor(optional_field(json.field(), "post_processor"), post);
+  prefix_rule = origin.front() + " (post_processor)";
+  if (json.frame) {
+    prefix_rule = json.frame->rule;
+    const auto ids_of = [&](const std::vector<std::string>& tokens) {
+      std::vector<int32_t> ids;
+      for (const std::string& token : tokens) {
+        const AddedToken* added_token = added.find(token);
+        ids.push_back(added_token != nullptr ? added_token->id : bpe.vocabulary().find(token));
+        if (ids.back() < 0) {
+          throw InputError::format("{}: {}: expected a token of {}", prefix_rule, in_quotes(token),
+                                   file);
+        }
+      }
+      return ids;
+    };
+    post = {ids_of(json.frame->before), ids_of(json.frame->after)};
+  }
   for (const auto& side : {post.before, post.after}) {
     for (const int32_t id : side) {
       if (bpe.vocabulary().contains(id) || added.find(id) != nullptr) continue;
@@ -178,25 +217,49 @@ Tokenizer::~Tokenizer() = default;
 
 Tokenizer Tokenizer::load(const std::filesystem::path& path) {
   namespace fs = std::filesystem;
-  fs::path file = path;
-  if (fs::is_directory(path)) {
-    file /= "tokenizer.json";
-    if (!fs::exists(file) && fs::exists(path / "tokenizer.model")) file = path / "tokenizer.model";
-  } else if (is_gguf(path) && fs::exists(path.parent_path() / "tokenizer.json")) {
-    file = path.parent_path() / "tokenizer.json";
+  fs::path file = path, folder;
+  if (fs::is_directory(path)) folder = path;
+  if (is_gguf(path) && fs::exists(path.parent_path() / "tokenizer.json")) {
+    folder = path.parent_path();
   }
-  TokenizerJson json = is_gguf(file)                  ? read_gguf_tokenizer(file)
-                       : file.extension() == ".model" ? read_sentencepiece(file)
-                                                      : read_tokenizer_json(file);
+  if (!folder.empty()) {
+    for (const char* name : {"tokenizer.json", "tokenizer.model", "vocab.json"}) {
+      file = folder / name;
+      if (fs::exists(file) && (file.stem() != "vocab" || holds_vocab_and_merges(folder))) break;
+      file = folder / "tokenizer.json";  // which is then missed
+    }
+  }
+  if (folder.empty() && (file.filename() == "vocab.json" || file.filename() == "merges.txt")) {
+    throw InputError::format(
+        "{}: is half of a tokenizer; expected the folder that holds it, with vocab.json and "
+        "merges.txt",
+        file.string());
+  }
+  TokenizerJson json;
+  if (is_gguf(file)) {
+    json = read_gguf_tokenizer(file);
+  } else if (file.extension() == ".model") {
+    json = read_sentencepiece(file);
+  } else if (folder.empty()) {
+    json = read_tokenizer_json(file);
+  } else {
+    const TokenizerConfig config(folder);
+    json = file.filename() == "vocab.json" ? read_vocab_and_merges(folder, config)
+                                           : read_tokenizer_json(file);
+    config.apply(json);
+  }
+  json.origin.insert(json.origin.begin(), file.filename().string());
   return Tokenizer(std::make_unique<const Impl>(json));
 }
 
 bool Tokenizer::is_in(const std::filesystem::path& folder) {
   return is_gguf(folder) || std::filesystem::exists(folder / "tokenizer.json") ||
-         std::filesystem::exists(folder / "tokenizer.model");
+         std::filesystem::exists(folder / "tokenizer.model") || holds_vocab_and_merges(folder);
 }
 
-std::vector<int32_t> Tokenizer::encode(std::string_view text, bool add_special_tokens) const {
+std::vector<int32_t> Tokenizer::encode(std::string_view text, bool add_special_tokens,
+                                       SpecialTokens spelled) const {
+  const bool special = spelled == SpecialTokens::parse;
   std::string mended;
   if (valid_utf8_prefix(text) != text.size()) text = mended = to_valid_utf8(text);
 
@@ -209,13 +272,13 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text, bool add_special_t
     std::string normalized;
     if (!impl_->normalizer.is_identity()) part = normalized = impl_->normalizer.apply(part);
     impl_->added.normalized().split(
-        part,
+        part, special,
         [&](std::string_view piece) {
           impl_->encode_part(piece, first && piece.data() == part.data(), *scratch, ids);
         },
         on_token);
   };
-  impl_->added.raw().split(text, on_raw_part, on_token);
+  impl_->added.raw().split(text, special, on_raw_part, on_token);
   if (add_special_tokens) {
     ids.insert(ids.end(), impl_->post.after.begin(), impl_->post.after.end());
   }
@@ -250,8 +313,25 @@ std::optional<int32_t> Tokenizer::token_id(std::string_view token) const {
   return id < 0 ? std::nullopt : std::optional(id);
 }
 
-std::optional<int32_t> Tokenizer::bos_id() const {
-  return impl_->post.before.empty() ? std::nullopt : std::optional(impl_->post.before.front());
+int32_t Tokenizer::named_token(std::string_view name, std::string_view where) const {
+  int32_t id = -1;
+  const char* const end = name.data() + name.size();
+  const auto [stop, error] = std::from_chars(name.data(), end, id);
+  if (error == std::errc() && stop == end && id >= 0) {
+    if (id < vocab_size()) return id;
+  } else if (const std::optional<int32_t> found = token_id(name)) {
+    return *found;
+  }
+  throw InputError::format("{}: {}: expected a token of {}, or an id of 0 to {}", where,
+                           in_quotes(name), impl_->file, vocab_size() - 1);
+}
+
+const std::vector<int32_t>& Tokenizer::prefix() const {
+  return impl_->post.before;
+}
+
+const std::string& Tokenizer::prefix_rule() const {
+  return impl_->prefix_rule;
 }
 
 std::map<int32_t, std::string> Tokenizer::special_tokens() const {
@@ -267,6 +347,18 @@ std::string Tokenizer::description() const {
                      : impl_->bpe.byte_fallback()      ? "BPE with byte fallback"
                                                        : "BPE";
   return fmt::format("{}, {} tokens, {} merges", kind, vocab_size(), impl_->bpe.merge_count());
+}
+
+const std::vector<std::string>& Tokenizer::origin() const {
+  return impl_->origin;
+}
+
+std::string Tokenizer::pre_tokenizer() const {
+  return impl_->pre_tokenizer.description();
+}
+
+const std::vector<std::string>& Tokenizer::notes() const {
+  return impl_->added.notes();
 }
 
 }  // namespace sinkbench

@@ -1,6 +1,7 @@
 #include "datasets/tokenizer_json.h"
 
 #include <algorithm>
+#include <charconv>
 #include <utility>
 
 #include "base/error.h"
@@ -25,7 +26,9 @@ std::string shortened(std::string text, size_t limit) {
 /// JSON value each would cost more time and memory than all else; the rest becomes `root`.
 class Handler : public nlohmann::json_sax<json> {
  public:
-  explicit Handler(TokenizerJson& out) : out_(out) {}
+  /// `vocabulary`: the whole is a vocabulary and nothing else.
+  explicit Handler(TokenizerJson& out, bool vocabulary = false)
+      : out_(out), vocabulary_(vocabulary) {}
 
   bool null() override { return value(nullptr); }
   bool boolean(bool b) override { return value(b); }
@@ -62,7 +65,7 @@ class Handler : public nlohmann::json_sax<json> {
   }
 
   bool start_object(size_t) override {
-    if (at_model("vocab")) {
+    if (at_model("vocab") || (vocabulary_ && open_.empty() && !out_.has_vocab)) {
       place_ = Place::kVocab;
       out_.has_vocab = true;
       return true;
@@ -172,6 +175,7 @@ class Handler : public nlohmann::json_sax<json> {
   }
 
   TokenizerJson& out_;
+  bool vocabulary_;
   Place place_ = Place::kRoot;
   size_t in_pair_ = 0;             // strings read of the pair at hand
   std::string key_;                // the last key read
@@ -221,6 +225,17 @@ std::vector<JsonField> JsonField::items() const {
   return items;
 }
 
+std::vector<JsonField> JsonField::values() const {
+  if (value_->is_array()) return items();
+  if (!value_->is_object()) fail("an object or a list");
+  std::vector<JsonField> values;
+  for (const auto& [key, value] : value_->items()) {
+    values.emplace_back(value, *file_, fmt::format("{}[{}]", path_, in_quotes(key)));
+    values.back().key_ = key;
+  }
+  return values;
+}
+
 bool JsonField::boolean() const {
   if (!value_->is_boolean()) fail("true or false");
   return value_->get<bool>();
@@ -250,16 +265,39 @@ int64_t JsonField::integer(int64_t max) const {
   return value_->get<int64_t>();
 }
 
-TokenizerJson read_tokenizer_json(const std::filesystem::path& path) {
-  std::error_code ignored;  // MappedFile tells what is wrong
-  const bool folder = std::filesystem::is_directory(path, ignored);
-  const MappedFile file(folder ? path / "tokenizer.json" : path);
+int64_t JsonField::key_as_integer(int64_t max) const {
+  int64_t number = -1;
+  const char* const end = key_.data() + key_.size();
+  const auto [stop, error] = std::from_chars(key_.data(), end, number);
+  if (error != std::errc() || stop != end || number < 0 || number > max) {
+    throw InputError::format("{}: {}: expected an integer of 0 to {} as the key", *file_, path_,
+                             max);
+  }
+  return number;
+}
+
+namespace {
+
+TokenizerJson read_json(const std::filesystem::path& path, bool vocabulary) {
+  const MappedFile file(path);
   TokenizerJson out;
   out.file = file.path().string();
-  Handler handler(out);
+  Handler handler(out, vocabulary);
   json::sax_parse(file.text(), &handler);
   out.sha256 = sha256_hex(file.text());
   return out;
+}
+
+}  // namespace
+
+TokenizerJson read_tokenizer_json(const std::filesystem::path& path) {
+  std::error_code ignored;  // MappedFile tells what is wrong
+  const bool folder = std::filesystem::is_directory(path, ignored);
+  return read_json(folder ? path / "tokenizer.json" : path, false);
+}
+
+TokenizerJson read_vocab_json(const std::filesystem::path& path) {
+  return read_json(path, true);
 }
 
 }  // namespace sinkbench
