@@ -75,14 +75,30 @@ bool TokenFinder::settle(std::string_view text, size_t done, Match& match) const
   return match.begin < match.end;  // not where the token before has taken it all
 }
 
-AddedTokens::AddedTokens(const JsonField& root, const Vocabulary& vocabulary,
+AddedTokens::AddedTokens(const TokenizerJson& json, const Vocabulary& vocabulary,
                          const Normalizer& normalizer) {
-  if (!root.has("added_tokens")) return;
-  for (const JsonField& field : root["added_tokens"].items()) add(field, vocabulary);
+  const JsonField root = json.field();
+  for (const int32_t id : json.symbols) {
+    symbols_.emplace_back().id = id;
+    normalized_.add(vocabulary.token(id), symbols_.back());
+  }
+  for (const int32_t id : json.controls) {
+    const std::string content(vocabulary.token(id));
+    max_id_ = std::max(max_id_, id);
+    by_content_.emplace(content, id);
+    AddedToken& token = by_id_[id];
+    token.id = id;
+    token.content = content;
+    token.special = true;
+    token.spelled = false;
+  }
+  if (root.has("added_tokens")) {
+    for (const JsonField& field : root["added_tokens"].items()) add(field, vocabulary);
+  }
   // Of two tokens that are the same once normalized, the special one is found, else the first.
   for (const bool special : {true, false}) {
     for (const auto& [id, token] : by_id_) {
-      if (token.special != special) continue;
+      if (token.special != special || !token.spelled) continue;
       const std::string text = token.normalized ? normalizer.apply(token.content) : token.content;
       if (text.empty()) {
         throw InputError::format(

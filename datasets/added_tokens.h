@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <list>
 #include <map>
 #include <string>
 #include <string_view>
@@ -22,6 +23,7 @@ struct AddedToken {
   bool rstrip = false;       // and after it
   bool normalized = false;   // looked for in the normalized text, itself normalized
   bool special = false;      // decoding can leave it out
+  bool spelled = true;       // whether a text can spell it out
 };
 
 /// Finds tokens in a text: the leftmost first, the longest of those that start there.
@@ -52,13 +54,15 @@ class TokenFinder {
   std::vector<const AddedToken*> tokens_{nullptr};   // that end at each node, if one does
 };
 
-/// tokenizer.json's added_tokens, put together as tokenizers' add_tokens does it: of a token that
-/// comes again the last counts, and an empty one is passed over.
+/// tokenizer.json's added_tokens (and what SentencePiece has beside them), put together as
+/// tokenizers' add_tokens does it: of a token that comes again the last counts, and an empty one is
+/// passed over.
 class AddedTokens {
  public:
   /// A token's id is that of `vocabulary` if it is there, else the next free one whatever the file
   /// says: from the number of the vocabulary's tokens upwards.
-  AddedTokens(const JsonField& root, const Vocabulary& vocabulary, const Normalizer& normalizer);
+  AddedTokens(const TokenizerJson& json, const Vocabulary& vocabulary,
+              const Normalizer& normalizer);
   AddedTokens(const AddedTokens&) = delete;
   AddedTokens& operator=(const AddedTokens&) = delete;
 
@@ -82,6 +86,7 @@ class AddedTokens {
   int32_t max_id_ = -1;
   int32_t last_new_ = -1;  // the last id of a token that the vocabulary lacks
   std::vector<std::string> notes_;
+  std::list<AddedToken> symbols_;  // of which the finder knows the ids
   TokenFinder raw_, normalized_;
 };
 

@@ -161,7 +161,7 @@ void Bpe::append_symbols(std::string_view word, std::vector<int32_t>& symbols) c
   if (unknown) symbols.push_back(unk_id_);
 }
 
-void Bpe::encode(std::string_view word, BpeScratch& scratch, std::vector<int32_t>& ids) const {
+void Bpe::encode(std::string_view word, Scratch& scratch, std::vector<int32_t>& ids) const {
   if (ignore_merges_) {
     const int32_t id = vocabulary_.find(word);
     if (id >= 0) return ids.push_back(id);
@@ -199,8 +199,8 @@ void Bpe::merge_short(std::vector<int32_t>& symbols) const {
   symbols.resize(count);
 }
 
-void Bpe::merge_long(BpeScratch& scratch) const {
-  std::vector<BpeScratch::Symbol>& symbols = scratch.symbols;
+void Bpe::merge_long(Scratch& scratch) const {
+  std::vector<Scratch::Symbol>& symbols = scratch.symbols;
   std::vector<uint64_t>& queue = scratch.queue;
   const size_t count = scratch.ids.size();
   if (count > static_cast<size_t>(std::numeric_limits<int32_t>::max())) {
@@ -226,7 +226,7 @@ void Bpe::merge_long(BpeScratch& scratch) const {
 
   // Sets the merge of the symbol at `at` with the next one and puts it into the queue.
   const auto offer = [&](int32_t at) {
-    BpeScratch::Symbol& s = symbols[at];
+    Scratch::Symbol& s = symbols[at];
     s.rank = s.next < 0 ? kNoMerge : merge_of(s.id, symbols[s.next].id).rank;
     if (s.rank == kNoMerge) return;
     queue.push_back(entry(s.rank, at));
@@ -237,9 +237,9 @@ void Bpe::merge_long(BpeScratch& scratch) const {
     const auto at = static_cast<int32_t>(queue.back() & 0xFFFFFFFFu);
     const auto rank = static_cast<uint32_t>(queue.back() >> kPositionBits);
     queue.pop_back();
-    BpeScratch::Symbol& s = symbols[at];
+    Scratch::Symbol& s = symbols[at];
     if (s.rank != rank) continue;  // merged since, alone or with another neighbour
-    BpeScratch::Symbol& right = symbols[s.next];
+    Scratch::Symbol& right = symbols[s.next];
     s.id = merge_of(s.id, right.id).id;
     s.next = right.next;
     right.rank = kNoMerge;

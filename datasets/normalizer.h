@@ -3,11 +3,13 @@
 
 #include <string>
 #include <string_view>
+#include <utility>
 #include <variant>
 #include <vector>
 
 #include "datasets/code_point_set.h"
 #include "datasets/replace.h"
+#include "datasets/sentencepiece_normalizer.h"
 #include "datasets/tokenizer_json.h"
 #include "datasets/unicode_normalization.h"
 
@@ -19,6 +21,7 @@ class Normalizer {
  public:
   /// `field` is the file's normalizer, null for none.
   explicit Normalizer(const JsonField& field);
+  explicit Normalizer(SentencePieceNormalizer whole) : steps_{std::move(whole)} {}
 
   /// Whether it leaves every text as it is.
   bool is_identity() const { return steps_.empty(); }
@@ -39,7 +42,7 @@ class Normalizer {
   struct SpacedIdeographs {};  // Chinese characters between spaces
   struct ByteLevel {};
   using Step = std::variant<NormalizationForm, Lowercase, Prepend, Replace, Strip, Filter,
-                            SpacedIdeographs, ByteLevel>;
+                            SpacedIdeographs, ByteLevel, SentencePieceNormalizer>;
 
   void add(const JsonField& field);
   void add_bert(const JsonField& field);
@@ -52,6 +55,9 @@ class Normalizer {
   static std::string apply(const Filter& step, std::string text);
   static std::string apply(const SpacedIdeographs&, std::string text);
   static std::string apply(const ByteLevel&, std::string text);
+  static std::string apply(const SentencePieceNormalizer& step, std::string text) {
+    return step.apply(text);
+  }
 
   std::vector<Step> steps_;
 };

@@ -3,18 +3,22 @@
 #include <algorithm>
 #include <charconv>
 #include <mutex>
+#include <tuple>
 #include <utility>
+#include <variant>
 
 #include "base/error.h"
 #include "base/gguf.h"
 #include "datasets/added_tokens.h"
 #include "datasets/bpe.h"
 #include "datasets/decoder.h"
+#include "datasets/gguf_tokenizer.h"
 #include "datasets/normalizer.h"
 #include "datasets/pre_tokenizer.h"
 #include "datasets/sentencepiece.h"
 #include "datasets/tokenizer_config.h"
 #include "datasets/tokenizer_json.h"
+#include "datasets/unigram.h"
 #include "datasets/utf8.h"
 #include "datasets/vocab_and_merges.h"
 #include "datasets/word_cache.h"
@@ -34,11 +38,21 @@ void check_frame(const TokenizerJson& json) {
   if (root.has("version") && root["version"].string() != "1.0") root["version"].fail("\"1.0\"");
   const JsonField model = root["model"];
   // Files from before 2021 give no type; their kind shows from the merges.
-  if (model.has("type") && model["type"].string() != "BPE") {
-    model["type"].fail("BPE: no other kind of model is supported");
+  const std::string type = model.has("type") ? model["type"].string() : "BPE";
+  if (type != "BPE" && type != "Unigram") {
+    model["type"].fail("BPE or Unigram: no other kind of model is supported");
   }
-  if (!json.has_vocab) model["vocab"].fail("an object of tokens and their ids");
-  if (!json.has_merges) model["merges"].fail("a list of merges");
+  if (type == "Unigram" && !json.unigram) model["vocab"].fail("a list of tokens and their scores");
+  if (type == "BPE" && !json.has_vocab) model["vocab"].fail("an object of tokens and their ids");
+  if (type == "BPE" && !json.has_merges) model["merges"].fail("a list of merges");
+}
+
+using Model = std::variant<Bpe, Unigram>;
+
+Model make_model(TokenizerJson& json) {
+  check_frame(json);
+  if (json.unigram) return Unigram(json);
+  return Bpe(json);
 }
 
 /// The ids that the post-processor puts around every text.
@@ -105,21 +119,29 @@ struct Tokenizer::Impl {
   /// What one thread needs to encode, kept for the next text.
   struct Scratch {
     WordCache cache;
-    BpeScratch bpe;
+    std::tuple<Bpe::Scratch, Unigram::Scratch> buffers;
     std::vector<int32_t> ids;  // of one unit
   };
   std::unique_ptr<Scratch> take_scratch() const;
 
-  void encode_part(std::string_view part, bool at_start, Scratch& scratch,
+  template <typename M>
+  void encode_part(const M& by, std::string_view part, bool at_start, Scratch& scratch,
                    std::vector<int32_t>& ids) const;
-  void encode_unit(std::string_view unit, Scratch& scratch, std::vector<int32_t>& ids) const;
+  template <typename M>
+  void encode_unit(const M& by, std::string_view unit, Scratch& scratch,
+                   std::vector<int32_t>& ids) const;
 
   /// The ids that stand around every text, and who says so.
   void read_frame(const TokenizerJson& json);
 
+  const Vocabulary& vocabulary() const {
+    return std::visit([](const auto& m) -> const Vocabulary& { return m.vocabulary(); }, model);
+  }
+
   std::string file, sha256;
   std::vector<std::string> origin;
-  Bpe bpe;
+  std::string pre_tokenizer_name;
+  Model model;
   Normalizer normalizer;
   PreTokenizer pre_tokenizer;
   Decoder decoder;
@@ -135,11 +157,13 @@ Tokenizer::Impl::Impl(TokenizerJson& json)
     : file(json.file),
       sha256(json.sha256),
       origin(json.origin),
-      bpe((check_frame(json), json)),
-      normalizer(optional_field(json.field(), "normalizer")),
+      pre_tokenizer_name(json.pre_tokenizer_name),
+      model(make_model(json)),
+      normalizer(json.normalizer ? Normalizer(*json.normalizer)
+                                 : Normalizer(optional_field(json.field(), "normalizer"))),
       pre_tokenizer(optional_field(json.field(), "pre_tokenizer")),
       decoder(optional_field(json.field(), "decoder")),
-      added(json.field(), bpe.vocabulary(), normalizer) {
+      added(json, vocabulary(), normalizer) {
   read_frame(json);
 }
 
@@ -152,7 +176,7 @@ void Tokenizer::Impl::read_frame(const TokenizerJson& json) {
       std::vector<int32_t> ids;
       for (const std::string& token : tokens) {
         const AddedToken* added_token = added.find(token);
-        ids.push_back(added_token != nullptr ? added_token->id : bpe.vocabulary().find(token));
+        ids.push_back(added_token != nullptr ? added_token->id : vocabulary().find(token));
         if (ids.back() < 0) {
           throw InputError::format("{}: {}: expected a token of {}", prefix_rule, in_quotes(token),
                                    file);
@@ -164,7 +188,7 @@ void Tokenizer::Impl::read_frame(const TokenizerJson& json) {
   }
   for (const auto& side : {post.before, post.after}) {
     for (const int32_t id : side) {
-      if (bpe.vocabulary().contains(id) || added.find(id) != nullptr) continue;
+      if (vocabulary().contains(id) || added.find(id) != nullptr) continue;
       throw InputError::format("{}: post_processor: {}: expected the id of a token", file, id);
     }
   }
@@ -178,14 +202,23 @@ std::unique_ptr<Tokenizer::Impl::Scratch> Tokenizer::Impl::take_scratch() const 
   return scratch;
 }
 
-void Tokenizer::Impl::encode_part(std::string_view part, bool at_start, Scratch& scratch,
+template <typename M>
+void Tokenizer::Impl::encode_unit(const M& by, std::string_view unit, Scratch& scratch,
                                   std::vector<int32_t>& ids) const {
+  pre_tokenizer.for_each_word(unit, [&](std::string_view word) {
+    by.encode(word, std::get<typename M::Scratch>(scratch.buffers), ids);
+  });
+}
+
+template <typename M>
+void Tokenizer::Impl::encode_part(const M& by, std::string_view part, bool at_start,
+                                  Scratch& scratch, std::vector<int32_t>& ids) const {
   const auto encode_cached = [&](std::string_view unit) {
-    if (unit.size() > WordCache::kMaxWord) return encode_unit(unit, scratch, ids);
+    if (unit.size() > WordCache::kMaxWord) return encode_unit(by, unit, scratch, ids);
     WordCache::Entry& entry = scratch.cache.entry(unit);
     if (!entry.holds(unit)) {
       scratch.ids.clear();
-      encode_unit(unit, scratch, scratch.ids);
+      encode_unit(by, unit, scratch, scratch.ids);
       if (scratch.ids.size() > WordCache::kMaxIds) {
         ids.insert(ids.end(), scratch.ids.begin(), scratch.ids.end());
         return;
@@ -199,15 +232,9 @@ void Tokenizer::Impl::encode_part(std::string_view part, bool at_start, Scratch&
     if (pre_tokenizer.byte_level()) {
       encode_cached(unit);
     } else {
-      bpe.for_each_piece(unit, encode_cached);
+      by.for_each_piece(unit, encode_cached);
     }
   });
-}
-
-void Tokenizer::Impl::encode_unit(std::string_view unit, Scratch& scratch,
-                                  std::vector<int32_t>& ids) const {
-  pre_tokenizer.for_each_word(unit,
-                              [&](std::string_view word) { bpe.encode(word, scratch.bpe, ids); });
 }
 
 Tokenizer::Tokenizer(std::unique_ptr<const Impl> impl) : impl_(std::move(impl)) {}
@@ -239,7 +266,10 @@ Tokenizer Tokenizer::load(const std::filesystem::path& path) {
   if (is_gguf(file)) {
     json = read_gguf_tokenizer(file);
   } else if (file.extension() == ".model") {
-    json = read_sentencepiece(file);
+    std::optional<TokenizerConfig> config;
+    if (!folder.empty()) config.emplace(folder);
+    json = read_sentencepiece(file, config ? &*config : nullptr);
+    if (config) config->apply(json);
   } else if (folder.empty()) {
     json = read_tokenizer_json(file);
   } else {
@@ -274,7 +304,10 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text, bool add_special_t
     impl_->added.normalized().split(
         part, special,
         [&](std::string_view piece) {
-          impl_->encode_part(piece, first && piece.data() == part.data(), *scratch, ids);
+          const bool at_start = first && piece.data() == part.data();
+          std::visit(
+              [&](const auto& by) { impl_->encode_part(by, piece, at_start, *scratch, ids); },
+              impl_->model);
         },
         on_token);
   };
@@ -293,8 +326,8 @@ std::string Tokenizer::decode(std::span<const int32_t> ids, bool skip_special_to
   for (const int32_t id : ids) {
     if (const AddedToken* token = impl_->added.find(id)) {
       if (!(skip_special_tokens && token->special)) tokens.push_back(token->content);
-    } else if (impl_->bpe.vocabulary().contains(id)) {
-      tokens.emplace_back(impl_->bpe.vocabulary().token(id));
+    } else if (impl_->vocabulary().contains(id)) {
+      tokens.emplace_back(impl_->vocabulary().token(id));
     } else {
       throw InputError::format("{}: {}: no token has this id; expected ids of 0 to {}", impl_->file,
                                id, vocab_size() - 1);
@@ -304,12 +337,12 @@ std::string Tokenizer::decode(std::span<const int32_t> ids, bool skip_special_to
 }
 
 int64_t Tokenizer::vocab_size() const {
-  return int64_t{std::max(impl_->bpe.vocabulary().max_id(), impl_->added.max_id())} + 1;
+  return int64_t{std::max(impl_->vocabulary().max_id(), impl_->added.max_id())} + 1;
 }
 
 std::optional<int32_t> Tokenizer::token_id(std::string_view token) const {
   if (const AddedToken* added = impl_->added.find(token)) return added->id;
-  const int32_t id = impl_->bpe.vocabulary().find(token);
+  const int32_t id = impl_->vocabulary().find(token);
   return id < 0 ? std::nullopt : std::optional(id);
 }
 
@@ -343,10 +376,14 @@ const std::string& Tokenizer::sha256() const {
 }
 
 std::string Tokenizer::description() const {
-  const char* kind = impl_->pre_tokenizer.byte_level() ? "byte-level BPE"
-                     : impl_->bpe.byte_fallback()      ? "BPE with byte fallback"
-                                                       : "BPE";
-  return fmt::format("{}, {} tokens, {} merges", kind, vocab_size(), impl_->bpe.merge_count());
+  const auto* bpe = std::get_if<Bpe>(&impl_->model);
+  std::string kind = impl_->pre_tokenizer.byte_level() ? "byte-level " : "";
+  kind += bpe != nullptr ? "BPE" : "unigram";
+  if (std::visit([](const auto& by) { return by.byte_fallback(); }, impl_->model)) {
+    kind += " with byte fallback";
+  }
+  if (bpe == nullptr) return fmt::format("{}, {} tokens", kind, vocab_size());
+  return fmt::format("{}, {} tokens, {} merges", kind, vocab_size(), bpe->merge_count());
 }
 
 const std::vector<std::string>& Tokenizer::origin() const {
@@ -354,7 +391,9 @@ const std::vector<std::string>& Tokenizer::origin() const {
 }
 
 std::string Tokenizer::pre_tokenizer() const {
-  return impl_->pre_tokenizer.description();
+  const std::string& name = impl_->pre_tokenizer_name;
+  const std::string steps = impl_->pre_tokenizer.description();
+  return name.empty() ? steps : fmt::format("{} ({})", name, steps);
 }
 
 const std::vector<std::string>& Tokenizer::notes() const {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <utility>
 
 #include "base/error.h"
@@ -32,16 +33,16 @@ class Handler : public nlohmann::json_sax<json> {
 
   bool null() override { return value(nullptr); }
   bool boolean(bool b) override { return value(b); }
-  bool number_integer(int64_t i) override { return value(i); }
+  bool number_integer(int64_t i) override { return is_score(static_cast<double>(i)) || value(i); }
   bool number_unsigned(uint64_t u) override {
     if (place_ == Place::kVocab && u <= static_cast<uint64_t>(max_token_id)) {
       out_.tokens.push_back(key_);
       out_.ids.push_back(static_cast<int32_t>(u));
       return true;
     }
-    return value(u);
+    return is_score(static_cast<double>(u)) || value(u);
   }
-  bool number_float(double d, const std::string&) override { return value(d); }
+  bool number_float(double d, const std::string&) override { return is_score(d) || value(d); }
   bool binary(json::binary_t&) override { return false; }  // JSON text has none
 
   bool string(std::string& s) override {
@@ -53,6 +54,12 @@ class Handler : public nlohmann::json_sax<json> {
       }
       out_.merges.push_back(std::string_view(s).substr(0, space));
       out_.merges.push_back(std::string_view(s).substr(space + 1));
+      return true;
+    }
+    if (place_ == Place::kScore && in_pair_ == 0) {
+      ++in_pair_;
+      out_.ids.push_back(static_cast<int32_t>(out_.tokens.size()));
+      out_.tokens.push_back(s);
       return true;
     }
     if (place_ == Place::kPair) {
@@ -73,6 +80,15 @@ class Handler : public nlohmann::json_sax<json> {
     return open(json::object());
   }
   bool start_array(size_t) override {
+    if (place_ == Place::kScores) {
+      place_ = Place::kScore;
+      return true;
+    }
+    if (at_model("vocab")) {
+      place_ = Place::kScores;
+      out_.unigram.emplace();
+      return true;
+    }
     if (place_ == Place::kMerges) {
       place_ = Place::kPair;
       return true;
@@ -88,8 +104,8 @@ class Handler : public nlohmann::json_sax<json> {
     key_ = std::move(k);
     if (place_ == Place::kRoot) {
       json& object = *open_.back();
-      const bool list_read =
-          at_model("vocab") ? out_.has_vocab : at_model("merges") && out_.has_merges;
+      const bool list_read = at_model("vocab") ? out_.has_vocab || out_.unigram
+                                               : at_model("merges") && out_.has_merges;
       if (object.contains(key_) || list_read) {
         throw InputError::format("{}: {}: given twice", out_.file, path());
       }
@@ -108,8 +124,16 @@ class Handler : public nlohmann::json_sax<json> {
   }
 
  private:
-  enum class Place { kRoot, kVocab, kMerges, kPair };
+  enum class Place { kRoot, kVocab, kMerges, kPair, kScores, kScore };
   static constexpr size_t kMaxDepth = 64;
+
+  /// Takes the score of a token of a unigram model, if that is what is to come.
+  bool is_score(double score) {
+    if (place_ != Place::kScore || in_pair_ != 1 || !std::isfinite(score)) return false;
+    ++in_pair_;
+    out_.unigram->scores.push_back(score);
+    return true;
+  }
 
   /// Whether the value to come is `model`'s `name`.
   bool at_model(std::string_view name) const {
@@ -128,12 +152,18 @@ class Handler : public nlohmann::json_sax<json> {
                              out_.file, (out_.merges.size() - in_pair_) / 2, shortened(what, 80));
   }
 
+  [[noreturn]] void fail_score(const std::string& what) const {
+    throw InputError::format("{}: model.vocab[{}]: {}: expected a token and its score", out_.file,
+                             out_.unigram->scores.size(), shortened(what, 80));
+  }
+
   /// Puts a value where the parser stands and returns it.
   json& place(json v) {
     if (place_ == Place::kVocab) {
       throw InputError::format("{}: model.vocab[{}]: {}: expected an id of 0 to {}", out_.file,
                                in_quotes(key_), shortened(v.dump(), 80), max_token_id);
     }
+    if (place_ == Place::kScores || place_ == Place::kScore) fail_score(v.dump());
     if (place_ != Place::kRoot) fail_merge(v.dump());
     if (open_.empty()) return out_.root = std::move(v);
     json& parent = *open_.back();
@@ -165,6 +195,10 @@ class Handler : public nlohmann::json_sax<json> {
       if (in_pair_ != 2) fail_merge("a list of fewer than two");
       in_pair_ = 0;
       place_ = Place::kMerges;
+    } else if (place_ == Place::kScore) {
+      if (in_pair_ != 2) fail_score("a list of fewer than two");
+      in_pair_ = 0;
+      place_ = Place::kScores;
     } else if (place_ != Place::kRoot) {
       place_ = Place::kRoot;
     } else {
@@ -285,6 +319,10 @@ TokenizerJson read_json(const std::filesystem::path& path, bool vocabulary) {
   Handler handler(out, vocabulary);
   json::sax_parse(file.text(), &handler);
   out.sha256 = sha256_hex(file.text());
+  if (out.unigram && !out.unigram->scores.empty()) {
+    const auto& scores = out.unigram->scores;
+    out.unigram->unknown_score = *std::min_element(scores.begin(), scores.end()) - 10.0;
+  }
   return out;
 }
 

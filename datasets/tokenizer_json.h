@@ -10,6 +10,8 @@
 #include <utility>
 #include <vector>
 
+#include "datasets/sentencepiece_normalizer.h"
+
 namespace sinkbench {
 
 /// A value of a JSON file that knows where it lies, so that every complaint can say so. Valid as
@@ -88,6 +90,13 @@ struct TextFrame {
   std::string rule;  // for people: who said so
 };
 
+/// What a unigram model (datasets/unigram.h) has beside its vocabulary.
+struct UnigramScores {
+  std::vector<double> scores;     // by id, from 0 on without a gap; NaN of what no text holds
+  double unknown_score = 0.0;     // of a character that is no token
+  bool single_precision = false;  // whether sums are rounded to it, as SentencePiece does
+};
+
 /// The whole file: the two long lists apart, all else in `root`.
 struct TokenizerJson {
   std::string file;     // the path, for messages
@@ -99,8 +108,15 @@ struct TokenizerJson {
   std::vector<int32_t> ids;           // and their ids, each in [0, max_token_id]
   StringList merges;                  // left and right of each of model.merges, in turn
   std::vector<uint32_t> merge_ranks;  // of each, none lower than the one before; empty: its place
-  std::optional<TextFrame> frame;     // in place of post_processor
-  std::vector<std::string> origin;    // names of the files that say what this tokenizer is
+  std::optional<UnigramScores> unigram;  // of a model that is no BPE
+  std::optional<TextFrame> frame;        // in place of post_processor
+  std::vector<std::string> origin;       // names of the files that say what this tokenizer is
+
+  // Of what tokenizer.json has no words for:
+  std::optional<SentencePieceNormalizer> normalizer;  // in place of `root`'s
+  std::vector<int32_t> controls;                      // special tokens that no text spells
+  std::vector<int32_t> symbols;  // looked for in the normalized text, as the vocabulary spells them
+  std::string pre_tokenizer_name;  // for people
 
   JsonField field() const { return {root, file, ""}; }
 };
