@@ -111,9 +111,8 @@ std::string sinks(const ordered_json& sinks) {
   return parts.empty() ? "none" : fmt::format("{}", fmt::join(parts, "; "));
 }
 
-std::string special_tokens(const ordered_json& tokenizer) {
+std::string tokens(const ordered_json& tokens) {
   constexpr size_t shown = 6;
-  const ordered_json& tokens = tokenizer["special_tokens"];
   std::vector<std::string> parts;
   for (size_t i = 0; i < std::min(shown, tokens.size()); ++i) {
     parts.push_back(
@@ -149,9 +148,14 @@ void print(const ordered_json& model) {
     line("tokenizer", "none; only token ids can be fed");
   } else {
     if (tokenizer.contains("kind")) {
-      line("tokenizer", tokenizer["kind"]);
-      line("BOS", tokenizer["bos"].is_null() ? "none" : tokenizer["bos"].dump());
-      line("special tokens", special_tokens(tokenizer));
+      line("tokenizer",
+           fmt::format("{}, from {}; pre-tokenizer: {}", tokenizer["kind"].get<std::string>(),
+                       fmt::join(tokenizer["origin"].get<std::vector<std::string>>(), " and "),
+                       tokenizer["pre_tokenizer"].get<std::string>()));
+      line("BOS", fmt::format("{}, by {}", tokens(tokenizer["bos"]),
+                              tokenizer["bos_rule"].get<std::string>()));
+      line("special tokens", tokens(tokenizer["special_tokens"]));
+      for (const ordered_json& note : tokenizer["notes"]) line("note", note);
     }
     if (tokenizer.contains("error")) {
       line("tokenizer", "can't be used: " + tokenizer["error"].get<std::string>());

@@ -24,6 +24,7 @@ namespace {
 
 struct Options {
   std::string tokenizer, file;
+  std::string bos_token, special_tokens = "parse";
   bool no_special = false, decode = false, count = false, speed = false;
 };
 
@@ -72,12 +73,21 @@ void measure(const Tokenizer& tokenizer, const std::string& text) {
 
 void run(const Options& options) {
   const Tokenizer tokenizer = Tokenizer::load(options.tokenizer);
+  for (const std::string& note : tokenizer.notes()) fmt::print(stderr, "sinkbench: {}\n", note);
   if (options.speed) return measure(tokenizer, read_input(options.file));
   if (options.decode) {
     write(tokenizer.decode(read_ids(options.file), options.no_special));
     return;
   }
-  const std::vector<int32_t> ids = tokenizer.encode(read_input(options.file), !options.no_special);
+  const auto spelled =
+      options.special_tokens == "text" ? SpecialTokens::text : SpecialTokens::parse;
+  std::vector<int32_t> ids =
+      tokenizer.encode(read_input(options.file), !options.no_special, spelled);
+  if (!options.bos_token.empty()) {
+    const auto own = static_cast<std::ptrdiff_t>(tokenizer.prefix().size());
+    if (!options.no_special) ids.erase(ids.begin(), ids.begin() + own);
+    ids.insert(ids.begin(), tokenizer.named_token(options.bos_token, "--bos-token"));
+  }
   write(options.count ? fmt::format("{}\n", ids.size())
                       : fmt::format("[{}]\n", fmt::join(ids, ",")));
 }
@@ -97,6 +107,13 @@ void add_tokenize(CLI::App& app) {
       ->required();
   command->add_flag("--no-special", options->no_special,
                     "Add no special tokens; with --decode, leave them out of the text");
+  command->add_option("--bos-token", options->bos_token,
+                      "A token's text or id: it comes first, in place of the tokenizer's own BOS");
+  command
+      ->add_option("--special-tokens", options->special_tokens,
+                   "Those spelled out in the text: parse (themselves) or text (like any other)")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"parse", "text"}));
   auto* decode = command->add_flag("--decode", options->decode,
                                    "The file is a JSON array of ids: print their text");
   command->add_flag("--count", options->count, "Print only how many tokens there are")

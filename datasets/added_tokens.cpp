@@ -1,7 +1,5 @@
 #include "datasets/added_tokens.h"
 
-#include <utf8proc.h>
-
 #include <algorithm>
 #include <utility>
 
@@ -18,28 +16,8 @@ bool is_space(const char* p) {
   return (char_classes()[decode_utf8(p).value] & kSpace) != 0;
 }
 
-/// \w of Rust's regular expressions: letters, marks, decimal and letter numbers, connecting
-/// punctuation and joiners; and the circled letters, which are Alphabetic without being letters.
 bool is_word(const char* p) {
-  const uint32_t c = decode_utf8(p).value;
-  switch (utf8proc_category(static_cast<utf8proc_int32_t>(c))) {
-    case UTF8PROC_CATEGORY_LU:
-    case UTF8PROC_CATEGORY_LL:
-    case UTF8PROC_CATEGORY_LT:
-    case UTF8PROC_CATEGORY_LM:
-    case UTF8PROC_CATEGORY_LO:
-    case UTF8PROC_CATEGORY_MN:
-    case UTF8PROC_CATEGORY_MC:
-    case UTF8PROC_CATEGORY_ME:
-    case UTF8PROC_CATEGORY_ND:
-    case UTF8PROC_CATEGORY_NL:
-    case UTF8PROC_CATEGORY_PC:
-      return true;
-    default:
-      return c == 0x200C || c == 0x200D || (c >= 0x24B6 && c <= 0x24E9) ||
-             (c >= 0x1F130 && c <= 0x1F149) || (c >= 0x1F150 && c <= 0x1F169) ||
-             (c >= 0x1F170 && c <= 0x1F189);
-  }
+  return (char_classes()[decode_utf8(p).value] & kWordCharacter) != 0;
 }
 
 }  // namespace
@@ -85,6 +63,7 @@ bool TokenFinder::settle(std::string_view text, size_t done, Match& match) const
     while (match.begin > done && is_space(previous_utf8(p + match.begin))) {
       match.begin = static_cast<size_t>(previous_utf8(p + match.begin) - p);
     }
+    match.begin = std::max(match.begin, done);
   }
   if (match.token->rstrip) {
     // Within the spaces that the token before took, those that follow end where they ended.
@@ -93,56 +72,75 @@ bool TokenFinder::settle(std::string_view text, size_t done, Match& match) const
       match.end += decode_utf8(p + match.end).length;
     }
   }
-  return true;
+  return match.begin < match.end;  // not where the token before has taken it all
 }
 
-AddedTokens::AddedTokens(const JsonField& root, const Vocabulary& vocabulary,
+AddedTokens::AddedTokens(const TokenizerJson& json, const Vocabulary& vocabulary,
                          const Normalizer& normalizer) {
-  if (!root.has("added_tokens")) return;
-  const std::vector<JsonField> fields = root["added_tokens"].items();
-  std::vector<const AddedToken*> tokens;
-  for (const JsonField& field : fields) tokens.push_back(&add(field, vocabulary));
+  const JsonField root = json.field();
+  for (const int32_t id : json.symbols) {
+    symbols_.emplace_back().id = id;
+    normalized_.add(vocabulary.token(id), symbols_.back());
+  }
+  for (const int32_t id : json.controls) {
+    const std::string content(vocabulary.token(id));
+    max_id_ = std::max(max_id_, id);
+    by_content_.emplace(content, id);
+    AddedToken& token = by_id_[id];
+    token.id = id;
+    token.content = content;
+    token.special = true;
+    token.spelled = false;
+  }
+  if (root.has("added_tokens")) {
+    for (const JsonField& field : root["added_tokens"].items()) add(field, vocabulary);
+  }
   // Of two tokens that are the same once normalized, the special one is found, else the first.
   for (const bool special : {true, false}) {
-    for (size_t i = 0; i < tokens.size(); ++i) {
-      const AddedToken& token = *tokens[i];
-      if (token.special != special) continue;
+    for (const auto& [id, token] : by_id_) {
+      if (token.special != special || !token.spelled) continue;
       const std::string text = token.normalized ? normalizer.apply(token.content) : token.content;
-      if (text.empty())
-        fields[i]["content"].fail("a text of which the normalizer leaves something");
+      if (text.empty()) {
+        throw InputError::format(
+            "{}: added_tokens: {}: expected a text of which the normalizer leaves something",
+            root.file(), in_quotes(token.content));
+      }
       (token.normalized ? normalized_ : raw_).add(text, token);
     }
   }
 }
 
-const AddedToken& AddedTokens::add(const JsonField& field, const Vocabulary& vocabulary) {
+void AddedTokens::add(const JsonField& field, const Vocabulary& vocabulary) {
   AddedToken token;
-  token.id = static_cast<int32_t>(field["id"].integer(max_token_id));
   token.content = field["content"].string();
   token.single_word = field["single_word"].boolean();
   token.lstrip = field["lstrip"].boolean();
   token.rstrip = field["rstrip"].boolean();
   token.normalized = field["normalized"].boolean();
   token.special = field["special"].boolean();
-  if (token.content.empty() || token.content.size() > kMaxLength) {
-    field["content"].fail(fmt::format("a text of 1 to {} bytes", kMaxLength));
+  if (token.content.empty()) return;
+  if (token.content.size() > kMaxLength) {
+    field["content"].fail(fmt::format("a text of up to {} bytes", kMaxLength));
   }
+  const auto count = static_cast<int32_t>(vocabulary.size());
+  const auto before = by_content_.find(token.content);
   const int32_t known = vocabulary.find(token.content);
-  if (known >= 0 && known != token.id) {
-    field["id"].fail(
-        fmt::format("{}, the id of {} in model.vocab", known, in_quotes(token.content)));
+  const bool is_new = before == by_content_.end() && known < 0;
+  token.id = known >= 0 ? known : is_new ? std::max(count, last_new_ + 1) : before->second;
+  if (is_new) last_new_ = token.id;
+  if (field.has("id")) {
+    const int64_t id = field["id"].integer(max_token_id);
+    if (id != token.id) {
+      notes_.push_back(fmt::format("{}: {}.id: {}: {} is {}, as in the reference, which takes {}",
+                                   field.file(), field.path(), id, in_quotes(token.content),
+                                   token.id,
+                                   known >= 0 ? "the vocabulary's id" : "the next free id"));
+    }
   }
-  if (known < 0 && vocabulary.contains(token.id)) {
-    field["id"].fail(fmt::format("an id other than that of {} in model.vocab",
-                                 in_quotes(vocabulary.token(token.id))));
-  }
+  if (token.id > max_token_id) field["content"].fail("fewer tokens");
   max_id_ = std::max(max_id_, token.id);
-  if (!by_content_.emplace(token.content, token.id).second) {
-    field["content"].fail("a token that is not in the list already");
-  }
-  const auto [place, is_new] = by_id_.emplace(token.id, std::move(token));
-  if (!is_new) field["id"].fail("an id that is not in the list already");
-  return place->second;
+  by_content_.emplace(token.content, token.id);
+  by_id_.insert_or_assign(token.id, std::move(token));
 }
 
 const AddedToken* AddedTokens::find(std::string_view content) const {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <list>
 #include <map>
 #include <string>
 #include <string_view>
@@ -22,6 +23,7 @@ struct AddedToken {
   bool rstrip = false;       // and after it
   bool normalized = false;   // looked for in the normalized text, itself normalized
   bool special = false;      // decoding can leave it out
+  bool spelled = true;       // whether a text can spell it out
 };
 
 /// Finds tokens in a text: the leftmost first, the longest of those that start there.
@@ -32,9 +34,9 @@ class TokenFinder {
   void add(std::string_view text, const AddedToken& token);
 
   /// Calls `on_text` on each part of `text` between tokens, if not empty, and `on_token` on each
-  /// token's id, in order.
+  /// token's id, in order. Without `special` the special ones are text as any other.
   template <typename OnText, typename OnToken>
-  void split(std::string_view text, OnText&& on_text, OnToken&& on_token) const;
+  void split(std::string_view text, bool special, OnText&& on_text, OnToken&& on_token) const;
 
  private:
   struct Match {
@@ -52,12 +54,15 @@ class TokenFinder {
   std::vector<const AddedToken*> tokens_{nullptr};   // that end at each node, if one does
 };
 
-/// tokenizer.json's added_tokens.
+/// tokenizer.json's added_tokens (and what SentencePiece has beside them), put together as
+/// tokenizers' add_tokens does it: of a token that comes again the last counts, and an empty one is
+/// passed over.
 class AddedTokens {
  public:
-  /// Their ids, where a token is not in `vocabulary`, are those the file gives. InputError where
-  /// ids clash.
-  AddedTokens(const JsonField& root, const Vocabulary& vocabulary, const Normalizer& normalizer);
+  /// A token's id is that of `vocabulary` if it is there, else the next free one whatever the file
+  /// says: from the number of the vocabulary's tokens upwards.
+  AddedTokens(const TokenizerJson& json, const Vocabulary& vocabulary,
+              const Normalizer& normalizer);
   AddedTokens(const AddedTokens&) = delete;
   AddedTokens& operator=(const AddedTokens&) = delete;
 
@@ -70,22 +75,29 @@ class AddedTokens {
   /// The special ones, by id.
   std::map<int32_t, std::string> special() const;
   size_t size() const { return by_id_.size(); }
+  /// What the user should be told: ids that are not those of the file.
+  const std::vector<std::string>& notes() const { return notes_; }
 
  private:
-  const AddedToken& add(const JsonField& field, const Vocabulary& vocabulary);
+  void add(const JsonField& field, const Vocabulary& vocabulary);
 
-  std::unordered_map<int32_t, AddedToken> by_id_;
+  std::map<int32_t, AddedToken> by_id_;
   std::unordered_map<std::string, int32_t> by_content_;
   int32_t max_id_ = -1;
+  int32_t last_new_ = -1;  // the last id of a token that the vocabulary lacks
+  std::vector<std::string> notes_;
+  std::list<AddedToken> symbols_;  // of which the finder knows the ids
   TokenFinder raw_, normalized_;
 };
 
 template <typename OnText, typename OnToken>
-void TokenFinder::split(std::string_view text, OnText&& on_text, OnToken&& on_token) const {
+void TokenFinder::split(std::string_view text, bool special, OnText&& on_text,
+                        OnToken&& on_token) const {
   size_t done = 0;
   size_t search = 0;
   for (Match match; (match = find(text, search)).token != nullptr;) {
     search = match.end;  // the spaces that a token takes may hold the next token all the same
+    if (match.token->special && !special) continue;
     if (!settle(text, done, match)) continue;
     if (done < match.begin) on_text(text.substr(done, match.begin - done));
     on_token(match.token->id);

@@ -33,7 +33,10 @@ Bpe::Bpe(TokenizerJson& json) : vocabulary_(json) {
   read_options(model);
   if (model.has("unk_token")) {
     unk_id_ = vocabulary_.find(model["unk_token"].string());
-    if (unk_id_ < 0) model["unk_token"].fail("a token of model.vocab");
+    if (unk_id_ < 0) {
+      no_unk_ = fmt::format("{}: model.unk_token: {} is not in model.vocab", json.file,
+                            in_quotes(model["unk_token"].string()));
+    }
   }
   for (int b = 0; b < 256; ++b) {
     byte_ids_[b] = byte_fallback_ ? vocabulary_.find(fmt::format("<0x{:02X}>", b)) : -1;
@@ -83,10 +86,7 @@ void Bpe::read_merges(const TokenizerJson& json) {
     const size_t mask = merges_.size() - 1;
     size_t slot = hash_of(merge.pair) & mask;
     while (merges_[slot].rank != kNoMerge) {
-      if (merges_[slot].pair == merge.pair) {
-        throw InputError::format("{}: model.merges[{}]: {} + {}: given before, at {}", json.file,
-                                 rank, in_quotes(left), in_quotes(right), merges_[slot].rank);
-      }
+      if (merges_[slot].pair == merge.pair) break;  // the last one counts, as in the reference
       slot = (slot + 1) & mask;
     }
     merges_[slot] = merge;
@@ -150,6 +150,9 @@ void Bpe::append_symbols(std::string_view word, std::vector<int32_t>& symbols) c
     if (std::all_of(character.begin(), character.end(), [&](char b) { return byte_id(b) >= 0; })) {
       // The reference, too, leaves an unknown character waiting here.
       for (const char b : character) symbols.push_back(byte_id(b));
+    } else if (!no_unk_.empty()) {  // which matters only now
+      throw InputError::format("{}, and the text has {}, which no token stands for", no_unk_,
+                               in_quotes(character));
     } else if (unk_id_ >= 0) {
       if (unknown && !fuse_unk_) symbols.push_back(unk_id_);
       unknown = true;
@@ -158,7 +161,7 @@ void Bpe::append_symbols(std::string_view word, std::vector<int32_t>& symbols) c
   if (unknown) symbols.push_back(unk_id_);
 }
 
-void Bpe::encode(std::string_view word, BpeScratch& scratch, std::vector<int32_t>& ids) const {
+void Bpe::encode(std::string_view word, Scratch& scratch, std::vector<int32_t>& ids) const {
   if (ignore_merges_) {
     const int32_t id = vocabulary_.find(word);
     if (id >= 0) return ids.push_back(id);
@@ -196,8 +199,8 @@ void Bpe::merge_short(std::vector<int32_t>& symbols) const {
   symbols.resize(count);
 }
 
-void Bpe::merge_long(BpeScratch& scratch) const {
-  std::vector<BpeScratch::Symbol>& symbols = scratch.symbols;
+void Bpe::merge_long(Scratch& scratch) const {
+  std::vector<Scratch::Symbol>& symbols = scratch.symbols;
   std::vector<uint64_t>& queue = scratch.queue;
   const size_t count = scratch.ids.size();
   if (count > static_cast<size_t>(std::numeric_limits<int32_t>::max())) {
@@ -223,7 +226,7 @@ void Bpe::merge_long(BpeScratch& scratch) const {
 
   // Sets the merge of the symbol at `at` with the next one and puts it into the queue.
   const auto offer = [&](int32_t at) {
-    BpeScratch::Symbol& s = symbols[at];
+    Scratch::Symbol& s = symbols[at];
     s.rank = s.next < 0 ? kNoMerge : merge_of(s.id, symbols[s.next].id).rank;
     if (s.rank == kNoMerge) return;
     queue.push_back(entry(s.rank, at));
@@ -234,9 +237,9 @@ void Bpe::merge_long(BpeScratch& scratch) const {
     const auto at = static_cast<int32_t>(queue.back() & 0xFFFFFFFFu);
     const auto rank = static_cast<uint32_t>(queue.back() >> kPositionBits);
     queue.pop_back();
-    BpeScratch::Symbol& s = symbols[at];
+    Scratch::Symbol& s = symbols[at];
     if (s.rank != rank) continue;  // merged since, alone or with another neighbour
-    BpeScratch::Symbol& right = symbols[s.next];
+    Scratch::Symbol& right = symbols[s.next];
     s.id = merge_of(s.id, right.id).id;
     s.next = right.next;
     right.rank = kNoMerge;

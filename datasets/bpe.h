@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cstdint>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -14,26 +15,26 @@
 
 namespace sinkbench {
 
-/// Buffers of one encoding thread, kept to be used again.
-struct BpeScratch {
-  struct Symbol {
-    int32_t id;
-    int32_t previous, next;  // among the symbols, -1 for none
-    uint32_t rank;           // of the merge with the next symbol
-  };
-  std::vector<int32_t> ids;
-  std::vector<Symbol> symbols;
-  std::vector<uint64_t> queue;
-};
-
 class Bpe {
  public:
+  /// Buffers of one encoding thread, kept to be used again.
+  struct Scratch {
+    struct Symbol {
+      int32_t id;
+      int32_t previous, next;  // among the symbols, -1 for none
+      uint32_t rank;           // of the merge with the next symbol
+    };
+    std::vector<int32_t> ids;
+    std::vector<Symbol> symbols;
+    std::vector<uint64_t> queue;
+  };
+
   /// Takes vocabulary and merges out of `json`. InputError where they contradict each other or the
   /// model's options aren't supported.
   explicit Bpe(TokenizerJson& json);
 
   /// Appends the ids of one word. The time is O(n log n) in its length, at worst.
-  void encode(std::string_view word, BpeScratch& scratch, std::vector<int32_t>& ids) const;
+  void encode(std::string_view word, Scratch& scratch, std::vector<int32_t>& ids) const;
 
   /// Calls `f` on consecutive pieces of `text` whose ids, one after the other, are those of the
   /// whole `text` as one word: it is cut only between characters that no merge ever joins.
@@ -62,7 +63,7 @@ class Bpe {
   const Merge& merge_of(int32_t left, int32_t right) const;
   void append_symbols(std::string_view word, std::vector<int32_t>& symbols) const;
   void merge_short(std::vector<int32_t>& symbols) const;
-  void merge_long(BpeScratch& scratch) const;
+  void merge_long(Scratch& scratch) const;
 
   Vocabulary vocabulary_;
   size_t merge_count_ = 0;
@@ -71,6 +72,7 @@ class Bpe {
   bool byte_fallback_ = false;
   bool fuse_unk_ = false;
   int32_t unk_id_ = -1;
+  std::string no_unk_;                 // the complaint where there is an unk_token that is no token
   std::array<int32_t, 256> byte_ids_;  // of "<0x00>" to "<0xFF>", -1 where there is none
   bool cuts_ = false;                  // whether may_cut_ has any
   std::array<std::array<bool, kKinds>, kKinds> may_cut_{};  // [left][right]

@@ -3,25 +3,25 @@
 
 #include <string>
 #include <string_view>
+#include <utility>
 #include <variant>
 #include <vector>
 
+#include "datasets/code_point_set.h"
 #include "datasets/replace.h"
+#include "datasets/sentencepiece_normalizer.h"
 #include "datasets/tokenizer_json.h"
+#include "datasets/unicode_normalization.h"
 
 namespace sinkbench {
 
-/// The four normalization forms of Unicode (https://unicode.org/reports/tr15/).
-enum class NormalizationForm { kNfc, kNfd, kNfkc, kNfkd };
-
-/// `text`, valid UTF-8, in a normalization form; in time proportional to its length.
-std::string normalize_unicode(std::string_view text, NormalizationForm form);
-
-/// Lowercase, NFC, NFD, NFKC, NFKD, Prepend, Replace, Strip and any Sequence of these, or none.
+/// BertNormalizer, ByteLevel, Lowercase, NFC, NFD, NFKC, NFKD, Nmt, Prepend, Replace, Strip,
+/// StripAccents and any Sequence of these, or none.
 class Normalizer {
  public:
   /// `field` is the file's normalizer, null for none.
   explicit Normalizer(const JsonField& field);
+  explicit Normalizer(SentencePieceNormalizer whole) : steps_{std::move(whole)} {}
 
   /// Whether it leaves every text as it is.
   bool is_identity() const { return steps_.empty(); }
@@ -36,15 +36,28 @@ class Normalizer {
   struct Strip {
     bool left, right;
   };
-  using Step = std::variant<NormalizationForm, Lowercase, Prepend, Replace, Strip>;
+  struct Filter {  // leaves characters out, makes others spaces
+    CodePointSet dropped, spaces;
+  };
+  struct SpacedIdeographs {};  // Chinese characters between spaces
+  struct ByteLevel {};
+  using Step = std::variant<NormalizationForm, Lowercase, Prepend, Replace, Strip, Filter,
+                            SpacedIdeographs, ByteLevel, SentencePieceNormalizer>;
 
   void add(const JsonField& field);
+  void add_bert(const JsonField& field);
 
   static std::string apply(NormalizationForm form, std::string text);
   static std::string apply(const Lowercase&, std::string text);
   static std::string apply(const Prepend& step, std::string text);
   static std::string apply(const Replace& step, std::string text);
   static std::string apply(const Strip& step, std::string text);
+  static std::string apply(const Filter& step, std::string text);
+  static std::string apply(const SpacedIdeographs&, std::string text);
+  static std::string apply(const ByteLevel&, std::string text);
+  static std::string apply(const SentencePieceNormalizer& step, std::string text) {
+    return step.apply(text);
+  }
 
   std::vector<Step> steps_;
 };

@@ -1,5 +1,8 @@
 #include "datasets/pre_tokenizer.h"
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
 #include <algorithm>
 
 #include "datasets/byte_level.h"
@@ -60,8 +63,13 @@ PreTokenizer::PreTokenizer(const JsonField& field) {
   if (!byte_level_) units_from_ = steps_.size();
 }
 
+std::string PreTokenizer::description() const {
+  return types_.empty() ? "none" : fmt::format("{}", fmt::join(types_, ", "));
+}
+
 void PreTokenizer::add(const JsonField& field) {
   const std::string type = field["type"].string();
+  if (type != "Sequence") types_.push_back(type);
   if (type == "Sequence") {
     for (const JsonField& step : field["pretokenizers"].items()) add(step);
   } else if (type == "ByteLevel") {
@@ -71,10 +79,20 @@ void PreTokenizer::add(const JsonField& field) {
     byte_level_ = true;
     units_from_ = steps_.size();
     steps_.push_back(ByteAlphabet{});
+  } else if (type == "BertPreTokenizer") {
+    steps_.push_back(SplitAtClass{kSpace, Behavior::kRemoved});
+    steps_.push_back(SplitAtClass{kPunctuation, Behavior::kIsolated});
+  } else if (type == "CharDelimiterSplit") {
+    steps_.push_back(SplitAtString{field["delimiter"].character(), Behavior::kRemoved, false});
   } else if (type == "Digits") {
     const bool individual = field["individual_digits"].boolean();
     steps_.push_back(
         SplitAtClass{kNumeric, individual ? Behavior::kIsolated : Behavior::kContiguous});
+  } else if (type == "FixedLength") {
+    constexpr int64_t most = 1 << 20;
+    const JsonField length = field["length"];
+    if (length.integer(most) == 0) length.fail("an integer of 1 or more");
+    steps_.push_back(SplitFixed{length.integer(most)});
   } else if (type == "Punctuation") {
     const Behavior behavior =
         field.has("behavior") ? read_behavior(field["behavior"]) : Behavior::kIsolated;
@@ -83,8 +101,14 @@ void PreTokenizer::add(const JsonField& field) {
     add_metaspace(field);
   } else if (type == "Split") {
     add_split(field);
+  } else if (type == "Whitespace") {
+    steps_.push_back(SplitWords{});
+  } else if (type == "WhitespaceSplit") {
+    steps_.push_back(SplitAtClass{kSpace, Behavior::kRemoved});
   } else {
-    field["type"].fail("ByteLevel, Digits, Metaspace, Punctuation, Sequence or Split");
+    field["type"].fail(
+        "BertPreTokenizer, ByteLevel, CharDelimiterSplit, Digits, FixedLength, Metaspace, "
+        "Punctuation, Sequence, Split, Whitespace or WhitespaceSplit");
   }
 }
 

@@ -23,11 +23,15 @@ std::vector<Span> apply_behavior(std::vector<Span> spans, Behavior behavior);
 enum class MetaspacePrepend { kNever, kFirst, kAlways };
 MetaspacePrepend read_metaspace_prepend(const JsonField& field);
 
-/// ByteLevel, Digits, Metaspace, Punctuation, Split and any Sequence of these, or none.
+/// BertPreTokenizer, ByteLevel, CharDelimiterSplit, Digits, FixedLength, Metaspace, Punctuation,
+/// Split, Whitespace, WhitespaceSplit and any Sequence of these, or none.
 class PreTokenizer {
  public:
   /// `field` is the file's pre_tokenizer, null for none.
   explicit PreTokenizer(const JsonField& field);
+
+  /// The types of its steps, for people: "Digits, ByteLevel", or "none".
+  std::string description() const;
 
   /// Whether words reach the model in the byte alphabet (datasets/byte_level.h).
   bool byte_level() const { return byte_level_; }
@@ -56,6 +60,10 @@ class PreTokenizer {
     uint16_t classes;
     Behavior behavior;
   };
+  struct SplitWords {};  // runs of \w and of what is neither that nor white space, which goes
+  struct SplitFixed {    // so many characters each, the last one fewer
+    int64_t length;
+  };
   struct SplitAtString {
     std::string delimiter;
     Behavior behavior;
@@ -71,9 +79,10 @@ class PreTokenizer {
     Pattern match;
   };
   using Step =
-      std::variant<PrefixSpace, ByteAlphabet, Metaspace, SplitAtClass, SplitAtString, SplitAtRegex,
-                   SplitTiled<split_patterns::Gpt2>, SplitTiled<split_patterns::Cl100k<3>>,
-                   SplitTiled<split_patterns::Cl100k<1>>, SplitTiled<split_patterns::O200k>>;
+      std::variant<PrefixSpace, ByteAlphabet, Metaspace, SplitAtClass, SplitWords, SplitFixed,
+                   SplitAtString, SplitAtRegex, SplitTiled<split_patterns::Gpt2>,
+                   SplitTiled<split_patterns::Cl100k<3>>, SplitTiled<split_patterns::Cl100k<1>>,
+                   SplitTiled<split_patterns::O200k>>;
 
   void add(const JsonField& field);
   void add_metaspace(const JsonField& field);
@@ -91,6 +100,10 @@ class PreTokenizer {
   /// Calls `f` on the pieces that a splitting step makes.
   template <typename F>
   static void split(const SplitAtClass& step, std::string_view piece, F&& f);
+  template <typename F>
+  static void split(const SplitWords&, std::string_view piece, F&& f);
+  template <typename F>
+  static void split(const SplitFixed& step, std::string_view piece, F&& f);
   template <typename F>
   static void split(const SplitAtString& step, std::string_view piece, F&& f) {
     split_at(find_string(piece, step.delimiter), step.behavior, step.invert, piece, f);
@@ -121,6 +134,7 @@ class PreTokenizer {
   }
 
   std::vector<Step> steps_;
+  std::vector<std::string> types_;
   size_t units_from_ = 0;  // units are what reaches this step
   bool byte_level_ = false;
 };
@@ -154,6 +168,34 @@ void PreTokenizer::split(const SplitAtClass& step, std::string_view piece, F&& f
   if (contiguous) return f(piece.substr(begin));
   if (begin < piece.size()) spans.push_back({begin, piece.size(), false});
   split_at(std::move(spans), step.behavior, false, piece, f);
+}
+
+template <typename F>
+void PreTokenizer::split(const SplitWords&, std::string_view piece, F&& f) {
+  const auto kind_of = [&](size_t i) {
+    const uint16_t classes = char_classes()[decode_utf8(piece.data() + i).value];
+    return (classes & kSpace) != 0 ? 0 : (classes & kWordCharacter) != 0 ? 1 : 2;
+  };
+  for (size_t begin = 0; begin < piece.size();) {
+    const int kind = kind_of(begin);
+    size_t end = begin;
+    while (end < piece.size() && kind_of(end) == kind)
+      end += decode_utf8(piece.data() + end).length;
+    if (kind != 0) f(piece.substr(begin, end - begin));
+    begin = end;
+  }
+}
+
+template <typename F>
+void PreTokenizer::split(const SplitFixed& step, std::string_view piece, F&& f) {
+  for (size_t begin = 0; begin < piece.size();) {
+    size_t end = begin;
+    for (int64_t i = 0; i < step.length && end < piece.size(); ++i) {
+      end += decode_utf8(piece.data() + end).length;
+    }
+    f(piece.substr(begin, end - begin));
+    begin = end;
+  }
 }
 
 template <typename F>

@@ -20,7 +20,7 @@ struct Span {
 class Regex {
  public:
   /// The pattern that `field` holds. What Oniguruma and PCRE2 read differently is translated where
-  /// that can be exact (the classes of unicode_classes.h among it); the rest is an InputError.
+  /// that can be exact (regex_translator.h); the rest is an InputError.
   explicit Regex(const JsonField& field);
 
   /// Cuts `text`, valid UTF-8, into matches and what lies between, in order, without gaps. Throws

@@ -3,15 +3,15 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <map>
+#include <limits>
+#include <memory>
 #include <optional>
 #include <set>
-#include <unordered_map>
 
 #include "base/error.h"
 #include "base/file.h"
-#include "base/gguf.h"
 #include "base/sha256.h"
+#include "datasets/pieces.h"
 #include "datasets/utf8.h"
 
 namespace sinkbench {
@@ -19,8 +19,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
-
-constexpr const char* space_mark = "\xE2\x96\x81";  // U+2581, which stands for a space
 
 /// The fields of one message in protobuf's wire format
 /// (https://protobuf.dev/programming-guides/encoding), in order.
@@ -98,21 +96,14 @@ class Message {
   std::string_view bytes_;
 };
 
-enum Type { normal = 1, unknown = 2, control = 3, user_defined = 4, unused = 5, byte_piece = 6 };
-
 /// What sentencepiece_model.proto calls these, and its defaults.
 struct Model {
-  struct Piece {
-    std::string_view text;
-    float score = 0.0f;
-    uint64_t type = normal;
-  };
+  enum { unigram = 1, bpe = 2 };
   std::vector<Piece> pieces;
-  uint64_t model_type = 1;
+  uint64_t model_type = unigram;
   bool byte_fallback = false, whitespace_as_suffix = false;
   std::string_view bos = "<s>", eos = "</s>";
-  bool add_bos = true, add_eos = false;  // which are no part of sentencepiece_model.proto
-  std::string_view normalizer, charsmap;
+  std::string_view charsmap;
   bool add_dummy_prefix = true, remove_extra_whitespaces = true, escape_whitespaces = true;
 };
 
@@ -122,14 +113,14 @@ Model parse(const std::string& file, std::string_view bytes) {
   while (const auto part = message.next()) {
     Message inner(file, part->bytes);
     if (part->number == 1) {
-      Model::Piece piece;
+      Piece piece;
       while (const auto field = inner.next()) {
         if (field->number == 1) piece.text = field->bytes;
         if (field->number == 2) {
           const auto bits = static_cast<uint32_t>(field->integer);
           std::memcpy(&piece.score, &bits, sizeof bits);
         }
-        if (field->number == 3) piece.type = field->integer;
+        if (field->number == 3) piece.type = static_cast<int64_t>(field->integer);
       }
       model.pieces.push_back(piece);
     } else if (part->number == 2) {
@@ -142,7 +133,6 @@ Model parse(const std::string& file, std::string_view bytes) {
       }
     } else if (part->number == 3) {
       while (const auto field = inner.next()) {
-        if (field->number == 1) model.normalizer = field->bytes;
         if (field->number == 2) model.charsmap = field->bytes;
         if (field->number == 3) model.add_dummy_prefix = field->integer != 0;
         if (field->number == 4) model.remove_extra_whitespaces = field->integer != 0;
@@ -158,28 +148,18 @@ void check(const std::string& file, const Model& model) {
     throw InputError::format("{}: {}", file, text);
   };
   if (model.pieces.empty()) fail("no pieces: no SentencePiece model, or a damaged one");
-  if (model.model_type != 2) {
-    fail(fmt::format("trainer_spec.model_type is {}; expected 2 (BPE): no other is supported",
-                     model.model_type));
-  }
-  if (!model.charsmap.empty()) {
-    fail(fmt::format("normalizer_spec.name is {}; expected identity: no other is supported",
-                     in_quotes(model.normalizer)));
-  }
-  if (model.remove_extra_whitespaces) {
-    fail("normalizer_spec.remove_extra_whitespaces is true, which is not supported");
-  }
-  if (!model.escape_whitespaces) {
-    fail("normalizer_spec.escape_whitespaces is false, which is not supported");
-  }
-  if (model.whitespace_as_suffix) {
-    fail("trainer_spec.treat_whitespace_as_suffix is true, which is not supported");
+  if (model.model_type != Model::unigram && model.model_type != Model::bpe) {
+    fail(fmt::format(
+        "trainer_spec.model_type is {}; expected 1 (unigram) or 2 (BPE): no other is supported",
+        model.model_type));
   }
   if (model.pieces.size() > static_cast<size_t>(max_token_id)) {
     fail(fmt::format("{} pieces; at most {} are supported", model.pieces.size(), max_token_id));
   }
+  std::set<std::string_view> mergeable;
+  int64_t unknown = 0, bytes = 0;
   for (size_t i = 0; i < model.pieces.size(); ++i) {
-    const Model::Piece& piece = model.pieces[i];
+    const Piece& piece = model.pieces[i];
     const auto fail_piece = [&](const std::string& text) {
       fail(fmt::format("pieces[{}]: {}: {}", i, in_quotes(to_valid_utf8(piece.text)), text));
     };
@@ -187,191 +167,129 @@ void check(const std::string& file, const Model& model) {
       fail_piece("expected a piece of valid UTF-8");
     }
     if (!std::isfinite(piece.score)) fail_piece("its score is not a finite number");
-    if (piece.type < normal || piece.type > byte_piece || piece.type == unused) {
-      fail_piece(fmt::format("type is {}; expected 1 to 4 or 6", piece.type));
+    if (piece.type < Piece::normal || piece.type > Piece::byte) {
+      fail_piece(fmt::format("type is {}; expected 1 to 6", piece.type));
     }
-    if (piece.type == user_defined && model.add_dummy_prefix) {
-      fail_piece("a user-defined symbol beside normalizer_spec.add_dummy_prefix is not supported");
-    }
+    if (piece.type == Piece::normal || piece.type == Piece::unused) mergeable.insert(piece.text);
+    if (piece.type == Piece::unknown) ++unknown;
+    if (piece.type == Piece::byte) ++bytes;
   }
-}
-
-/// Every way to put a piece together from two others, the piece of the highest score first; those
-/// of the same score have the same rank.
-void add_merges(const Model& model, TokenizerJson& out) {
-  std::unordered_map<std::string_view, float> score_of;
-  for (const Model::Piece& piece : model.pieces) {
-    if (piece.type == normal) score_of.emplace(piece.text, piece.score);
+  if (unknown != 1) fail(fmt::format("{} pieces of type 2 (unknown); expected one", unknown));
+  if (model.byte_fallback ? bytes != 256 : bytes > 0) {
+    fail(fmt::format("trainer_spec.byte_fallback is {}, and {} pieces are of type 6 (byte)",
+                     model.byte_fallback, bytes));
   }
-  std::vector<std::pair<std::string_view, float>> sorted(score_of.begin(), score_of.end());
-  std::sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) {
-    return a.second != b.second ? a.second > b.second : a.first < b.first;
-  });
-  uint32_t rank = 0;
-  for (size_t i = 0; i < sorted.size(); ++i) {
-    const std::string_view text = sorted[i].first;
-    if (i > 0 && sorted[i].second != sorted[i - 1].second) ++rank;
-    for (size_t cut = 1; cut < text.size(); ++cut) {
-      if (!score_of.contains(text.substr(0, cut)) || !score_of.contains(text.substr(cut))) continue;
-      out.merges.push_back(text.substr(0, cut));
-      out.merges.push_back(text.substr(cut));
-      out.merge_ranks.push_back(rank);
-    }
-  }
-}
-
-/// A boolean of the tokenizer_config.json beside the model.
-bool configured(const fs::path& path, const char* field, bool absent) {
-  const fs::path file = path.parent_path() / "tokenizer_config.json";
-  if (!fs::exists(file)) return absent;
-  const json config = json::parse(read_file(file), nullptr, false);
-  if (!config.is_object()) {
-    throw InputError::format("{}: expected a JSON object", file.string());
-  }
-  const auto it = config.find(field);
-  if (it == config.end() || it->is_null()) return absent;
-  if (!it->is_boolean()) {
-    throw InputError::format("{}: {}: is {}; expected true or false", file.string(), field,
-                             it->dump());
-  }
-  return it->get<bool>();
-}
-
-/// What transformers' converter writes for Llama 2 and Mistral.
-TokenizerJson as_tokenizer_json(const std::string& file, const std::string& sha256,
-                                const Model& model) {
-  check(file, model);
-  TokenizerJson out;
-  out.file = file;
-  out.sha256 = sha256;
-  json added = json::array(), normalizers = json::array(), decoders = json::array();
-  json unk = nullptr;
-  std::map<std::string_view, size_t> controls;
+  if (model.model_type == Model::unigram) return;
+  // Such a one would be made of others, and then taken apart again.
   for (size_t i = 0; i < model.pieces.size(); ++i) {
-    const Model::Piece& piece = model.pieces[i];
-    out.tokens.push_back(piece.text);
-    out.ids.push_back(static_cast<int32_t>(i));
-    if (piece.type == unknown) unk = piece.text;
-    if (piece.type == control) controls.emplace(piece.text, i);
-    if (piece.type == normal || piece.type == byte_piece) continue;
-    std::string content(piece.text);
-    if (piece.type == user_defined) {
-      for (size_t p; (p = content.find(space_mark)) != std::string::npos;) {
-        content.replace(p, 3, " ");
-      }
+    const std::string_view text = model.pieces[i].text;
+    if (model.pieces[i].type != Piece::unused) continue;
+    for (size_t cut = 1; cut < text.size(); ++cut) {
+      if (!mergeable.contains(text.substr(0, cut)) || !mergeable.contains(text.substr(cut)))
+        continue;
+      fail(
+          fmt::format("pieces[{}]: {}: is of type 5 (unused) and made of two others, which is not "
+                      "supported",
+                      i, in_quotes(text)));
     }
-    added.push_back({{"id", i},
-                     {"content", content},
-                     {"single_word", false},
-                     {"lstrip", false},
-                     {"rstrip", false},
-                     {"normalized", piece.type != user_defined},
-                     {"special", piece.type != user_defined}});
   }
-  out.has_vocab = out.has_merges = true;
-  add_merges(model, out);
+}
 
-  if (model.add_dummy_prefix) normalizers.push_back({{"type", "Prepend"}, {"prepend", space_mark}});
-  normalizers.push_back(
-      {{"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", space_mark}});
-  decoders.push_back(
-      {{"type", "Replace"}, {"pattern", {{"String", space_mark}}}, {"content", " "}});
-  decoders.push_back({{"type", "ByteFallback"}});
-  decoders.push_back({{"type", "Fuse"}});
-  if (model.add_dummy_prefix) {
-    decoders.push_back({{"type", "Strip"}, {"content", " "}, {"start", 1u}, {"stop", 0u}});
+/// What a unigram model takes the pieces for.
+UnigramScores scores_of(const Model& model) {
+  // As unigram_model.cc has it: of the highest score it says FLT_MIN, a number above zero.
+  float lowest = std::numeric_limits<float>::max(), highest = std::numeric_limits<float>::min();
+  for (const Piece& piece : model.pieces) {
+    if (piece.type != Piece::normal) continue;
+    lowest = std::min(lowest, piece.score);
+    highest = std::max(highest, piece.score);
   }
-  json single = json::array(), specials = json::object();
-  const auto add_special = [&](bool add, std::string_view token) {
-    if (!add || !controls.contains(token)) return;
-    const std::string name(token);
-    single.push_back({{"SpecialToken", {{"id", name}, {"type_id", 0}}}});
-    specials[name] = {{"id", name}, {"ids", {controls.at(token)}}, {"tokens", {name}}};
-  };
-  add_special(model.add_bos, model.bos);
-  single.push_back({{"Sequence", {{"id", "A"}, {"type_id", 0}}}});
-  add_special(model.add_eos, model.eos);
-  out.root = {{"version", "1.0"},
-              {"added_tokens", added},
-              {"normalizer", {{"type", "Sequence"}, {"normalizers", normalizers}}},
-              {"pre_tokenizer", nullptr},
-              {"post_processor",
-               {{"type", "TemplateProcessing"}, {"single", single}, {"special_tokens", specials}}},
-              {"decoder", {{"type", "Sequence"}, {"decoders", decoders}}},
-              {"model",
-               {{"type", "BPE"},
-                {"unk_token", unk},
-                {"fuse_unk", true},
-                {"byte_fallback", model.byte_fallback}}}};
+  UnigramScores out;
+  out.single_precision = true;
+  out.unknown_score = lowest - 10.0f;
+  for (const Piece& piece : model.pieces) {
+    const auto length = static_cast<float>(piece.text.size());
+    out.scores.push_back(piece.type == Piece::normal         ? piece.score
+                         : piece.type == Piece::user_defined ? length * highest - 0.1
+                                                             : std::nan(""));
+  }
+  return out;
+}
+
+SentencePieceNormalizer normalizer_of(const std::string& file, const Model& model) {
+  SentencePieceNormalizer out;
+  if (!model.charsmap.empty()) {
+    out.chars_map = std::make_shared<const CharsMap>(
+        model.charsmap, file + ": normalizer_spec.precompiled_charsmap");
+  }
+  for (const Piece& piece : model.pieces) {
+    if (piece.type == Piece::user_defined) out.symbols.add(piece.text, 0);
+  }
+  out.add_dummy_prefix = model.add_dummy_prefix;
+  out.remove_extra_whitespaces = model.remove_extra_whitespaces;
+  out.escape_whitespaces = model.escape_whitespaces;
+  out.whitespace_as_suffix = model.whitespace_as_suffix;
   return out;
 }
 
 }  // namespace
 
-TokenizerJson read_sentencepiece(const fs::path& path) {
+TokenizerJson read_sentencepiece(const fs::path& path, const TokenizerConfig* beside) {
   const std::string bytes = read_file(path);
-  Model model = parse(path.string(), bytes);
-  model.add_bos = configured(path, "add_bos_token", true);
-  model.add_eos = configured(path, "add_eos_token", false);
-  return as_tokenizer_json(path.string(), sha256_hex(bytes), model);
-}
-
-TokenizerJson read_gguf_tokenizer(const fs::path& path) {
-  const GgufFile gguf = read_gguf(path);
-  const auto fail = [&](const std::string& key, const std::string& text) {
-    throw InputError::format(
-        "{}: tokenizer.ggml.{}: {} (a tokenizer.json beside the file is taken "
-        "in its place)",
-        path.string(), key, text);
+  const Model model = parse(path.string(), bytes);
+  TokenizerJson out;
+  out.file = path.string();
+  check(out.file, model);
+  out.sha256 = sha256_hex(bytes);
+  const auto says = [&](const char* key, bool absent) {
+    return beside == nullptr ? absent : beside->boolean(key, absent);
   };
-  const auto find = [&](const std::string& key) {
-    return gguf.metadata.value("tokenizer.ggml." + key, json());
-  };
-  const json kind = find("model");
-  if (kind != "llama") {
-    const std::string found =
-        kind.is_string() ? in_quotes(to_valid_utf8(kind.get<std::string>())) : "no string";
-    fail("model", fmt::format("is {}; expected \"llama\"", found));
-  }
-  const json tokens = find("tokens"), scores = find("scores"), types = find("token_type");
-  for (const auto& [key, list] : {std::pair("tokens", &tokens), std::pair("scores", &scores),
-                                  std::pair("token_type", &types)}) {
-    if (!list->is_array() || list->size() != tokens.size()) {
-      fail(key, fmt::format("expected a list of {} values", tokens.size()));
+  const bool add_bos = says("add_bos_token", true), add_eos = says("add_eos_token", false);
+  json kind;
+  TextFrame frame;
+  for (size_t i = 0; i < model.pieces.size(); ++i) {
+    const Piece& piece = model.pieces[i];
+    const auto id = static_cast<int32_t>(i);
+    out.tokens.push_back(piece.text);
+    out.ids.push_back(id);
+    if (piece.type == Piece::unknown) kind = {{"unk_token", piece.text}, {"unk_id", i}};
+    if (piece.type == Piece::control || piece.type == Piece::unknown) out.controls.push_back(id);
+    if (piece.type == Piece::control && piece.text == model.bos && add_bos) {
+      frame.before = {std::string(model.bos)};
     }
+    if (piece.type == Piece::control && piece.text == model.eos && add_eos) {
+      frame.after = {std::string(model.eos)};
+    }
+    if (piece.type == Piece::user_defined && model.model_type == Model::bpe)
+      out.symbols.push_back(id);
   }
-  const auto boolean = [&](const char* key, bool absent) {
-    const json value = find(key);
-    return value.is_boolean() ? value.get<bool>() : absent;
-  };
-  Model model;
-  model.model_type = 2;
-  model.add_bos = boolean("add_bos_token", true);
-  model.add_eos = boolean("add_eos_token", false);
-  model.add_dummy_prefix = boolean("add_space_prefix", true);
-  model.remove_extra_whitespaces = boolean("remove_extra_whitespaces", false);
-  std::set<float> different;
-  for (size_t i = 0; i < tokens.size(); ++i) {
-    if (!tokens[i].is_string()) fail("tokens", fmt::format("[{}]: expected a string", i));
-    if (!scores[i].is_number()) fail("scores", fmt::format("[{}]: expected a number", i));
-    if (!types[i].is_number_integer())
-      fail("token_type", fmt::format("[{}]: expected a number", i));
-    model.pieces.push_back({tokens[i].get_ref<const std::string&>(), scores[i].get<float>(),
-                            static_cast<uint64_t>(types[i].get<int64_t>())});
-    model.byte_fallback = model.byte_fallback || model.pieces.back().type == byte_piece;
-    if (model.pieces.back().type == normal) different.insert(model.pieces.back().score);
+  frame.rule = !add_bos               ? "tokenizer_config.json (add_bos_token is false)"
+               : frame.before.empty() ? "tokenizer.model has none"
+                                      : "tokenizer.model";
+  kind["type"] = model.model_type == Model::bpe ? "BPE" : "Unigram";
+  kind["fuse_unk"] = true;
+  kind["byte_fallback"] = model.byte_fallback;
+  out.root = {{"version", "1.0"},
+              {"model", kind},
+              {"decoder", piece_decoder(model.add_dummy_prefix, model.remove_extra_whitespaces)}};
+  out.has_vocab = true;
+  if (model.model_type == Model::bpe) {
+    add_merges(model.pieces, out);
+  } else {
+    out.unigram = scores_of(model);
   }
-  if (different.size() == 1) {
-    fail("scores", "are all the same, so that nothing says in which order tokens merge");
+  out.normalizer = normalizer_of(out.file, model);
+  // Then only the text's own start, where no space is already.
+  if (model.add_dummy_prefix && beside != nullptr &&
+      beside->tokenizer_class() == "LlamaTokenizer" && !beside->boolean("legacy", true)) {
+    out.normalizer->add_dummy_prefix = false;
+    out.root["pre_tokenizer"] = {{"type", "Metaspace"},
+                                 {"replacement", kSpaceMark},
+                                 {"prepend_scheme", "first"},
+                                 {"split", false}};
   }
-  const auto special = [&](const char* key, std::string_view& text) {
-    const json id = find(key);
-    if (!id.is_number_unsigned() || id.get<uint64_t>() >= model.pieces.size()) return;
-    text = model.pieces[id.get<size_t>()].text;
-  };
-  special("bos_token_id", model.bos);
-  special("eos_token_id", model.eos);
-  return as_tokenizer_json(path.string(), gguf.sha256(), model);
+  out.frame = std::move(frame);
+  return out;
 }
 
 }  // namespace sinkbench

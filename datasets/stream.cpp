@@ -61,14 +61,17 @@ void cut(TokenStream& stream, int64_t tokens) {
 }
 
 /// Of what is scored where there are several pieces: each is decoded without its first id.
+/// `is_prefix` says which ids stand for no text.
 TokenStream::Extent extent_of_pieces(const TokenStream& stream, const Tokenizer& tokenizer,
-                                     std::optional<int32_t> bos) {
+                                     const std::vector<bool>& is_prefix) {
   TokenStream::Extent extent;
   for (size_t i = 0; i < stream.pieces.size(); ++i) {
-    const auto end =
-        i + 1 < stream.pieces.size() ? stream.ids.begin() + stream.pieces[i + 1] : stream.ids.end();
-    std::vector<int32_t> scored(stream.ids.begin() + stream.pieces[i] + 1, end);
-    if (bos) std::erase(scored, *bos);
+    const auto end = i + 1 < stream.pieces.size() ? static_cast<size_t>(stream.pieces[i + 1])
+                                                  : stream.ids.size();
+    std::vector<int32_t> scored;
+    for (auto at = static_cast<size_t>(stream.pieces[i]) + 1; at < end; ++at) {
+      if (!is_prefix[at]) scored.push_back(stream.ids[at]);
+    }
     const std::string text = tokenizer.decode(scored);
     extent.bytes += static_cast<int64_t>(text.size());
     extent.words += count_whitespace_words(text);
@@ -103,14 +106,13 @@ int64_t count_whitespace_words(std::string_view text) {
 
 TokenStream read_text_stream(const TextSource& source, const Tokenizer& tokenizer) {
   check_limit(source.tokens);
-  std::optional<int32_t> bos;
-  if (source.bos != BosPlacement::none) {
-    bos = source.bos_id ? source.bos_id : tokenizer.bos_id();
-  }
+  std::vector<int32_t> prefix;
+  if (source.bos != BosPlacement::none) prefix = source.prefix.value_or(tokenizer.prefix());
   const auto limit = static_cast<size_t>(source.tokens.value_or(INT64_MAX));
 
   TokenStream stream;
   TokenStream::Extent extent;
+  std::vector<bool> is_prefix;  // of each id
   Sha256 content;
   DocumentReader reader(source.paths, source.text_field);
   while (stream.ids.size() < limit) {
@@ -120,18 +122,21 @@ TokenStream read_text_stream(const TextSource& source, const Tokenizer& tokenize
     std::string_view text = document->text;
     content.update(text);
     ++stream.documents;
-    if (bos && (stream.ids.empty() || source.bos == BosPlacement::document)) {
-      stream.ids.push_back(*bos);
+    if (stream.ids.empty() || source.bos == BosPlacement::document) {
+      const size_t fits = std::min(prefix.size(), limit - stream.ids.size());
+      stream.ids.insert(stream.ids.end(), prefix.begin(), prefix.begin() + fits);
+      is_prefix.resize(stream.ids.size(), true);
     }
-    std::vector<int32_t> ids = tokenizer.encode(text, /*add_special_tokens=*/false);
+    std::vector<int32_t> ids =
+        tokenizer.encode(text, /*add_special_tokens=*/false, source.special_tokens);
 
     // What the scored ones of this document's ids stand for.
     const size_t room = limit - stream.ids.size();
-    std::string prefix;
+    std::string fitting;
     if (ids.size() > room) {
       ids.resize(room);
-      prefix = covered(tokenizer, ids, text);
-      text = prefix;
+      fitting = covered(tokenizer, ids, text);
+      text = fitting;
     }
     if (stream.ids.empty() && !ids.empty()) {
       const size_t unscored = tokenizer.decode(std::span(ids).first(1)).size();
@@ -145,9 +150,11 @@ TokenStream read_text_stream(const TextSource& source, const Tokenizer& tokenize
     } else {
       stream.ids.insert(stream.ids.end(), ids.begin(), ids.end());
     }
+    is_prefix.resize(stream.ids.size(), false);
     if (source.reset && source.reset->tokens == 0) {
-      if (stream.ids.size() - begin < 2) {
+      if (stream.ids.size() - begin < 2 || is_prefix.back()) {
         stream.ids.resize(begin);  // nothing to score
+        is_prefix.resize(begin);
       } else if (begin > 0) {
         stream.pieces.push_back(static_cast<int64_t>(begin));
       }
@@ -161,7 +168,8 @@ TokenStream read_text_stream(const TextSource& source, const Tokenizer& tokenize
   }
   stream.ids_sha256 = ids_sha256(stream.ids);
   stream.content_sha256 = content.hex();
-  stream.scored_text = stream.pieces.size() > 1 ? extent_of_pieces(stream, tokenizer, bos) : extent;
+  stream.scored_text =
+      stream.pieces.size() > 1 ? extent_of_pieces(stream, tokenizer, is_prefix) : extent;
   return stream;
 }
 

@@ -13,8 +13,8 @@
 
 namespace sinkbench {
 
-/// Where the BOS stands, if the tokenizer's post-processor or the source has one: once at the
-/// start, at the start of every document, or nowhere.
+/// Where the BOS, or whatever else the tokenizer or the source puts before a text, stands: once at
+/// the start, at the start of every document, or nowhere.
 enum class BosPlacement { stream, document, none };
 
 /// Where a stream is cut into pieces, each run from an empty cache.
@@ -27,7 +27,8 @@ struct TextSource {
   std::vector<std::filesystem::path> paths;  // as DocumentReader takes them
   std::string text_field = "text";           // of .jsonl files
   BosPlacement bos = BosPlacement::stream;
-  std::optional<int32_t> bos_id = {};  // in place of the tokenizer's own, where it has one
+  std::optional<std::vector<int32_t>> prefix = {};      // in place of the tokenizer's own
+  SpecialTokens special_tokens = SpecialTokens::parse;  // that are spelled out in the text
   std::optional<int64_t> tokens = {};  // at most so many ids are fed, the BOS included; at least 2
   std::optional<Reset> reset = {};
 };

@@ -1,19 +1,28 @@
 #include "datasets/tokenizer.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
+#include <charconv>
 #include <mutex>
+#include <tuple>
 #include <utility>
+#include <variant>
 
 #include "base/error.h"
 #include "base/gguf.h"
 #include "datasets/added_tokens.h"
 #include "datasets/bpe.h"
 #include "datasets/decoder.h"
+#include "datasets/gguf_tokenizer.h"
 #include "datasets/normalizer.h"
 #include "datasets/pre_tokenizer.h"
 #include "datasets/sentencepiece.h"
+#include "datasets/tokenizer_config.h"
 #include "datasets/tokenizer_json.h"
+#include "datasets/unigram.h"
 #include "datasets/utf8.h"
+#include "datasets/vocab_and_merges.h"
 #include "datasets/word_cache.h"
 
 namespace sinkbench {
@@ -29,16 +38,23 @@ JsonField optional_field(const JsonField& parent, const char* key) {
 void check_frame(const TokenizerJson& json) {
   const JsonField root = json.field();
   if (root.has("version") && root["version"].string() != "1.0") root["version"].fail("\"1.0\"");
-  for (const char* key : {"truncation", "padding"}) {
-    if (root.has(key)) root[key].fail("null: it is not supported");
-  }
   const JsonField model = root["model"];
   // Files from before 2021 give no type; their kind shows from the merges.
-  if (model.has("type") && model["type"].string() != "BPE") {
-    model["type"].fail("BPE: no other kind of model is supported");
+  const std::string type = model.has("type") ? model["type"].string() : "BPE";
+  if (type != "BPE" && type != "Unigram") {
+    model["type"].fail("BPE or Unigram: no other kind of model is supported");
   }
-  if (!json.has_vocab) model["vocab"].fail("an object of tokens and their ids");
-  if (!json.has_merges) model["merges"].fail("a list of merges");
+  if (type == "Unigram" && !json.unigram) model["vocab"].fail("a list of tokens and their scores");
+  if (type == "BPE" && !json.has_vocab) model["vocab"].fail("an object of tokens and their ids");
+  if (type == "BPE" && !json.has_merges) model["merges"].fail("a list of merges");
+}
+
+using Model = std::variant<Bpe, Unigram>;
+
+Model make_model(TokenizerJson& json) {
+  check_frame(json);
+  if (json.unigram) return Unigram(json);
+  return Bpe(json);
 }
 
 /// The ids that the post-processor puts around every text.
@@ -71,6 +87,19 @@ void read_template(const JsonField& field, Template& out) {
   if (!text) field["single"].fail("a list with the Sequence A");
 }
 
+/// Tokens or ids for a message.
+template <typename T>
+std::string shown(const std::vector<T>& list) {
+  return list.empty() ? "nothing" : fmt::format("{}", fmt::join(list, " "));
+}
+
+/// The id of a ["</s>", 2].
+int32_t processing_id(const JsonField& pair) {
+  const std::vector<JsonField> items = pair.items();
+  if (items.size() != 2) pair.fail("a token and its id");
+  return static_cast<int32_t>(items[1].integer(max_token_id));
+}
+
 /// ByteLevel moves only offsets, which nothing here asks for.
 void read_post_processor(const JsonField& field, Template& out) {
   if (field.is_null()) return;
@@ -80,8 +109,13 @@ void read_post_processor(const JsonField& field, Template& out) {
   } else if (type == "TemplateProcessing") {
     if (!out.before.empty() || !out.after.empty()) field["type"].fail("one TemplateProcessing");
     read_template(field, out);
+  } else if (type == "BertProcessing" || type == "RobertaProcessing") {
+    out.before.insert(out.before.begin(), processing_id(field["cls"]));
+    out.after.push_back(processing_id(field["sep"]));
   } else if (type != "ByteLevel") {
-    field["type"].fail("ByteLevel, Sequence or TemplateProcessing");
+    field["type"].fail(
+        "BertProcessing, ByteLevel, RobertaProcessing, Sequence or "
+        "TemplateProcessing");
   }
 }
 
@@ -93,22 +127,36 @@ struct Tokenizer::Impl {
   /// What one thread needs to encode, kept for the next text.
   struct Scratch {
     WordCache cache;
-    BpeScratch bpe;
+    std::tuple<Bpe::Scratch, Unigram::Scratch> buffers;
     std::vector<int32_t> ids;  // of one unit
   };
   std::unique_ptr<Scratch> take_scratch() const;
 
-  void encode_part(std::string_view part, bool at_start, Scratch& scratch,
+  template <typename M>
+  void encode_part(const M& by, std::string_view part, bool at_start, Scratch& scratch,
                    std::vector<int32_t>& ids) const;
-  void encode_unit(std::string_view unit, Scratch& scratch, std::vector<int32_t>& ids) const;
+  template <typename M>
+  void encode_unit(const M& by, std::string_view unit, Scratch& scratch,
+                   std::vector<int32_t>& ids) const;
+
+  /// The ids that stand around every text, and who says so.
+  void read_frame(const TokenizerJson& json);
+
+  const Vocabulary& vocabulary() const {
+    return std::visit([](const auto& m) -> const Vocabulary& { return m.vocabulary(); }, model);
+  }
 
   std::string file, sha256;
-  Bpe bpe;
+  std::vector<std::string> origin;
+  std::string pre_tokenizer_name;
+  Model model;
   Normalizer normalizer;
   PreTokenizer pre_tokenizer;
   Decoder decoder;
   AddedTokens added;
   Template post;
+  std::string prefix_rule;
+  std::vector<std::string> notes;
 
   mutable std::mutex mutex;
   mutable std::vector<std::unique_ptr<Scratch>> idle;  // guarded by `mutex`
@@ -117,15 +165,47 @@ struct Tokenizer::Impl {
 Tokenizer::Impl::Impl(TokenizerJson& json)
     : file(json.file),
       sha256(json.sha256),
-      bpe((check_frame(json), json)),
-      normalizer(optional_field(json.field(), "normalizer")),
+      origin(json.origin),
+      pre_tokenizer_name(json.pre_tokenizer_name),
+      model(make_model(json)),
+      normalizer(json.normalizer ? Normalizer(*json.normalizer)
+                                 : Normalizer(optional_field(json.field(), "normalizer"))),
       pre_tokenizer(optional_field(json.field(), "pre_tokenizer")),
       decoder(optional_field(json.field(), "decoder")),
-      added(json.field(), bpe.vocabulary(), normalizer) {
+      added(json, vocabulary(), normalizer) {
+  notes = added.notes();
+  read_frame(json);
+}
+
+void Tokenizer::Impl::read_frame(const TokenizerJson& json) {
   read_post_processor(optional_field(json.field(), "post_processor"), post);
+  prefix_rule = origin.front() + " (post_processor)";
+  if (json.frame) {
+    prefix_rule = json.frame->rule;
+    const auto ids_of = [&](const std::vector<std::string>& tokens) {
+      std::vector<int32_t> ids;
+      for (const std::string& token : tokens) {
+        const AddedToken* added_token = added.find(token);
+        ids.push_back(added_token != nullptr ? added_token->id : vocabulary().find(token));
+        if (ids.back() < 0) {
+          throw InputError::format("{}: {}: expected a token of {}", prefix_rule, in_quotes(token),
+                                   file);
+        }
+      }
+      return ids;
+    };
+    Template framed{ids_of(json.frame->before), ids_of(json.frame->after)};
+    if (origin.front() == "tokenizer.json" && framed.before != post.before) {
+      notes.push_back(
+          fmt::format("{}: {} in front of a text, as in transformers 4; version 5 follows "
+                      "tokenizer.json, which has {} there",
+                      prefix_rule, shown(json.frame->before), shown(post.before)));
+    }
+    post = std::move(framed);
+  }
   for (const auto& side : {post.before, post.after}) {
     for (const int32_t id : side) {
-      if (bpe.vocabulary().contains(id) || added.find(id) != nullptr) continue;
+      if (vocabulary().contains(id) || added.find(id) != nullptr) continue;
       throw InputError::format("{}: post_processor: {}: expected the id of a token", file, id);
     }
   }
@@ -139,14 +219,23 @@ std::unique_ptr<Tokenizer::Impl::Scratch> Tokenizer::Impl::take_scratch() const 
   return scratch;
 }
 
-void Tokenizer::Impl::encode_part(std::string_view part, bool at_start, Scratch& scratch,
+template <typename M>
+void Tokenizer::Impl::encode_unit(const M& by, std::string_view unit, Scratch& scratch,
                                   std::vector<int32_t>& ids) const {
+  pre_tokenizer.for_each_word(unit, [&](std::string_view word) {
+    by.encode(word, std::get<typename M::Scratch>(scratch.buffers), ids);
+  });
+}
+
+template <typename M>
+void Tokenizer::Impl::encode_part(const M& by, std::string_view part, bool at_start,
+                                  Scratch& scratch, std::vector<int32_t>& ids) const {
   const auto encode_cached = [&](std::string_view unit) {
-    if (unit.size() > WordCache::kMaxWord) return encode_unit(unit, scratch, ids);
+    if (unit.size() > WordCache::kMaxWord) return encode_unit(by, unit, scratch, ids);
     WordCache::Entry& entry = scratch.cache.entry(unit);
     if (!entry.holds(unit)) {
       scratch.ids.clear();
-      encode_unit(unit, scratch, scratch.ids);
+      encode_unit(by, unit, scratch, scratch.ids);
       if (scratch.ids.size() > WordCache::kMaxIds) {
         ids.insert(ids.end(), scratch.ids.begin(), scratch.ids.end());
         return;
@@ -160,15 +249,9 @@ void Tokenizer::Impl::encode_part(std::string_view part, bool at_start, Scratch&
     if (pre_tokenizer.byte_level()) {
       encode_cached(unit);
     } else {
-      bpe.for_each_piece(unit, encode_cached);
+      by.for_each_piece(unit, encode_cached);
     }
   });
-}
-
-void Tokenizer::Impl::encode_unit(std::string_view unit, Scratch& scratch,
-                                  std::vector<int32_t>& ids) const {
-  pre_tokenizer.for_each_word(unit,
-                              [&](std::string_view word) { bpe.encode(word, scratch.bpe, ids); });
 }
 
 Tokenizer::Tokenizer(std::unique_ptr<const Impl> impl) : impl_(std::move(impl)) {}
@@ -178,25 +261,52 @@ Tokenizer::~Tokenizer() = default;
 
 Tokenizer Tokenizer::load(const std::filesystem::path& path) {
   namespace fs = std::filesystem;
-  fs::path file = path;
-  if (fs::is_directory(path)) {
-    file /= "tokenizer.json";
-    if (!fs::exists(file) && fs::exists(path / "tokenizer.model")) file = path / "tokenizer.model";
-  } else if (is_gguf(path) && fs::exists(path.parent_path() / "tokenizer.json")) {
-    file = path.parent_path() / "tokenizer.json";
+  fs::path file = path, folder;
+  if (fs::is_directory(path)) folder = path;
+  if (is_gguf(path) && fs::exists(path.parent_path() / "tokenizer.json")) {
+    folder = path.parent_path();
   }
-  TokenizerJson json = is_gguf(file)                  ? read_gguf_tokenizer(file)
-                       : file.extension() == ".model" ? read_sentencepiece(file)
-                                                      : read_tokenizer_json(file);
+  if (!folder.empty()) {
+    for (const char* name : {"tokenizer.json", "tokenizer.model", "vocab.json"}) {
+      file = folder / name;
+      if (fs::exists(file) && (file.stem() != "vocab" || holds_vocab_and_merges(folder))) break;
+      file = folder / "tokenizer.json";  // which is then missed
+    }
+  }
+  if (folder.empty() && (file.filename() == "vocab.json" || file.filename() == "merges.txt")) {
+    throw InputError::format(
+        "{}: is half of a tokenizer; expected the folder that holds it, with vocab.json and "
+        "merges.txt",
+        file.string());
+  }
+  TokenizerJson json;
+  if (is_gguf(file)) {
+    json = read_gguf_tokenizer(file);
+  } else if (file.extension() == ".model") {
+    std::optional<TokenizerConfig> config;
+    if (!folder.empty()) config.emplace(folder);
+    json = read_sentencepiece(file, config ? &*config : nullptr);
+    if (config) config->apply(json);
+  } else if (folder.empty()) {
+    json = read_tokenizer_json(file);
+  } else {
+    const TokenizerConfig config(folder);
+    json = file.filename() == "vocab.json" ? read_vocab_and_merges(folder, config)
+                                           : read_tokenizer_json(file);
+    config.apply(json);
+  }
+  json.origin.insert(json.origin.begin(), file.filename().string());
   return Tokenizer(std::make_unique<const Impl>(json));
 }
 
 bool Tokenizer::is_in(const std::filesystem::path& folder) {
   return is_gguf(folder) || std::filesystem::exists(folder / "tokenizer.json") ||
-         std::filesystem::exists(folder / "tokenizer.model");
+         std::filesystem::exists(folder / "tokenizer.model") || holds_vocab_and_merges(folder);
 }
 
-std::vector<int32_t> Tokenizer::encode(std::string_view text, bool add_special_tokens) const {
+std::vector<int32_t> Tokenizer::encode(std::string_view text, bool add_special_tokens,
+                                       SpecialTokens spelled) const {
+  const bool special = spelled == SpecialTokens::parse;
   std::string mended;
   if (valid_utf8_prefix(text) != text.size()) text = mended = to_valid_utf8(text);
 
@@ -209,13 +319,16 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text, bool add_special_t
     std::string normalized;
     if (!impl_->normalizer.is_identity()) part = normalized = impl_->normalizer.apply(part);
     impl_->added.normalized().split(
-        part,
+        part, special,
         [&](std::string_view piece) {
-          impl_->encode_part(piece, first && piece.data() == part.data(), *scratch, ids);
+          const bool at_start = first && piece.data() == part.data();
+          std::visit(
+              [&](const auto& by) { impl_->encode_part(by, piece, at_start, *scratch, ids); },
+              impl_->model);
         },
         on_token);
   };
-  impl_->added.raw().split(text, on_raw_part, on_token);
+  impl_->added.raw().split(text, special, on_raw_part, on_token);
   if (add_special_tokens) {
     ids.insert(ids.end(), impl_->post.after.begin(), impl_->post.after.end());
   }
@@ -230,8 +343,8 @@ std::string Tokenizer::decode(std::span<const int32_t> ids, bool skip_special_to
   for (const int32_t id : ids) {
     if (const AddedToken* token = impl_->added.find(id)) {
       if (!(skip_special_tokens && token->special)) tokens.push_back(token->content);
-    } else if (impl_->bpe.vocabulary().contains(id)) {
-      tokens.emplace_back(impl_->bpe.vocabulary().token(id));
+    } else if (impl_->vocabulary().contains(id)) {
+      tokens.emplace_back(impl_->vocabulary().token(id));
     } else {
       throw InputError::format("{}: {}: no token has this id; expected ids of 0 to {}", impl_->file,
                                id, vocab_size() - 1);
@@ -241,17 +354,34 @@ std::string Tokenizer::decode(std::span<const int32_t> ids, bool skip_special_to
 }
 
 int64_t Tokenizer::vocab_size() const {
-  return int64_t{std::max(impl_->bpe.vocabulary().max_id(), impl_->added.max_id())} + 1;
+  return int64_t{std::max(impl_->vocabulary().max_id(), impl_->added.max_id())} + 1;
 }
 
 std::optional<int32_t> Tokenizer::token_id(std::string_view token) const {
   if (const AddedToken* added = impl_->added.find(token)) return added->id;
-  const int32_t id = impl_->bpe.vocabulary().find(token);
+  const int32_t id = impl_->vocabulary().find(token);
   return id < 0 ? std::nullopt : std::optional(id);
 }
 
-std::optional<int32_t> Tokenizer::bos_id() const {
-  return impl_->post.before.empty() ? std::nullopt : std::optional(impl_->post.before.front());
+int32_t Tokenizer::named_token(std::string_view name, std::string_view where) const {
+  int32_t id = -1;
+  const char* const end = name.data() + name.size();
+  const auto [stop, error] = std::from_chars(name.data(), end, id);
+  if (error == std::errc() && stop == end && id >= 0) {
+    if (id < vocab_size()) return id;
+  } else if (const std::optional<int32_t> found = token_id(name)) {
+    return *found;
+  }
+  throw InputError::format("{}: {}: expected a token of {}, or an id of 0 to {}", where,
+                           in_quotes(name), impl_->file, vocab_size() - 1);
+}
+
+const std::vector<int32_t>& Tokenizer::prefix() const {
+  return impl_->post.before;
+}
+
+const std::string& Tokenizer::prefix_rule() const {
+  return impl_->prefix_rule;
 }
 
 std::map<int32_t, std::string> Tokenizer::special_tokens() const {
@@ -263,10 +393,28 @@ const std::string& Tokenizer::sha256() const {
 }
 
 std::string Tokenizer::description() const {
-  const char* kind = impl_->pre_tokenizer.byte_level() ? "byte-level BPE"
-                     : impl_->bpe.byte_fallback()      ? "BPE with byte fallback"
-                                                       : "BPE";
-  return fmt::format("{}, {} tokens, {} merges", kind, vocab_size(), impl_->bpe.merge_count());
+  const auto* bpe = std::get_if<Bpe>(&impl_->model);
+  std::string kind = impl_->pre_tokenizer.byte_level() ? "byte-level " : "";
+  kind += bpe != nullptr ? "BPE" : "unigram";
+  if (std::visit([](const auto& by) { return by.byte_fallback(); }, impl_->model)) {
+    kind += " with byte fallback";
+  }
+  if (bpe == nullptr) return fmt::format("{}, {} tokens", kind, vocab_size());
+  return fmt::format("{}, {} tokens, {} merges", kind, vocab_size(), bpe->merge_count());
+}
+
+const std::vector<std::string>& Tokenizer::origin() const {
+  return impl_->origin;
+}
+
+std::string Tokenizer::pre_tokenizer() const {
+  const std::string& name = impl_->pre_tokenizer_name;
+  const std::string steps = impl_->pre_tokenizer.description();
+  return name.empty() ? steps : fmt::format("{} ({})", name, steps);
+}
+
+const std::vector<std::string>& Tokenizer::notes() const {
+  return impl_->notes;
 }
 
 }  // namespace sinkbench

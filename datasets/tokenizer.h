@@ -13,6 +13,11 @@
 
 namespace sinkbench {
 
+/// What the special tokens are that are spelled out in a text: themselves, as Hugging Face's
+/// tokenizers have it, or text like any other (split_special_tokens there; llama.cpp's perplexity).
+/// Added tokens that aren't special are themselves either way.
+enum class SpecialTokens { parse, text };
+
 /// A tokenizer read from the tokenizer.json of a published model: byte-level BPE (GPT-2, GPT-NeoX,
 /// Llama 3, Qwen, Falcon, gpt-oss) and SentencePiece-style BPE with byte fallback (Llama 2,
 /// Mistral); or from a tokenizer.model, SentencePiece's own file (datasets/sentencepiece.h). Ids
@@ -22,10 +27,12 @@ namespace sinkbench {
 /// proportional to the text's length; at worst, where a whole text is one word, n log n.
 class Tokenizer {
  public:
-  /// `path` is a tokenizer.json or a tokenizer.model, the folder that holds one (where it holds
-  /// both, the first counts), or a GGUF file, whose own counts unless a tokenizer.json is beside
-  /// it. InputError names the file and the field where it is missing, broken, or asks for what
-  /// isn't supported; nothing is ignored.
+  /// `path` is a tokenizer.json or a tokenizer.model; a folder that holds one, or vocab.json and
+  /// merges.txt (where it holds several, the first of these counts); or a GGUF file, whose own
+  /// counts unless a tokenizer.json is beside it. Of a folder the files beside a tokenizer.json
+  /// count, too, as TokenizerConfig says; a tokenizer.json given by itself is taken by itself.
+  /// InputError names the file and the field where it is missing, broken, or asks for what isn't
+  /// supported. `truncation` and `padding` are passed over: transformers sets both anew.
   static Tokenizer load(const std::filesystem::path& path);
   /// Whether a folder, or a GGUF file, holds a tokenizer, good or bad.
   static bool is_in(const std::filesystem::path& folder);
@@ -34,10 +41,11 @@ class Tokenizer {
   Tokenizer& operator=(Tokenizer&&) noexcept;
   ~Tokenizer();
 
-  /// The ids of `text`. `add_special_tokens` lets the post-processor add its own (a BOS); tokens
-  /// that are spelled out in the text, such as "<|endoftext|>", are found either way. Invalid
-  /// UTF-8 is read as `to_valid_utf8` (datasets/utf8.h) writes it.
-  std::vector<int32_t> encode(std::string_view text, bool add_special_tokens = true) const;
+  /// The ids of `text`. `add_special_tokens` lets the post-processor add its own (a BOS); special
+  /// tokens that are spelled out in the text, such as "<|endoftext|>", are what `spelled` says.
+  /// Invalid UTF-8 is read as `to_valid_utf8` (datasets/utf8.h) writes it.
+  std::vector<int32_t> encode(std::string_view text, bool add_special_tokens = true,
+                              SpecialTokens spelled = SpecialTokens::parse) const;
 
   /// The text of `ids`: always valid UTF-8, with U+FFFD where the ids' bytes aren't. InputError on
   /// an id that no token has.
@@ -48,9 +56,14 @@ class Tokenizer {
 
   /// The id of a token as tokenizer.json spells it ("Ġthe", "<s>"), if there is one.
   std::optional<int32_t> token_id(std::string_view token) const;
+  /// The id that a user means: a number as it is, or else the id of the token that is spelled so.
+  /// InputError, which begins with `where`, where there is no such token.
+  int32_t named_token(std::string_view name, std::string_view where) const;
 
-  /// The id that the post-processor puts before every text, if it does.
-  std::optional<int32_t> bos_id() const;
+  /// The ids that stand before every text: a BOS, most often, several ("[gMASK]<sop>") or none.
+  const std::vector<int32_t>& prefix() const;
+  /// Where `prefix` was found, for people: "tokenizer.json (post_processor)".
+  const std::string& prefix_rule() const;
 
   /// Tokens that decoding can leave out ("<s>"), by id.
   std::map<int32_t, std::string> special_tokens() const;
@@ -60,6 +73,12 @@ class Tokenizer {
 
   /// One line for people and records: "byte-level BPE, 50257 tokens".
   std::string description() const;
+  /// The names of the files that it was read from, the most important first.
+  const std::vector<std::string>& origin() const;
+  /// How texts are cut into words, for people: "Digits, ByteLevel", or "none".
+  std::string pre_tokenizer() const;
+  /// What the user should be told once: where the files say another thing than is done.
+  const std::vector<std::string>& notes() const;
 
  private:
   struct Impl;

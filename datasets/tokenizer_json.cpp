@@ -1,10 +1,13 @@
 #include "datasets/tokenizer_json.h"
 
 #include <algorithm>
+#include <charconv>
+#include <cmath>
 #include <utility>
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/placeholder.h"
 #include "base/sha256.h"
 #include "datasets/unicode_classes.h"
 #include "datasets/utf8.h"
@@ -25,20 +28,22 @@ std::string shortened(std::string text, size_t limit) {
 /// JSON value each would cost more time and memory than all else; the rest becomes `root`.
 class Handler : public nlohmann::json_sax<json> {
  public:
-  explicit Handler(TokenizerJson& out) : out_(out) {}
+  /// `vocabulary`: the whole is a vocabulary and nothing else.
+  explicit Handler(TokenizerJson& out, bool vocabulary = false)
+      : out_(out), vocabulary_(vocabulary) {}
 
   bool null() override { return value(nullptr); }
   bool boolean(bool b) override { return value(b); }
-  bool number_integer(int64_t i) override { return value(i); }
+  bool number_integer(int64_t i) override { return is_score(static_cast<double>(i)) || value(i); }
   bool number_unsigned(uint64_t u) override {
     if (place_ == Place::kVocab && u <= static_cast<uint64_t>(max_token_id)) {
       out_.tokens.push_back(key_);
       out_.ids.push_back(static_cast<int32_t>(u));
       return true;
     }
-    return value(u);
+    return is_score(static_cast<double>(u)) || value(u);
   }
-  bool number_float(double d, const std::string&) override { return value(d); }
+  bool number_float(double d, const std::string&) override { return is_score(d) || value(d); }
   bool binary(json::binary_t&) override { return false; }  // JSON text has none
 
   bool string(std::string& s) override {
@@ -52,6 +57,12 @@ class Handler : public nlohmann::json_sax<json> {
       out_.merges.push_back(std::string_view(s).substr(space + 1));
       return true;
     }
+    if (place_ == Place::kScore && in_pair_ == 0) {
+      ++in_pair_;
+      out_.ids.push_back(static_cast<int32_t>(out_.tokens.size()));
+      out_.tokens.push_back(s);
+      return true;
+    }
     if (place_ == Place::kPair) {
       if (in_pair_ == 2) fail_merge("a list of three or more");
       ++in_pair_;
@@ -62,7 +73,7 @@ class Handler : public nlohmann::json_sax<json> {
   }
 
   bool start_object(size_t) override {
-    if (at_model("vocab")) {
+    if (at_model("vocab") || (vocabulary_ && open_.empty() && !out_.has_vocab)) {
       place_ = Place::kVocab;
       out_.has_vocab = true;
       return true;
@@ -70,6 +81,15 @@ class Handler : public nlohmann::json_sax<json> {
     return open(json::object());
   }
   bool start_array(size_t) override {
+    if (place_ == Place::kScores) {
+      place_ = Place::kScore;
+      return true;
+    }
+    if (at_model("vocab")) {
+      place_ = Place::kScores;
+      out_.unigram.emplace();
+      return true;
+    }
     if (place_ == Place::kMerges) {
       place_ = Place::kPair;
       return true;
@@ -85,8 +105,8 @@ class Handler : public nlohmann::json_sax<json> {
     key_ = std::move(k);
     if (place_ == Place::kRoot) {
       json& object = *open_.back();
-      const bool list_read =
-          at_model("vocab") ? out_.has_vocab : at_model("merges") && out_.has_merges;
+      const bool list_read = at_model("vocab") ? out_.has_vocab || out_.unigram
+                                               : at_model("merges") && out_.has_merges;
       if (object.contains(key_) || list_read) {
         throw InputError::format("{}: {}: given twice", out_.file, path());
       }
@@ -105,8 +125,16 @@ class Handler : public nlohmann::json_sax<json> {
   }
 
  private:
-  enum class Place { kRoot, kVocab, kMerges, kPair };
+  enum class Place { kRoot, kVocab, kMerges, kPair, kScores, kScore };
   static constexpr size_t kMaxDepth = 64;
+
+  /// Takes the score of a token of a unigram model, if that is what is to come.
+  bool is_score(double score) {
+    if (place_ != Place::kScore || in_pair_ != 1 || !std::isfinite(score)) return false;
+    ++in_pair_;
+    out_.unigram->scores.push_back(score);
+    return true;
+  }
 
   /// Whether the value to come is `model`'s `name`.
   bool at_model(std::string_view name) const {
@@ -125,12 +153,18 @@ class Handler : public nlohmann::json_sax<json> {
                              out_.file, (out_.merges.size() - in_pair_) / 2, shortened(what, 80));
   }
 
+  [[noreturn]] void fail_score(const std::string& what) const {
+    throw InputError::format("{}: model.vocab[{}]: {}: expected a token and its score", out_.file,
+                             out_.unigram->scores.size(), shortened(what, 80));
+  }
+
   /// Puts a value where the parser stands and returns it.
   json& place(json v) {
     if (place_ == Place::kVocab) {
       throw InputError::format("{}: model.vocab[{}]: {}: expected an id of 0 to {}", out_.file,
                                in_quotes(key_), shortened(v.dump(), 80), max_token_id);
     }
+    if (place_ == Place::kScores || place_ == Place::kScore) fail_score(v.dump());
     if (place_ != Place::kRoot) fail_merge(v.dump());
     if (open_.empty()) return out_.root = std::move(v);
     json& parent = *open_.back();
@@ -162,6 +196,10 @@ class Handler : public nlohmann::json_sax<json> {
       if (in_pair_ != 2) fail_merge("a list of fewer than two");
       in_pair_ = 0;
       place_ = Place::kMerges;
+    } else if (place_ == Place::kScore) {
+      if (in_pair_ != 2) fail_score("a list of fewer than two");
+      in_pair_ = 0;
+      place_ = Place::kScores;
     } else if (place_ != Place::kRoot) {
       place_ = Place::kRoot;
     } else {
@@ -172,6 +210,7 @@ class Handler : public nlohmann::json_sax<json> {
   }
 
   TokenizerJson& out_;
+  bool vocabulary_;
   Place place_ = Place::kRoot;
   size_t in_pair_ = 0;             // strings read of the pair at hand
   std::string key_;                // the last key read
@@ -221,6 +260,17 @@ std::vector<JsonField> JsonField::items() const {
   return items;
 }
 
+std::vector<JsonField> JsonField::values() const {
+  if (value_->is_array()) return items();
+  if (!value_->is_object()) fail("an object or a list");
+  std::vector<JsonField> values;
+  for (const auto& [key, value] : value_->items()) {
+    values.emplace_back(value, *file_, fmt::format("{}[{}]", path_, in_quotes(key)));
+    values.back().key_ = key;
+  }
+  return values;
+}
+
 bool JsonField::boolean() const {
   if (!value_->is_boolean()) fail("true or false");
   return value_->get<bool>();
@@ -250,16 +300,44 @@ int64_t JsonField::integer(int64_t max) const {
   return value_->get<int64_t>();
 }
 
+int64_t JsonField::key_as_integer(int64_t max) const {
+  int64_t number = -1;
+  const char* const end = key_.data() + key_.size();
+  const auto [stop, error] = std::from_chars(key_.data(), end, number);
+  if (error != std::errc() || stop != end || number < 0 || number > max) {
+    throw InputError::format("{}: {}: expected an integer of 0 to {} as the key", *file_, path_,
+                             max);
+  }
+  return number;
+}
+
+namespace {
+
+TokenizerJson read_json(const std::filesystem::path& path, bool vocabulary) {
+  const MappedFile file(path);
+  refuse_placeholder(path, file.text().substr(0, placeholder_bytes));
+  TokenizerJson out;
+  out.file = file.path().string();
+  Handler handler(out, vocabulary);
+  json::sax_parse(file.text(), &handler);
+  out.sha256 = sha256_hex(file.text());
+  if (out.unigram && !out.unigram->scores.empty()) {
+    const auto& scores = out.unigram->scores;
+    out.unigram->unknown_score = *std::min_element(scores.begin(), scores.end()) - 10.0;
+  }
+  return out;
+}
+
+}  // namespace
+
 TokenizerJson read_tokenizer_json(const std::filesystem::path& path) {
   std::error_code ignored;  // MappedFile tells what is wrong
   const bool folder = std::filesystem::is_directory(path, ignored);
-  const MappedFile file(folder ? path / "tokenizer.json" : path);
-  TokenizerJson out;
-  out.file = file.path().string();
-  Handler handler(out);
-  json::sax_parse(file.text(), &handler);
-  out.sha256 = sha256_hex(file.text());
-  return out;
+  return read_json(folder ? path / "tokenizer.json" : path, false);
+}
+
+TokenizerJson read_vocab_json(const std::filesystem::path& path) {
+  return read_json(path, true);
 }
 
 }  // namespace sinkbench

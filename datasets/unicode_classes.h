@@ -1,5 +1,5 @@
-// Character classes exactly as the reference tokenizers see them, whatever Unicode version the
-// system's libraries follow: a word boundary that moves changes the ids.
+// Character classes exactly as the reference tokenizers see them (datasets/unicode_tables.h), for
+// what looks at every character of a text.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +9,8 @@
 namespace sinkbench {
 
 /// Bits of a character's classes. \p{X} and \s are those of the reference's regular expressions;
-/// the last two are what its Punctuation and Digits pre-tokenizers split on.
+/// then comes what its Punctuation and Digits pre-tokenizers split on, and what beside a
+/// single_word token makes it none (\w of Rust's regular expressions).
 enum CharClass : uint16_t {
   kLu = 1,
   kLt = 2,
@@ -22,14 +23,11 @@ enum CharClass : uint16_t {
   kSpace = 128,
   kPunctuation = 256,
   kNumeric = 512,
+  kWordCharacter = 1024,
 };
 
 /// The classes of every code point: 0x110000 entries, of CharClass bits.
 const uint16_t* char_classes();
-
-/// The ranges of code points that have one of the classes in `mask` (or, with `negated`, none of
-/// them), as the inside of a regular expression's bracket: "\x{41}-\x{5a}\x{61}-\x{7a}".
-std::string class_ranges(uint16_t mask, bool negated);
 
 /// One character of valid UTF-8.
 struct CodePoint {

@@ -18,8 +18,9 @@ constexpr int64_t most_strong_heads = 5;
 
 std::string measured_on(const SinkResults& results) {
   const SinkStatistics& s = results.statistics;
-  const std::string bos =
-      results.bos ? fmt::format("token {} before each", *results.bos) : "no BOS";
+  const std::string bos = results.prefix.empty() ? "no BOS"
+                                                 : fmt::format("token {} before each",
+                                                               fmt::join(results.prefix, " and "));
   return fmt::format("{}, {}, {} samples of {} tokens, {}, {}", model_name(results.cell),
                      dataset_name(results.cell), s.samples, s.tokens, bos, results.cell.dtype);
 }

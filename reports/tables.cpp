@@ -150,8 +150,19 @@ void add_setting_columns(Columns& columns, const std::vector<Row>& rows, Table t
   add(
       columns, rows, "dataset", [](const Row& r) { return dataset_name(r.result->cell); }, false);
   add(
-      columns, rows, "bos", [](const Row& r) { return to_string(r.result->cell.dataset.bos); },
+      columns, rows, "bos",
+      [](const Row& r) {
+        const DatasetSpec& dataset = r.result->cell.dataset;
+        return to_string(dataset.bos) + (dataset.bos_token.empty() ? "" : " " + dataset.bos_token);
+      },
       false);
+  const auto spelled = [](const Row& r) { return r.result->cell.dataset.special_tokens; };
+  if (std::any_of(rows.begin(), rows.end(),
+                  [&](const Row& r) { return spelled(r) != SpecialTokens::parse; })) {
+    add(
+        columns, rows, "special tokens", [&](const Row& r) { return to_string(spelled(r)); },
+        false);
+  }
   const auto reset_of = [](const Row& r) {
     const auto& reset = r.result->cell.dataset.reset;
     return reset ? to_string(*reset) : none;
@@ -282,6 +293,9 @@ std::string csv(const Results& results, Table table) {
     return paths.empty() ? dataset.tokens_file.string() : fmt::format("{}", fmt::join(paths, ";"));
   });
   text("bos", [](const Row& r) { return to_string(r.result->cell.dataset.bos); });
+  text("bos_token", [](const Row& r) { return r.result->cell.dataset.bos_token; });
+  text("special_tokens",
+       [](const Row& r) { return to_string(r.result->cell.dataset.special_tokens); });
   text("reset", [](const Row& r) {
     const auto& reset = r.result->cell.dataset.reset;
     return reset ? to_string(*reset) : std::string();

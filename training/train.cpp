@@ -292,11 +292,11 @@ class Training {
                                corpus_.tokenizer_json().string(), config_.model.vocab,
                                tokenizer.vocab_size());
     }
-    if (!tokenizer.bos_id()) {
+    if (tokenizer.prefix().size() != 1) {
       throw InputError::format("{}: expected a tokenizer whose post-processor puts a BOS first",
                                corpus_.tokenizer_json().string());
     }
-    return *tokenizer.bos_id();
+    return tokenizer.prefix().front();
   }
 
   static std::string duration(double seconds) {

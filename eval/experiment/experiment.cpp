@@ -252,7 +252,8 @@ std::vector<DatasetSpec> read_datasets(const Place& place, const std::optional<i
   size_t texts = 0;
   for (const Place& entry : place.each()) {
     check_size(datasets.size(), place);
-    entry.check_keys({"text", "tokens_file", "field", "bos", "tokens", "reset", "get"});
+    entry.check_keys({"text", "tokens_file", "field", "bos", "bos_token", "special_tokens",
+                      "tokens", "reset", "get"});
     if (entry.has("text") == entry.has("tokens_file")) {
       entry.fail("expected either 'text' (a file, a folder or a list of them) or 'tokens_file'");
     }
@@ -262,11 +263,12 @@ std::vector<DatasetSpec> read_datasets(const Place& place, const std::optional<i
       if (entry.has("field")) base.field = entry.at("field").text();
       if (entry.has("get")) base.get = entry.at("get").expanded();
     } else {
-      for (const char* key : {"field", "bos", "get"}) {
+      for (const char* key : {"field", "bos", "bos_token", "special_tokens", "get"}) {
         if (entry.has(key)) entry.at(key).fail("has no meaning beside 'tokens_file'; leave it out");
       }
     }
-    for (const Values& values : product(entry, {"tokens_file", "bos", "tokens", "reset"})) {
+    for (const Values& values :
+         product(entry, {"tokens_file", "bos", "bos_token", "special_tokens", "tokens", "reset"})) {
       DatasetSpec dataset = base;
       if (values.contains("tokens_file")) dataset.tokens_file = values.at("tokens_file").path();
       if (values.contains("bos")) {
@@ -274,6 +276,15 @@ std::vector<DatasetSpec> read_datasets(const Place& place, const std::optional<i
         dataset.bos = bos == "stream"     ? BosPlacement::stream
                       : bos == "document" ? BosPlacement::document
                                           : BosPlacement::none;
+      }
+      if (values.contains("bos_token")) {
+        const std::string token = values.at("bos_token").text();
+        if (token.empty()) values.at("bos_token").fail("is ''; expected a token's text or its id");
+        if (dataset.bos != BosPlacement::none) dataset.bos_token = token;
+      }
+      if (values.contains("special_tokens")) {
+        const std::string spelled = values.at("special_tokens").choice({"parse", "text"});
+        dataset.special_tokens = spelled == "text" ? SpecialTokens::text : SpecialTokens::parse;
       }
       if (values.contains("tokens")) dataset.tokens = values.at("tokens").integer(2);
       if (values.contains("reset")) {
@@ -289,10 +300,11 @@ std::vector<DatasetSpec> read_datasets(const Place& place, const std::optional<i
         }
         dataset.reset = reset;
       }
-      if (limit && *limit < dataset.tokens.value_or(*limit + 1)) {
-        dataset.tokens = *limit;
-        // Several lengths may be cut to the same one.
-        if (std::find(datasets.begin(), datasets.end(), dataset) != datasets.end()) continue;
+      if (limit && *limit < dataset.tokens.value_or(*limit + 1)) dataset.tokens = *limit;
+      // Several lengths may be cut to the same one, and without a BOS it doesn't matter which.
+      const bool may_repeat = limit || dataset.bos == BosPlacement::none;
+      if (may_repeat && std::find(datasets.begin(), datasets.end(), dataset) != datasets.end()) {
+        continue;
       }
       datasets.push_back(std::move(dataset));
       check_texts(texts += base.texts.size(), place);
@@ -479,6 +491,13 @@ std::string policy_slug(const PolicySpec& policy) {
                                               : result + "-" + slug(positions_label(policy));
 }
 
+/// An id as it is; of a text what a file's name may hold, and what tells it from others.
+std::string token_slug(const std::string& token) {
+  const bool plain =
+      std::all_of(token.begin(), token.end(), [](char c) { return c >= '0' && c <= '9'; });
+  return plain ? token : slug(token) + "." + short_hash(token);
+}
+
 std::string cell_id(const Cell& cell) {
   const fs::path& model = cell.model.path;
   std::string id;
@@ -493,6 +512,8 @@ std::string cell_id(const Cell& cell) {
   if (cell.dataset.texts.size() > 1) id += fmt::format("+{}", cell.dataset.texts.size() - 1);
   if (cell.dataset.tokens) id += fmt::format("-{}", *cell.dataset.tokens);
   if (cell.dataset.bos != BosPlacement::stream) id += "-bos." + to_string(cell.dataset.bos);
+  if (!cell.dataset.bos_token.empty()) id += "-bos." + token_slug(cell.dataset.bos_token);
+  if (cell.dataset.special_tokens == SpecialTokens::text) id += "-special.text";
   if (cell.dataset.reset) id += "-reset." + to_string(*cell.dataset.reset);
   id += "-" + policy_slug(cell.policy);
   id += "-" + cell.dtype;
@@ -673,6 +694,10 @@ std::string to_string(BosPlacement bos) {
       return "none";
   }
   return "";
+}
+
+std::string to_string(SpecialTokens special_tokens) {
+  return special_tokens == SpecialTokens::parse ? "parse" : "text";
 }
 
 std::string positions_label(const PolicySpec& policy) {

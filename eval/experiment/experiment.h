@@ -30,9 +30,11 @@ struct DatasetSpec {
   std::filesystem::path tokens_file = {};         ///< instead of texts
   std::string field = "text";                     ///< of JSON lines
   BosPlacement bos = BosPlacement::stream;
-  std::optional<int64_t> tokens = {};  ///< at most so many are fed
-  std::optional<Reset> reset = {};     ///< where the stream is cut into pieces
-  std::string get = {};                ///< how to get the texts, for whoever doesn't have them
+  std::string bos_token = {};  ///< in place of the tokenizer's own: its text or its id; "": none is
+  SpecialTokens special_tokens = SpecialTokens::parse;  ///< that are spelled out in the texts
+  std::optional<int64_t> tokens = {};                   ///< at most so many are fed
+  std::optional<Reset> reset = {};                      ///< where the stream is cut into pieces
+  std::string get = {};  ///< how to get the texts, for whoever doesn't have them
   auto operator<=>(const DatasetSpec&) const = default;
 };
 
@@ -113,6 +115,7 @@ std::string to_string(Reset reset);
 /// The way back; nothing where it is neither.
 std::optional<Reset> reset_from_string(const std::string& text);
 std::string to_string(BosPlacement bos);
+std::string to_string(SpecialTokens special_tokens);
 /// "cache", "capped 2048"
 std::string positions_label(const PolicySpec& policy);
 const std::vector<std::string>& dtype_names();

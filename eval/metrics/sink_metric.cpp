@@ -113,19 +113,23 @@ SinkStatistics measure_sinks(const Decoder& decoder, std::span<const std::vector
 }
 
 std::vector<std::vector<int32_t>> sink_samples(std::span<const int32_t> ids,
-                                               std::optional<int32_t> bos, int64_t tokens,
+                                               std::span<const int32_t> prefix, int64_t tokens,
                                                int64_t count) {
-  const int64_t piece = tokens - (bos ? 1 : 0);
+  const int64_t piece = tokens - static_cast<int64_t>(prefix.size());
+  if (piece < 1) {
+    throw InputError::format(
+        "tokens is {}; expected more than the {} that the tokenizer puts first", tokens,
+        prefix.size());
+  }
   const int64_t there = static_cast<int64_t>(ids.size());
   if (count > there / piece) {
     throw InputError::format(
         "the text has {} tokens, too few for {} samples of {}{}; expected {} samples at the most",
-        there, count, tokens, bos ? " (the BOS is one of them)" : "", there / piece);
+        there, count, tokens, prefix.empty() ? "" : " (the BOS is one of them)", there / piece);
   }
   std::vector<std::vector<int32_t>> samples;
   for (int64_t i = 0; i < count; ++i) {
-    std::vector<int32_t>& sample = samples.emplace_back();
-    if (bos) sample.push_back(*bos);
+    std::vector<int32_t>& sample = samples.emplace_back(prefix.begin(), prefix.end());
     sample.insert(sample.end(), ids.begin() + i * piece, ids.begin() + (i + 1) * piece);
   }
   return samples;
@@ -144,9 +148,8 @@ SinkResults run_sinks(Cell cell, const SinkSampling& sampling, const SinkOptions
   cell.dataset.tokens = sampling.samples * sampling.tokens;
   const Runner::Text text = runner.text(cell);
   // A stream with a BOS has it in front of the first piece already.
-  std::span<const int32_t> ids = text.stream.ids;
-  if (text.bos) ids = ids.subspan(1);
-  const auto samples = sink_samples(ids, text.bos, sampling.tokens, sampling.samples);
+  const auto ids = std::span(text.stream.ids).subspan(text.prefix.size());
+  const auto samples = sink_samples(ids, text.prefix, sampling.tokens, sampling.samples);
   const Runner::Model model = runner.load(cell);
   {
     Progress progress(style, "sinks", sampling.samples, "samples");
@@ -158,7 +161,7 @@ SinkResults run_sinks(Cell cell, const SinkSampling& sampling, const SinkOptions
   results.model_sha256 = model.decoder.sha256();
   results.tokenizer_sha256 = text.tokenizer_sha256;
   results.dataset_sha256 = ids_sha256(fed);
-  results.bos = text.bos;
+  results.prefix = text.prefix;
   results.context = model.decoder.config().context;
   results.parameters = model.decoder.parameters();
   results.threads = model.threads;

@@ -30,10 +30,10 @@ SinkStatistics measure_sinks(
     const Decoder& decoder, std::span<const std::vector<int32_t>> samples,
     const SinkOptions& options, const std::function<void(int64_t)>& after = [](int64_t) {});
 
-/// Disjoint pieces of a stream that has no BOS, in order, each with `bos` in front where there is
-/// one: `count` samples of `tokens` ids. InputError where the stream is too short.
+/// Disjoint pieces of a stream that has no BOS, in order, each with `prefix` in front (a BOS, most
+/// often, or nothing): `count` samples of `tokens` ids. InputError where the stream is too short.
 std::vector<std::vector<int32_t>> sink_samples(std::span<const int32_t> ids,
-                                               std::optional<int32_t> bos, int64_t tokens,
+                                               std::span<const int32_t> prefix, int64_t tokens,
                                                int64_t count);
 
 /// How the samples are cut out of the text.

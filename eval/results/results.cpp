@@ -133,6 +133,8 @@ json cell_to_json(const CellResult& result) {
       {"sha256", result.dataset_sha256},
       {"tokenizer_sha256", result.tokenizer_sha256},
       {"bos", to_string(cell.dataset.bos)},
+      {"bos_token", cell.dataset.bos_token.empty() ? json(nullptr) : json(cell.dataset.bos_token)},
+      {"special_tokens", to_string(cell.dataset.special_tokens)},
       {"field", cell.dataset.field},
       {"tokens", cell.dataset.tokens ? json(*cell.dataset.tokens) : json(nullptr)},
       {"reset", cell.dataset.reset ? json(to_string(*cell.dataset.reset)) : json(nullptr)},
@@ -249,6 +251,13 @@ CellResult cell_from_json(const json& object) {
   cell.dataset.bos = bos == "document" ? BosPlacement::document
                      : bos == "none"   ? BosPlacement::none
                                        : BosPlacement::stream;
+  if (const json& token = later(dataset, "bos_token"); !token.is_null()) {
+    cell.dataset.bos_token = token.get<std::string>();
+  }
+  if (const json& spelled = later(dataset, "special_tokens"); !spelled.is_null()) {
+    cell.dataset.special_tokens =
+        spelled.get<std::string>() == "text" ? SpecialTokens::text : SpecialTokens::parse;
+  }
   cell.dataset.field = dataset.at("field").get<std::string>();
   if (!dataset.at("tokens").is_null()) cell.dataset.tokens = integer(dataset["tokens"]);
   if (const json& reset = later(dataset, "reset"); !reset.is_null()) {

@@ -82,7 +82,9 @@ ordered_json to_json(const SinkResults& results) {
           {"threads", results.threads},
           {"samples", s.samples},
           {"tokens", s.tokens},
-          {"bos", results.bos ? ordered_json(*results.bos) : ordered_json()},
+          {"bos", results.prefix.empty()       ? ordered_json()
+                  : results.prefix.size() == 1 ? ordered_json(results.prefix.front())
+                                               : ordered_json(results.prefix)},
           {"epsilon", s.epsilon},
           {"sink_percent", s.sink_rate},
           {"layers", layers_json(s)}};

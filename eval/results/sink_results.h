@@ -47,9 +47,9 @@ struct SinkResults {
   RunInfo info;
   Cell cell;  ///< of which model, dataset, dtype and device count
   std::string model_sha256, tokenizer_sha256;
-  std::string dataset_sha256;  ///< of the ids of all samples, each with its BOS
-  std::optional<int32_t> bos;  ///< that stands before each sample
-  int64_t context = 0;         ///< positions that the model was trained on; 0: not stated
+  std::string dataset_sha256;   ///< of the ids of all samples, each with its BOS
+  std::vector<int32_t> prefix;  ///< that stands before each sample: a BOS, several ids or none
+  int64_t context = 0;          ///< positions that the model was trained on; 0: not stated
   int64_t parameters = 0;
   int64_t threads = 0;
   SinkStatistics statistics;

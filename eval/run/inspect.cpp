@@ -49,18 +49,29 @@ ordered_json tokenizer(const fs::path& path, const DecoderConfig& config) {
   if (!Tokenizer::is_in(path)) return nullptr;
   try {
     const Tokenizer tokenizer = Tokenizer::load(path);
+    ordered_json prefix = ordered_json::array();
+    for (const int32_t id : tokenizer.prefix()) {
+      const std::string text = tokenizer.decode(std::vector{id});
+      prefix.push_back({{"id", id}, {"content", text}});
+    }
     ordered_json result = {{"kind", tokenizer.description()},
                            {"vocab_size", tokenizer.vocab_size()},
-                           {"bos", nullptr},
+                           {"origin", tokenizer.origin()},
+                           {"pre_tokenizer", tokenizer.pre_tokenizer()},
+                           {"bos", tokenizer.prefix().empty() ? ordered_json() : prefix},
+                           {"bos_rule", tokenizer.prefix_rule()},
+                           {"notes", tokenizer.notes()},
                            {"special_tokens", ordered_json::array()},
                            {"sha256", tokenizer.sha256()}};
-    if (const auto bos = tokenizer.bos_id()) result["bos"] = *bos;
     for (const auto& [id, content] : tokenizer.special_tokens()) {
       result["special_tokens"].push_back({{"id", id}, {"content", content}});
     }
     if (tokenizer.vocab_size() > config.vocab_size) {
-      result["error"] = fmt::format("{} tokens are more than the model's vocabulary of {}",
-                                    tokenizer.vocab_size(), config.vocab_size);
+      result["notes"].push_back(fmt::format(
+          "{} tokens are more than the model's {} rows: a text that has one of ids {} to "
+          "{} is refused",
+          tokenizer.vocab_size(), config.vocab_size, config.vocab_size,
+          tokenizer.vocab_size() - 1));
     }
     return result;
   } catch (const InputError& error) {

@@ -130,7 +130,7 @@ struct Runner::State {
   std::optional<TokenStream> stream;
   std::pair<DatasetSpec, fs::path> stream_key;
   std::string tokenizer_sha256;
-  std::optional<int32_t> bos;  // that the stream begins with
+  std::vector<int32_t> prefix;  // that the stream begins with
   struct Shape {
     DecoderConfig config;
     int64_t parameters;
@@ -181,7 +181,7 @@ struct Runner::State {
     const auto key = std::make_pair(cell.dataset, cell.model.path);
     if (stream && stream_key == key) return *stream;
     stream.reset();
-    bos.reset();
+    prefix.clear();
     if (cell.dataset.texts.empty()) {
       stream = read_token_file(cell.dataset.tokens_file, config.vocab_size, cell.dataset.tokens,
                                cell.dataset.reset);
@@ -192,13 +192,18 @@ struct Runner::State {
       }
       const Tokenizer tokenizer = Tokenizer::load(model_folder(cell.model));
       tokenizer_sha256 = tokenizer.sha256();
+      for (const std::string& note : tokenizer.notes()) fmt::print(stderr, "sinkbench: {}\n", note);
       if (cell.dataset.bos != BosPlacement::none) {
-        bos = config.sink_token ? config.sink_token : tokenizer.bos_id();
+        const std::string& token = cell.dataset.bos_token;
+        prefix = !token.empty() ? std::vector{tokenizer.named_token(token, "dataset.bos_token")}
+                 : config.sink_token ? std::vector{*config.sink_token}
+                                     : tokenizer.prefix();
       }
       stream = read_text_stream({.paths = cell.dataset.texts,
                                  .text_field = cell.dataset.field,
                                  .bos = cell.dataset.bos,
-                                 .bos_id = config.sink_token,
+                                 .prefix = prefix,
+                                 .special_tokens = cell.dataset.special_tokens,
                                  .tokens = cell.dataset.tokens,
                                  .reset = cell.dataset.reset},
                                 tokenizer);
@@ -337,7 +342,7 @@ const DecoderConfig& Runner::config(const Cell& cell) {
 
 Runner::Text Runner::text(const Cell& cell) {
   const TokenStream& stream = state_->load_stream(cell, config(cell));
-  return {stream, state_->tokenizer_sha256, state_->bos};
+  return {stream, state_->tokenizer_sha256, state_->prefix};
 }
 
 Runner::Model Runner::load(const Cell& cell) {

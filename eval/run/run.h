@@ -44,7 +44,7 @@ class Runner {
   struct Text {
     const TokenStream& stream;
     std::string tokenizer_sha256;  ///< "" of a file of token ids
-    std::optional<int32_t> bos;    ///< that the stream begins with, if that was put there
+    std::vector<int32_t> prefix;   ///< that was put before the text
   };
   Text text(const Cell& cell);
 

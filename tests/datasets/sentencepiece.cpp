@@ -72,7 +72,7 @@ TEST_CASE("a tokenizer.model gives the ids and the text of SentencePiece's libra
   REQUIRE(library.Load(trained.model().string()).ok());
   const Tokenizer tokenizer = Tokenizer::load(trained.path());
   CHECK(tokenizer.vocab_size() == library.GetPieceSize());
-  CHECK(tokenizer.bos_id().value_or(-1) == library.bos_id());
+  CHECK(tokenizer.prefix() == (library.bos_id() < 0 ? Ids() : Ids{library.bos_id()}));
 
   std::vector<std::string> texts = {"",
                                     " ",

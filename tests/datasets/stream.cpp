@@ -113,7 +113,7 @@ TEST_CASE("documents are joined, with the BOS where it is asked for") {
   CHECK(read_text_stream(source, files.tokenizer(false)).ids == stream.ids);
 
   // A BOS of the source's takes the place of the tokenizer's, or of none.
-  source.bos_id = 77;
+  source.prefix = {{77}};
   for (const bool with_bos : {false, true}) {
     source.bos = BosPlacement::stream;
     stream = read_text_stream(source, files.tokenizer(with_bos));

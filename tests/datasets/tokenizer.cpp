@@ -39,7 +39,7 @@ TEST_CASE("byte-level BPE: merges by rank, spaces go with the word, bytes for th
   CHECK(t.token_id("Ġwor") == 262);
   CHECK(t.token_id("<|tool|>") == 267);
   CHECK_FALSE(t.token_id(" wor").has_value());
-  CHECK_FALSE(t.bos_id().has_value());
+  CHECK(t.prefix().empty());
   CHECK(t.description() == "byte-level BPE, 268 tokens, 10 merges");
 }
 
@@ -72,7 +72,7 @@ TEST_CASE("SentencePiece-style BPE: a space in front, bytes for unknown characte
   CHECK(t.encode("é€", false) == Ids{259, 270, 3 + 0xE2, 3 + 0x82, 3 + 0xAC});
   CHECK(t.encode("a    b", false) == Ids{259, 260, 280, 261});
   CHECK(t.encode("a</s>b", false) == Ids{259, 260, 2, 259, 261});
-  CHECK(t.bos_id() == 1);
+  CHECK(t.prefix() == Ids{1});
   CHECK(t.description() == "BPE with byte fallback, 281 tokens, 10 merges");
 }
 
@@ -135,46 +135,46 @@ TEST_CASE("Metaspace's decoder drops the first space unless none was put there")
 
 TEST_CASE("added tokens: the leftmost, then the longest") {
   json file = tokenizer_json("byte_level");
-  file["added_tokens"] = {added_token(268, "ab"), added_token(269, "abc"), added_token(270, "bcd")};
+  file["added_tokens"] = {added_token(266, "ab"), added_token(267, "abc"), added_token(268, "bcd")};
   const Tokenizer t = load(file);
-  CHECK(t.encode("abcd") == Ids{269, 'd'});
-  CHECK(t.encode("xbcdabd") == Ids{'x', 270, 268, 'd'});
+  CHECK(t.encode("abcd") == Ids{267, 'd'});
+  CHECK(t.encode("xbcdabd") == Ids{'x', 268, 266, 'd'});
 }
 
 TEST_CASE("added tokens: single_word stands only where no word character is beside it") {
   json file = tokenizer_json("byte_level");
-  file["added_tokens"] = {added_token(268, "ab")};
+  file["added_tokens"] = {added_token(266, "ab")};
   file["added_tokens"][0]["single_word"] = true;
   const Tokenizer t = load(file);
-  CHECK(t.encode("ab") == Ids{268});
-  CHECK(t.encode("(ab)") == Ids{'(', 268, ')'});
+  CHECK(t.encode("ab") == Ids{266});
+  CHECK(t.encode("(ab)") == Ids{'(', 266, ')'});
   CHECK(t.encode("xab") == Ids{'x', 'a', 'b'});
   CHECK(t.encode("ab_") == Ids{'a', 'b', '_'});
   CHECK(t.encode("abé") == Ids{'a', 'b', 265});
-  CHECK(t.encode("€ab").back() == 268);
+  CHECK(t.encode("€ab").back() == 266);
 }
 
 TEST_CASE("added tokens: lstrip and rstrip take the spaces beside them") {
   json file = tokenizer_json("byte_level");
-  file["added_tokens"] = {added_token(268, "<l>"), added_token(269, "<r>")};
+  file["added_tokens"] = {added_token(266, "<l>"), added_token(267, "<r>")};
   file["added_tokens"][0]["lstrip"] = true;
   file["added_tokens"][1]["rstrip"] = true;
   const Tokenizer t = load(file);
-  CHECK(t.encode("a \n<l> b") == Ids{'a', 268, ' ', 'b'});
-  CHECK(t.encode("a <r> \u3000b") == Ids{'a', ' ', 269, 'b'});
-  CHECK(t.encode("<r> <l>") == Ids{269, 268});
-  CHECK(t.encode("  <l>") == Ids{268});
+  CHECK(t.encode("a \n<l> b") == Ids{'a', 266, ' ', 'b'});
+  CHECK(t.encode("a <r> \u3000b") == Ids{'a', ' ', 267, 'b'});
+  CHECK(t.encode("<r> <l>") == Ids{267, 266});
+  CHECK(t.encode("  <l>") == Ids{266});
 }
 
 TEST_CASE("added tokens: normalized ones are looked for in the normalized text, others before") {
   json file = tokenizer_json("byte_level");
   file["normalizer"] = {{"type", "Lowercase"}};
-  file["added_tokens"] = {added_token(268, "AB"), added_token(269, "CD")};
+  file["added_tokens"] = {added_token(266, "AB"), added_token(267, "CD")};
   file["added_tokens"][0]["normalized"] = true;
   const Tokenizer t = load(file);
-  CHECK(t.encode("abAb") == Ids{268, 268});
-  CHECK(t.encode("cdCD") == Ids{'c', 'd', 269});
-  CHECK(t.decode(Ids{268}) == "AB");
+  CHECK(t.encode("abAb") == Ids{266, 266});
+  CHECK(t.encode("cdCD") == Ids{'c', 'd', 267});
+  CHECK(t.decode(Ids{266}) == "AB");
 }
 
 TEST_CASE("the template's tokens stand around the text, unless the caller wants none") {
@@ -189,10 +189,10 @@ TEST_CASE("the template's tokens stand around the text, unless the caller wants 
   const Tokenizer t = load(file);
   CHECK(t.encode("hello") == Ids{1, 275, 2});
   CHECK(t.encode("hello", false) == Ids{275});
-  CHECK(t.bos_id() == 1);
+  CHECK(t.prefix() == Ids{1});
   file["post_processor"] = nullptr;
   CHECK(load(file).encode("hello") == Ids{275});
-  CHECK_FALSE(load(file).bos_id().has_value());
+  CHECK(load(file).prefix().empty());
 }
 
 TEST_CASE("ignore_merges: a word that is a token is that token") {

@@ -20,7 +20,7 @@ SinkResults example(int64_t layers, int64_t heads, bool trained_sink = false) {
   results.info.name = "sinks";
   results.cell.model.path = "/models/it's_{Symbol a}^2 <&> `date`";
   results.cell.dataset.texts = {"/texts/book.txt"};
-  results.bos = 7;
+  results.prefix = {7};
   results.context = 256;
   SinkStatistics& s = results.statistics;
   s = {.layers = layers,

@@ -97,7 +97,7 @@ TEST_CASE("a trained tokenizer loads, puts its BOS first and gives every byte ba
   fs::remove(file);
 
   CHECK(tokenizer.vocab_size() == kBpeBaseTokens + 12);
-  CHECK(tokenizer.bos_id() == 0);
+  CHECK(tokenizer.prefix() == std::vector<int32_t>{0});
   const std::vector<int32_t> ids = tokenizer.encode(text);
   CHECK(ids.front() == 0);
   CHECK(std::count(ids.begin(), ids.end(), 0) == 1);

@@ -73,7 +73,7 @@ TEST_CASE("the exported model has the losses of the one in training") {
   write_file_atomically(folder / "bytes.json", bpe_tokenizer_json({}));
   export_huggingface(model, config, folder / "bytes.json", 0, folder / "model");
   const Decoder decoder = Decoder::load(folder / "model", {});
-  CHECK(Tokenizer::load(folder / "model").bos_id() == 0);
+  CHECK(Tokenizer::load(folder / "model").prefix() == std::vector<int32_t>{0});
   fs::remove_all(folder);
 
   CHECK(decoder.config().constant_sink_logit.has_value() == config.model.zero_sink);

@@ -238,10 +238,10 @@ TEST_CASE("queries of zero attend uniformly: alpha_k is the mean of 1 / (i + 1) 
 
 TEST_CASE("samples are disjoint pieces of the text, each after a BOS") {
   const std::vector<int32_t> ids = {1, 2, 3, 4, 5, 6, 7};
-  CHECK(sink_samples(ids, 0, 3, 2) == std::vector<std::vector<int32_t>>{{0, 1, 2}, {0, 3, 4}});
-  CHECK(sink_samples(ids, std::nullopt, 3, 2) ==
-        std::vector<std::vector<int32_t>>{{1, 2, 3}, {4, 5, 6}});
-  CHECK_THROWS_WITH(sink_samples(ids, 0, 3, 4),
+  CHECK(sink_samples(ids, std::vector{0}, 3, 2) ==
+        std::vector<std::vector<int32_t>>{{0, 1, 2}, {0, 3, 4}});
+  CHECK(sink_samples(ids, {}, 3, 2) == std::vector<std::vector<int32_t>>{{1, 2, 3}, {4, 5, 6}});
+  CHECK_THROWS_WITH(sink_samples(ids, std::vector{0}, 3, 4),
                     "the text has 7 tokens, too few for 4 samples of 3 (the BOS is one of them); "
                     "expected 3 samples at the most");
 }
