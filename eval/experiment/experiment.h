@@ -28,7 +28,7 @@ struct ModelSpec {
 struct DatasetSpec {
   std::vector<std::filesystem::path> texts = {};  ///< one stream, in this order
   std::filesystem::path tokens_file = {};         ///< instead of texts
-  std::string field = "text";                     ///< of JSON lines
+  DocumentOptions documents = {};                 ///< of texts
   BosPlacement bos = BosPlacement::stream;
   std::optional<int64_t> tokens = {};  ///< at most so many are fed
   std::optional<Reset> reset = {};     ///< where the stream is cut into pieces
@@ -113,6 +113,7 @@ std::string to_string(Reset reset);
 /// The way back; nothing where it is neither.
 std::optional<Reset> reset_from_string(const std::string& text);
 std::string to_string(BosPlacement bos);
+std::string to_string(InvalidBytes invalid);
 /// "cache", "capped 2048"
 std::string positions_label(const PolicySpec& policy);
 const std::vector<std::string>& dtype_names();

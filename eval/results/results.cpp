@@ -121,6 +121,19 @@ PolicyArguments arguments_from_json(const json& object, const std::string& group
   return arguments;
 }
 
+TextFacts text_facts_from_json(const json& dataset) {
+  TextFacts text;
+  if (!dataset.contains("files")) return text;  // older results
+  for (const json& file : dataset["files"]) text.files.emplace_back(file.get<std::string>());
+  text.documents = integer(dataset.at("documents"));
+  text.characters = integer(dataset.at("characters"));
+  text.replaced_bytes = integer(dataset.at("replaced_bytes"));
+  text.crlf_line_ends = integer(dataset.at("crlf_line_ends"));
+  text.byte_order_marks = integer(dataset.at("byte_order_marks"));
+  text.notes = dataset.at("notes").get<std::vector<std::string>>();
+  return text;
+}
+
 json cell_to_json(const CellResult& result) {
   const Cell& cell = result.cell;
   json model = {{"path", cell.model.path.string()},
@@ -133,13 +146,16 @@ json cell_to_json(const CellResult& result) {
       {"sha256", result.dataset_sha256},
       {"tokenizer_sha256", result.tokenizer_sha256},
       {"bos", to_string(cell.dataset.bos)},
-      {"field", cell.dataset.field},
       {"tokens", cell.dataset.tokens ? json(*cell.dataset.tokens) : json(nullptr)},
       {"reset", cell.dataset.reset ? json(to_string(*cell.dataset.reset)) : json(nullptr)},
-      {"pieces", result.pieces}};
+      {"pieces", result.pieces},
+      {"field", cell.dataset.documents.field}};
+  dataset.update(to_json(result.text));
   if (cell.dataset.texts.empty()) {
     dataset["tokens_file"] = cell.dataset.tokens_file.string();
   } else {
+    dataset["subfolders"] = cell.dataset.documents.subfolders;
+    dataset["invalid"] = to_string(cell.dataset.documents.invalid);
     dataset["text"] = json::array();
     for (const fs::path& path : cell.dataset.texts) dataset["text"].push_back(path.string());
   }
@@ -249,7 +265,14 @@ CellResult cell_from_json(const json& object) {
   cell.dataset.bos = bos == "document" ? BosPlacement::document
                      : bos == "none"   ? BosPlacement::none
                                        : BosPlacement::stream;
-  cell.dataset.field = dataset.at("field").get<std::string>();
+  cell.dataset.documents.field = dataset.at("field").get<std::string>();
+  if (const json& subfolders = later(dataset, "subfolders"); !subfolders.is_null()) {
+    cell.dataset.documents.subfolders = subfolders.get<bool>();
+  }
+  if (later(dataset, "invalid") == "replace") {
+    cell.dataset.documents.invalid = InvalidBytes::replace;
+  }
+  result.text = text_facts_from_json(dataset);
   if (!dataset.at("tokens").is_null()) cell.dataset.tokens = integer(dataset["tokens"]);
   if (const json& reset = later(dataset, "reset"); !reset.is_null()) {
     cell.dataset.reset = reset_from_string(reset.get<std::string>());
@@ -406,6 +429,18 @@ json conventions() {
 }
 
 }  // namespace
+
+json to_json(const TextFacts& text) {
+  json files = json::array();
+  for (const fs::path& file : text.files) files.push_back(file.string());
+  return {{"files", files},
+          {"documents", text.documents},
+          {"characters", text.characters},
+          {"replaced_bytes", text.replaced_bytes},
+          {"crlf_line_ends", text.crlf_line_ends},
+          {"byte_order_marks", text.byte_order_marks},
+          {"notes", text.notes}};
+}
 
 json to_json(const Results& results) {
   json cells = json::array();

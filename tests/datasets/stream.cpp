@@ -94,7 +94,7 @@ TEST_CASE("documents are joined, with the BOS where it is asked for") {
 
   TokenStream stream = read_text_stream(source, tokenizer);
   CHECK(stream.ids == Ids{kBos, kAb, kSpaceAb, kLine, kC, kD});
-  CHECK(stream.documents == 2);
+  CHECK(stream.facts.documents == 2);
   CHECK(stream.scored_text->bytes == 8);
   CHECK(stream.scored_text->words == 3);
   CHECK(stream.content_sha256 == sha256_hex("ab ab\ncd"));
@@ -210,7 +210,7 @@ TEST_CASE("documents behind the limit aren't read") {
   TextSource source{{files.write("1.txt", "ab ab"), files.write("2.jsonl", "not JSON")}};
   source.tokens = 3;
   const TokenStream stream = read_text_stream(source, files.tokenizer());
-  CHECK(stream.documents == 1);
+  CHECK(stream.facts.documents == 1);
   CHECK(stream.ids == Ids{kBos, kAb, kSpaceAb});
 }
 
