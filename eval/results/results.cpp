@@ -123,14 +123,17 @@ PolicyArguments arguments_from_json(const json& object, const std::string& group
 
 TextFacts text_facts_from_json(const json& dataset) {
   TextFacts text;
-  if (!dataset.contains("files")) return text;  // older results
-  for (const json& file : dataset["files"]) text.files.emplace_back(file.get<std::string>());
-  text.documents = integer(dataset.at("documents"));
-  text.characters = integer(dataset.at("characters"));
-  text.replaced_bytes = integer(dataset.at("replaced_bytes"));
-  text.crlf_line_ends = integer(dataset.at("crlf_line_ends"));
-  text.byte_order_marks = integer(dataset.at("byte_order_marks"));
-  text.notes = dataset.at("notes").get<std::vector<std::string>>();
+  for (const json& file : later(dataset, "files")) text.files.emplace_back(file.get<std::string>());
+  for (const json& note : later(dataset, "notes")) text.notes.push_back(note.get<std::string>());
+  const auto number = [&](const char* name) {
+    const json& value = later(dataset, name);
+    return value.is_null() ? 0 : integer(value);
+  };
+  text.documents = number("documents");
+  text.characters = number("characters");
+  text.replaced_bytes = number("replaced_bytes");
+  text.crlf_line_ends = number("crlf_line_ends");
+  text.byte_order_marks = number("byte_order_marks");
   return text;
 }
 
@@ -269,8 +272,10 @@ CellResult cell_from_json(const json& object) {
   if (const json& subfolders = later(dataset, "subfolders"); !subfolders.is_null()) {
     cell.dataset.documents.subfolders = subfolders.get<bool>();
   }
-  if (later(dataset, "invalid") == "replace") {
-    cell.dataset.documents.invalid = InvalidBytes::replace;
+  if (const json& invalid = later(dataset, "invalid"); !invalid.is_null()) {
+    if (invalid.get<std::string>() == "replace") {
+      cell.dataset.documents.invalid = InvalidBytes::replace;
+    }
   }
   result.text = text_facts_from_json(dataset);
   if (!dataset.at("tokens").is_null()) cell.dataset.tokens = integer(dataset["tokens"]);
