@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "cli/notes.h"
 #include "eval/metrics/batch_means.h"
 #include "eval/results/nll_file.h"
 #include "eval/run/cell_checkpoint.h"
@@ -154,6 +155,14 @@ std::vector<Cell> cells_of(const Experiment& experiment, const std::optional<Sha
   return cells;
 }
 
+void check_cells(Runner& runner, const std::vector<Cell>& cells) {
+  Notes notes;
+  for (const Cell& cell : cells) {
+    runner.check(cell);
+    notes.say(runner.text(cell).stream.facts.notes);
+  }
+}
+
 RunOutcome run_experiment(const Experiment& experiment, const RunOptions& options) {
   RunOutcome outcome;
   outcome.folder = options.out.empty() ? fs::path("results") / experiment.name : options.out;
@@ -165,8 +174,8 @@ RunOutcome run_experiment(const Experiment& experiment, const RunOptions& option
   RunInfo& info = outcome.results.info;
   info = describe_run(experiment.name, experiment.sha256);
   Runner runner(options.quiet ? Progress::Style::silent : Progress::detect(), &interrupted);
+  check_cells(runner, cells);
   for (const Cell& cell : cells) {
-    runner.check(cell);
     for (const std::string& note : runner.config(cell).notes) {
       add_warning(info, fmt::format("model {}: {}", cell.model.path.string(), note));
     }

@@ -83,7 +83,7 @@ latency: {warmup: 5, samples: 50, seconds: 0.25, lengths: [256, 1024]}
   CHECK(cell.model == ModelSpec{.path = folder.path() / "models/tiny"});
   CHECK(cell.dataset == DatasetSpec{.texts = {folder.path() / "configs/one.jsonl", "/books/two"},
                                     .tokens_file = {},
-                                    .field = "body",
+                                    .documents = {.field = "body"},
                                     .bos = BosPlacement::document,
                                     .tokens = 4096});
   CHECK(cell.policy == PolicySpec{.name = "sinks",
@@ -242,7 +242,7 @@ TEST_CASE("what is left out has its default") {
   CHECK(experiment.name == "grid");  // the file's
   REQUIRE(experiment.cells.size() == 1);
   const Cell& cell = experiment.cells.front();
-  CHECK(cell.dataset.field == "text");
+  CHECK(cell.dataset.documents == DocumentOptions{});
   CHECK(cell.dataset.bos == BosPlacement::stream);
   CHECK(!cell.dataset.tokens);
   CHECK(cell.engine == "chunked");
