@@ -7,7 +7,6 @@
 
 using namespace sinkbench;
 using namespace sinkbench::test;
-using Catch::Matchers::ContainsSubstring;
 
 namespace {
 
