@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "base/sha256.h"
 #include "datasets/pieces.h"
+#include "datasets/unicode_classes.h"
 #include "datasets/utf8.h"
 
 namespace sinkbench {
@@ -180,17 +181,23 @@ void check(const std::string& file, const Model& model) {
                      model.byte_fallback, bytes));
   }
   if (model.model_type == Model::unigram) return;
-  // Such a one would be made of others, and then taken apart again.
   for (size_t i = 0; i < model.pieces.size(); ++i) {
-    const std::string_view text = model.pieces[i].text;
-    if (model.pieces[i].type != Piece::unused) continue;
-    for (size_t cut = 1; cut < text.size(); ++cut) {
-      if (!mergeable.contains(text.substr(0, cut)) || !mergeable.contains(text.substr(cut)))
-        continue;
-      fail(
-          fmt::format("pieces[{}]: {}: is of type 5 (unused) and made of two others, which is not "
-                      "supported",
-                      i, in_quotes(text)));
+    const Piece& piece = model.pieces[i];
+    const std::string_view text = piece.text;
+    const auto fail_piece = [&](const char* what) {
+      fail(fmt::format("pieces[{}]: {}: {}, which is not supported", i, in_quotes(text), what));
+    };
+    for (size_t cut = 1; piece.type == Piece::unused && cut < text.size(); ++cut) {
+      if (mergeable.contains(text.substr(0, cut)) && mergeable.contains(text.substr(cut))) {
+        fail_piece("is of type 5 (unused) and made of two others");
+      }
+    }
+    for (size_t at = 0; piece.type == Piece::normal && at < text.size();) {
+      const auto length = static_cast<size_t>(decode_utf8(text.data() + at).length);
+      if (!mergeable.contains(text.substr(at, length)) && length < text.size()) {
+        fail_piece("has a character that is no piece itself");
+      }
+      at += length;
     }
   }
 }
@@ -272,9 +279,14 @@ TokenizerJson read_sentencepiece(const fs::path& path, const TokenizerConfig* be
   out.root = {{"version", "1.0"},
               {"model", kind},
               {"decoder", piece_decoder(model.add_dummy_prefix, model.remove_extra_whitespaces)}};
-  out.has_vocab = true;
+  out.has_vocab = model.model_type == Model::bpe;
   if (model.model_type == Model::bpe) {
-    add_merges(model.pieces, out);
+    // Of an unused one, which is made of nothing, others are made all the same.
+    std::vector<Piece> pieces = model.pieces;
+    for (Piece& piece : pieces) {
+      if (piece.type == Piece::unused) piece.type = Piece::normal;
+    }
+    add_merges(pieces, out);
   } else {
     out.unigram = scores_of(model);
   }

@@ -44,9 +44,14 @@ void check_frame(const TokenizerJson& json) {
   if (type != "BPE" && type != "Unigram") {
     model["type"].fail("BPE or Unigram: no other kind of model is supported");
   }
-  if (type == "Unigram" && !json.unigram) model["vocab"].fail("a list of tokens and their scores");
-  if (type == "BPE" && !json.has_vocab) model["vocab"].fail("an object of tokens and their ids");
-  if (type == "BPE" && !json.has_merges) model["merges"].fail("a list of merges");
+  const bool unigram = type == "Unigram";
+  if (unigram ? json.has_vocab : json.unigram.has_value()) {
+    throw InputError::format("{}: model.vocab: {}", json.file,
+                             unigram ? "an object: expected a list of tokens and their scores"
+                                     : "a list: expected an object of tokens and their ids");
+  }
+  if (!json.has_vocab && !json.unigram) model["vocab"].fail("the tokens");
+  if (!unigram && !json.has_merges) model["merges"].fail("a list of merges");
 }
 
 using Model = std::variant<Bpe, Unigram>;
@@ -286,7 +291,9 @@ Tokenizer Tokenizer::load(const std::filesystem::path& path) {
     std::optional<TokenizerConfig> config;
     if (!folder.empty()) config.emplace(folder);
     json = read_sentencepiece(file, config ? &*config : nullptr);
+    const std::optional<TextFrame> frame = std::exchange(json.frame, std::nullopt);
     if (config) config->apply(json);
+    if (!json.frame) json.frame = frame;
   } else if (folder.empty()) {
     json = read_tokenizer_json(file);
   } else {

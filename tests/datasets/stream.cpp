@@ -124,6 +124,38 @@ TEST_CASE("documents are joined, with the BOS where it is asked for") {
   }
 }
 
+TEST_CASE("a prefix of several tokens stands whole, and stands for no text") {
+  const Files files;
+  const Tokenizer tokenizer = files.tokenizer();
+  const fs::path one = files.write("1.txt", "ab ab\n"), two = files.write("2.txt", "cd");
+  const fs::path none = files.write("3.txt", "");
+  TextSource source{{one, none, two}};
+  source.prefix = {{kA, kBos}};
+  TokenStream stream = read_text_stream(source, tokenizer);
+  CHECK(stream.ids == Ids{kA, kBos, kAb, kSpaceAb, kLine, kC, kD});
+  CHECK(stream.scored_text->bytes == 8);
+
+  source.bos = BosPlacement::document;
+  source.reset = Reset{};  // the empty document is a prefix alone, which is left out
+  stream = read_text_stream(source, tokenizer);
+  CHECK(stream.ids == Ids{kA, kBos, kAb, kSpaceAb, kLine, kA, kBos, kC, kD});
+  CHECK(stream.pieces == std::vector<int64_t>{0, 5});
+  CHECK(stream.scored_text->bytes == 8);
+  CHECK(stream.scored_text->words == 3);
+
+  source.reset.reset();
+  source.tokens = 2;  // no more than the prefix
+  CHECK(read_text_stream(source, tokenizer).ids == Ids{kA, kBos});
+}
+
+TEST_CASE("special tokens that are spelled out in a text are what the source says") {
+  const Files files;
+  TextSource source{{files.write("1.txt", "ab<s>ab")}};
+  CHECK(read_text_stream(source, files.tokenizer()).ids == Ids{kBos, kAb, kBos, kAb});
+  source.special_tokens = SpecialTokens::text;  // of which this vocabulary has no character
+  CHECK(read_text_stream(source, files.tokenizer()).ids == Ids{kBos, kAb, kAb});
+}
+
 TEST_CASE("a reset cuts the stream, and no piece's first token is scored") {
   const Files files;
   const Tokenizer tokenizer = files.tokenizer();

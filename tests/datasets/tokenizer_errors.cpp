@@ -45,7 +45,7 @@ const std::vector<Break> kBreaks = {
     {"byte_level", [](json& j) { j["model"]["type"] = 1; }, "model.type: 1: expected a string"},
     {"byte_level", [](json& j) { j["model"].erase("vocab"); }, "model.vocab: missing"},
     {"byte_level", [](json& j) { j["model"]["vocab"] = json::array(); },
-     "model.vocab: an array: expected an object"},
+     "model.vocab: a list: expected an object"},
     {"byte_level", [](json& j) { j["model"].erase("merges"); }, "model.merges: missing"},
     {"byte_level", [](json& j) { j["model"]["merges"] = "a b"; },
      "model.merges: \"a b\": expected a list"},

@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "base/file.h"
+#include "base/sha256.h"
 #include "datasets/tokenizer.h"
 #include "tests/data.h"
 
@@ -47,6 +49,25 @@ inline Tokenizer load_text(const std::string& content) {
 }
 inline Tokenizer load(const json& content) {
   return load_text(content.dump());
+}
+
+/// The King James text as Debian's bible-kjv prints it, or nothing where that isn't installed.
+inline std::string king_james() {
+  std::string text;
+  FILE* pipe = ::popen("bible -f -l100 gen1:1-rev22:21 2>/dev/null", "r");
+  if (pipe == nullptr) return text;
+  char buffer[1 << 16];
+  for (size_t n; (n = std::fread(buffer, 1, sizeof(buffer), pipe)) > 0;) text.append(buffer, n);
+  ::pclose(pipe);
+  return text;
+}
+
+inline std::string sha256_of(const Ids& ids) {  // as little-endian uint32
+  std::string bytes;
+  for (const int32_t id : ids) {
+    for (int shift = 0; shift < 32; shift += 8) bytes += static_cast<char>(id >> shift & 0xFF);
+  }
+  return sha256_hex(bytes);
 }
 
 }  // namespace sinkbench::test

@@ -1,7 +1,4 @@
 // Eight published tokenizers against what the reference (tokenizers 0.22.2) made of the same texts.
-#include <cstdio>
-
-#include "base/sha256.h"
 #include "datasets/unicode_classes.h"
 #include "tests/catch.h"
 #include "tests/datasets/tokenizer_files.h"
@@ -13,25 +10,6 @@ namespace {
 
 const std::vector<std::string> kNames = {"falcon", "gpt-neox-20b", "gpt-oss",         "gpt2",
                                          "llama2", "llama3",       "mistral-7b-v0.1", "qwen3"};
-
-/// The King James text as Debian's bible-kjv prints it, or nothing where that isn't installed.
-std::string king_james() {
-  std::string text;
-  FILE* pipe = ::popen("bible -f -l100 gen1:1-rev22:21 2>/dev/null", "r");
-  if (pipe == nullptr) return text;
-  char buffer[1 << 16];
-  for (size_t n; (n = std::fread(buffer, 1, sizeof(buffer), pipe)) > 0;) text.append(buffer, n);
-  ::pclose(pipe);
-  return text;
-}
-
-std::string sha256_of(const Ids& ids) {  // as little-endian uint32
-  std::string bytes;
-  for (const int32_t id : ids) {
-    for (int shift = 0; shift < 32; shift += 8) bytes += static_cast<char>(id >> shift & 0xFF);
-  }
-  return sha256_hex(bytes);
-}
 
 }  // namespace
 
