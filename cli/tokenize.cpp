@@ -65,14 +65,12 @@ std::vector<std::string> read_texts(const Options& options) {
 
 /// One document as the tokenizer has it; several are joined as `run` joins them.
 std::vector<int32_t> encode(const Tokenizer& tokenizer, const std::vector<std::string>& texts,
-                            bool add_special_tokens,
-                            SpecialTokens spelled = SpecialTokens::parse) {
+                            bool add_special_tokens, SpecialTokens spelled = SpecialTokens::parse) {
   if (texts.size() == 1) return tokenizer.encode(texts.front(), add_special_tokens, spelled);
   std::vector<int32_t> ids;
   if (add_special_tokens) ids = tokenizer.prefix();
   for (const std::string& text : texts) {
-    const std::vector<int32_t> more =
-        tokenizer.encode(text, /*add_special_tokens=*/false, spelled);
+    const std::vector<int32_t> more = tokenizer.encode(text, /*add_special_tokens=*/false, spelled);
     ids.insert(ids.end(), more.begin(), more.end());
   }
   return ids;

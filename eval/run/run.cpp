@@ -71,9 +71,10 @@ fs::path config_path(const ModelSpec& model) {
   }
   if (is_gguf(model.path)) return model.path;
   if (!fs::is_directory(model.path)) {
-    throw InputError::format("{}: expected a folder with config.json and model.safetensors, or a "
-                             "GGUF file",
-                             model.path.string());
+    throw InputError::format(
+        "{}: expected a folder with config.json and model.safetensors, or a "
+        "GGUF file",
+        model.path.string());
   }
   return model.path / "config.json";
 }
@@ -225,7 +226,6 @@ struct Runner::State {
       for (const fs::path& path : cell.dataset.texts) check_text(path, cell.dataset.get);
       const Tokenizer tokenizer = Tokenizer::load(model_folder(cell.model));
       text.tokenizer_sha256 = tokenizer.sha256();
-      for (const std::string& note : tokenizer.notes()) fmt::print(stderr, "sinkbench: {}\n", note);
       if (cell.dataset.bos != BosPlacement::none) {
         const std::string& token = cell.dataset.bos_token;
         text.prefix = !token.empty()
@@ -241,6 +241,8 @@ struct Runner::State {
                                       .tokens = cell.dataset.tokens,
                                       .reset = cell.dataset.reset},
                                      tokenizer);
+      std::vector<std::string>& notes = text.stream.facts.notes;
+      notes.insert(notes.end(), tokenizer.notes().begin(), tokenizer.notes().end());
     }
     check_ids(text.stream.ids, config);
     return text;

@@ -12,6 +12,11 @@ DecoderConfig read_llama_shape(const ConfigReader& reader, const LlamaDefaults& 
   config.hidden_size = reader.integer({"hidden_size"}, 1);
   config.mlp_size = reader.integer({"intermediate_size"}, 1);
   config.layers = reader.integer({"num_hidden_layers"}, 1);
+  constexpr int64_t most_layers = 10000;  // what is kept for each is not yet checked by tensors
+  if (config.layers > most_layers) {
+    reader.fail("num_hidden_layers",
+                fmt::format("is {}; expected {} at the most", config.layers, most_layers));
+  }
   config.heads = reader.integer({"num_attention_heads"}, 1);
   config.kv_heads = reader.integer({"num_key_value_heads"}, 1, config.heads);
   config.head_dim = reader.integer({"head_dim"}, 1, defaults.head_dim);
