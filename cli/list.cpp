@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -88,15 +89,53 @@ List formats() {
            {gguf, "big-endian", "refused"}}};
 }
 
+/// The lines of models/catalogue.tsv, fields by name.
+std::vector<std::map<std::string, std::string>> catalogue() {
+  std::istringstream lines(
+#include "model_catalogue.inc"
+  );
+  const auto fields = [](const std::string& line) {
+    std::vector<std::string> fields;
+    std::istringstream stream(line);
+    for (std::string field; std::getline(stream, field, '\t');) fields.push_back(field);
+    return fields;
+  };
+  std::vector<std::string> names;
+  std::vector<std::map<std::string, std::string>> rows;
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with('#')) continue;
+    if (names.empty()) {
+      names = fields(line);
+      continue;
+    }
+    const std::vector<std::string> values = fields(line);
+    auto& row = rows.emplace_back();
+    for (size_t i = 0; i < names.size(); ++i) row[names[i]] = values.at(i);
+  }
+  return rows;
+}
+
+List models() {
+  List list{{"model", "what", "licence", "size", "get it with"}};
+  for (auto& row : catalogue()) {
+    list.rows.push_back({row["name"], row["what"], row["licence"],
+                         fmt::format("{} MB", std::stoll(row["bytes"]) / 1'000'000),
+                         "scripts/get-model " + row["name"]});
+  }
+  return list;
+}
+
 /// What configs/README.md describes under `dataset`.
 List datasets() {
   return {
       {"dataset", "what"},
       {{"{text: FILE}", "a text file: one document"},
-       {"{text: FOLDER}", "its .txt and .txt.zst files by name, such as PG-19's: a document each"},
+       {"{text: FOLDER}", "its .txt files by name, such as PG-19's: a document each"},
+       {"{text: FOLDER, subfolders: true}", "those of the folders in it, too"},
        {"{text: FILE.jsonl, field: NAME}", "a JSON object a line with the text in a field"},
+       {"{text: FILE.json, field: NAME}", "such objects, one a line or over several, or an array"},
        {"{text: [PATH, ...]}", "several of these as one stream"},
-       {"FILE.zst", "any of these files, compressed"},
+       {"FILE.gz, .bz2, .xz, .zst", "any of these files, compressed, whatever its name"},
        {"{tokens_file: FILE.json}", "token ids as they are: a JSON array"}}};
 }
 
@@ -152,6 +191,7 @@ void run(const Options& options) {
                     : options.what == "families" ? families()
                     : options.what == "formats"  ? formats()
                     : options.what == "datasets" ? datasets()
+                    : options.what == "models"   ? models()
                                                  : configs(options.folder);
   print(list, options.format);
 }
@@ -161,10 +201,13 @@ void run(const Options& options) {
 void add_list(CLI::App& app) {
   const auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand(
-      "list", "List policies, families and formats of models, datasets or configs");
-  command->add_option("what", options->what, "policies, families, formats, datasets or configs")
+      "list",
+      "List policies, families and formats of models, models to fetch, datasets or configs");
+  command
+      ->add_option("what", options->what,
+                   "policies, families, formats, models, datasets or configs")
       ->required()
-      ->check(CLI::IsMember({"policies", "families", "formats", "datasets", "configs"}));
+      ->check(CLI::IsMember({"policies", "families", "formats", "models", "datasets", "configs"}));
   command->add_option("--folder", options->folder, "Where to look for configs")
       ->capture_default_str();
   command->add_option("--format", options->format, "table, markdown or json")

@@ -129,7 +129,7 @@ TEST_CASE("inspect refuses what it can't read in one line") {
         "sinkbench: nowhere: no such model; expected a folder, a .gguf or a config.json\n");
 }
 
-TEST_CASE("list names policies, families, datasets and configs") {
+TEST_CASE("list names policies, families, models, datasets and configs") {
   const test::TemporaryFolder folder;
   const auto names = [&](std::vector<std::string> arguments, const std::string& key) {
     arguments.insert(arguments.begin(), "list");
