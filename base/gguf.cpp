@@ -232,6 +232,10 @@ const GgmlType* find_ggml_type(uint32_t id) {
   return nullptr;
 }
 
+std::span<const GgmlType> ggml_types() {
+  return types;
+}
+
 std::string GgufFile::sha256() const {
   Sha256 hash;
   for (const auto& file : files) hash.update(*file);

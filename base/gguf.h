@@ -45,6 +45,7 @@ struct GgmlType {
 /// Of every type that files are written in, also those that models/ggml_blocks.h can't decode; null
 /// for other numbers.
 const GgmlType* find_ggml_type(uint32_t id);
+std::span<const GgmlType> ggml_types();  ///< all of them, by id
 
 struct GgufFile {
   struct Tensor {

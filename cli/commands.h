@@ -22,11 +22,15 @@ void add_list(CLI::App& app);
 void add_compare(CLI::App& app);
 void add_history(CLI::App& app);
 
+struct DocumentOptions;
 struct Overrides;
 
 /// The options of every command that runs experiments and that stand for what their files say:
 /// --threads (`threads` is its help), --device, --limit.
 void add_overrides(CLI::App& command, Overrides& overrides, const std::string& threads);
+
+/// The options of every command that is given texts: --field, --subfolders, --invalid.
+void add_document_options(CLI::App& command, DocumentOptions& options);
 
 /// Exit statuses, the same for every subcommand.
 enum ExitStatus : int {

@@ -14,6 +14,8 @@
 #include "base/file.h"
 #include "cli/commands.h"
 #include "models/family.h"
+#include "models/ggml_blocks.h"
+#include "models/quantised.h"
 #include "policies/registry.h"
 #include "reports/text_table.h"
 
@@ -55,9 +57,35 @@ List policies() {
 }
 
 List families() {
-  List list{{"model_type", "models"}};
-  for (const Family& family : family_registry()) list.rows.push_back({family.name, family.summary});
+  List list{{"model_type", "GGUF", "models"}};
+  for (const Family& family : family_registry()) {
+    list.rows.push_back(
+        {family.name, family.gguf.name.empty() ? "-" : family.gguf.name, family.summary});
+  }
+  for (const Unsupported& family : unsupported_families()) {
+    list.rows.push_back({family.name, "-", "refused: it has " + family.lacking});
+  }
   return list;
+}
+
+/// Names, joined, of ggml's types that are decoded, or aren't.
+std::string ggml_names(bool decoded) {
+  std::string names;
+  for (const GgmlType& type : ggml_types()) {
+    if (can_decode(type) == decoded) names += (names.empty() ? "" : ", ") + std::string(type.name);
+  }
+  return names;
+}
+
+List formats() {
+  const std::string folder = "Hugging Face folder", gguf = "GGUF, one file or parts";
+  return {{"format", "stored as", "read"},
+          {{folder, "safetensors, whole or in shards: F64, F32, F16, BF16", "yes"},
+           {folder, "quantised by " + quantised_methods(), "refused by the method's name"},
+           {folder, "PyTorch's .bin", "refused: it can run code when it is read"},
+           {gguf, ggml_names(true), "yes"},
+           {gguf, ggml_names(false), "refused by the type's name"},
+           {gguf, "big-endian", "refused"}}};
 }
 
 /// What configs/README.md describes under `dataset`.
@@ -110,18 +138,19 @@ void print(const List& list, const std::string& format) {
     fmt::print("{}\n", array.dump(2));
     return;
   }
-  Columns columns;
+  Columns columns;  // (markdown is what docs/models.md holds)
   for (size_t i = 0; i < list.names.size(); ++i) {
     Column column{.name = list.names[i], .cells = {}, .number = false, .foldable = false};
     for (const auto& row : list.rows) column.cells.push_back(row[i]);
     columns.push_back(std::move(column));
   }
-  fmt::print("{}", render(columns, false));
+  fmt::print("{}", render(columns, format == "markdown"));
 }
 
 void run(const Options& options) {
   const List list = options.what == "policies"   ? policies()
                     : options.what == "families" ? families()
+                    : options.what == "formats"  ? formats()
                     : options.what == "datasets" ? datasets()
                                                  : configs(options.folder);
   print(list, options.format);
@@ -131,16 +160,16 @@ void run(const Options& options) {
 
 void add_list(CLI::App& app) {
   const auto options = std::make_shared<Options>();
-  CLI::App* command =
-      app.add_subcommand("list", "List policies, families of models, datasets or configs");
-  command->add_option("what", options->what, "policies, families, datasets or configs")
+  CLI::App* command = app.add_subcommand(
+      "list", "List policies, families and formats of models, datasets or configs");
+  command->add_option("what", options->what, "policies, families, formats, datasets or configs")
       ->required()
-      ->check(CLI::IsMember({"policies", "families", "datasets", "configs"}));
+      ->check(CLI::IsMember({"policies", "families", "formats", "datasets", "configs"}));
   command->add_option("--folder", options->folder, "Where to look for configs")
       ->capture_default_str();
-  command->add_option("--format", options->format, "table or json")
+  command->add_option("--format", options->format, "table, markdown or json")
       ->capture_default_str()
-      ->check(CLI::IsMember({"table", "json"}));
+      ->check(CLI::IsMember({"table", "markdown", "json"}));
   command->footer("Example: sinkbench list policies");
   command->callback([options] { run(*options); });
 }

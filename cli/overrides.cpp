@@ -11,4 +11,19 @@ void add_overrides(CLI::App& command, Overrides& overrides, const std::string& t
       ->check(CLI::Range(int64_t{2}, int64_t{1} << 40));
 }
 
+void add_document_options(CLI::App& command, DocumentOptions& options) {
+  command.add_option("--field", options.field, "The field of a JSON record that holds the text")
+      ->capture_default_str();
+  command.add_flag("--subfolders", options.subfolders, "Read the folders in a folder, too");
+  const std::map<std::string, InvalidBytes> choices = {{"refuse", InvalidBytes::refuse},
+                                                       {"replace", InvalidBytes::replace}};
+  command
+      .add_option_function<std::string>(
+          "--invalid",
+          [&options, choices](const std::string& name) { options.invalid = choices.at(name); },
+          "Bytes that are no UTF-8: refuse (more than 1 in 1,000 characters), or replace")
+      ->check(CLI::IsMember({"refuse", "replace"}))
+      ->default_str("refuse");
+}
+
 }  // namespace sinkbench

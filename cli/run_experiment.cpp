@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "cli/notes.h"
 #include "eval/metrics/batch_means.h"
 #include "eval/results/nll_file.h"
 #include "eval/run/cell_checkpoint.h"
@@ -128,6 +129,11 @@ CellResult failure(const Cell& cell, const std::string& what) {
   return result;
 }
 
+void add_warning(RunInfo& info, const std::string& warning) {
+  const auto it = std::find(info.warnings.begin(), info.warnings.end(), warning);
+  if (it == info.warnings.end()) info.warnings.push_back(warning);
+}
+
 }  // namespace
 
 Shard Shard::parse(const std::string& text) {
@@ -149,14 +155,13 @@ std::vector<Cell> cells_of(const Experiment& experiment, const std::optional<Sha
   return cells;
 }
 
-namespace {
-
-void add_warning(RunInfo& info, const std::string& warning) {
-  const auto it = std::find(info.warnings.begin(), info.warnings.end(), warning);
-  if (it == info.warnings.end()) info.warnings.push_back(warning);
+void check_cells(Runner& runner, const std::vector<Cell>& cells) {
+  Notes notes;
+  for (const Cell& cell : cells) {
+    runner.check(cell);
+    notes.say(runner.text(cell).stream.facts.notes);
+  }
 }
-
-}  // namespace
 
 RunOutcome run_experiment(const Experiment& experiment, const RunOptions& options) {
   RunOutcome outcome;
@@ -169,10 +174,10 @@ RunOutcome run_experiment(const Experiment& experiment, const RunOptions& option
   RunInfo& info = outcome.results.info;
   info = describe_run(experiment.name, experiment.sha256);
   Runner runner(options.quiet ? Progress::Style::silent : Progress::detect(), &interrupted);
+  check_cells(runner, cells);
   for (const Cell& cell : cells) {
-    runner.check(cell);
     for (const std::string& note : runner.config(cell).notes) {
-      add_warning(info, fmt::format("model {}: {}", cell.model.name, note));
+      add_warning(info, fmt::format("model {}: {}", cell.model.path.string(), note));
     }
   }
 

@@ -11,6 +11,8 @@
 
 namespace sinkbench {
 
+class Runner;
+
 /// Every n-th cell of a grid: the i-th of n parts, from 1.
 struct Shard {
   int64_t index = 1;
@@ -35,6 +37,9 @@ struct RunOutcome {
 
 /// The part of a grid that a shard runs.
 std::vector<Cell> cells_of(const Experiment& experiment, const std::optional<Shard>& shard);
+
+/// Throws InputError as Runner::check does, and says what there is to know of the texts.
+void check_cells(Runner& runner, const std::vector<Cell>& cells);
 
 /// Runs what is not done yet. Finished cells of an earlier run into the same folder are kept where
 /// settings, model, text, program and machine are the same, and a cell under way goes on from its

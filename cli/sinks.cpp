@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "cli/commands.h"
+#include "cli/notes.h"
 #include "eval/metrics/sink_metric.h"
 #include "reports/sink_report.h"
 
@@ -16,7 +17,7 @@ namespace fs = std::filesystem;
 struct Options {
   std::string model;
   std::vector<std::string> datasets;
-  std::string field = "text";
+  DocumentOptions documents;
   SinkSampling sampling;
   SinkOptions sinks;
   std::string bos = "sample";
@@ -29,9 +30,9 @@ struct Options {
 
 DatasetSpec dataset(const Options& options) {
   DatasetSpec result;
-  result.field = options.field;
+  result.documents = options.documents;
   for (const std::string& path : options.datasets) {
-    if (fs::path(path).extension() != ".json") {
+    if (!holds_token_ids(path)) {
       result.texts.emplace_back(path);
     } else if (options.datasets.size() == 1) {
       result.tokens_file = path;
@@ -65,6 +66,7 @@ void sinks(Options options) {
   const SinkResults results =
       run_sinks(cell, options.sampling, options.sinks,
                 options.quiet ? Progress::Style::silent : Progress::detect());
+  Notes().say(results.text.notes);
   write_sinks(results, folder);
   if (options.format == "json") {
     fmt::print("{}\n", to_json(results).dump(2, ' ', false,
@@ -93,12 +95,12 @@ void add_sinks(CLI::App& app) {
       "sinks", "Measure a model's attention sinks: the sink metric, by layer and head");
   command->add_option("model", options->model, "A checkpoint's folder or a .gguf")->required();
   command
-      ->add_option("--dataset", options->datasets,
-                   "A text, a folder of .txt files or a .jsonl, several as one stream; or a .json "
-                   "array of token ids")
+      ->add_option(
+          "--dataset", options->datasets,
+          "A text, a folder of texts or JSON lines, several as one stream; or a .json array "
+          "of token ids")
       ->required();
-  command->add_option("--field", options->field, "The field of a JSONL line that holds the text")
-      ->capture_default_str();
+  add_document_options(*command, options->documents);
   command->add_option("--samples", options->sampling.samples, "Disjoint samples of the text")
       ->capture_default_str()
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 32));

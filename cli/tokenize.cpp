@@ -11,12 +11,15 @@
 #include <limits>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "cli/commands.h"
+#include "cli/notes.h"
+#include "datasets/documents.h"
 #include "datasets/tokenizer.h"
 
 namespace sinkbench {
@@ -24,6 +27,7 @@ namespace {
 
 struct Options {
   std::string tokenizer, file;
+  DocumentOptions documents;
   std::string bos_token, special_tokens = "parse";
   bool no_special = false, decode = false, count = false, speed = false;
 };
@@ -48,6 +52,32 @@ std::vector<int32_t> read_ids(const std::string& file) {
   return ids;
 }
 
+/// The texts of the documents, read as `run` reads them.
+std::vector<std::string> read_texts(const Options& options) {
+  DocumentReader reader({options.file == "-" ? "/dev/stdin" : options.file}, options.documents);
+  std::vector<std::string> texts;
+  while (std::optional<Document> document = reader.next()) {
+    texts.push_back(std::move(document->text));
+  }
+  Notes().say(reader.notes());
+  return texts;
+}
+
+/// One document as the tokenizer has it; several are joined as `run` joins them.
+std::vector<int32_t> encode(const Tokenizer& tokenizer, const std::vector<std::string>& texts,
+                            bool add_special_tokens,
+                            SpecialTokens spelled = SpecialTokens::parse) {
+  if (texts.size() == 1) return tokenizer.encode(texts.front(), add_special_tokens, spelled);
+  std::vector<int32_t> ids;
+  if (add_special_tokens) ids = tokenizer.prefix();
+  for (const std::string& text : texts) {
+    const std::vector<int32_t> more =
+        tokenizer.encode(text, /*add_special_tokens=*/false, spelled);
+    ids.insert(ids.end(), more.begin(), more.end());
+  }
+  return ids;
+}
+
 void write(const std::string& text) {
   if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) {
     throw InputError("standard output: cannot write");
@@ -55,18 +85,19 @@ void write(const std::string& text) {
 }
 
 /// Encodes the text a few times over, on this one thread.
-void measure(const Tokenizer& tokenizer, const std::string& text) {
+void measure(const Tokenizer& tokenizer, const std::vector<std::string>& texts) {
   constexpr int passes = 5;
   std::vector<double> megabytes_per_second;
-  size_t tokens = 0;
+  size_t tokens = 0, bytes = 0;
+  for (const std::string& text : texts) bytes += text.size();
   for (int pass = 0; pass < passes; ++pass) {
     const auto begin = std::chrono::steady_clock::now();
-    tokens = tokenizer.encode(text).size();
+    tokens = encode(tokenizer, texts, true).size();
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
-    megabytes_per_second.push_back(static_cast<double>(text.size()) / 1e6 / seconds.count());
+    megabytes_per_second.push_back(static_cast<double>(bytes) / 1e6 / seconds.count());
   }
   write(fmt::format("{} bytes, {} tokens: {:.1f} MB/s at first, {:.1f} MB/s at best of {} passes\n",
-                    text.size(), tokens, megabytes_per_second.front(),
+                    bytes, tokens, megabytes_per_second.front(),
                     *std::max_element(megabytes_per_second.begin(), megabytes_per_second.end()),
                     passes));
 }
@@ -74,15 +105,14 @@ void measure(const Tokenizer& tokenizer, const std::string& text) {
 void run(const Options& options) {
   const Tokenizer tokenizer = Tokenizer::load(options.tokenizer);
   for (const std::string& note : tokenizer.notes()) fmt::print(stderr, "sinkbench: {}\n", note);
-  if (options.speed) return measure(tokenizer, read_input(options.file));
+  const auto spelled =
+      options.special_tokens == "text" ? SpecialTokens::text : SpecialTokens::parse;
+  if (options.speed) return measure(tokenizer, read_texts(options));
   if (options.decode) {
     write(tokenizer.decode(read_ids(options.file), options.no_special));
     return;
   }
-  const auto spelled =
-      options.special_tokens == "text" ? SpecialTokens::text : SpecialTokens::parse;
-  std::vector<int32_t> ids =
-      tokenizer.encode(read_input(options.file), !options.no_special, spelled);
+  std::vector<int32_t> ids = encode(tokenizer, read_texts(options), !options.no_special, spelled);
   if (!options.bos_token.empty()) {
     const auto own = static_cast<std::ptrdiff_t>(tokenizer.prefix().size());
     if (!options.no_special) ids.erase(ids.begin(), ids.begin() + own);
@@ -103,8 +133,10 @@ void add_tokenize(CLI::App& app) {
       ->required();
   command
       ->add_option("file", options->file,
-                   "The text (or, with --decode, the ids); - for standard input")
+                   "The text, as `dataset.text` has it: a file, a folder, JSON lines (or, with "
+                   "--decode, the ids); - for standard input")
       ->required();
+  add_document_options(*command, options->documents);
   command->add_flag("--no-special", options->no_special,
                     "Add no special tokens; with --decode, leave them out of the text");
   command->add_option("--bos-token", options->bos_token,

@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "cli/commands.h"
+#include "cli/run_experiment.h"
 #include "eval/run/run.h"
 #include "policies/registry.h"
 
@@ -32,7 +33,7 @@ void verify(Options options) {
   if (!options.overrides.limit) options.overrides.limit = 2048;
   const Experiment experiment = load_experiment(options.config, options.overrides);
   Runner runner(options.quiet ? Progress::Style::silent : Progress::detect());
-  for (const Cell& cell : experiment.cells) runner.check(cell);
+  check_cells(runner, experiment.cells);
   size_t width = 4;
   for (const Cell& cell : experiment.cells) width = std::max(width, cell.id.size());
   fmt::print("  {:<{}}  {:>8}  {:>12}  {:>12}\n", "cell", width, "tokens", "largest", "mean");

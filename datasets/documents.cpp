@@ -1,15 +1,13 @@
 #include "datasets/documents.h"
 
-#include <zstd.h>
-
 #include <algorithm>
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
-#include "base/file.h"
+#include "base/json_reason.h"
+#include "datasets/json_records.h"
+#include "datasets/text_file.h"
+#include "datasets/text_folder.h"
 #include "datasets/utf8.h"
 
 namespace sinkbench {
@@ -18,42 +16,9 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-constexpr size_t kChunkBytes = 1 << 16;
-
-bool is_jsonl(const fs::path& file) {
-  const std::string name = file.filename().string();
-  return name.ends_with(".jsonl") || name.ends_with(".jsonl.zst");
-}
-
-bool is_compressed(const fs::path& file) {
-  return file.extension() == ".zst";
-}
-
-/// The name without folder, ".zst" and extension.
+/// The name without folder, compression's suffix and extension.
 std::string title_of(const fs::path& file) {
-  return is_compressed(file) ? file.stem().stem().string() : file.stem().string();
-}
-
-std::vector<fs::path> texts_in(const fs::path& folder) {
-  std::vector<fs::path> files;
-  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
-    const std::string name = entry.path().filename().string();
-    if (entry.is_regular_file() && (name.ends_with(".txt") || name.ends_with(".txt.zst"))) {
-      files.push_back(entry.path());
-    }
-  }
-  if (files.empty()) {
-    throw InputError::format("{}: expected a folder with .txt files, found none in it",
-                             folder.string());
-  }
-  std::sort(files.begin(), files.end(), [](const fs::path& a, const fs::path& b) {
-    return a.filename().native() < b.filename().native();
-  });
-  return files;
-}
-
-std::string valid_text(std::string bytes) {
-  return valid_utf8_prefix(bytes) == bytes.size() ? std::move(bytes) : to_valid_utf8(bytes);
+  return fs::path(without_compression_suffix(file.filename().string())).stem().string();
 }
 
 /// "a string", "an array": what a JSON value is, for messages.
@@ -62,137 +27,64 @@ std::string kind_of(const json& value) {
   return value.is_null() ? name : (value.is_object() || value.is_array() ? "an " : "a ") + name;
 }
 
-/// A file's bytes in order, decompressed where its name ends in .zst.
-class ByteSource {
- public:
-  explicit ByteSource(const fs::path& path) : path_(path), file_(std::fopen(path.c_str(), "rb")) {
-    if (file_ == nullptr) {
-      throw InputError::format("{}: cannot open: {}", path.string(), std::strerror(errno));
-    }
-    if (is_compressed(path)) {
-      stream_.reset(ZSTD_createDStream());
-      compressed_.resize(ZSTD_DStreamInSize());
-    }
-  }
+std::string_view beyond_space(std::string_view text) {
+  return text.substr(std::min(text.find_first_not_of(" \t\r\n"), text.size()));
+}
 
-  /// Appends up to about a chunk of bytes to `out`; false at the end of the file.
-  bool append_to(std::string& out) {
-    const size_t before = out.size();
-    out.resize(before + kChunkBytes);
-    const size_t read = stream_ != nullptr ? decompress(out.data() + before, kChunkBytes)
-                                           : read_raw(out.data() + before, kChunkBytes);
-    out.resize(before + read);
-    return read > 0;
-  }
+/// Whether a text begins as a JSON object with keys does, or an array of such.
+bool begins_as_records(std::string_view text) {
+  text = beyond_space(text);
+  if (text.starts_with('[')) text = beyond_space(text.substr(1));
+  return text.starts_with('{') && beyond_space(text.substr(1)).starts_with('"');
+}
 
- private:
-  size_t read_raw(char* to, size_t size) {
-    const size_t read = std::fread(to, 1, size, file_.get());
-    if (read == 0 && std::ferror(file_.get()) != 0) {
-      throw InputError::format("{}: cannot read: {}", path_.string(), std::strerror(errno));
-    }
-    return read;
+bool mentions_field(std::string_view text, const std::string& field) {
+  const std::string key = json(field).dump(-1, ' ', false, json::error_handler_t::replace);
+  for (size_t at = text.find(key); at != text.npos; at = text.find(key, at + 1)) {
+    if (beyond_space(text.substr(at + key.size())).starts_with(':')) return true;
   }
+  return false;
+}
 
-  size_t decompress(char* to, size_t size) {
-    ZSTD_outBuffer out{to, size, 0};
-    while (out.pos < out.size) {
-      if (in_.pos == in_.size) {
-        in_ = {compressed_.data(), read_raw(compressed_.data(), compressed_.size()), 0};
-        if (in_.size == 0) {
-          if (frame_open_) {
-            throw InputError::format("{}: the compressed data ends too early", path_.string());
-          }
-          break;
-        }
-      }
-      const size_t status = ZSTD_decompressStream(stream_.get(), &out, &in_);
-      if (ZSTD_isError(status) != 0) {
-        throw InputError::format("{}: cannot decompress: {}", path_.string(),
-                                 ZSTD_getErrorName(status));
-      }
-      frame_open_ = status != 0;
-    }
-    return out.pos;
-  }
+int64_t count_crlf(std::string_view text) {
+  int64_t count = 0;
+  for (size_t at = text.find("\r\n"); at != text.npos; at = text.find("\r\n", at + 2)) ++count;
+  return count;
+}
 
-  fs::path path_;
-  struct CloseFile {
-    void operator()(std::FILE* file) const { std::fclose(file); }
-  };
-  std::unique_ptr<std::FILE, CloseFile> file_;
-  struct FreeStream {
-    void operator()(ZSTD_DStream* stream) const { ZSTD_freeDStream(stream); }
-  };
-  std::unique_ptr<ZSTD_DStream, FreeStream> stream_;
-  std::string compressed_;
-  ZSTD_inBuffer in_{nullptr, 0, 0};
-  bool frame_open_ = false;
-};
-
-std::string whole_file(const fs::path& path) {
-  if (!is_compressed(path)) {
-    const MappedFile file(path);
-    return to_valid_utf8(file.text());
-  }
-  ByteSource source(path);
+std::string whole(TextFile& file) {
   std::string bytes;
-  while (source.append_to(bytes)) {
+  std::error_code no_size;  // as of a pipe
+  const auto size = fs::file_size(file.path(), no_size);
+  if (!no_size && file.compression().empty()) bytes.reserve(size + file.first().size());
+  while (file.append_to(bytes)) {
   }
-  return valid_text(std::move(bytes));
+  return bytes;
+}
+
+void check_replaced(const FileFacts& facts, const DocumentOptions& options) {
+  if (options.invalid == InvalidBytes::replace) return;
+  if (facts.replaced_bytes * 1000 <= facts.characters) return;
+  throw InputError::format(
+      "{}: {} bytes among {} characters are no UTF-8, more than 1 in 1,000; expected UTF-8 (from "
+      "Latin-1, for one: iconv -f LATIN1 -t UTF-8), or invalid: replace, which puts U+FFFD in "
+      "their place",
+      facts.file.string(), facts.replaced_bytes, facts.characters);
 }
 
 }  // namespace
 
-class DocumentReader::Lines {
- public:
-  explicit Lines(const fs::path& path) : path_(path), source_(path) {}
-
-  /// The next line without its line feed, or nothing at the end.
-  std::optional<std::string> next() {
-    size_t searched = start_;
-    for (;;) {
-      const size_t end = buffer_.find('\n', searched);
-      if (end != std::string::npos) {
-        std::string line = buffer_.substr(start_, end - start_);
-        start_ = end + 1;
-        ++number_;
-        return line;
-      }
-      buffer_.erase(0, start_);
-      start_ = 0;
-      searched = buffer_.size();
-      if (source_.append_to(buffer_)) continue;
-      if (buffer_.empty()) return std::nullopt;
-      ++number_;
-      return std::exchange(buffer_, {});
-    }
-  }
-
-  const fs::path& path() const { return path_; }
-  int64_t number() const { return number_; }
-
- private:
-  fs::path path_;
-  ByteSource source_;
-  std::string buffer_;
-  size_t start_ = 0;  // of the next line in the buffer
-  int64_t number_ = 0;
-};
-
-DocumentReader::DocumentReader(std::vector<fs::path> paths, std::string text_field)
-    : text_field_(std::move(text_field)) {
+DocumentReader::DocumentReader(std::vector<fs::path> paths, DocumentOptions options)
+    : options_(std::move(options)) {
   for (const fs::path& path : paths) {
-    std::error_code ignored;
-    const fs::file_status status = fs::status(path, ignored);
-    if (!fs::exists(status)) {
-      throw InputError::format("{}: no such file or folder", path.string());
-    }
-    if (fs::is_directory(status)) {
-      for (fs::path& file : texts_in(path)) files_.push_back(std::move(file));
-    } else {
+    check_exists(path);
+    if (!fs::is_directory(path)) {
       files_.push_back(path);
+      continue;
     }
+    TextFolder folder = read_text_folder(path, options_.subfolders);
+    std::move(folder.files.begin(), folder.files.end(), std::back_inserter(files_));
+    std::move(folder.notes.begin(), folder.notes.end(), std::back_inserter(folder_notes_));
   }
 }
 
@@ -202,50 +94,133 @@ DocumentReader::~DocumentReader() = default;
 
 std::optional<Document> DocumentReader::next() {
   for (;;) {
-    if (lines_ != nullptr) {
-      if (std::optional<Document> document = next_record()) return document;
-      lines_ = nullptr;
+    if (std::optional<Document> document = next_in_file()) {
+      ++read_.back().documents;
+      read_.back().characters += count_characters(document->text);
+      read_.back().crlf_line_ends += count_crlf(document->text);
+      if (records_ == nullptr) check_replaced(read_.back(), options_);
+      return document;
     }
-    if (next_file_ == files_.size()) return std::nullopt;
-    const fs::path& file = files_[next_file_++];
-    if (!is_jsonl(file)) return Document{whole_file(file), title_of(file), file, 0};
-    lines_ = std::make_unique<Lines>(file);
+    if (records_ == nullptr && next_file_ == files_.size()) return std::nullopt;
   }
 }
 
-std::optional<Document> DocumentReader::next_record() {
-  for (;;) {
-    std::optional<std::string> line = lines_->next();
-    if (!line) return std::nullopt;
-    if (line->find_first_not_of(" \t\r") == std::string::npos) continue;
-    const std::string where = fmt::format("{}: line {}", lines_->path().string(), lines_->number());
-    json record;
-    try {
-      record = json::parse(valid_text(*std::move(line)));
-    } catch (const json::exception& error) {
-      throw InputError::format("{}: expected a JSON object: {}", where, error.what());
+std::optional<Document> DocumentReader::next_in_file() {
+  if (records_ != nullptr) {
+    std::optional<Document> document = next_record();
+    if (!document) {
+      records_ = nullptr;
+      check_replaced(read_.back(), options_);
     }
-    if (!record.is_object()) {
-      throw InputError::format("{}: expected a JSON object, found {}", where, kind_of(record));
-    }
-    const auto text = record.find(text_field_);
-    if (text == record.end()) {
-      std::vector<std::string> fields;
-      for (const auto& [name, value] : record.items()) fields.push_back(name);
-      throw InputError::format("{}: no field '{}' with the text{}", where, text_field_,
-                               fields.empty() ? "" : suggestion(text_field_, fields));
-    }
-    if (!text->is_string()) {
-      throw InputError::format("{}: field '{}': expected a string, found {}", where, text_field_,
-                               kind_of(*text));
-    }
-    const auto title = record.find("title");
-    return Document{std::move(text->get_ref<std::string&>()),
-                    title != record.end() && title->is_string() && text_field_ != "title"
-                        ? title->get<std::string>()
-                        : title_of(lines_->path()),
-                    lines_->path(), lines_->number()};
+    return document;
   }
+  if (next_file_ == files_.size()) return std::nullopt;
+  const fs::path& path = files_[next_file_++];
+  TextFile file(path, options_.invalid == InvalidBytes::replace);
+  read_.push_back({.file = path});
+  if (file.has_byte_order_mark()) ++read_.back().byte_order_marks;
+  if (file.encoding() != "UTF-8") utf16_.push_back(path.string());
+  const std::string name = path.filename().string();
+  if (file.compression().empty() && without_compression_suffix(name) != name) {
+    misnamed_.push_back(path.string());
+  }
+
+  TextName kind = text_name(path);
+  const bool like_records = begins_as_records(file.first());
+  if (kind == TextName::silent && like_records && mentions_field(file.first(), options_.field)) {
+    kind = TextName::json;
+  }
+  if (kind == TextName::json_lines || kind == TextName::json) {
+    records_ = std::make_unique<JsonRecords>(std::move(file), kind == TextName::json_lines
+                                                                  ? JsonRecords::Layout::lines
+                                                                  : JsonRecords::Layout::values);
+    return std::nullopt;
+  }
+  if (like_records) json_as_text_.push_back(path.string());
+  return Document{take_text(whole(file)), title_of(path), path, 0};
+}
+
+/// Bytes as text, their facts noted.
+std::string DocumentReader::take_text(std::string bytes) {
+  if (valid_utf8_prefix(bytes) == bytes.size()) return bytes;
+  return to_valid_utf8(bytes, &read_.back().replaced_bytes);
+}
+
+std::optional<Document> DocumentReader::next_record() {
+  std::optional<JsonRecords::Record> found = records_->next();
+  if (!found) return std::nullopt;
+  const fs::path& path = records_->file().path();
+  const std::string where = fmt::format("{}: line {}", path.string(), found->line);
+  json record;
+  try {
+    record = json::parse(take_text(std::move(found->json)));
+  } catch (const json::exception& error) {
+    throw InputError::format(
+        "{}: expected a JSON object: {}{}", where, json_reason(error),
+        text_name(path) == TextName::json && found->line == 1
+            ? " (a file whose text is not JSON needs another name, such as .txt)"
+            : "");
+  }
+  if (!record.is_object()) {
+    throw InputError::format(
+        "{}: expected a JSON object, found {}{}", where, kind_of(record),
+        record.is_number() ? " (token ids are given as tokens_file, not as text)" : "");
+  }
+  const auto text = record.find(options_.field);
+  if (text == record.end()) {
+    std::vector<std::string> fields;
+    for (const auto& [name, value] : record.items()) fields.push_back(name);
+    throw InputError::format("{}: no field '{}' with the text{}", where, options_.field,
+                             fields.empty() ? "" : suggestion(options_.field, fields));
+  }
+  if (!text->is_string()) {
+    throw InputError::format("{}: field '{}': expected a string, found {}", where, options_.field,
+                             kind_of(*text));
+  }
+  const auto title = record.find("title");
+  Document document{std::move(text->get_ref<std::string&>()),
+                    title != record.end() && title->is_string() && options_.field != "title"
+                        ? title->get<std::string>()
+                        : title_of(path),
+                    path, found->line};
+  if (document.text.starts_with("\xEF\xBB\xBF")) {
+    document.text.erase(0, 3);
+    ++read_.back().byte_order_marks;
+  }
+  return document;
+}
+
+void DocumentReader::finish() {
+  records_ = nullptr;
+  next_file_ = files_.size();
+  if (!read_.empty()) check_replaced(read_.back(), options_);
+}
+
+std::vector<std::string> DocumentReader::notes() const {
+  std::vector<std::string> notes = folder_notes_;
+  const auto note = [&](const std::vector<std::string>& files, const std::string& what) {
+    if (!files.empty()) notes.push_back(fmt::format("{}: {}", some_of(files), what));
+  };
+  const auto count = [&](int64_t FileFacts::*number, const char* what) {
+    std::vector<std::string> files;
+    int64_t total = 0;
+    for (const FileFacts& facts : read_) {
+      if (facts.*number == 0) continue;
+      files.push_back(facts.file.string());
+      total += facts.*number;
+    }
+    note(files, fmt::format(fmt::runtime(what), total));
+  };
+  note(utf16_, "UTF-16, fed as the same text in UTF-8");
+  count(&FileFacts::byte_order_marks,
+        "a byte order mark at the start, which is no text and left out");
+  count(&FileFacts::crlf_line_ends, "line ends are CRLF ({}), kept as they are");
+  count(&FileFacts::replaced_bytes, "bytes that are no UTF-8: {}; U+FFFD stands in their place");
+  note(misnamed_, "not compressed, whatever the name says");
+  note(json_as_text_,
+       "begins as JSON records do, but is fed as one plain text; records are read from .jsonl and "
+       ".json files, and where the first one has the field");
+  return notes;
 }
 
 }  // namespace sinkbench

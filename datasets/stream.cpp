@@ -1,13 +1,15 @@
 #include "datasets/stream.h"
 
 #include <algorithm>
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json_reason.h"
 #include "base/sha256.h"
-#include "datasets/documents.h"
+#include "datasets/text_folder.h"
+#include "datasets/utf8.h"
 
 namespace sinkbench {
 namespace {
@@ -60,6 +62,46 @@ void cut(TokenStream& stream, int64_t tokens) {
   }
 }
 
+struct Words {
+  int64_t words = 0;
+  int64_t white_space = 0;  // characters between them
+};
+
+Words count_words(std::string_view text) {
+  Words count;
+  bool inside = false;
+  for (size_t i = 0; i < text.size();) {
+    const size_t space = leading_white_space(text.substr(i, 3));
+    if (space == 0 && !inside) ++count.words;
+    if (space > 0) ++count.white_space;
+    inside = space == 0;
+    i += std::max<size_t>(1, space);
+  }
+  return count;
+}
+
+void add(TokenStream::Extent& extent, std::string_view text) {
+  const Words count = count_words(text);
+  extent.bytes += static_cast<int64_t>(text.size());
+  extent.words += count.words;
+  extent.characters += count_characters(text);
+  extent.white_space += count.white_space;
+}
+
+TextFacts facts_of(const DocumentReader& reader) {
+  TextFacts facts;
+  for (const FileFacts& file : reader.read()) {
+    facts.files.push_back(file.file);
+    facts.documents += file.documents;
+    facts.characters += file.characters;
+    facts.replaced_bytes += file.replaced_bytes;
+    facts.crlf_line_ends += file.crlf_line_ends;
+    facts.byte_order_marks += file.byte_order_marks;
+  }
+  facts.notes = reader.notes();
+  return facts;
+}
+
 /// Of what is scored where there are several pieces: each is decoded without its first id.
 /// `is_prefix` says which ids stand for no text.
 TokenStream::Extent extent_of_pieces(const TokenStream& stream, const Tokenizer& tokenizer,
@@ -72,9 +114,7 @@ TokenStream::Extent extent_of_pieces(const TokenStream& stream, const Tokenizer&
     for (auto at = static_cast<size_t>(stream.pieces[i]) + 1; at < end; ++at) {
       if (!is_prefix[at]) scored.push_back(stream.ids[at]);
     }
-    const std::string text = tokenizer.decode(scored);
-    extent.bytes += static_cast<int64_t>(text.size());
-    extent.words += count_whitespace_words(text);
+    add(extent, tokenizer.decode(scored));
   }
   return extent;
 }
@@ -93,15 +133,7 @@ std::string ids_sha256(std::span<const int32_t> ids) {
 }
 
 int64_t count_whitespace_words(std::string_view text) {
-  int64_t words = 0;
-  bool inside = false;
-  for (size_t i = 0; i < text.size();) {
-    const size_t space = leading_white_space(text.substr(i, 3));
-    if (space == 0 && !inside) ++words;
-    inside = space == 0;
-    i += std::max<size_t>(1, space);
-  }
-  return words;
+  return count_words(text).words;
 }
 
 TokenStream read_text_stream(const TextSource& source, const Tokenizer& tokenizer) {
@@ -114,14 +146,13 @@ TokenStream read_text_stream(const TextSource& source, const Tokenizer& tokenize
   TokenStream::Extent extent;
   std::vector<bool> is_prefix;  // of each id
   Sha256 content;
-  DocumentReader reader(source.paths, source.text_field);
+  DocumentReader reader(source.paths, source.documents);
   while (stream.ids.size() < limit) {
     const std::optional<Document> document = reader.next();
     if (!document) break;
     const size_t begin = stream.ids.size();
     std::string_view text = document->text;
     content.update(text);
-    ++stream.documents;
     if (stream.ids.empty() || source.bos == BosPlacement::document) {
       const size_t fits = std::min(prefix.size(), limit - stream.ids.size());
       stream.ids.insert(stream.ids.end(), prefix.begin(), prefix.begin() + fits);
@@ -142,8 +173,7 @@ TokenStream read_text_stream(const TextSource& source, const Tokenizer& tokenize
       const size_t unscored = tokenizer.decode(std::span(ids).first(1)).size();
       text.remove_prefix(std::min(unscored, text.size()));
     }
-    extent.bytes += static_cast<int64_t>(text.size());
-    extent.words += count_whitespace_words(text);
+    add(extent, text);
 
     if (stream.ids.empty()) {
       stream.ids = std::move(ids);
@@ -160,6 +190,8 @@ TokenStream read_text_stream(const TextSource& source, const Tokenizer& tokenize
       }
     }
   }
+  reader.finish();
+  stream.facts = facts_of(reader);
   if (source.reset && source.reset->tokens > 0) cut(stream, source.reset->tokens);
   if (stream.ids.size() < 2) {
     throw InputError::format("{}: expected a text of at least 2 tokens, found {}",
@@ -171,6 +203,14 @@ TokenStream read_text_stream(const TextSource& source, const Tokenizer& tokenize
   stream.scored_text =
       stream.pieces.size() > 1 ? extent_of_pieces(stream, tokenizer, is_prefix) : extent;
   return stream;
+}
+
+bool holds_token_ids(const fs::path& file) {
+  if (text_name(file) != TextName::json) return false;
+  std::ifstream stream(file);
+  char bracket = 0, element = 0;
+  stream >> bracket >> element;  // without white space
+  return bracket == '[' && (element == '-' || (element >= '0' && element <= '9') || element == ']');
 }
 
 TokenStream read_token_file(const fs::path& file, int64_t vocab_size, std::optional<int64_t> tokens,
@@ -195,7 +235,7 @@ TokenStream read_token_file(const fs::path& file, int64_t vocab_size, std::optio
                              file.string(), array.type_name());
   }
   TokenStream stream;
-  stream.documents = 1;
+  stream.facts.files = {file};
   for (size_t i = 0; i < array.size(); ++i) {
     const nlohmann::json& id = array[i];
     // As unsigned: a negative number is then too large, and none wraps around.

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "datasets/documents.h"
 #include "datasets/tokenizer.h"
 
 namespace sinkbench {
@@ -25,7 +26,7 @@ struct Reset {
 
 struct TextSource {
   std::vector<std::filesystem::path> paths;  // as DocumentReader takes them
-  std::string text_field = "text";           // of .jsonl files
+  DocumentOptions documents = {};
   BosPlacement bos = BosPlacement::stream;
   std::optional<std::vector<int32_t>> prefix = {};      // in place of the tokenizer's own
   SpecialTokens special_tokens = SpecialTokens::parse;  // that are spelled out in the text
@@ -33,11 +34,22 @@ struct TextSource {
   std::optional<Reset> reset = {};
 };
 
+/// What was read of a text dataset. Numbers are of the documents read.
+struct TextFacts {
+  std::vector<std::filesystem::path> files;  // that were read, the last one perhaps in part
+  int64_t documents = 0;
+  int64_t characters = 0;  // code points; this and what follows as in FileFacts
+  int64_t replaced_bytes = 0;
+  int64_t crlf_line_ends = 0;
+  int64_t byte_order_marks = 0;
+  std::vector<std::string> notes;  // as DocumentReader has them
+};
+
 /// A model is fed `ids` in order and scored on every id but the first of each piece.
 struct TokenStream {
   std::vector<int32_t> ids;           // at least 2
   std::vector<int64_t> pieces = {0};  // where they begin; each has at least 2 ids
-  int64_t documents = 0;              // that were read, the last perhaps in part
+  TextFacts facts;                    // of a tokens file: its name alone
   std::string ids_sha256;             // what was fed
   std::string
       content_sha256;  // of the text of the documents read, or of the bytes of a tokens file
@@ -47,6 +59,14 @@ struct TokenStream {
   struct Extent {
     int64_t bytes = 0;  // of UTF-8
     int64_t words = 0;  // as count_whitespace_words counts
+    int64_t characters = 0;
+    int64_t white_space = 0;  // characters
+
+    /// Words that are words: nothing where fewer than 1 character in 20 is white space, as in
+    /// Chinese or a table of numbers.
+    std::optional<int64_t> sensible_words() const {
+      return white_space * 20 >= characters ? std::optional(words) : std::nullopt;
+    }
   };
   std::optional<Extent> scored_text;  // nothing for a tokens file, whose text isn't known
 };
@@ -63,6 +83,10 @@ TokenStream read_text_stream(const TextSource& source, const Tokenizer& tokenize
 TokenStream read_token_file(const std::filesystem::path& file, int64_t vocab_size,
                             std::optional<int64_t> tokens = std::nullopt,
                             std::optional<Reset> reset = std::nullopt);
+
+/// Whether a file is what read_token_file reads and not text: its name ends in .json, and it begins
+/// as an array of numbers.
+bool holds_token_ids(const std::filesystem::path& file);
 
 /// SHA-256 of ids as little-endian uint32.
 std::string ids_sha256(std::span<const int32_t> ids);

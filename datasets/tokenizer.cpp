@@ -1,5 +1,7 @@
 #include "datasets/tokenizer.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <charconv>
 #include <mutex>
@@ -114,6 +116,12 @@ void read_template(const JsonField& field, Template& out) {
   if (!text) field["single"].fail("a list with the Sequence A");
 }
 
+/// Tokens or ids for a message.
+template <typename T>
+std::string shown(const std::vector<T>& list) {
+  return list.empty() ? "nothing" : fmt::format("{}", fmt::join(list, " "));
+}
+
 /// The id of a ["</s>", 2].
 int32_t processing_id(const JsonField& pair) {
   const std::vector<JsonField> items = pair.items();
@@ -177,6 +185,7 @@ struct Tokenizer::Impl {
   AddedTokens added;
   Template post;
   std::string prefix_rule;
+  std::vector<std::string> notes;
 
   mutable std::mutex mutex;
   mutable std::vector<std::unique_ptr<Scratch>> idle;  // guarded by `mutex`
@@ -193,6 +202,7 @@ Tokenizer::Impl::Impl(TokenizerJson& json)
       pre_tokenizer(optional_field(json.field(), "pre_tokenizer")),
       decoder(optional_field(json.field(), "decoder")),
       added(json, vocabulary(), normalizer) {
+  notes = added.notes();
   read_frame(json);
 }
 
@@ -213,7 +223,14 @@ void Tokenizer::Impl::read_frame(const TokenizerJson& json) {
       }
       return ids;
     };
-    post = {ids_of(json.frame->before), ids_of(json.frame->after)};
+    Template framed{ids_of(json.frame->before), ids_of(json.frame->after)};
+    if (origin.front() == "tokenizer.json" && framed.before != post.before) {
+      notes.push_back(
+          fmt::format("{}: {} in front of a text, as in transformers 4; version 5 follows "
+                      "tokenizer.json, which has {} there",
+                      prefix_rule, shown(json.frame->before), shown(post.before)));
+    }
+    post = std::move(framed);
   }
   for (const auto& side : {post.before, post.after}) {
     for (const int32_t id : side) {
@@ -425,7 +442,7 @@ std::string Tokenizer::pre_tokenizer() const {
 }
 
 const std::vector<std::string>& Tokenizer::notes() const {
-  return impl_->added.notes();
+  return impl_->notes;
 }
 
 }  // namespace sinkbench

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/placeholder.h"
 #include "base/sha256.h"
 #include "datasets/unicode_classes.h"
 #include "datasets/utf8.h"
@@ -314,6 +315,7 @@ namespace {
 
 TokenizerJson read_json(const std::filesystem::path& path, bool vocabulary) {
   const MappedFile file(path);
+  refuse_placeholder(path, file.text().substr(0, placeholder_bytes));
   TokenizerJson out;
   out.file = file.path().string();
   Handler handler(out, vocabulary);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -12,7 +13,15 @@ namespace sinkbench {
 size_t valid_utf8_prefix(std::string_view text);
 
 /// `text` with every maximal subpart of an ill-formed sequence replaced by one U+FFFD, as the
-/// WHATWG's decoder and Python's errors="replace" do. Valid text comes back unchanged.
-std::string to_valid_utf8(std::string_view text);
+/// WHATWG's decoder and Python's errors="replace" do. Valid text comes back unchanged. The bytes in
+/// whose place they stand are added to `replaced`.
+std::string to_valid_utf8(std::string_view text, int64_t* replaced = nullptr);
+
+/// The number of characters (code points) of valid UTF-8.
+int64_t count_characters(std::string_view text);
+
+/// Appends UTF-16 to `out` as UTF-8, a lone surrogate as the byte FF, which is no UTF-8. Returns
+/// the bytes taken: all but an unfinished character at the end, which is taken (as FF) with `last`.
+size_t append_utf16(std::string& out, std::string_view bytes, bool big_endian, bool last);
 
 }  // namespace sinkbench

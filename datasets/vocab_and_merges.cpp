@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/placeholder.h"
 #include "base/sha256.h"
 #include "datasets/split_patterns.h"
 #include "datasets/utf8.h"
@@ -18,6 +19,7 @@ using nlohmann::json;
 /// Lines of two tokens with a space between them.
 void read_merges(const fs::path& path, TokenizerJson& out) {
   const std::string text = read_file(path);
+  refuse_placeholder(path, std::string_view(text).substr(0, placeholder_bytes));
   if (valid_utf8_prefix(text) != text.size()) {
     throw InputError::format("{}: not valid UTF-8 at byte {}", path.string(),
                              valid_utf8_prefix(text));

@@ -19,11 +19,14 @@ class TensorSource {
   virtual ~TensorSource() = default;
   /// The tensor of this name. Throws InputError where it is missing or its shape is another.
   virtual at::Tensor get(const std::string& name, at::IntArrayRef shape) = 0;
-  /// The same in the precision that sums have: float32, or float64 where that was asked for.
-  virtual at::Tensor get_exact(const std::string& name, at::IntArrayRef shape) = 0;
+  /// The same in the precision that sums have: float32, or float64 where that was asked for. (As it
+  /// is here, for sources that have no other.)
+  virtual at::Tensor get_exact(const std::string& name, at::IntArrayRef shape) {
+    return get(name, shape);
+  }
   virtual bool has(const std::string& name) const = 0;
   /// Whether two tensors that are there hold the same numbers.
-  virtual bool same(const std::string& name, const std::string& other) const = 0;
+  virtual bool same(const std::string& name, const std::string& other) const { return false; }
   /// Nobody will ask for tensors whose names begin so.
   virtual void pass_over(const std::string& prefix) {}
   /// Throws InputError where a tensor is left that nobody asked for and that is no known buffer:
@@ -97,7 +100,6 @@ class RandomWeights final : public TensorSource {
   at::Tensor get(const std::string& name, at::IntArrayRef shape) override;
   at::Tensor get_exact(const std::string& name, at::IntArrayRef shape) override;
   bool has(const std::string& name) const override { return false; }
-  bool same(const std::string& name, const std::string& other) const override { return false; }
   void check_all_used() const override {}
 
  private:

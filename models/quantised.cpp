@@ -11,15 +11,15 @@ namespace {
 constexpr std::pair<const char*, const char*> endings[] = {
     {".qweight", "GPTQ or AWQ"},
     {".qzeros", "GPTQ or AWQ"},
-    {".g_idx", "GPTQ"},
+    {".g_idx", "GPTQ or AWQ"},
     {".absmax", "bitsandbytes"},
     {".quant_map", "bitsandbytes"},
     {".nested_absmax", "bitsandbytes"},
     {".quant_state.bitsandbytes__nf4", "bitsandbytes"},
     {".quant_state.bitsandbytes__fp4", "bitsandbytes"},
     {".SCB", "bitsandbytes"},
-    {".weight_packed", "compressed-tensors"},
-    {".weight_scale", "FP8 or compressed-tensors"},
+    {".weight_packed", "compressed-tensors or FP8"},
+    {".weight_scale", "compressed-tensors or FP8"},
     {".weight_scale_inv", "FP8"},
     {".input_scale", "FP8"},
     {".weight_scale_2", "NVFP4"},
@@ -45,6 +45,16 @@ std::optional<std::pair<std::string, std::string>> sign(const SafetensorsCheckpo
 
 }  // namespace
 
+std::string quantised_methods() {
+  std::string names;
+  for (const auto& [ending, method] : endings) {
+    if (names.find(method) == std::string::npos) {
+      names += (names.empty() ? "" : ", ") + std::string(method);
+    }
+  }
+  return names;
+}
+
 void refuse_quantised(const ConfigReader& config, const SafetensorsCheckpoint& checkpoint) {
   const auto found = sign(checkpoint);
   if (!found) return;
@@ -56,7 +66,7 @@ void refuse_quantised(const ConfigReader& config, const SafetensorsCheckpoint& c
     method = "MLX";
   }
   throw InputError::format(
-      "{}: the weights are quantised by {} (tensor {} is of type {}), which is not supported; take "
+      "{}: the weights are quantized by {} (tensor {} is of type {}), which is not supported; take "
       "the model that they were made of, or a GGUF file of it",
       config.path().parent_path().string(), method, found->first,
       checkpoint.types().at(found->first));

@@ -7,8 +7,11 @@
 namespace sinkbench {
 
 /// Throws InputError naming the method (GPTQ, AWQ, bitsandbytes, FP8 with scales, MLX, ...) where
-/// the tensors show one: packed integers, or scales beside a weight. A `quantization_config` without
-/// such tensors is left over, and harmless.
+/// the tensors show one: packed integers, or scales beside a weight. A `quantization_config`
+/// without such tensors is left over, and harmless.
 void refuse_quantised(const ConfigReader& config, const SafetensorsCheckpoint& checkpoint);
+
+/// The methods that are known, for people: "GPTQ, AWQ, ...".
+std::string quantised_methods();
 
 }  // namespace sinkbench

@@ -124,6 +124,7 @@ std::string format_bytes(int64_t n) {
 std::string significant(double value) {
   if (!std::isfinite(value)) return none;
   const double size = std::abs(value);
+  if (size >= 1e9) return fmt::format("{:.3e}", value);
   return fmt::format("{:.{}f}", value, size < 10 ? 3 : size < 100 ? 2 : size < 1000 ? 1 : 0);
 }
 std::string significant(const std::optional<double>& value) {

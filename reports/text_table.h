@@ -31,7 +31,8 @@ std::string html_escaped(const std::string& text);
 /// "768 KiB"
 std::string format_bytes(int64_t bytes);
 
-/// Digits that a reader compares: four significant ones.
+/// Digits that a reader compares: four significant ones, all before the point, and a power of ten
+/// from 1e9 on.
 std::string significant(double value);
 std::string significant(const std::optional<double>& value);
 

@@ -5,7 +5,8 @@ packages=(
   g++ cmake ninja-build pkg-config git ca-certificates
   libtorch-dev libopenblas0-openmp
   libcli11-dev libfmt-dev libyaml-cpp-dev nlohmann-json3-dev
-  libpcre2-dev libzstd-dev libssl-dev libsqlite3-dev
+  libpcre2-dev zlib1g-dev libbz2-dev liblzma-dev libzstd-dev
+  libssl-dev libsqlite3-dev
   gnuplot-nox catch2 libxml2-utils libsentencepiece-dev bible-kjv
 )
 

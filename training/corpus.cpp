@@ -36,14 +36,16 @@ double place_of(const std::string& text) {
   return static_cast<double>(std::stoul(sha256_hex(text).substr(0, 8), nullptr, 16)) / 4294967296.0;
 }
 
-/// Calls visit(document, held out?) until it returns false.
+/// Calls visit(document, held out?) until it returns false. Returns what there is to know of the
+/// texts, where all were read.
 template <typename Visit>
-void each_document(const CorpusConfig& corpus, const Visit& visit) {
-  DocumentReader reader(corpus.text, corpus.text_field);
+std::vector<std::string> each_document(const CorpusConfig& corpus, const Visit& visit) {
+  DocumentReader reader(corpus.text, {.field = corpus.text_field});
   while (const std::optional<Document> document = reader.next()) {
     if (excluded(document->title, corpus.exclude_titles)) continue;
-    if (!visit(*document, place_of(document->text) < corpus.held_out)) return;
+    if (!visit(*document, place_of(document->text) < corpus.held_out)) return {};
   }
+  return reader.notes();
 }
 
 std::string key_of(const nlohmann::json& settings) {
@@ -94,7 +96,7 @@ Corpus prepare_corpus(const CorpusConfig& corpus, const TokenizerConfig& tokeniz
   }
   fs::create_directories(cache);
   Sha256 content;
-  const DocumentReader reader(corpus.text, corpus.text_field);
+  const DocumentReader reader(corpus.text, {.field = corpus.text_field});
   for (const fs::path& file : reader.files()) {
     content.update(MappedFile(file).bytes());
   }
@@ -126,7 +128,7 @@ Corpus prepare_corpus(const CorpusConfig& corpus, const TokenizerConfig& tokeniz
     std::string train_bytes, held_out_bytes;
     int64_t documents = 0;
     auto said = std::chrono::steady_clock::now();
-    each_document(corpus, [&](const Document& document, bool is_held_out) {
+    const auto notes = each_document(corpus, [&](const Document& document, bool is_held_out) {
       const std::vector<int32_t> ids = encoder.encode(document.text, false);
       const std::vector<uint16_t> narrow(ids.begin(), ids.end());
       (is_held_out ? held_out_bytes : train_bytes)
@@ -140,6 +142,7 @@ Corpus prepare_corpus(const CorpusConfig& corpus, const TokenizerConfig& tokeniz
       }
       return true;
     });
+    for (const std::string& note : notes) say(note);
     write_file_atomically(held_out, held_out_bytes);
     write_file_atomically(train, train_bytes);
   }

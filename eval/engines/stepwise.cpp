@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "base/error.h"
+#include "eval/attention/attention.h"
 #include "eval/attention/attention_kernel.h"
 #include "eval/attention/place_keys.h"
 #include "eval/engines/limits.h"

@@ -252,18 +252,23 @@ std::vector<DatasetSpec> read_datasets(const Place& place, const std::optional<i
   size_t texts = 0;
   for (const Place& entry : place.each()) {
     check_size(datasets.size(), place);
-    entry.check_keys({"text", "tokens_file", "field", "bos", "bos_token", "special_tokens",
-                      "tokens", "reset", "get"});
+    entry.check_keys({"text", "tokens_file", "field", "subfolders", "invalid", "bos", "bos_token",
+                      "special_tokens", "tokens", "reset", "get"});
     if (entry.has("text") == entry.has("tokens_file")) {
       entry.fail("expected either 'text' (a file, a folder or a list of them) or 'tokens_file'");
     }
     DatasetSpec base;
     if (entry.has("text")) {
       for (const Place& text : entry.at("text").each()) base.texts.push_back(text.path());
-      if (entry.has("field")) base.field = entry.at("field").text();
+      if (entry.has("field")) base.documents.field = entry.at("field").text();
+      if (entry.has("subfolders")) base.documents.subfolders = entry.at("subfolders").yes();
+      if (entry.has("invalid") && entry.at("invalid").choice({"refuse", "replace"}) == "replace") {
+        base.documents.invalid = InvalidBytes::replace;
+      }
       if (entry.has("get")) base.get = entry.at("get").expanded();
     } else {
-      for (const char* key : {"field", "bos", "bos_token", "special_tokens", "get"}) {
+      for (const char* key :
+           {"field", "subfolders", "invalid", "bos", "bos_token", "special_tokens", "get"}) {
         if (entry.has(key)) entry.at(key).fail("has no meaning beside 'tokens_file'; leave it out");
       }
     }
@@ -471,9 +476,10 @@ std::string short_hash(const std::string& text) {
 /// What the paths' last parts, which an id shows, leave unsaid.
 std::string sources(const Cell& cell) {
   std::string result = cell.model.path.string() + "\n" + cell.dataset.tokens_file.string() + "\n" +
-                       cell.dataset.field;
+                       cell.dataset.documents.field;
   for (const fs::path& text : cell.dataset.texts) result += "\n" + text.string();
-  return result;
+  if (cell.dataset.documents.subfolders) result += "\nsubfolders";
+  return result + "\n" + to_string(cell.dataset.documents.invalid);
 }
 
 std::string policy_label(const PolicySpec& policy) {
@@ -682,6 +688,10 @@ std::optional<Reset> reset_from_string(const std::string& text) {
     return std::nullopt;
   }
   return Reset{tokens};
+}
+
+std::string to_string(InvalidBytes invalid) {
+  return invalid == InvalidBytes::refuse ? "refuse" : "replace";
 }
 
 std::string to_string(BosPlacement bos) {

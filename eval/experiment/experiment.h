@@ -28,7 +28,7 @@ struct ModelSpec {
 struct DatasetSpec {
   std::vector<std::filesystem::path> texts = {};  ///< one stream, in this order
   std::filesystem::path tokens_file = {};         ///< instead of texts
-  std::string field = "text";                     ///< of JSON lines
+  DocumentOptions documents = {};                 ///< of texts
   BosPlacement bos = BosPlacement::stream;
   std::string bos_token = {};  ///< in place of the tokenizer's own: its text or its id; "": none is
   SpecialTokens special_tokens = SpecialTokens::parse;  ///< that are spelled out in the texts
@@ -116,6 +116,7 @@ std::string to_string(Reset reset);
 std::optional<Reset> reset_from_string(const std::string& text);
 std::string to_string(BosPlacement bos);
 std::string to_string(SpecialTokens special_tokens);
+std::string to_string(InvalidBytes invalid);
 /// "cache", "capped 2048"
 std::string positions_label(const PolicySpec& policy);
 const std::vector<std::string>& dtype_names();

@@ -161,6 +161,7 @@ SinkResults run_sinks(Cell cell, const SinkSampling& sampling, const SinkOptions
   results.model_sha256 = model.decoder.sha256();
   results.tokenizer_sha256 = text.tokenizer_sha256;
   results.dataset_sha256 = ids_sha256(fed);
+  results.text = text.stream.facts;
   results.prefix = text.prefix;
   results.context = model.decoder.config().context;
   results.parameters = model.decoder.parameters();

@@ -121,6 +121,22 @@ PolicyArguments arguments_from_json(const json& object, const std::string& group
   return arguments;
 }
 
+TextFacts text_facts_from_json(const json& dataset) {
+  TextFacts text;
+  for (const json& file : later(dataset, "files")) text.files.emplace_back(file.get<std::string>());
+  for (const json& note : later(dataset, "notes")) text.notes.push_back(note.get<std::string>());
+  const auto number = [&](const char* name) {
+    const json& value = later(dataset, name);
+    return value.is_null() ? 0 : integer(value);
+  };
+  text.documents = number("documents");
+  text.characters = number("characters");
+  text.replaced_bytes = number("replaced_bytes");
+  text.crlf_line_ends = number("crlf_line_ends");
+  text.byte_order_marks = number("byte_order_marks");
+  return text;
+}
+
 json cell_to_json(const CellResult& result) {
   const Cell& cell = result.cell;
   json model = {{"path", cell.model.path.string()},
@@ -135,13 +151,16 @@ json cell_to_json(const CellResult& result) {
       {"bos", to_string(cell.dataset.bos)},
       {"bos_token", cell.dataset.bos_token.empty() ? json(nullptr) : json(cell.dataset.bos_token)},
       {"special_tokens", to_string(cell.dataset.special_tokens)},
-      {"field", cell.dataset.field},
       {"tokens", cell.dataset.tokens ? json(*cell.dataset.tokens) : json(nullptr)},
       {"reset", cell.dataset.reset ? json(to_string(*cell.dataset.reset)) : json(nullptr)},
-      {"pieces", result.pieces}};
+      {"pieces", result.pieces},
+      {"field", cell.dataset.documents.field}};
+  dataset.update(to_json(result.text));
   if (cell.dataset.texts.empty()) {
     dataset["tokens_file"] = cell.dataset.tokens_file.string();
   } else {
+    dataset["subfolders"] = cell.dataset.documents.subfolders;
+    dataset["invalid"] = to_string(cell.dataset.documents.invalid);
     dataset["text"] = json::array();
     for (const fs::path& path : cell.dataset.texts) dataset["text"].push_back(path.string());
   }
@@ -258,7 +277,16 @@ CellResult cell_from_json(const json& object) {
     cell.dataset.special_tokens =
         spelled.get<std::string>() == "text" ? SpecialTokens::text : SpecialTokens::parse;
   }
-  cell.dataset.field = dataset.at("field").get<std::string>();
+  cell.dataset.documents.field = dataset.at("field").get<std::string>();
+  if (const json& subfolders = later(dataset, "subfolders"); !subfolders.is_null()) {
+    cell.dataset.documents.subfolders = subfolders.get<bool>();
+  }
+  if (const json& invalid = later(dataset, "invalid"); !invalid.is_null()) {
+    if (invalid.get<std::string>() == "replace") {
+      cell.dataset.documents.invalid = InvalidBytes::replace;
+    }
+  }
+  result.text = text_facts_from_json(dataset);
   if (!dataset.at("tokens").is_null()) cell.dataset.tokens = integer(dataset["tokens"]);
   if (const json& reset = later(dataset, "reset"); !reset.is_null()) {
     cell.dataset.reset = reset_from_string(reset.get<std::string>());
@@ -415,6 +443,18 @@ json conventions() {
 }
 
 }  // namespace
+
+json to_json(const TextFacts& text) {
+  json files = json::array();
+  for (const fs::path& file : text.files) files.push_back(file.string());
+  return {{"files", files},
+          {"documents", text.documents},
+          {"characters", text.characters},
+          {"replaced_bytes", text.replaced_bytes},
+          {"crlf_line_ends", text.crlf_line_ends},
+          {"byte_order_marks", text.byte_order_marks},
+          {"notes", text.notes}};
+}
 
 json to_json(const Results& results) {
   json cells = json::array();

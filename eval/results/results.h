@@ -22,7 +22,8 @@ struct PerplexityResult {
   int64_t scored = 0;
   int64_t stride = 1;  ///< one token in so many was scored
   /// By words and bytes of the text that the scored tokens stand for; nothing where the text is
-  /// not known (a file of token ids).
+  /// not known (a file of token ids), `word` also where words make no sense (fewer than 1 white
+  /// space in 20 characters).
   std::optional<double> word, byte, bits_per_byte;
 };
 
@@ -82,6 +83,7 @@ struct CellResult {
   std::string policy_label;           ///< "4+252"
   std::string cache_label;            ///< the same of the cache alone: "all" of dense
   std::optional<int64_t> cache_size;  ///< as Policy::size
+  TextFacts text;                     ///< what was read
   int64_t pieces = 1;                 ///< that the stream was cut into
   std::optional<PerplexityResult> perplexity;
   std::vector<LatencyResult> latency;
@@ -114,6 +116,7 @@ struct Results {
 inline constexpr int results_schema_version = 1;
 
 nlohmann::json to_json(const Results& results);
+nlohmann::json to_json(const TextFacts& text);
 /// The way back. Throws nlohmann's exceptions or std::domain_error for what it can't be made from.
 Results results_from_json(const nlohmann::json& object);
 /// Throws InputError naming the file and the field.

@@ -62,10 +62,11 @@ ordered_json to_json(const SinkResults& results) {
   if (cell.dataset.texts.empty()) {
     dataset["tokens_file"] = cell.dataset.tokens_file.string();
   } else {
-    dataset["field"] = cell.dataset.field;
+    dataset["field"] = cell.dataset.documents.field;
     dataset["text"] = ordered_json::array();
     for (const fs::path& path : cell.dataset.texts) dataset["text"].push_back(path.string());
   }
+  dataset.update(ordered_json(to_json(results.text)));
   return {{"schema_version", sink_schema_version},
           {"name", results.info.name},
           {"started", results.info.started},

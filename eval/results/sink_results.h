@@ -48,6 +48,7 @@ struct SinkResults {
   Cell cell;  ///< of which model, dataset, dtype and device count
   std::string model_sha256, tokenizer_sha256;
   std::string dataset_sha256;   ///< of the ids of all samples, each with its BOS
+  TextFacts text;               ///< what was read
   std::vector<int32_t> prefix;  ///< that stands before each sample: a BOS, several ids or none
   int64_t context = 0;          ///< positions that the model was trained on; 0: not stated
   int64_t parameters = 0;

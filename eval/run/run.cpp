@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <list>
+#include <set>
 
 #include "base/error.h"
 #include "base/gguf.h"
@@ -76,6 +78,12 @@ fs::path config_path(const ModelSpec& model) {
   return model.path / "config.json";
 }
 
+/// Nothing is there, not so much as a broken link, of which the reader has more to say.
+bool is_missing(const fs::path& path) {
+  std::error_code ignored;
+  return fs::symlink_status(path, ignored).type() == fs::file_type::not_found;
+}
+
 InputError missing_text(const fs::path& text, const std::string& get) {
   std::string help = how_to_get(get);
   if (get.empty() && text.filename() == "king-james.txt") {
@@ -115,7 +123,7 @@ std::vector<std::string> missing_inputs(const Cell& cell) {
     missing.push_back(error.what());
   }
   for (const fs::path& text : cell.dataset.texts) {
-    if (!fs::exists(text)) missing.push_back(missing_text(text, cell.dataset.get).what());
+    if (is_missing(text)) missing.push_back(missing_text(text, cell.dataset.get).what());
   }
   return missing;
 }
@@ -127,10 +135,18 @@ struct Runner::State {
   // The last of each, and what it was made from.
   std::optional<Decoder> decoder;
   std::tuple<ModelSpec, std::string, std::string> decoder_key;
-  std::optional<TokenStream> stream;
-  std::pair<DatasetSpec, fs::path> stream_key;
-  std::string tokenizer_sha256;
-  std::vector<int32_t> prefix;  // that the stream begins with
+
+  // The texts of late, the last one last: a grid reads no text twice, if they aren't long.
+  struct LoadedText {
+    DatasetSpec dataset;
+    fs::path model;
+    TokenStream stream = {};
+    std::string tokenizer_sha256 = {};
+    std::vector<int32_t> prefix = {};  // that the stream begins with
+  };
+  std::list<LoadedText> texts;
+  std::set<fs::path> pipes;  // that were read
+
   struct Shape {
     DecoderConfig config;
     int64_t parameters;
@@ -178,39 +194,68 @@ struct Runner::State {
   }
 
   const TokenStream& load_stream(const Cell& cell, const DecoderConfig& config) {
-    const auto key = std::make_pair(cell.dataset, cell.model.path);
-    if (stream && stream_key == key) return *stream;
-    stream.reset();
-    prefix.clear();
+    return load_text(cell, config).stream;
+  }
+
+  const LoadedText& load_text(const Cell& cell, const DecoderConfig& config) {
+    const auto found = std::find_if(texts.begin(), texts.end(), [&](const LoadedText& text) {
+      return text.dataset == cell.dataset && text.model == cell.model.path;
+    });
+    if (found != texts.end()) {
+      texts.splice(texts.end(), texts, found);
+      return texts.back();
+    }
+    texts.push_back(read_text(cell, config));
+    constexpr size_t most_ids = 64'000'000;  // beside the last text
+    size_t ids = 0;
+    for (const LoadedText& text : texts) ids += text.stream.ids.size();
+    while (texts.size() > 1 && ids - texts.back().stream.ids.size() > most_ids) {
+      ids -= texts.front().stream.ids.size();
+      texts.pop_front();
+    }
+    return texts.back();
+  }
+
+  LoadedText read_text(const Cell& cell, const DecoderConfig& config) {
+    LoadedText text{.dataset = cell.dataset, .model = cell.model.path};
     if (cell.dataset.texts.empty()) {
-      stream = read_token_file(cell.dataset.tokens_file, config.vocab_size, cell.dataset.tokens,
-                               cell.dataset.reset);
-      tokenizer_sha256.clear();
+      text.stream = read_token_file(cell.dataset.tokens_file, config.vocab_size,
+                                    cell.dataset.tokens, cell.dataset.reset);
     } else {
-      for (const fs::path& text : cell.dataset.texts) {
-        if (!fs::exists(text)) throw missing_text(text, cell.dataset.get);
-      }
+      for (const fs::path& path : cell.dataset.texts) check_text(path, cell.dataset.get);
       const Tokenizer tokenizer = Tokenizer::load(model_folder(cell.model));
-      tokenizer_sha256 = tokenizer.sha256();
+      text.tokenizer_sha256 = tokenizer.sha256();
       for (const std::string& note : tokenizer.notes()) fmt::print(stderr, "sinkbench: {}\n", note);
       if (cell.dataset.bos != BosPlacement::none) {
         const std::string& token = cell.dataset.bos_token;
-        prefix = !token.empty() ? std::vector{tokenizer.named_token(token, "dataset.bos_token")}
-                 : config.sink_token ? std::vector{*config.sink_token}
-                                     : tokenizer.prefix();
+        text.prefix = !token.empty()
+                          ? std::vector{tokenizer.named_token(token, "dataset.bos_token")}
+                      : config.sink_token ? std::vector{*config.sink_token}
+                                          : tokenizer.prefix();
       }
-      stream = read_text_stream({.paths = cell.dataset.texts,
-                                 .text_field = cell.dataset.field,
-                                 .bos = cell.dataset.bos,
-                                 .prefix = prefix,
-                                 .special_tokens = cell.dataset.special_tokens,
-                                 .tokens = cell.dataset.tokens,
-                                 .reset = cell.dataset.reset},
-                                tokenizer);
+      text.stream = read_text_stream({.paths = cell.dataset.texts,
+                                      .documents = cell.dataset.documents,
+                                      .bos = cell.dataset.bos,
+                                      .prefix = text.prefix,
+                                      .special_tokens = cell.dataset.special_tokens,
+                                      .tokens = cell.dataset.tokens,
+                                      .reset = cell.dataset.reset},
+                                     tokenizer);
     }
-    check_ids(stream->ids, config);
-    stream_key = key;
-    return *stream;
+    check_ids(text.stream.ids, config);
+    return text;
+  }
+
+  void check_text(const fs::path& path, const std::string& get) {
+    if (is_missing(path)) throw missing_text(path, get);
+    std::error_code ignored;
+    const fs::file_status status = fs::status(path, ignored);
+    if (fs::is_regular_file(status) || fs::is_directory(status)) return;
+    if (pipes.insert(path).second) return;
+    throw InputError::format(
+        "{}: a pipe can be read only once, and is needed again for another model or another "
+        "setting of the dataset; put its text into a file",
+        path.string());
   }
 
   static PerplexityResult perplexity(const BatchMeans& means, int64_t stride,
@@ -226,8 +271,8 @@ struct Runner::State {
       // With a stride, the tokens in between are taken to be like those that were scored.
       const double total = result.nll_mean * static_cast<double>(as_stream(stream).fed());
       const double bytes = static_cast<double>(stream.scored_text->bytes);
-      const double words = static_cast<double>(stream.scored_text->words);
-      if (words > 0) result.word = std::exp(total / words);
+      const auto words = stream.scored_text->sensible_words();
+      if (words && *words > 0) result.word = std::exp(total / static_cast<double>(*words));
       if (bytes > 0) {
         result.byte = std::exp(total / bytes);
         result.bits_per_byte = total / bytes / std::log(2.0);
@@ -341,8 +386,8 @@ const DecoderConfig& Runner::config(const Cell& cell) {
 }
 
 Runner::Text Runner::text(const Cell& cell) {
-  const TokenStream& stream = state_->load_stream(cell, config(cell));
-  return {stream, state_->tokenizer_sha256, state_->prefix};
+  const State::LoadedText& text = state_->load_text(cell, config(cell));
+  return {text.stream, text.tokenizer_sha256, text.prefix};
 }
 
 Runner::Model Runner::load(const Cell& cell) {
@@ -390,8 +435,9 @@ CellResult Runner::describe(const Cell& cell) {
                : Decoder::sha256_of(path);
   }
   result.model_sha256 = hash;
-  result.dataset_sha256 = state_->stream->ids_sha256;
-  result.tokenizer_sha256 = state_->tokenizer_sha256;
+  const State::LoadedText& text = state_->texts.back();  // that was checked
+  result.dataset_sha256 = text.stream.ids_sha256;
+  result.tokenizer_sha256 = text.tokenizer_sha256;
   return result;
 }
 
@@ -423,19 +469,20 @@ CellResult Runner::run(const Cell& cell, const fs::path& nll_file, const RunInfo
   result.policy_label = policy->label();
   check(cell);
   state_->check_memory(cell, state_->checked.at(config_path(cell.model)), *policy,
-                       as_stream(*state_->stream).longest());
+                       as_stream(state_->texts.back().stream).longest());
   const Decoder& decoder = state_->load_decoder(cell);
-  const TokenStream& text = state_->load_stream(cell, decoder.config());
-  const Stream stream = as_stream(text);
+  const State::LoadedText& text = state_->load_text(cell, decoder.config());
+  const Stream stream = as_stream(text.stream);
   const auto method = make_method(*policy, decoder.config());
   result.cache_label = policy->cache();
   result.cache_size = policy->size();
   result.model_sha256 = decoder.sha256();
   result.parameters = decoder.parameters();
   result.context = decoder.config().context;
-  result.dataset_sha256 = text.ids_sha256;
+  result.dataset_sha256 = text.stream.ids_sha256;
+  result.text = text.stream.facts;
   result.pieces = static_cast<int64_t>(stream.pieces.size());
-  result.tokenizer_sha256 = state_->tokenizer_sha256;
+  result.tokenizer_sha256 = text.tokenizer_sha256;
   if (cell.metrics.contains(Metric::perplexity)) {
     const auto reference =
         cell.metrics.contains(Metric::divergence) ? make_policy(cell.reference_policy) : nullptr;
@@ -449,7 +496,7 @@ CellResult Runner::run(const Cell& cell, const fs::path& nll_file, const RunInfo
                                          .identity = identity,
                                          .progress = state_->style,
                                          .stop = state_->stop});
-    result.perplexity = State::perplexity(scored.means, method->stride(), text);
+    result.perplexity = State::perplexity(scored.means, method->stride(), text.stream);
     result.divergence = scored.divergence;
     result.scoring_seconds = scored.seconds;
     result.seconds = scored.earlier_seconds;

@@ -101,12 +101,16 @@ TEST_CASE("inspect shows a tokenizer, its special tokens, and what is wrong with
   config["constant_sink_logit"] = 0;
   folder.write("model/config.json", config.dump());
   const json model = inspect(folder.path() / "model", folder);
-  CHECK(model["tokenizer"]["bos"] == 1);
+  CHECK(model["tokenizer"]["bos"] == json{{{"id", 1}, {"content", "<s>"}}});
+  CHECK(model["tokenizer"]["bos_rule"] == "tokenizer.json (post_processor)");
+  CHECK(model["tokenizer"]["origin"] == json{"tokenizer.json"});
   CHECK(model["tokenizer"]["special_tokens"][1] == json{{"id", 1}, {"content", "<s>"}});
   CHECK(model["sinks"] == json{{"learned_logits", false}, {"constant_logit", 0.0}, {"token", 5}});
   const test::Outcome table = sinkbench_with({"inspect", "model"}, folder);
   CHECK(table.status == 0);
-  for (const char* line : {"runs as         Llama", "BPE with byte fallback", "<s> 1",
+  for (const char* line : {"runs as         Llama", "BPE with byte fallback",
+                           ", from tokenizer.json; pre-tokenizer: none",
+                           "BOS             <s> 1, by tokenizer.json (post_processor)",
                            "token 5 starts every stream", "recompute  yes"}) {
     CHECK_THAT(table.out, ContainsSubstring(line));
   }

@@ -94,7 +94,7 @@ TEST_CASE("documents are joined, with the BOS where it is asked for") {
 
   TokenStream stream = read_text_stream(source, tokenizer);
   CHECK(stream.ids == Ids{kBos, kAb, kSpaceAb, kLine, kC, kD});
-  CHECK(stream.documents == 2);
+  CHECK(stream.facts.documents == 2);
   CHECK(stream.scored_text->bytes == 8);
   CHECK(stream.scored_text->words == 3);
   CHECK(stream.content_sha256 == sha256_hex("ab ab\ncd"));
@@ -122,6 +122,38 @@ TEST_CASE("documents are joined, with the BOS where it is asked for") {
     source.bos = BosPlacement::none;
     CHECK(read_text_stream(source, files.tokenizer(with_bos)).ids.front() == kAb);
   }
+}
+
+TEST_CASE("a prefix of several tokens stands whole, and stands for no text") {
+  const Files files;
+  const Tokenizer tokenizer = files.tokenizer();
+  const fs::path one = files.write("1.txt", "ab ab\n"), two = files.write("2.txt", "cd");
+  const fs::path none = files.write("3.txt", "");
+  TextSource source{{one, none, two}};
+  source.prefix = {{kA, kBos}};
+  TokenStream stream = read_text_stream(source, tokenizer);
+  CHECK(stream.ids == Ids{kA, kBos, kAb, kSpaceAb, kLine, kC, kD});
+  CHECK(stream.scored_text->bytes == 8);
+
+  source.bos = BosPlacement::document;
+  source.reset = Reset{};  // the empty document is a prefix alone, which is left out
+  stream = read_text_stream(source, tokenizer);
+  CHECK(stream.ids == Ids{kA, kBos, kAb, kSpaceAb, kLine, kA, kBos, kC, kD});
+  CHECK(stream.pieces == std::vector<int64_t>{0, 5});
+  CHECK(stream.scored_text->bytes == 8);
+  CHECK(stream.scored_text->words == 3);
+
+  source.reset.reset();
+  source.tokens = 2;  // no more than the prefix
+  CHECK(read_text_stream(source, tokenizer).ids == Ids{kA, kBos});
+}
+
+TEST_CASE("special tokens that are spelled out in a text are what the source says") {
+  const Files files;
+  TextSource source{{files.write("1.txt", "ab<s>ab")}};
+  CHECK(read_text_stream(source, files.tokenizer()).ids == Ids{kBos, kAb, kBos, kAb});
+  source.special_tokens = SpecialTokens::text;  // of which this vocabulary has no character
+  CHECK(read_text_stream(source, files.tokenizer()).ids == Ids{kBos, kAb, kAb});
 }
 
 TEST_CASE("a reset cuts the stream, and no piece's first token is scored") {
@@ -210,8 +242,65 @@ TEST_CASE("documents behind the limit aren't read") {
   TextSource source{{files.write("1.txt", "ab ab"), files.write("2.jsonl", "not JSON")}};
   source.tokens = 3;
   const TokenStream stream = read_text_stream(source, files.tokenizer());
-  CHECK(stream.documents == 1);
+  CHECK(stream.facts.documents == 1);
   CHECK(stream.ids == Ids{kBos, kAb, kSpaceAb});
+}
+
+TEST_CASE("what was read is told") {
+  const Files files;
+  const fs::path one = files.write("1.txt",
+                                   "\xEF\xBB\xBF"
+                                   "ab\r\nab\xC3\xA9\r\n"),
+                 two = files.write("2.txt", "cd");
+  TextSource source{{one, two, files.write("3.txt", "dd")}};
+  source.tokens = 8;
+  const TextFacts facts = read_text_stream(source, files.tokenizer()).facts;
+  CHECK(facts.files == std::vector<fs::path>{one, two});
+  CHECK(facts.documents == 2);
+  CHECK(facts.characters == 11);
+  CHECK(facts.crlf_line_ends == 2);
+  CHECK(facts.byte_order_marks == 1);
+  CHECK(facts.replaced_bytes == 0);
+  CHECK(facts.notes.size() == 2);
+}
+
+TEST_CASE("text is judged by what was read of it, also where the limit ends the reading") {
+  const Files files;
+  TextSource source{{files.write(
+      "1.jsonl", "{\"text\": \"ab\xFF\"}\n{\"text\": \"" + std::string(2000, 'a') + "\"}")}};
+  CHECK(read_text_stream(source, files.tokenizer()).facts.replaced_bytes == 1);
+  source.tokens = 2;
+  CHECK_THAT(message_of([&] { read_text_stream(source, files.tokenizer()); }),
+             ContainsSubstring("1.jsonl: 1 bytes among 3 characters are no UTF-8"));
+}
+
+TEST_CASE("words are counted where words make sense") {
+  const Files files;
+  const Tokenizer tokenizer = files.tokenizer();
+  const auto words = [&](const std::string& text) {
+    return read_text_stream({{files.write("1.txt", text)}}, tokenizer)
+        .scored_text->sensible_words();
+  };
+  CHECK(words("ab ab") == 2);
+  CHECK(words(std::string(18, 'a') + "\n") == 1);
+  CHECK(words(std::string(19, 'a') + " ") == 1);
+  CHECK(!words(std::string(20, 'a') + " "));
+  CHECK(!words("\xC3\xA9\xC3\xA9"));
+  // Of what is scored: of the whole text 1 character in 21 is white space, of the first 20 one.
+  TextSource source{{files.write("1.txt", " " + std::string(20, 'a'))}};
+  CHECK(!read_text_stream(source, tokenizer).scored_text->sensible_words());
+  source.tokens = 21;
+  CHECK(read_text_stream(source, tokenizer).scored_text->sensible_words() == 1);
+}
+
+TEST_CASE("a file of token ids is known by its name and its beginning") {
+  const Files files;
+  CHECK(holds_token_ids(files.write("1.json", " [ 12, 13]")));
+  CHECK(holds_token_ids(files.write("2.JSON", "[-1]")));
+  CHECK(!holds_token_ids(files.write("3.json", "[{\"text\": \"\"}]")));
+  CHECK(!holds_token_ids(files.write("4.json", "{\"text\": 1}")));
+  CHECK(!holds_token_ids(files.write("5.txt", "[1, 2]")));
+  CHECK(!holds_token_ids("no such file.json"));
 }
 
 TEST_CASE("the hash of ids is that of little-endian 32-bit numbers") {

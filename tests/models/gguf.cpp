@@ -3,10 +3,14 @@
 
 #include <ATen/ATen.h>
 
+#include <cmath>
+#include <map>
 #include <random>
 
 #include "base/error.h"
+#include "base/sha256.h"
 #include "models/decoder.h"
+#include "models/ggml_blocks.h"
 #include "tests/catch.h"
 #include "tests/data.h"
 #include "tests/files.h"
@@ -55,7 +59,7 @@ test::GgufWriter convert(const std::string& golden, const std::string& architect
     if (rotated_heads > 0 && interleaved) {
       tensor = tensor.view({rotated_heads, 2, head_dim / 2, -1}).transpose(1, 2).reshape(shape);
     }
-    writer.add_tensor(to, shape, GgufFile::f32, bytes_of(tensor));
+    writer.add_tensor(to, shape, GgmlType::f32, bytes_of(tensor));
   };
   add("token_embd.weight", "model.embed_tokens.weight", {vocab, hidden});
   add("output_norm.weight", "model.norm.weight", {hidden});
@@ -129,45 +133,110 @@ TEST_CASE("a GGUF file is the same model as the folder that it was made of") {
   }
 }
 
-TEST_CASE("stored numbers are decoded as their types have it") {
+TEST_CASE("files of llama.cpp's own converter are the models that they were made of") {
+  // What the files can't hold, or hold otherwise (tests/data/gguf/README.md).
+  const std::map<std::string, json> changes = {
+      {"gemma2", {{"query_pre_attn_scalar", 12}}},
+      {"gemma3_text", {{"query_pre_attn_scalar", 8}}},
+      {"qwen2_v5", {{"use_sliding_window", false}, {"layer_types", nullptr}}},
+      {"starcoder2", {{"sliding_window", nullptr}}},
+  };
+  size_t files = 0;
+  for (const auto& entry : fs::directory_iterator(test::data("gguf"))) {
+    if (entry.path().extension() != ".gguf") continue;
+    ++files;
+    const std::string name = entry.path().stem();
+    INFO(name);
+    const test::TemporaryFolder folder;
+    for (const auto& file : fs::directory_iterator(test::data("families") / name)) {
+      fs::copy(file.path(), folder.path() / file.path().filename());
+    }
+    json config = json::parse(read_file(folder.path() / "config.json"));
+    if (const auto it = changes.find(name); it != changes.end()) config.update(it->second);
+    folder.write("config.json", config.dump());
+    const DecoderOptions options{.dtype = at::kDouble};
+    const Decoder expected = Decoder::load(folder.path(), options);
+    const Decoder decoder = Decoder::load(entry.path(), options);
+    // Epsilons and factors are stored in float32.
+    CHECK(at::allclose(logits(decoder), logits(expected), 1e-6, 1e-6));
+    const DecoderConfig &a = decoder.config(), &b = expected.config();
+    CHECK(decoder.parameters() == expected.parameters());
+    CHECK(a.local_windows == b.local_windows);
+    CHECK(std::abs(a.attention_scale - b.attention_scale) < 1e-7);
+    CHECK(a.score_cap == b.score_cap);
+    CHECK(a.learned_positions == b.learned_positions);
+    CHECK(a.alibi.has_value() == b.alibi.has_value());
+    if (a.alibi) CHECK(a.alibi->slopes == b.alibi->slopes);
+    for (int64_t layer = 0; layer < a.layers; ++layer) {
+      const RotaryConfig *x = a.rotary(layer), *y = b.rotary(layer);
+      REQUIRE((x == nullptr) == (y == nullptr));
+      if (x == nullptr) continue;
+      CHECK(x->dims == y->dims);
+      CHECK(x->limit == y->limit);
+      CHECK(std::abs(x->magnitude - y->magnitude) < 1e-6);
+      for (size_t i = 0; i < x->inverse_frequencies.size(); ++i) {
+        const double right = y->inverse_frequencies[i];
+        CHECK(std::abs(x->inverse_frequencies[i] - right) <= 2e-7 * right);
+      }
+    }
+  }
+  CHECK(files >= 16);
+}
+
+TEST_CASE("blocks of every type are decoded to the numbers of ggml's own package") {
+  const json types = json::parse(read_file(test::data("gguf") / "blocks.json"));
+  CHECK(types.size() == 15);
+  for (const auto& [name, type] : types.items()) {
+    INFO(name);
+    const GgmlType* stored = find_ggml_type(type["id"]);
+    REQUIRE(stored != nullptr);
+    CHECK(stored->name == name);
+    CHECK(can_decode(*stored));
+    std::vector<std::byte> bytes;
+    const auto hex = type["blocks"].get<std::string>();
+    for (size_t i = 0; i < hex.size(); i += 2) {
+      bytes.push_back(static_cast<std::byte>(std::stoi(hex.substr(i, 2), nullptr, 16)));
+    }
+    const auto expected = type["numbers"].get<std::vector<float>>();
+    REQUIRE(bytes.size() / stored->bytes * stored->numbers == expected.size());
+    std::vector<float> numbers(expected.size());
+    decode_blocks(*stored, bytes.data(), static_cast<int64_t>(numbers.size()), numbers.data());
+    float largest = 0;
+    for (size_t i = 0; i < numbers.size(); ++i) {
+      const float size = std::max(std::abs(expected[i]), 1e-3f);
+      largest = std::max(largest, std::abs(numbers[i] - expected[i]) / size);
+    }
+    CHECK(largest < 3e-6f);  // products and sums may be rounded together
+  }
+}
+
+TEST_CASE("whole tensors are decoded by rows, to each precision") {
   const test::TemporaryFolder folder;
-  std::mt19937 random(5);
-  std::string q8, q4;
-  std::vector<float> expected_q8, expected_q4;
-  for (const float scale : {0.5f, 0.125f, -3.0f, 0.0f}) {  // two rows of 64
-    const at::Half half(scale);
-    q8.append(reinterpret_cast<const char*>(&half), 2);
-    q4.append(reinterpret_cast<const char*>(&half), 2);
-    std::vector<int> low, high;
-    for (int i = 0; i < 32; ++i) {
-      const int value = static_cast<int>(random() % 256) - 128;
-      q8 += static_cast<char>(value);
-      expected_q8.push_back(scale * static_cast<float>(value));
-    }
-    for (int i = 0; i < 16; ++i) {
-      low.push_back(static_cast<int>(random() % 16));
-      high.push_back(static_cast<int>(random() % 16));
-      q4 += static_cast<char>(low.back() | high.back() << 4);
-    }
-    for (const int value : low) expected_q4.push_back(scale * static_cast<float>(value - 8));
-    for (const int value : high) expected_q4.push_back(scale * static_cast<float>(value - 8));
-  }
-  const at::Tensor numbers = at::randn({2, 64});
-  for (const auto& [type, bytes, expected] :
-       std::vector<std::tuple<GgufFile::Type, std::string, at::Tensor>>{
-           {GgufFile::f32, bytes_of(numbers), numbers},
-           {GgufFile::f16, bytes_of(numbers.to(at::kHalf)), numbers.to(at::kHalf)},
-           {GgufFile::bf16, bytes_of(numbers.to(at::kBFloat16)), numbers.to(at::kBFloat16)},
-           {GgufFile::q8_0, q8, at::tensor(expected_q8).view({2, 64})},
-           {GgufFile::q4_0, q4, at::tensor(expected_q4).view({2, 64})}}) {
-    INFO("type " << type);
+  const at::Tensor numbers = at::randn({3, 64});
+  const std::vector<std::pair<uint32_t, at::Tensor>> stored = {
+      {GgmlType::f32, numbers},
+      {GgmlType::f16, numbers.to(at::kHalf)},
+      {GgmlType::bf16, numbers.to(at::kBFloat16)}};
+  for (const auto& [type, tensor] : stored) {
     test::GgufWriter writer = convert("llama_gqa", "llama", true);
-    writer.add_tensor("blk.7.attn_v.weight", {2, 64}, type, bytes);
+    writer.add_tensor("a", {3, 64}, type, bytes_of(tensor));
     const fs::path file = folder.write("model.gguf", writer.file());
-    GgufCheckpoint checkpoint(read_gguf(file), at::kFloat, at::kCPU);
-    CHECK(at::equal(checkpoint.get("model.layers.7.self_attn.v_proj.weight", {2, 64}),
-                    expected.to(at::kFloat)));
+    for (const at::ScalarType dtype : {at::kFloat, at::kDouble, at::kBFloat16, at::kHalf}) {
+      INFO("type " << type << " to " << at::toString(dtype));
+      GgufCheckpoint checkpoint(read_gguf(file), dtype, at::kCPU);
+      CHECK(at::equal(checkpoint.get("a", {3, 64}), tensor.to(at::kFloat).to(dtype)));
+    }
   }
+}
+
+TEST_CASE("a type that isn't decoded is refused by name") {
+  const test::TemporaryFolder folder;
+  test::GgufWriter writer = convert("llama_gqa", "llama", true);
+  writer.add_tensor("a", {1, 256}, 17, std::string(74, '\0'));
+  GgufCheckpoint checkpoint(read_gguf(folder.write("model.gguf", writer.file())), at::kFloat,
+                            at::kMeta);
+  CHECK_THROWS_WITH(checkpoint.get("a", {1, 256}),
+                    ContainsSubstring("tensor a: stored in IQ2_XS, which is not supported"));
 }
 
 TEST_CASE("a GGUF file that can't be run is refused by name") {
@@ -179,27 +248,49 @@ TEST_CASE("a GGUF file that can't be run is refused by name") {
   std::string other = convert("llama_gqa", "llama", true).file();
   other[4] = 1;
   CHECK_THAT(written(other), ContainsSubstring("GGUF of version 1; expected 2 or 3"));
-  CHECK_THAT(written(convert("llama_gqa", "gptneox", true).file()),
-             ContainsSubstring("general.architecture: 'gptneox' is not supported"));
-  CHECK_THAT(written(convert("llama_gqa", "llama", true, {{"llama.expert_count", 8}}).file()),
-             ContainsSubstring("llama.expert_count: is set"));
-  CHECK_THAT(
-      written(convert("llama_gqa", "llama", true, {{"llama.rope.scaling.type", "magic"}}).file()),
-      ContainsSubstring("rope_scaling.rope_type: 'magic' is not supported"));
+  other = convert("llama_gqa", "llama", true).file();
+  std::swap(other[4], other[7]);
+  CHECK_THAT(written(other), ContainsSubstring("a big-endian GGUF file"));
+  CHECK_THAT(written(convert("llama_gqa", "mamba", true).file()),
+             ContainsSubstring("general.architecture: 'mamba' is not supported; expected one of"));
+  const std::vector<std::pair<json, const char*>> keys = {
+      {{{"llama.expert_count", 8}}, "llama.expert_count: is 8, which is not supported"},
+      {{{"llama.rope.scaling.type", "magic"}}, "llama.rope.scaling.type: is \"magic\""},
+      {{{"llama.rope.dimension_count", 4}}, "llama.rope.dimension_count: is 4 of a head's"},
+      {{{"llama.rope.scaling.attn_factor", 0.5}}, "llama.rope.scaling.attn_factor: is 0.5"},
+      {{{"llama.attention.sliding_window", 8}}, "llama.attention.sliding_window: is 8; the key"},
+      {{{"llama.attention.causal", false}}, "llama.attention.causal: is false"},
+      {{{"llama.attention.value_length", 8}}, "llama.attention.value_length: is 8"},
+      {{{"llama.logit_scale", 2.0}}, "llama.logit_scale: is 2.0; the key is not known"},
+      {{{"general.type", "adapter"}}, "general.type: is 'adapter'; expected 'model'"},
+      {{{"llama.rope.scaling.type", "yarn"},
+        {"llama.rope.scaling.factor", 4.0},
+        {"llama.rope.scaling.yarn_log_multiplier", 0.1}},
+       "llama.rope.scaling.yarn_log_multiplier: is 0.1"},
+  };
+  for (const auto& [more, text] : keys) {
+    INFO(more);
+    CHECK_THAT(written(convert("llama_gqa", "llama", true, more).file()), ContainsSubstring(text));
+  }
+  CHECK(written(convert("llama_gqa", "llama", true, {{"llama.expert_count", 0}}).file()).empty());
   const auto with = [&](const std::string& name, std::vector<int64_t> shape, uint32_t type,
                         size_t bytes) {
     test::GgufWriter writer = convert("llama_gqa", "llama", true);
     writer.add_tensor(name, shape, type, std::string(bytes, '\0'));
     return written(writer.file());
   };
-  CHECK_THAT(with("rope_freqs.weight", {8}, GgufFile::f32, 32),
-             ContainsSubstring("rope_freqs.weight has no place in the model"));
-  CHECK_THAT(with("blk.9.attn_v.weight", {1, 256}, 12, 144),
-             ContainsSubstring("stored in ggml's type 12; expected F32, F16"));
-  CHECK_THAT(with("blk.9.attn_v.weight", {1, 33}, GgufFile::q8_0, 34),
-             ContainsSubstring("rows of 33 numbers; expected a multiple of 32"));
-  CHECK_THAT(with("output_norm.weight", {64}, GgufFile::f32, 256), ContainsSubstring("twice"));
-  CHECK_THAT(with("blk.9.attn_v.weight", {1 << 20, 64}, GgufFile::f32, 64),
+  CHECK_THAT(with("rope_freqs.weight", {5}, GgmlType::f32, 20),
+             ContainsSubstring("rope_freqs.weight: expected 8 numbers in F32"));
+  CHECK_THAT(with("rope_freqs.weight", {8}, GgmlType::f32, 32),
+             ContainsSubstring("rope_freqs.weight: number 0 is 0; expected a positive factor"));
+  CHECK_THAT(with("blk.9.attn_v.weight", {1, 256}, GgmlType::q4_k, 144),
+             ContainsSubstring("blk.9.attn_v.weight has no place in the model"));
+  CHECK_THAT(with("blk.9.attn_v.weight", {1, 256}, 99, 144),
+             ContainsSubstring("stored in ggml's type 99, which is not known"));
+  CHECK_THAT(with("blk.9.attn_v.weight", {1, 33}, GgmlType::q8_0, 34),
+             ContainsSubstring("rows of 33 numbers in Q8_0; expected a multiple of 32"));
+  CHECK_THAT(with("output_norm.weight", {64}, GgmlType::f32, 256), ContainsSubstring("twice"));
+  CHECK_THAT(with("blk.9.attn_v.weight", {1 << 20, 64}, GgmlType::f32, 64),
              ContainsSubstring("go beyond the file: truncated"));
 }
 
@@ -219,4 +310,30 @@ TEST_CASE("a damaged GGUF file is refused or read, and never crashes") {
     }
   }
   CHECK(refused > 100);
+}
+
+TEST_CASE("a model in parts is read from the first") {
+  const test::TemporaryFolder folder;
+  const auto part = [&](int64_t number, const json& more = json::object()) {
+    test::GgufWriter writer =
+        number == 0 ? convert("llama_gqa", "llama", true, more) : test::GgufWriter();
+    writer.add("split.no", number);
+    writer.add("split.count", 2);
+    if (number == 1) writer.add_tensor("blk.9.attn_v.weight", {1, 1}, GgmlType::f32, "1234");
+    return folder.write(fmt::format("m-0000{}-of-00002.gguf", number + 1), writer.file());
+  };
+  const fs::path first = part(0);
+  CHECK_THAT(message_of(first), ContainsSubstring("m-00002-of-00002.gguf: is missing"));
+  const fs::path second = part(1);
+  CHECK_THAT(message_of(second), ContainsSubstring("part 2 of a model in 2 files; give the first, "
+                                                   "m-00001-of-00002.gguf"));
+  CHECK(read_gguf(first).tensors.contains("blk.9.attn_v.weight"));
+  CHECK(read_gguf(first).tensors.contains("token_embd.weight"));
+  CHECK(read_gguf(first).sha256() == sha256_hex(read_file(first) + read_file(second)));
+  part(0, {{"split.tensors.count", 99}});
+  CHECK_THAT(message_of(first),
+             ContainsSubstring("split.tensors.count: is 99, but the parts hold"));
+  fs::rename(first, folder.path() / "other.gguf");
+  CHECK_THAT(message_of(folder.path() / "other.gguf"),
+             ContainsSubstring("expected a name that ends in -00001-of-00002.gguf"));
 }

@@ -236,6 +236,8 @@ TEST_CASE("numbers have the digits that a reader compares") {
   CHECK(perplexity(12.3456) == "12.35");
   CHECK(perplexity(123.456) == "123.5");
   CHECK(perplexity(123456.7) == "123457");
+  CHECK(perplexity(123456789.4) == "123456789");
+  CHECK(perplexity(1.23456e226) == "1.235e+226");
   CHECK(perplexity(std::numeric_limits<double>::quiet_NaN()) == "-");
 
   const auto held = [&](int64_t value) {

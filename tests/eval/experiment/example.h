@@ -15,6 +15,13 @@ inline CellResult example_cell(const std::string& id, PolicySpec policy, const s
   result.model_sha256 = "m0";
   result.tokenizer_sha256 = "t0";
   result.dataset_sha256 = "d0";
+  result.text = {.files = {"/texts/book.txt"},
+                 .documents = 1,
+                 .characters = 30000,
+                 .replaced_bytes = 2,
+                 .crlf_line_ends = 600,
+                 .byte_order_marks = 1,
+                 .notes = {"/texts/book.txt: line ends are CRLF (600), kept as they are"}};
   result.context = 256;
   result.parameters = 1'500'000;
   result.threads = 2;

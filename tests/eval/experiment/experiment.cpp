@@ -83,7 +83,7 @@ latency: {warmup: 5, samples: 50, seconds: 0.25, lengths: [256, 1024]}
   CHECK(cell.model == ModelSpec{.path = folder.path() / "models/tiny"});
   CHECK(cell.dataset == DatasetSpec{.texts = {folder.path() / "configs/one.jsonl", "/books/two"},
                                     .tokens_file = {},
-                                    .field = "body",
+                                    .documents = {.field = "body"},
                                     .bos = BosPlacement::document,
                                     .tokens = 4096});
   CHECK(cell.policy == PolicySpec{.name = "sinks",
@@ -242,7 +242,7 @@ TEST_CASE("what is left out has its default") {
   CHECK(experiment.name == "grid");  // the file's
   REQUIRE(experiment.cells.size() == 1);
   const Cell& cell = experiment.cells.front();
-  CHECK(cell.dataset.field == "text");
+  CHECK(cell.dataset.documents == DocumentOptions{});
   CHECK(cell.dataset.bos == BosPlacement::stream);
   CHECK(!cell.dataset.tokens);
   CHECK(cell.engine == "chunked");
@@ -613,6 +613,39 @@ TEST_CASE("anchors and depth cost no more than they should") {
   // An anchor is fine where it saves writing.
   CHECK(load("model: &m m\ndataset: {text: *m}\npolicies: [dense]\n").cells[0].id ==
         "m-m-dense-float32");
+}
+
+TEST_CASE("the BOS and special tokens in texts may be chosen, and are part of what a cell is") {
+  const test::TemporaryFolder folder;
+  const auto load = [&](const std::string& dataset) {
+    return load_experiment(
+               folder.write("grid.yaml", "model: m\ndataset: " + dataset + "\npolicies: [dense]\n"),
+               {})
+        .cells;
+  };
+  auto cells = load("{text: a, bos_token: [\"<s>\", 7], special_tokens: [parse, text]}");
+  REQUIRE(cells.size() == 4);
+  CHECK(cells[0].dataset.bos_token == "<s>");
+  CHECK(cells[1].dataset.special_tokens == SpecialTokens::text);
+  CHECK(cells[3].dataset.bos_token == "7");
+  CHECK(cells[3].id == "m-a-bos.7-special.text-dense-float32");
+  std::set<std::string> ids;
+  for (const Cell& cell : cells) ids.insert(cell.id);
+  CHECK(ids.size() == 4);
+
+  // Where there is no BOS it doesn't matter which.
+  cells = load("{text: a, bos: [stream, none], bos_token: [5, 6]}");
+  REQUIRE(cells.size() == 3);
+  CHECK(cells[2].dataset.bos == BosPlacement::none);
+  CHECK(cells[2].dataset.bos_token.empty());
+
+  CHECK_THROWS_WITH(load("{text: a, bos_token: \"\"}"),
+                    ContainsSubstring("grid.yaml:2: dataset.bos_token: is ''"));
+  CHECK_THROWS_WITH(
+      load("{text: a, special_tokens: maybe}"),
+      ContainsSubstring("dataset.special_tokens: is 'maybe'; expected one of: parse, text"));
+  CHECK_THROWS_WITH(load("{tokens_file: a, bos_token: 1}"),
+                    ContainsSubstring("dataset.bos_token: has no meaning beside 'tokens_file'"));
 }
 
 TEST_CASE("no damage to a file makes anything but one line of complaint") {

@@ -70,9 +70,9 @@ std::vector<std::vector<double>> by_definition(const Decoder& decoder,
   const auto long_ids = at::tensor(std::vector<int64_t>(ids.begin(), ids.end()), at::kLong);
   at::Tensor x = decoder.embed(long_ids, at::arange(n, at::kLong));
   const auto placed = [&](const at::Tensor& head, int64_t place) {
-    if (!config.rotary) return head;
-    return rotate(*config.rotary, head.view({1, 1, -1}),
-                  rotary_table(*config.rotary, std::vector<int64_t>{place}, at::kDouble, at::kCPU))
+    if (config.rotaries.empty()) return head;
+    return rotate(config.rotaries[0], head.view({1, 1, -1}),
+                  rotary_table(config.rotaries[0], std::vector<int64_t>{place}, at::kDouble, at::kCPU))
         .flatten();
   };
   std::vector<std::vector<double>> result;

@@ -68,9 +68,9 @@ Attention attention_by_definition(const Decoder& decoder, const std::vector<int3
   at::Tensor x = decoder.embed(at::tensor(std::vector<int64_t>(ids.begin(), ids.end()), at::kLong),
                                at::arange(n, at::kLong));
   const auto placed = [&](const at::Tensor& head, int64_t place) {
-    if (!config.rotary) return head;
-    return rotate(*config.rotary, head.view({1, 1, -1}),
-                  rotary_table(*config.rotary, std::vector<int64_t>{place}, at::kDouble, at::kCPU))
+    if (config.rotaries.empty()) return head;
+    return rotate(config.rotaries[0], head.view({1, 1, -1}),
+                  rotary_table(config.rotaries[0], std::vector<int64_t>{place}, at::kDouble, at::kCPU))
         .flatten();
   };
   for (int64_t layer = 0; layer < config.layers; ++layer) {

@@ -1,0 +1,13 @@
+#include "cli/notes.h"
+
+#include <fmt/format.h>
+
+namespace sinkbench {
+
+void Notes::say(const std::vector<std::string>& notes) {
+  for (const std::string& note : notes) {
+    if (said_.insert(note).second) fmt::print(stderr, "note: {}\n", note);
+  }
+}
+
+}  // namespace sinkbench
