@@ -204,6 +204,13 @@ void TokenizerConfig::apply(TokenizerJson& out) const {
     add(token, std::nullopt);
   }
 
+  // Every class of version 4 imposes what is stated here on a ByteLevel that stands alone.
+  json& cutting = out.root["pre_tokenizer"];
+  if (field().has("add_prefix_space") && cutting.is_object() &&
+      cutting.value("type", json()) == "ByteLevel") {
+    cutting["add_prefix_space"] = boolean("add_prefix_space", false);
+  }
+
   if (!defaults.frames && !out.frame) return;
   TextFrame frame;
   const auto frame_with = [&](const char* key, bool absent_value, const char* name,

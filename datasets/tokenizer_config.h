@@ -29,6 +29,8 @@ class TokenizerConfig {
   ///  - where the class is Llama's, CodeLlama's, Gemma's, Cohere's or GPT-NeoX's, add_bos_token and
   ///    add_eos_token decide in place of the post-processor what stands around a text. (Version 5
   ///    leaves the post-processor as it is.)
+  ///  - add_prefix_space, where it is stated, counts in place of that of a pre_tokenizer that is a
+  ///    ByteLevel alone. (In version 5 for GPT-2's class.)
   /// InputError names the file, the field and the value.
   void apply(TokenizerJson& json) const;
 

@@ -209,6 +209,10 @@ folder("bos_token as an object",
         "bos_token": {"__type": "AddedToken", "content": "<s>", "lstrip": False, "normalized": True, "rstrip": False,
                       "single_word": False}})
 folder("default tokens of the class", {"tokenizer_class": "LlamaTokenizerFast"}, base="sentencepiece")
+for prefix in (True, False):
+    folder(f"add_prefix_space {prefix} over a ByteLevel of {not prefix}",
+           {"tokenizer_class": "GPT2Tokenizer", "add_prefix_space": prefix}, texts=["wor wor"],
+           patch={"pre_tokenizer": {"add_prefix_space": not prefix}})
 IM = {"content": "<|im|>", "lstrip": False, "normalized": False, "rstrip": False, "single_word": False, "special": True}
 folder("added_tokens_decoder",
        {"tokenizer_class": "PreTrainedTokenizerFast", "added_tokens_decoder": {"268": IM, "300": {**IM, "content": "c"}}})
