@@ -82,8 +82,7 @@ AddedTokens::AddedTokens(const TokenizerJson& json, const Vocabulary& vocabulary
     symbols_.emplace_back().id = id;
     normalized_.add(vocabulary.token(id), symbols_.back());
   }
-  for (const int32_t id : json.controls) {
-    const std::string content(vocabulary.token(id));
+  for (const auto& [id, content] : json.controls) {
     max_id_ = std::max(max_id_, id);
     by_content_.emplace(content, id);
     AddedToken& token = by_id_[id];

@@ -260,7 +260,9 @@ TokenizerJson read_sentencepiece(const fs::path& path, const TokenizerConfig* be
     out.tokens.push_back(piece.text);
     out.ids.push_back(id);
     if (piece.type == Piece::unknown) kind = {{"unk_token", piece.text}, {"unk_id", i}};
-    if (piece.type == Piece::control || piece.type == Piece::unknown) out.controls.push_back(id);
+    if (piece.type == Piece::control || piece.type == Piece::unknown) {
+      out.controls.emplace_back(id, piece.text);
+    }
     if (piece.type == Piece::control && piece.text == model.bos && add_bos) {
       frame.before = {std::string(model.bos)};
     }

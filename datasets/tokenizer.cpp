@@ -18,6 +18,7 @@
 #include "datasets/normalizer.h"
 #include "datasets/pre_tokenizer.h"
 #include "datasets/sentencepiece.h"
+#include "datasets/tiktoken.h"
 #include "datasets/tokenizer_config.h"
 #include "datasets/tokenizer_json.h"
 #include "datasets/unigram.h"
@@ -60,6 +61,29 @@ Model make_model(TokenizerJson& json) {
   check_frame(json);
   if (json.unigram) return Unigram(json);
   return Bpe(json);
+}
+
+namespace fs = std::filesystem;
+
+bool is_tekken(const fs::path& file) {
+  return file.extension() == ".json" && file.stem().string().starts_with("tekken");
+}
+
+/// The file of a folder that counts, if it has any of a tokenizer.
+std::optional<fs::path> tokenizer_in(const fs::path& folder) {
+  for (const char* name : {"tokenizer.json", "tokenizer.model"}) {
+    if (fs::exists(folder / name)) return folder / name;
+  }
+  if (holds_vocab_and_merges(folder)) return folder / "vocab.json";
+  std::optional<fs::path> found;
+  std::error_code none;
+  for (const auto& entry : fs::directory_iterator(folder, none)) {
+    const fs::path& file = entry.path();
+    if ((is_tekken(file) || file.extension() == ".tiktoken") && (!found || file < *found)) {
+      found = file;
+    }
+  }
+  return found;
 }
 
 /// The ids that the post-processor puts around every text.
@@ -265,19 +289,12 @@ Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
 Tokenizer::~Tokenizer() = default;
 
 Tokenizer Tokenizer::load(const std::filesystem::path& path) {
-  namespace fs = std::filesystem;
   fs::path file = path, folder;
   if (fs::is_directory(path)) folder = path;
   if (is_gguf(path) && fs::exists(path.parent_path() / "tokenizer.json")) {
     folder = path.parent_path();
   }
-  if (!folder.empty()) {
-    for (const char* name : {"tokenizer.json", "tokenizer.model", "vocab.json"}) {
-      file = folder / name;
-      if (fs::exists(file) && (file.stem() != "vocab" || holds_vocab_and_merges(folder))) break;
-      file = folder / "tokenizer.json";  // which is then missed
-    }
-  }
+  if (!folder.empty()) file = tokenizer_in(folder).value_or(folder / "tokenizer.json");
   if (folder.empty() && (file.filename() == "vocab.json" || file.filename() == "merges.txt")) {
     throw InputError::format(
         "{}: is half of a tokenizer; expected the folder that holds it, with vocab.json and "
@@ -287,6 +304,11 @@ Tokenizer Tokenizer::load(const std::filesystem::path& path) {
   TokenizerJson json;
   if (is_gguf(file)) {
     json = read_gguf_tokenizer(file);
+  } else if (is_tekken(file)) {
+    json = read_tekken(file);
+  } else if (file.extension() == ".tiktoken" ||
+             (file.extension() == ".model" && is_tiktoken(file))) {
+    json = read_tiktoken(file);
   } else if (file.extension() == ".model") {
     std::optional<TokenizerConfig> config;
     if (!folder.empty()) config.emplace(folder);
@@ -307,8 +329,7 @@ Tokenizer Tokenizer::load(const std::filesystem::path& path) {
 }
 
 bool Tokenizer::is_in(const std::filesystem::path& folder) {
-  return is_gguf(folder) || std::filesystem::exists(folder / "tokenizer.json") ||
-         std::filesystem::exists(folder / "tokenizer.model") || holds_vocab_and_merges(folder);
+  return is_gguf(folder) || tokenizer_in(folder).has_value();
 }
 
 std::vector<int32_t> Tokenizer::encode(std::string_view text, bool add_special_tokens,

@@ -113,8 +113,8 @@ struct TokenizerJson {
   std::vector<std::string> origin;       // names of the files that say what this tokenizer is
 
   // Of what tokenizer.json has no words for:
-  std::optional<SentencePieceNormalizer> normalizer;  // in place of `root`'s
-  std::vector<int32_t> controls;                      // special tokens that no text spells
+  std::optional<SentencePieceNormalizer> normalizer;      // in place of `root`'s
+  std::vector<std::pair<int32_t, std::string>> controls;  // special tokens that no text spells
   std::vector<int32_t> symbols;  // looked for in the normalized text, as the vocabulary spells them
   std::string pre_tokenizer_name;  // for people
 
