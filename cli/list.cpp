@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "cli/commands.h"
+#include "datasets/gguf_pre_tokenizers.h"
 #include "models/family.h"
 #include "models/ggml_blocks.h"
 #include "models/quantised.h"
@@ -88,6 +89,17 @@ List formats() {
            {gguf, "big-endian", "refused"}}};
 }
 
+/// What GGUF files call the way to cut texts into words.
+List tokenizers() {
+  List list{{"tokenizer.ggml.pre", "models", "normalizes", "BOS unless said"}};
+  for (const GgufPreTokenizer& pre : gguf_pre_tokenizers()) {
+    list.rows.push_back({pre.name, pre.models,
+                         pre.normalizer.is_null() ? "-" : pre.normalizer["type"].get<std::string>(),
+                         pre.add_bos ? "yes" : "no"});
+  }
+  return list;
+}
+
 /// What configs/README.md describes under `dataset`.
 List datasets() {
   return {
@@ -148,11 +160,12 @@ void print(const List& list, const std::string& format) {
 }
 
 void run(const Options& options) {
-  const List list = options.what == "policies"   ? policies()
-                    : options.what == "families" ? families()
-                    : options.what == "formats"  ? formats()
-                    : options.what == "datasets" ? datasets()
-                                                 : configs(options.folder);
+  const List list = options.what == "policies"     ? policies()
+                    : options.what == "families"   ? families()
+                    : options.what == "formats"    ? formats()
+                    : options.what == "tokenizers" ? tokenizers()
+                    : options.what == "datasets"   ? datasets()
+                                                   : configs(options.folder);
   print(list, options.format);
 }
 
@@ -160,11 +173,15 @@ void run(const Options& options) {
 
 void add_list(CLI::App& app) {
   const auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand(
-      "list", "List policies, families and formats of models, datasets or configs");
-  command->add_option("what", options->what, "policies, families, formats, datasets or configs")
+  CLI::App* command = app.add_subcommand("list",
+                                         "List policies, families and formats of models, "
+                                         "tokenizers of GGUF files, datasets or configs");
+  command
+      ->add_option("what", options->what,
+                   "policies, families, formats, tokenizers, datasets or configs")
       ->required()
-      ->check(CLI::IsMember({"policies", "families", "formats", "datasets", "configs"}));
+      ->check(
+          CLI::IsMember({"policies", "families", "formats", "tokenizers", "datasets", "configs"}));
   command->add_option("--folder", options->folder, "Where to look for configs")
       ->capture_default_str();
   command->add_option("--format", options->format, "table, markdown or json")
