@@ -1,9 +1,11 @@
 // sinkbench list: the names that experiments and checkpoints may use.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -14,6 +16,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "cli/commands.h"
+#include "datasets/gguf_pre_tokenizers.h"
 #include "models/family.h"
 #include "models/ggml_blocks.h"
 #include "models/quantised.h"
@@ -125,6 +128,17 @@ List models() {
   return list;
 }
 
+/// What GGUF files call the way to cut texts into words.
+List tokenizers() {
+  List list{{"tokenizer.ggml.pre", "models", "normalizes", "BOS unless said"}};
+  for (const GgufPreTokenizer& pre : gguf_pre_tokenizers()) {
+    list.rows.push_back({pre.name, pre.models,
+                         pre.normalizer.is_null() ? "-" : pre.normalizer["type"].get<std::string>(),
+                         pre.add_bos ? "yes" : "no"});
+  }
+  return list;
+}
+
 /// What configs/README.md describes under `dataset`.
 List datasets() {
   return {
@@ -186,28 +200,35 @@ void print(const List& list, const std::string& format) {
   fmt::print("{}", render(columns, format == "markdown"));
 }
 
+const std::vector<std::pair<std::string, std::function<List(const Options&)>>>& lists() {
+  static const std::vector<std::pair<std::string, std::function<List(const Options&)>>> lists = {
+      {"policies", [](const Options&) { return policies(); }},
+      {"families", [](const Options&) { return families(); }},
+      {"formats", [](const Options&) { return formats(); }},
+      {"models", [](const Options&) { return models(); }},
+      {"tokenizers", [](const Options&) { return tokenizers(); }},
+      {"datasets", [](const Options&) { return datasets(); }},
+      {"configs", [](const Options& options) { return configs(options.folder); }}};
+  return lists;
+}
+
 void run(const Options& options) {
-  const List list = options.what == "policies"   ? policies()
-                    : options.what == "families" ? families()
-                    : options.what == "formats"  ? formats()
-                    : options.what == "datasets" ? datasets()
-                    : options.what == "models"   ? models()
-                                                 : configs(options.folder);
-  print(list, options.format);
+  for (const auto& [name, make] : lists()) {
+    if (options.what == name) print(make(options), options.format);
+  }
 }
 
 }  // namespace
 
 void add_list(CLI::App& app) {
   const auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand(
-      "list",
-      "List policies, families and formats of models, models to fetch, datasets or configs");
-  command
-      ->add_option("what", options->what,
-                   "policies, families, formats, models, datasets or configs")
+  std::vector<std::string> names;
+  for (const auto& [name, make] : lists()) names.push_back(name);
+  CLI::App* command =
+      app.add_subcommand("list", "List what there is: policies, families of models and so on");
+  command->add_option("what", options->what, fmt::format("{}", fmt::join(names, ", ")))
       ->required()
-      ->check(CLI::IsMember({"policies", "families", "formats", "models", "datasets", "configs"}));
+      ->check(CLI::IsMember(names));
   command->add_option("--folder", options->folder, "Where to look for configs")
       ->capture_default_str();
   command->add_option("--format", options->format, "table, markdown or json")

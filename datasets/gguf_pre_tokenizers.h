@@ -18,6 +18,7 @@ struct GgufPreTokenizer {
   nlohmann::json steps;        ///< its pre_tokenizer
   bool ignore_merges = false;  ///< whether a word that is a token is that token, reached or not
   bool add_bos = false;        ///< where the file has no add_bos_token
+  std::string doubt = {};      ///< how ids may differ from the model's own, for people
 };
 
 /// All that are known, by name. Whatever isn't verified against the models' own ids is missing.

@@ -19,12 +19,19 @@ namespace {
 
 using nlohmann::json;
 
+constexpr std::string_view kPrefix = "tokenizer.ggml.";
+
 /// The keys of one file, and what is made of them.
 class Reader {
  public:
   explicit Reader(const GgufFile& gguf) : gguf_(gguf) {
     out_.file = gguf.path().string();
-    out_.sha256 = gguf.sha256();
+    Sha256 digest;
+    for (const auto& [key, value] : gguf.metadata.items()) {
+      if (!key.starts_with(kPrefix)) continue;
+      digest.update(key + value.dump(-1, ' ', false, json::error_handler_t::replace) + "\n");
+    }
+    out_.sha256 = digest.hex();
     out_.root = {{"version", "1.0"}, {"added_tokens", json::array()}};
   }
 
@@ -45,13 +52,13 @@ class Reader {
  private:
   [[noreturn]] void fail(const std::string& key, const std::string& what) const {
     throw InputError::format(
-        "{}: tokenizer.ggml.{}: {} (a tokenizer.json beside the file is taken in its place)",
-        out_.file, key, what);
+        "{}: {}{}: {} (a tokenizer.json beside the file is taken in its place)", out_.file, kPrefix,
+        key, what);
   }
 
   /// The value of a key, or nullptr.
   const json* find(const std::string& key) const {
-    const auto it = gguf_.metadata.find("tokenizer.ggml." + key);
+    const auto it = gguf_.metadata.find(std::string(kPrefix) + key);
     return it == gguf_.metadata.end() ? nullptr : &*it;
   }
 
@@ -190,6 +197,11 @@ class Reader {
     }
     out_.has_merges = true;
     out_.pre_tokenizer_name = name;
+    if (!pre->doubt.empty()) {
+      out_.notes.push_back(fmt::format(
+          "{}: {}pre is {}: {} (a tokenizer.json beside the file is taken in its place)", out_.file,
+          kPrefix, in_quotes(name), pre->doubt));
+    }
     out_.root["normalizer"] = pre->normalizer;
     out_.root["pre_tokenizer"] = pre->steps;
     out_.root["decoder"] = {{"type", "ByteLevel"}};

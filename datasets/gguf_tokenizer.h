@@ -20,6 +20,7 @@ namespace sinkbench {
 /// starts with a space of its own, as the whole text does (transformers' `legacy`), unless
 /// add_space_prefix is false.
 ///
+/// Its digest is that of these keys alone: files of one model in several types have one tokenizer.
 /// InputError names the key, and says that a tokenizer.json beside the file is taken instead.
 TokenizerJson read_gguf_tokenizer(const std::filesystem::path& path);
 

@@ -1,7 +1,9 @@
 #include "datasets/normalizer.h"
 
 #include <algorithm>
+#include <optional>
 
+#include "datasets/base64.h"
 #include "datasets/byte_level.h"
 #include "datasets/unicode_classes.h"
 #include "datasets/unicode_tables.h"
@@ -45,6 +47,13 @@ void Normalizer::add(const JsonField& field) {
   } else if (type == "Nmt") {
     const UnicodeTables& tables = unicode_tables();
     steps_.push_back(Filter{set_of(tables.nmt_controls), set_of(tables.nmt_spaces)});
+  } else if (type == "Precompiled") {
+    const JsonField map = field["precompiled_charsmap"];
+    const std::optional<std::string> bytes = from_base64(map.string());
+    if (!bytes) map.fail("a map of characters in Base64");
+    steps_.push_back(
+        Precompiled{std::make_shared<const CharsMap>(*bytes, map.file() + ": " + map.path()),
+                    Regex::grapheme_clusters()});
   } else if (type == "Prepend") {
     steps_.push_back(Prepend{field["prepend"].string()});
   } else if (type == "Replace") {
@@ -55,8 +64,8 @@ void Normalizer::add(const JsonField& field) {
     steps_.push_back(Filter{set_of(unicode_tables().accents), {}});
   } else {
     field["type"].fail(
-        "BertNormalizer, ByteLevel, Lowercase, NFC, NFD, NFKC, NFKD, Nmt, Prepend, Replace, "
-        "Sequence, Strip or StripAccents");
+        "BertNormalizer, ByteLevel, Lowercase, NFC, NFD, NFKC, NFKD, Nmt, Precompiled, "
+        "Prepend, Replace, Sequence, Strip or StripAccents");
   }
 }
 
@@ -104,6 +113,28 @@ std::string Normalizer::apply(const Lowercase&, std::string text) {
 std::string Normalizer::apply(const Prepend& step, std::string text) {
   if (!text.empty()) text.insert(0, step.content);
   return text;
+}
+
+std::string Normalizer::apply(const Precompiled& step, std::string text) {
+  std::string out;
+  out.reserve(text.size());
+  for (const Span& span : step.clusters.find_all(text)) {
+    const std::string_view cluster =
+        std::string_view(text).substr(span.begin, span.end - span.begin);
+    // A rule for what a short cluster begins with stands for all of it, accents included.
+    const CharsMap::Rule rule = cluster.size() < 6 ? step.map->shortest(cluster) : CharsMap::Rule();
+    if (rule.length > 0) {
+      out += rule.replacement;
+      continue;
+    }
+    for (size_t i = 0; i < cluster.size();) {
+      const auto length = static_cast<size_t>(decode_utf8(cluster.data() + i).length);
+      const CharsMap::Rule one = step.map->shortest(cluster.substr(i, length));
+      out += one.length > 0 ? one.replacement : cluster.substr(i, length);
+      i += length;
+    }
+  }
+  return out;
 }
 
 std::string Normalizer::apply(const Replace& step, std::string text) {

@@ -1,13 +1,16 @@
 // What happens to a text before it is cut into words: tokenizer.json's normalizer.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <variant>
 #include <vector>
 
+#include "datasets/chars_map.h"
 #include "datasets/code_point_set.h"
+#include "datasets/regex.h"
 #include "datasets/replace.h"
 #include "datasets/sentencepiece_normalizer.h"
 #include "datasets/tokenizer_json.h"
@@ -15,8 +18,8 @@
 
 namespace sinkbench {
 
-/// BertNormalizer, ByteLevel, Lowercase, NFC, NFD, NFKC, NFKD, Nmt, Prepend, Replace, Strip,
-/// StripAccents and any Sequence of these, or none.
+/// BertNormalizer, ByteLevel, Lowercase, NFC, NFD, NFKC, NFKD, Nmt, Precompiled, Prepend, Replace,
+/// Strip, StripAccents and any Sequence of these, or none.
 class Normalizer {
  public:
   /// `field` is the file's normalizer, null for none.
@@ -41,8 +44,12 @@ class Normalizer {
   };
   struct SpacedIdeographs {};  // Chinese characters between spaces
   struct ByteLevel {};
+  struct Precompiled {  // SentencePiece's map as tokenizers reads it, by clusters of characters
+    std::shared_ptr<const CharsMap> map;
+    Regex clusters;
+  };
   using Step = std::variant<NormalizationForm, Lowercase, Prepend, Replace, Strip, Filter,
-                            SpacedIdeographs, ByteLevel, SentencePieceNormalizer>;
+                            SpacedIdeographs, ByteLevel, Precompiled, SentencePieceNormalizer>;
 
   void add(const JsonField& field);
   void add_bert(const JsonField& field);
@@ -55,6 +62,7 @@ class Normalizer {
   static std::string apply(const Filter& step, std::string text);
   static std::string apply(const SpacedIdeographs&, std::string text);
   static std::string apply(const ByteLevel&, std::string text);
+  static std::string apply(const Precompiled& step, std::string text);
   static std::string apply(const SentencePieceNormalizer& step, std::string text) {
     return step.apply(text);
   }

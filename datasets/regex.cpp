@@ -8,30 +8,41 @@
 #include <pcre2.h>
 
 namespace sinkbench {
+
 struct Regex::Code {
-  std::unique_ptr<pcre2_code, decltype(&pcre2_code_free)> code;
-  std::string where;  // the file and the field, for messages
+  Code(const std::string& pattern, std::string where);
+
+  std::unique_ptr<pcre2_code, decltype(&pcre2_code_free)> code;  // nullptr where it can't be
+  std::string error;                                             // which this says why
+  std::string where;                                             // for messages
 };
 
-Regex::Regex(const JsonField& field) {
-  const std::string pattern = translate_regex(field);
-  int error = 0;
+Regex::Code::Code(const std::string& pattern, std::string where)
+    : code(nullptr, pcre2_code_free), where(std::move(where)) {
+  int number = 0;
   PCRE2_SIZE at = 0;
   pcre2_compile_context* context = pcre2_compile_context_create(nullptr);
   pcre2_set_newline(context, PCRE2_NEWLINE_LF);
-  std::unique_ptr<pcre2_code, decltype(&pcre2_code_free)> code(
-      pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
-                    PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE, &error, &at, context),
-      pcre2_code_free);
+  code.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
+                           PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE, &number, &at, context));
   pcre2_compile_context_free(context);
   if (code == nullptr) {
     PCRE2_UCHAR reason[128];
-    pcre2_get_error_message(error, reason, sizeof(reason));
-    field.fail(fmt::format("a regular expression: {}", reinterpret_cast<const char*>(reason)));
+    pcre2_get_error_message(number, reason, sizeof(reason));
+    error = reinterpret_cast<const char*>(reason);
+    return;
   }
   pcre2_jit_compile(code.get(),
                     PCRE2_JIT_COMPLETE);  // where this machine has no JIT, it is interpreted
-  code_ = std::make_shared<Code>(Code{std::move(code), field.file() + ": " + field.path()});
+}
+
+Regex::Regex(const JsonField& field)
+    : code_(std::make_shared<Code>(translate_regex(field), field.file() + ": " + field.path())) {
+  if (code_->code == nullptr) field.fail("a regular expression: " + code_->error);
+}
+
+Regex Regex::grapheme_clusters() {
+  return Regex(std::make_shared<Code>("\\X", "grapheme clusters"));
 }
 
 std::vector<Span> Regex::find_all(std::string_view text) const {

@@ -22,6 +22,9 @@ class Regex {
   /// The pattern that `field` holds. What Oniguruma and PCRE2 read differently is translated where
   /// that can be exact (regex_translator.h); the rest is an InputError.
   explicit Regex(const JsonField& field);
+  /// Matches what readers take for one character, with its accents: the extended grapheme clusters
+  /// of https://unicode.org/reports/tr29/, as PCRE2's version of Unicode has them.
+  static Regex grapheme_clusters();
 
   /// Cuts `text`, valid UTF-8, into matches and what lies between, in order, without gaps. Throws
   /// InputError where the pattern needs more steps than PCRE2 allows.
@@ -29,6 +32,8 @@ class Regex {
 
  private:
   struct Code;
+  explicit Regex(std::shared_ptr<const Code> code) : code_(std::move(code)) {}
+
   std::shared_ptr<const Code> code_;
 };
 

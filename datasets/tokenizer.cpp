@@ -202,7 +202,8 @@ Tokenizer::Impl::Impl(TokenizerJson& json)
       pre_tokenizer(optional_field(json.field(), "pre_tokenizer")),
       decoder(optional_field(json.field(), "decoder")),
       added(json, vocabulary(), normalizer) {
-  notes = added.notes();
+  notes = json.notes;
+  notes.insert(notes.end(), added.notes().begin(), added.notes().end());
   read_frame(json);
 }
 

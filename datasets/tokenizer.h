@@ -18,21 +18,24 @@ namespace sinkbench {
 /// Added tokens that aren't special are themselves either way.
 enum class SpecialTokens { parse, text };
 
-/// A tokenizer read from the tokenizer.json of a published model: byte-level BPE (GPT-2, GPT-NeoX,
-/// Llama 3, Qwen, Falcon, gpt-oss) and SentencePiece-style BPE with byte fallback (Llama 2,
-/// Mistral); or from a tokenizer.model, SentencePiece's own file (datasets/sentencepiece.h). Ids
-/// and decoded text equal those of https://github.com/huggingface/tokenizers 0.22.
+/// A tokenizer of a published model: byte-level BPE (GPT-2, GPT-NeoX, Llama 3, Qwen, Falcon,
+/// gpt-oss), SentencePiece-style BPE with byte fallback (Llama 2, Mistral), or a unigram model.
+/// Read from a tokenizer.json, ids and decoded text equal those of
+/// https://github.com/huggingface/tokenizers 0.22; from the makers' own files those of their
+/// libraries (datasets/sentencepiece.h, datasets/tiktoken.h), where special tokens that are spelled
+/// out in a text are always text.
 ///
 /// Movable; the const functions may be called from several threads at once. Encoding takes time
 /// proportional to the text's length; at worst, where a whole text is one word, n log n.
 class Tokenizer {
  public:
-  /// `path` is a tokenizer.json or a tokenizer.model; a folder that holds one, or vocab.json and
-  /// merges.txt (where it holds several, the first of these counts); or a GGUF file, whose own
-  /// counts unless a tokenizer.json is beside it. Of a folder the files beside a tokenizer.json
-  /// count, too, as TokenizerConfig says; a tokenizer.json given by itself is taken by itself.
-  /// InputError names the file and the field where it is missing, broken, or asks for what isn't
-  /// supported. `truncation` and `padding` are passed over: transformers sets both anew.
+  /// `path` is a tokenizer.json, a tokenizer.model or a tekken.json; a folder that holds one, or
+  /// vocab.json and merges.txt (of several the first counts in the order tokenizer.json,
+  /// tokenizer.model, vocab.json, tekken.json); or a GGUF file, whose own counts unless a
+  /// tokenizer.json is beside it. Of a folder the files beside a tokenizer.json or a
+  /// tokenizer.model count, too, as TokenizerConfig says; a tokenizer.json given by itself is taken
+  /// by itself. InputError names the file and the field where it is missing, broken, or asks for
+  /// what isn't supported. `truncation` and `padding` are passed over: transformers sets both anew.
   static Tokenizer load(const std::filesystem::path& path);
   /// Whether a folder, or a GGUF file, holds a tokenizer, good or bad.
   static bool is_in(const std::filesystem::path& folder);
@@ -68,7 +71,8 @@ class Tokenizer {
   /// Tokens that decoding can leave out ("<s>"), by id.
   std::map<int32_t, std::string> special_tokens() const;
 
-  /// For provenance: the SHA-256 of the file's bytes, 64 hexadecimal digits.
+  /// For provenance: the SHA-256 of the file's bytes (of a GGUF file, of its keys of the
+  /// tokenizer), 64 hexadecimal digits.
   const std::string& sha256() const;
 
   /// One line for people and records: "byte-level BPE, 50257 tokens".

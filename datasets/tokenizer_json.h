@@ -116,6 +116,7 @@ struct TokenizerJson {
   std::optional<SentencePieceNormalizer> normalizer;      // in place of `root`'s
   std::vector<std::pair<int32_t, std::string>> controls;  // special tokens that no text spells
   std::vector<int32_t> symbols;  // looked for in the normalized text, as the vocabulary spells them
+  std::vector<std::string> notes;  // what the user should be told
   std::string pre_tokenizer_name;  // for people
 
   JsonField field() const { return {root, file, ""}; }

@@ -222,6 +222,29 @@ TEST_CASE("GGUF: what a file's tokenizer can't be taken for is refused by key, w
              ContainsSubstring("(a tokenizer.json beside the file is taken in its place)"));
 }
 
+TEST_CASE("GGUF: a pre-tokenizer of which something is in doubt is said to be") {
+  json keys = converted(tokenizer_json("byte_level"), "default");
+  const TemporaryFolder folder;
+  const auto notes = Tokenizer::load(write_gguf(folder, keys)).notes();
+  REQUIRE(notes.size() == 1);
+  CHECK_THAT(notes[0], ContainsSubstring("model.gguf: tokenizer.ggml.pre is \"default\": "));
+  keys["pre"] = "gpt-2";
+  CHECK(Tokenizer::load(write_gguf(folder, keys)).notes().empty());
+}
+
+TEST_CASE("GGUF: the tokenizer's digest is that of its keys") {
+  const json keys = converted(tokenizer_json("byte_level"), "gpt-2");
+  const TemporaryFolder folder;
+  const std::string digest = Tokenizer::load(write_gguf(folder, keys)).sha256();
+  GgufWriter writer;
+  for (const auto& [key, value] : keys.items()) writer.add("tokenizer.ggml." + key, value);
+  writer.add_tensor("x", {1}, 0, std::string(4, '\0'));
+  CHECK(Tokenizer::load(folder.write("model.gguf", writer.file())).sha256() == digest);
+  json other = keys;
+  other["pre"] = "falcon";
+  CHECK(Tokenizer::load(write_gguf(folder, other)).sha256() != digest);
+}
+
 TEST_CASE("GGUF: the pre-tokenizers are listed once each, by name") {
   const auto& all = gguf_pre_tokenizers();
   for (size_t i = 1; i < all.size(); ++i) CHECK(all[i - 1].name < all[i].name);

@@ -53,3 +53,39 @@ TEST_CASE("every small golden has the reference's ids") {
     }
   }
 }
+
+TEST_CASE("unigram models have the reference's ids") {
+  for (const json& golden : json::parse(read_file(data("tokenizers") / "unigram_goldens.json"))) {
+    INFO(golden["name"]);
+    const Tokenizer tokenizer = load(golden["tokenizer"]);
+    CHECK(tokenizer.description().starts_with("unigram"));
+    for (const json& text : golden["texts"]) {
+      INFO(text[0]);
+      CHECK(tokenizer.encode(text[0].get<std::string>()) == text[1].get<Ids>());
+    }
+  }
+}
+
+TEST_CASE("a unigram model that is broken is refused by field") {
+  const auto message = [](const std::string& model) {
+    try {
+      load_text(R"({"version": "1.0", "model": )" + model + "}").encode("abc");
+    } catch (const InputError& error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  const std::string begin = R"({"type": "Unigram", "unk_id": 0, "vocab": [["<unk>", 0], )";
+  CHECK_THAT(message(begin + R"(["a", "b"]]})"), ContainsSubstring("model.vocab[1]: \"b\""));
+  CHECK_THAT(message(begin + R"(["a"]]})"), ContainsSubstring("model.vocab[1]: a list of fewer"));
+  CHECK_THAT(message(begin + R"(["a", -1, 2]]})"),
+             ContainsSubstring("model.vocab[2]: 2: expected"));
+  CHECK_THAT(message(begin + R"(5]})"), ContainsSubstring("model.vocab[1]: 5: expected a token"));
+  CHECK_THAT(message(begin + R"(["<unk>", 1]]})"), ContainsSubstring("given twice"));
+  CHECK_THAT(message(R"({"type": "Unigram", "unk_id": 3, "vocab": [["a", 0]]})"),
+             ContainsSubstring("model.unk_id: 3: expected the id of a token"));
+  CHECK_THAT(message(R"({"type": "Unigram", "vocab": [["a", 0]]})"),
+             ContainsSubstring("model.unk_id: there is none, and the text has \"b"));
+  CHECK_THAT(message(R"({"type": "Unigram", "vocab": {"a": 0}})"),
+             ContainsSubstring("model.vocab: an object: expected a list"));
+}
