@@ -159,3 +159,39 @@ TEST_CASE("list names policies, families, models, datasets and configs") {
              ContainsSubstring("configs: no such folder"));
   CHECK(sinkbench_with({"list", "weights"}, folder).status == 2);
 }
+
+TEST_CASE("docs/models.md has the tables that list prints") {
+  const test::TemporaryFolder folder;
+  const std::string page = read_file(fs::path(SINKBENCH_TESTS).parent_path() / "docs/models.md");
+  for (const char* what : {"families", "formats"}) {
+    INFO(what);
+    const test::Outcome outcome = sinkbench_with({"list", what, "--format", "markdown"}, folder);
+    CHECK(outcome.status == 0);
+    CHECK(outcome.out.size() > 500);
+    CHECK_THAT(page, ContainsSubstring(outcome.out));
+  }
+}
+
+TEST_CASE("inspect says what a model's files hold and what was left out") {
+  const test::TemporaryFolder folder;
+  const fs::path model = folder.path() / "model";
+  fs::copy(test::data("families") / "llama_tied", model);
+  json config = json::parse(read_file(model / "config.json"));
+  config["auto_map"] = {{"AutoModelForCausalLM", "modeling_own.Own"}};
+  config["quantization_config"] = {{"quant_method", "gptq"}};
+  config["sliding_window"] = 64;
+  folder.write("model/config.json", config.dump());
+  folder.write("model/consolidated.safetensors", "");
+  const json found = inspect(model, folder);
+  const std::string notes = found["notes"].dump();
+  CHECK_THAT(notes, ContainsSubstring("auto_map"));
+  CHECK_THAT(notes, ContainsSubstring("quantization_config"));
+  CHECK_THAT(notes, ContainsSubstring("sliding_window of 64"));
+  CHECK_THAT(notes, ContainsSubstring("not read: consolidated.safetensors"));
+  CHECK(found["weights"]["decoded_bytes"] > 0);
+  const std::string out = sinkbench_with({"inspect", model.string()}, folder).out;
+  CHECK_THAT(out, ContainsSubstring("note"));
+  const json gemma = golden("gemma3_text", folder);
+  CHECK(gemma["positions"]["rotaries"].size() == 2);
+  CHECK(gemma["attention"]["local_windows"].size() == 7);
+}

@@ -445,3 +445,83 @@ TEST_CASE("random weights have the shapes of the configuration and follow their 
   CHECK(!at::equal(logits(a), logits(Decoder::random(config, 2, {}))));
   CHECK(a.sha256() != Decoder::random(config, 2, {}).sha256());
 }
+
+TEST_CASE("a head of its own counts, whatever tie_word_embeddings says") {
+  const Folder folder("llama_mha");  // which has a head
+  json config = json::parse(folder.read("config.json"));
+  const Decoder untied = Decoder::load(folder.path, {});
+  config["tie_word_embeddings"] = true;
+  folder.write("config.json", config.dump());
+  const Decoder decoder = Decoder::load(folder.path, {});
+  CHECK(decoder.parameters() == untied.parameters());
+  CHECK(!decoder.config().tied_head);
+  CHECK(decoder.config().notes.size() == 1);
+  CHECK(!Decoder::check(folder.path).config().tied_head);
+  const at::Tensor x = decoder.embed(at::arange(9, at::kLong));
+  CHECK(at::equal(decoder.logits(x), untied.logits(x)));
+}
+
+TEST_CASE("weights that are quantized by a method of their own are refused by its name") {
+  const Folder folder("llama_mha");
+  const std::string tensor = "model.layers.0.self_attn.q_proj.";
+  struct Case {
+    const char *suffix, *type;
+    int64_t bytes;
+    json config;
+    const char* expected;
+  };
+  const std::vector<Case> cases = {
+      {"qweight", "I32", 4, {{"quantization_config", {{"quant_method", "gptq"}}}}, "by gptq"},
+      {"qweight", "I32", 4, {{"quantization_config", {{"quant_method", "awq"}}}}, "by awq"},
+      {"weight.absmax", "F32", 4, {}, "by bitsandbytes"},
+      {"weight_scale_inv", "F32", 4, {}, "by FP8"},
+      {"weight_packed", "I32", 4, {}, "by compressed-tensors"},
+      {"scales", "F16", 2, {{"quantization", {{"bits", 4}}}}, "by MLX"},
+  };
+  for (const Case& c : cases) {
+    INFO(c.suffix);
+    const Folder changed("llama_mha");
+    json config = json::parse(changed.read("config.json"));
+    if (c.config.is_object()) config.update(c.config);
+    changed.write("config.json", config.dump());
+    const std::string whole = changed.read("model.safetensors");
+    uint64_t size = 0;
+    std::memcpy(&size, whole.data(), 8);
+    const int64_t data = static_cast<int64_t>(whole.size() - 8 - size);
+    json header = json::parse(whole.substr(8, size));
+    header[tensor + c.suffix] = {
+        {"dtype", c.type}, {"shape", {1}}, {"data_offsets", {data, data + c.bytes}}};
+    changed.write_safetensors(header.dump(), whole.substr(8 + size) + std::string(c.bytes, '\0'));
+    check_refused(changed, c.expected);
+  }
+}
+
+TEST_CASE("a folder says what it is where it holds no weights by the usual names") {
+  const Folder folder("llama_mha");
+  fs::rename(folder.path / "model.safetensors", folder.path / "model-00001-of-00002.safetensors");
+  check_refused(folder, "there is model-00001-of-00002.safetensors: get the index, too");
+  fs::rename(folder.path / "model-00001-of-00002.safetensors", folder.path / "other.safetensors");
+  check_refused(folder, "there is other.safetensors: if that is the whole model, name it");
+  fs::create_symlink("../blobs/gone", folder.path / "model.safetensors");
+  check_refused(folder, "model.safetensors: a link to ../blobs/gone, which is not there");
+  fs::remove(folder.path / "model.safetensors");
+  folder.write("model.safetensors", "version https://git-lfs.github.com/spec/v1\noid sha256:" +
+                                        std::string(64, 'a') + "\nsize 1234\n");
+  check_refused(folder, "is a Git LFS pointer");
+  fs::remove(folder.path / "config.json");
+  fs::create_directories(folder.path / "snapshots" / "0123");
+  check_refused(folder, "it is a folder of the hub's cache: give");
+}
+
+TEST_CASE("Python's Infinity and NaN in config.json harm no one where nobody reads them") {
+  const Folder folder("llama_mha");
+  std::string config = folder.read("config.json");
+  config.insert(config.find('{') + 1, "\"router_loss\": -Infinity, \"note\": \"NaN \\\" NaN\", ");
+  folder.write("config.json", config);
+  CHECK(Decoder::check(folder.path).parameters() > 0);
+  const size_t at = config.find("\"rms_norm_eps\":");
+  REQUIRE(at != config.npos);
+  config.replace(at, config.find(',', at) - at, "\"rms_norm_eps\": NaN");
+  folder.write("config.json", config);
+  check_refused(folder, "rms_norm_eps: is \"NaN\"; expected a number");
+}

@@ -188,8 +188,9 @@ TEST_CASE("both engines make the same decisions, whatever the family, positions 
                                    {Positions::original, 0},
                                    {Positions::frozen, 0},
                                    {Positions::capped, 13}};
-  for (const char* family : {"llama_gqa", "gpt_neox_parallel", "mpt_h6", "falcon_rw_style_h6",
-                             "mistral_window", "qwen2_window", "phi3_window"}) {
+  for (const char* family :
+       {"llama_gqa", "gpt_neox_parallel", "mpt_h6", "falcon_rw_style_h6", "mistral_window",
+        "qwen2_window", "phi3_window", "gemma2", "gemma3_text", "smollm3"}) {
     const Decoder decoder = Decoder::load(test::data("families") / family, {.dtype = at::kDouble});
     const auto ids = test::random_ids(72, decoder.config().vocab_size, 11);
     size_t runs = 0;
