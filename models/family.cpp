@@ -50,7 +50,6 @@ const std::vector<Unsupported>& unsupported_families() {
       {"llama4", "mixtures of experts, attention in chunks"},
       {"deepseek_v2", "mixtures of experts, latent attention"},
       {"deepseek_v3", "mixtures of experts, latent attention"},
-      {"gemma", "what is untested here: Gemma 2 and 3 are supported"},
       {"gemma3n", "inputs of their own for each layer, layers that share keys and values"},
       {"mamba", "layers without attention"},
       {"mamba2", "layers without attention"},

@@ -33,12 +33,10 @@ void decode_rows(const GgufFile::Tensor& tensor, int64_t row_size, int64_t from,
 
 /// Rows of queries or keys whose rotated pairs are neighbours, as ggml's first kind of RoPE has
 /// them, in Hugging Face's order: half a head apart.
-Linear unpaired(const Linear& rows, int64_t heads) {
-  const auto unpair = [&](const at::Tensor& x) {
-    if (!x.defined()) return x;
-    return x.view({heads, -1, 2, x.numel() / x.size(0)}).transpose(1, 2).reshape(x.sizes());
-  };
-  return {unpair(rows.weight), unpair(rows.bias)};
+void unpair(const at::Tensor& rows, int64_t heads) {
+  if (rows.is_meta()) return;
+  rows.copy_(
+      rows.view({heads, -1, 2, rows.numel() / rows.size(0)}).transpose(1, 2).reshape(rows.sizes()));
 }
 
 }  // namespace
@@ -82,6 +80,14 @@ bool GgufCheckpoint::same(const std::string& name, const std::string& other) con
 
 at::Tensor GgufCheckpoint::decode(const std::string& name, at::IntArrayRef shape,
                                   at::ScalarType dtype) {
+  const at::Device device = device_.is_meta() ? device_ : at::Device(at::kCPU);
+  const at::Tensor out = at::empty(shape, at::TensorOptions().dtype(dtype).device(device));
+  decode_into(name, out);
+  return out.to(device_);
+}
+
+void GgufCheckpoint::decode_into(const std::string& name, const at::Tensor& out) {
+  const at::IntArrayRef shape = out.sizes();
   const auto it = gguf_.tensors.find(name);
   if (it == gguf_.tensors.end()) {
     throw InputError::format("{}: tensor {} is missing; expected shape [{}]", where(), name,
@@ -99,28 +105,45 @@ at::Tensor GgufCheckpoint::decode(const std::string& name, at::IntArrayRef shape
         where(), name, tensor.type->name);
   }
   used_.insert(name);
-  if (device_.is_meta()) return at::empty(shape, at::TensorOptions().dtype(dtype).device(device_));
-  at::Tensor out = at::empty(shape, dtype);
-  const int64_t row_size = shape.back(), rows = out.numel() / std::max<int64_t>(1, row_size);
+  if (out.is_meta()) return;
+  const int64_t row_size = std::max<int64_t>(1, shape.back()), rows = out.numel() / row_size;
   constexpr int64_t worth_a_thread = int64_t{1} << 16;  // numbers
-  at::parallel_for(0, rows, std::max<int64_t>(1, worth_a_thread / std::max<int64_t>(1, row_size)),
-                   [&](int64_t from, int64_t to) {
-                     const auto call = [&](auto* data) {
-                       decode_rows(tensor, row_size, from, to, data);
-                     };
-                     switch (dtype) {
-                       case at::kDouble:
-                         return call(out.data_ptr<double>());
-                       case at::kBFloat16:
-                         return call(out.data_ptr<at::BFloat16>());
-                       case at::kHalf:
-                         return call(out.data_ptr<at::Half>());
-                       default:
-                         return call(out.data_ptr<float>());
-                     }
-                   });
+  at::parallel_for(
+      0, rows, std::max<int64_t>(1, worth_a_thread / row_size), [&](int64_t from, int64_t to) {
+        const auto call = [&](auto* data) { decode_rows(tensor, row_size, from, to, data); };
+        switch (out.scalar_type()) {
+          case at::kDouble:
+            return call(out.data_ptr<double>());
+          case at::kBFloat16:
+            return call(out.data_ptr<at::BFloat16>());
+          case at::kHalf:
+            return call(out.data_ptr<at::Half>());
+          default:
+            return call(out.data_ptr<float>());
+        }
+      });
   tensor.file->forget(tensor.data);
-  return out.to(device_);
+}
+
+Linear GgufCheckpoint::join(const std::vector<Rows>& parts, int64_t in, bool bias) {
+  int64_t rows = 0;
+  for (const Rows& part : parts) rows += part.count;
+  const auto options =
+      at::TensorOptions().dtype(dtype_).device(device_.is_meta() ? device_ : at::Device(at::kCPU));
+  const Linear all{at::empty({rows, in}, options),
+                   bias ? at::empty({rows}, options) : at::Tensor()};
+  int64_t row = 0;
+  for (const Rows& part : parts) {
+    const auto put = [&](const char* suffix, const at::Tensor& whole) {
+      const at::Tensor own = whole.narrow(0, row, part.count);
+      decode_into(part.name + suffix, own);
+      if (part.paired_heads > 0) unpair(own, part.paired_heads);
+    };
+    put(".weight", all.weight);
+    if (bias) put(".bias", all.bias);
+    row += part.count;
+  }
+  return {all.weight.to(device_), bias ? all.bias.to(device_) : at::Tensor()};
 }
 
 at::Tensor GgufCheckpoint::get(const std::string& name, at::IntArrayRef shape) {
@@ -163,30 +186,18 @@ LayerWeights GgufCheckpoint::layer(const DecoderConfig& config, int64_t index) {
     layer.attention_post_norm = norm(prefix + "post_attention_norm", config);
     layer.mlp_post_norm = norm(prefix + "post_ffw_norm", config);
   }
-  const bool fused = has(prefix + "attn_qkv.weight");
-  if (fused && !paired) {
+  if (has(prefix + "attn_qkv.weight")) {
     layer.qkv = linear("attn_qkv", query_size + 2 * key_size, hidden, config.qkv_bias);
+    for (const at::Tensor& rows : {layer.qkv.weight, layer.qkv.bias}) {
+      if (!paired || !rows.defined()) continue;
+      unpair(rows.narrow(0, 0, query_size), config.heads);
+      unpair(rows.narrow(0, query_size, key_size), config.kv_heads);
+    }
   } else {
-    Linear query, key, value;
-    if (fused) {
-      const Linear all = linear("attn_qkv", query_size + 2 * key_size, hidden, config.qkv_bias);
-      const auto rows = [&](int64_t begin, int64_t size) {
-        return Linear{all.weight.narrow(0, begin, size),
-                      all.bias.defined() ? all.bias.narrow(0, begin, size) : all.bias};
-      };
-      query = rows(0, query_size);
-      key = rows(query_size, key_size);
-      value = rows(query_size + key_size, key_size);
-    } else {
-      query = linear("attn_q", query_size, hidden, config.qkv_bias);
-      key = linear("attn_k", key_size, hidden, config.qkv_bias);
-      value = linear("attn_v", key_size, hidden, config.qkv_bias);
-    }
-    if (paired) {
-      query = unpaired(query, config.heads);
-      key = unpaired(key, config.kv_heads);
-    }
-    layer.qkv = stack({query, key, value});
+    layer.qkv = join({{prefix + "attn_q", query_size, paired ? config.heads : 0},
+                      {prefix + "attn_k", key_size, paired ? config.kv_heads : 0},
+                      {prefix + "attn_v", key_size}},
+                     hidden, config.qkv_bias);
   }
   if (config.query_key_norm != QueryKeyNorm::none) {
     const bool whole = config.query_key_norm == QueryKeyNorm::whole;
@@ -196,11 +207,12 @@ LayerWeights GgufCheckpoint::layer(const DecoderConfig& config, int64_t index) {
   }
   layer.output = linear("attn_output", hidden, query_size, config.output_bias);
   if (config.gated_mlp && has(prefix + "ffn_gate.weight")) {
-    layer.gate_up = stack({linear("ffn_gate", config.mlp_size, hidden, config.mlp_bias),
-                           linear("ffn_up", config.mlp_size, hidden, config.mlp_bias)});
+    layer.gate_up =
+        join({{prefix + "ffn_gate", config.mlp_size}, {prefix + "ffn_up", config.mlp_size}}, hidden,
+             config.mlp_bias);
   } else {
-    const int64_t rows = config.gated_mlp ? 2 * config.mlp_size : config.mlp_size;
-    layer.gate_up = linear("ffn_up", rows, hidden, config.mlp_bias);
+    layer.gate_up = linear("ffn_up", config.gated_mlp ? 2 * config.mlp_size : config.mlp_size,
+                           hidden, config.mlp_bias);
   }
   layer.down = linear("ffn_down", hidden, config.mlp_size, config.mlp_bias);
   return layer;

@@ -40,6 +40,16 @@ class GgufCheckpoint final : public Checkpoint {
  private:
   std::string where() const { return gguf_.path().string(); }
   at::Tensor decode(const std::string& name, at::IntArrayRef shape, at::ScalarType dtype);
+  /// Decodes into a contiguous tensor on the CPU; of one on the meta device, checks alone.
+  void decode_into(const std::string& name, const at::Tensor& out);
+  /// Rows of a matrix that is made of several.
+  struct Rows {
+    std::string name;
+    int64_t count;
+    int64_t paired_heads = 0;  ///< not 0: rotated pairs are neighbours, of so many heads
+  };
+  /// The matrices below each other, each decoded where it stays.
+  Linear join(const std::vector<Rows>& parts, int64_t in, bool bias);
   NormWeights norm(const std::string& name, const DecoderConfig& config);
   LayerWeights layer(const DecoderConfig& config, int64_t index);
 

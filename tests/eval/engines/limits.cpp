@@ -114,7 +114,7 @@ TEST_CASE("where some layers have a local window, the policy works on the others
 }
 
 TEST_CASE("frequencies that depend on the length bound the positions") {
-  const DecoderConfig phi3{.family = "phi3", .rotary = RotaryConfig{.limit = 4096}};
+  const DecoderConfig phi3{.family = "phi3", .rotaries = {RotaryConfig{.limit = 4096}}};
   CHECK(refusal(*make_policy("dense", {}), phi3, 4096).empty());
   CHECK_THAT(refusal(*make_policy("dense", {}), phi3, 4097),
              ContainsSubstring("a query would stand at position 4096, and past 4096 positions the "
