@@ -115,9 +115,19 @@ const std::vector<Break> kBreaks = {
     // normalizer
     {"byte_level",
      [](json& j) {
-       j["normalizer"] = {{"type", "Precompiled"}};
+       j["normalizer"] = {{"type", "Mine"}};
      },
-     "normalizer.type: \"Precompiled\": expected BertNormalizer"},
+     "normalizer.type: \"Mine\": expected BertNormalizer"},
+    {"byte_level",
+     [](json& j) {
+       j["normalizer"] = {{"type", "Precompiled"}, {"precompiled_charsmap", "AA*="}};
+     },
+     "normalizer.precompiled_charsmap: \"AA*=\": expected a map of characters in Base64"},
+    {"byte_level",
+     [](json& j) {
+       j["normalizer"] = {{"type", "Precompiled"}, {"precompiled_charsmap", "/////wAA"}};
+     },
+     "normalizer.precompiled_charsmap: expected a map of characters, found a damaged one"},
     {"byte_level", [](json& j) { j["normalizer"] = "NFC"; },
      "normalizer: \"NFC\": expected an object"},
     {"sentencepiece", [](json& j) { j["normalizer"]["normalizers"][1]["pattern"]["String"] = ""; },
