@@ -103,6 +103,7 @@ TokenizerJson TokenizerConfig::read(const char* name) const {
 }
 
 void TokenizerConfig::apply(TokenizerJson& out) const {
+  if (!out.root.is_object()) out.field().fail("an object");
   if (!json_.root.empty()) out.origin.push_back("tokenizer_config.json");
   ClassDefaults defaults = class_defaults(class_);
   TokenizerJson legacy_map, legacy_added;  // which count where there is no added_tokens_decoder

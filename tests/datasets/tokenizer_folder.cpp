@@ -118,6 +118,9 @@ TEST_CASE("a broken tokenizer_config.json is refused by field") {
   folder.write("tokenizer_config.json", "{");
   CHECK_THAT(folder.error(), ContainsSubstring("tokenizer_config.json: not valid JSON"));
   folder.configure(json::object());
+  folder.write("tokenizer.json", "[]");
+  CHECK_THAT(folder.error(), ContainsSubstring("tokenizer.json: the whole file: an array"));
+  folder.write("tokenizer.json", tokenizer_json("byte_level").dump());
   folder.write("added_tokens.json", R"({"<x>": -1})");
   CHECK_THAT(folder.error(), ContainsSubstring("added_tokens.json: [\"<x>\"]: -1"));
 }
