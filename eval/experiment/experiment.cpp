@@ -307,7 +307,8 @@ std::vector<DatasetSpec> read_datasets(const Place& place, const std::optional<i
       }
       if (limit && *limit < dataset.tokens.value_or(*limit + 1)) dataset.tokens = *limit;
       // Several lengths may be cut to the same one, and without a BOS it doesn't matter which.
-      const bool may_repeat = limit || dataset.bos == BosPlacement::none;
+      const bool may_repeat =
+          limit || (dataset.bos == BosPlacement::none && values.contains("bos_token"));
       if (may_repeat && std::find(datasets.begin(), datasets.end(), dataset) != datasets.end()) {
         continue;
       }

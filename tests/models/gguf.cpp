@@ -88,7 +88,7 @@ test::GgufWriter convert(const std::string& golden, const std::string& architect
 
 /// What depends on every weight; queries stand for what was attended to.
 at::Tensor logits(const Decoder& decoder) {
-  at::Tensor x = decoder.embed(at::arange(20, at::kLong));
+  at::Tensor x = decoder.embed(at::arange(20, at::kLong), at::arange(20, at::kLong));
   for (int64_t layer = 0; layer < decoder.config().layers; ++layer) {
     const Projection p = decoder.project(layer, x);
     const int64_t share = decoder.config().heads / decoder.config().kv_heads;

@@ -93,6 +93,15 @@ json random_config(const std::string& family, Random& random) {
     config["rotary_pct"] = head_dim == 16 && random.coin() ? 0.25 : 1.0;
     config["use_parallel_residual"] = random.coin();
     config["attention_bias"] = random.coin();
+  } else if (family == "phi") {
+    config["intermediate_size"] = random.of({8, 24});
+    config["num_key_value_heads"] = kv_heads;
+    config["partial_rotary_factor"] = head_dim == 16 && random.coin() ? 0.5 : 1.0;
+    config.erase("tie_word_embeddings");
+  } else if (family == "opt") {
+    config["ffn_dim"] = random.of({8, 24});
+    config["do_layer_norm_before"] = random.coin();
+    config["enable_bias"] = random.coin();
   } else if (family != "mpt" && family != "gpt2") {
     config["intermediate_size"] = random.of({8, 24});
     config["num_key_value_heads"] = kv_heads;
@@ -101,6 +110,15 @@ json random_config(const std::string& family, Random& random) {
     config["rope_scaling"] = rope_scaling(random);
     if (head_dim == 16 && random.coin()) config["partial_rotary_factor"] = 0.5;
   }
+  if (family == "granite") {
+    config["attention_multiplier"] = 0.3;
+    config["residual_multiplier"] = 0.5;
+    config["logits_scaling"] = random.of({1, 4});
+  }
+  if (family == "gemma2" || family == "gemma3_text" || family == "olmo3" || family == "gemma3") {
+    config["sliding_window"] = random.of({1, 5, 30});
+  }
+  if (family == "gemma3") return {{"model_type", family}, {"text_config", config}};
   return config;
 }
 

@@ -39,7 +39,9 @@ const std::vector<json::json_pointer> later_fields = {"/reference"_json_pointer,
                                                       "/dataset/crlf_line_ends"_json_pointer,
                                                       "/dataset/byte_order_marks"_json_pointer,
                                                       "/dataset/subfolders"_json_pointer,
-                                                      "/dataset/invalid"_json_pointer};
+                                                      "/dataset/invalid"_json_pointer,
+                                                      "/dataset/bos_token"_json_pointer,
+                                                      "/dataset/special_tokens"_json_pointer};
 
 /// Whether `place`, such as /cells/0/collapse, is one of them.
 bool came_later(const json::json_pointer& place) {
