@@ -94,6 +94,9 @@ void adapt_gguf(const GgufFile& gguf, nlohmann::json& config) {
   const bool two_norms = gguf.tensors.contains("blk.0.attn_norm_2.weight");
   config["new_decoder_architecture"] = two_norms || config.value("num_kv_heads", 1) != 1;
   config["num_ln_in_parallel_attn"] = two_norms ? 2 : 1;
+  // The conversion states four times the hidden size, whatever it is.
+  const auto up = gguf.tensors.find("blk.0.ffn_up.weight");
+  if (up != gguf.tensors.end()) config["ffn_hidden_size"] = up->second.shape.front();
 }
 
 }  // namespace

@@ -71,8 +71,9 @@ std::vector<std::vector<double>> by_definition(const Decoder& decoder,
   at::Tensor x = decoder.embed(long_ids, at::arange(n, at::kLong));
   const auto placed = [&](const at::Tensor& head, int64_t place) {
     if (config.rotaries.empty()) return head;
-    return rotate(config.rotaries[0], head.view({1, 1, -1}),
-                  rotary_table(config.rotaries[0], std::vector<int64_t>{place}, at::kDouble, at::kCPU))
+    return rotate(
+               config.rotaries[0], head.view({1, 1, -1}),
+               rotary_table(config.rotaries[0], std::vector<int64_t>{place}, at::kDouble, at::kCPU))
         .flatten();
   };
   std::vector<std::vector<double>> result;

@@ -67,13 +67,15 @@ Attention attention_by_definition(const Decoder& decoder, const std::vector<int3
   at::Tensor norms = at::zeros({config.layers, config.heads, n}, at::kDouble);
   at::Tensor x = decoder.embed(at::tensor(std::vector<int64_t>(ids.begin(), ids.end()), at::kLong),
                                at::arange(n, at::kLong));
-  const auto placed = [&](const at::Tensor& head, int64_t place) {
-    if (config.rotaries.empty()) return head;
-    return rotate(config.rotaries[0], head.view({1, 1, -1}),
-                  rotary_table(config.rotaries[0], std::vector<int64_t>{place}, at::kDouble, at::kCPU))
-        .flatten();
-  };
   for (int64_t layer = 0; layer < config.layers; ++layer) {
+    const auto placed = [&](const at::Tensor& head, int64_t place) {
+      const RotaryConfig* rotary = config.rotary(layer);
+      if (rotary == nullptr) return head;
+      return rotate(*rotary, head.view({1, 1, -1}),
+                    rotary_table(*rotary, std::vector<int64_t>{place}, at::kDouble, at::kCPU))
+          .flatten();
+    };
+    const int64_t window = config.local_windows.empty() ? 0 : config.local_windows[layer];
     const Projection p = decoder.project(layer, x);
     at::Tensor attended = at::zeros({n, config.heads, config.head_dim}, at::kDouble);
     const at::Tensor& sink = decoder.sink_logit(layer);
@@ -86,7 +88,11 @@ Attention attention_by_definition(const Decoder& decoder, const std::vector<int3
         for (int64_t j = 0; j <= i; ++j) {
           const double product = query.dot(placed(p.key[j][kv_head], j)).item<double>();
           const double bias = config.alibi ? config.alibi->slopes[head] * (i - j) : 0;
-          score.push_back(std::exp(config.attention_scale * product - bias));
+          double scaled = config.attention_scale * product;
+          if (config.score_cap > 0)
+            scaled = config.score_cap * std::tanh(scaled / config.score_cap);
+          const bool seen = window == 0 || i - j < window;
+          score.push_back(seen ? std::exp(scaled - bias) : 0.0);
           sum += score.back();
         }
         for (int64_t j = 0; j <= i; ++j) {
