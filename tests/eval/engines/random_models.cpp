@@ -115,9 +115,6 @@ json random_config(const std::string& family, Random& random) {
     config["residual_multiplier"] = 0.5;
     config["logits_scaling"] = random.of({1, 4});
   }
-  if (family == "gemma2" || family == "gemma3_text" || family == "olmo3" || family == "gemma3") {
-    config["sliding_window"] = random.of({1, 5, 30});
-  }
   if (family == "gemma3") return {{"model_type", family}, {"text_config", config}};
   return config;
 }
