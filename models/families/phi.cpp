@@ -55,6 +55,12 @@ DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader&,
   return weights;
 }
 
+void adapt_gguf(const GgufFile& gguf, nlohmann::json& config) {
+  // llama.cpp's conversion states four times the hidden size, whatever it is.
+  const auto up = gguf.tensors.find("blk.0.ffn_up.weight");
+  if (up != gguf.tensors.end()) config["intermediate_size"] = up->second.shape.front();
+}
+
 }  // namespace
 
 Family phi_family() {
@@ -62,7 +68,7 @@ Family phi_family() {
           .summary = "Phi-1, Phi-1.5 and Phi-2 (PhiForCausalLM)",
           .read_config = read_config,
           .read_weights = read_weights,
-          .gguf = {.name = "phi2", .epsilon = "layer_norm_eps"}};
+          .gguf = {.name = "phi2", .epsilon = "layer_norm_eps", .adapt = adapt_gguf}};
 }
 
 }  // namespace sinkbench
