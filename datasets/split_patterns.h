@@ -28,7 +28,8 @@ struct Character {
 
 class Scanner {
  protected:
-  Character look(const char* p) const {
+  // A call for each character would take a quarter of the time.
+  [[gnu::always_inline]] Character look(const char* p) const {
     const auto lead = static_cast<unsigned char>(*p);
     if (lead < 0x80) return {table_[lead], 1};
     const CodePoint c = decode_utf8(p);
