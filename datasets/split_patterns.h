@@ -28,7 +28,8 @@ struct Character {
 
 class Scanner {
  protected:
-  Character look(const char* p) const {
+  // Calls for each character and word would take a quarter of the time.
+  [[gnu::always_inline]] Character look(const char* p) const {
     const auto lead = static_cast<unsigned char>(*p);
     if (lead < 0x80) return {table_[lead], 1};
     const CodePoint c = decode_utf8(p);
@@ -36,7 +37,7 @@ class Scanner {
   }
 
   /// The end of the run of characters of one of the classes (or, below, of none of them) at `p`.
-  const char* run(uint16_t mask, const char* p, const char* end) const {
+  [[gnu::always_inline]] const char* run(uint16_t mask, const char* p, const char* end) const {
     while (p < end) {
       const Character c = look(p);
       if (!c.is(mask)) break;
