@@ -1,12 +1,12 @@
 #include "base/gguf.h"
 
-#include <cctype>
 #include <cstring>
 #include <fstream>
 
 #include "base/error.h"
 #include "base/placeholder.h"
 #include "base/sha256.h"
+#include "base/text.h"
 
 namespace sinkbench {
 namespace {
@@ -132,7 +132,7 @@ void add_file(const std::filesystem::path& path, GgufFile& out, json& metadata) 
   out.files.push_back(file);
   const std::string name = path.string();
   const std::string_view bytes = file->text();
-  if (!bytes.starts_with(magic)) refuse_placeholder(path, bytes.substr(0, placeholder_bytes));
+  if (!bytes.starts_with(magic)) refuse_placeholder(path, bytes);
   Reader reader(name, bytes);
   if (reader.number<uint32_t>() != 0x46554747) reader.fail("it doesn't begin with GGUF");
   const auto version = reader.number<uint32_t>();
@@ -245,9 +245,7 @@ std::string GgufFile::sha256() const {
 bool is_gguf(const std::filesystem::path& path) {
   std::error_code error;
   if (std::filesystem::is_directory(path, error)) return false;
-  std::string suffix = path.extension().string();
-  for (char& c : suffix) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  if (suffix == ".gguf") return true;
+  if (lower_case(path.extension().string()) == ".gguf") return true;
   if (!std::filesystem::is_regular_file(path, error)) return false;  // reading a pipe would eat it
   char begin[magic.size()] = {};
   std::ifstream(path, std::ios::binary).read(begin, sizeof begin);

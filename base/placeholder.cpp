@@ -2,20 +2,13 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <string>
 
 #include "base/error.h"
+#include "base/text.h"
 
 namespace sinkbench {
 namespace {
-
-std::string lower_case(std::string_view text) {
-  std::string lower(text);
-  std::transform(lower.begin(), lower.end(), lower.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return lower;
-}
 
 std::string_view without_leading_space(std::string_view text) {
   return text.substr(std::min(text.find_first_not_of(" \t\r\n"), text.size()));
@@ -62,6 +55,13 @@ constexpr std::array hub_answers = {"Entry not found", "Repository not found",
                                     "Invalid username or password."};
 
 }  // namespace
+
+void refuse_broken_link(const std::filesystem::path& file) {
+  std::error_code error;
+  if (!std::filesystem::is_symlink(file, error) || std::filesystem::exists(file, error)) return;
+  throw InputError::format("{}: a link to {}, which is not there: the download is incomplete",
+                           file.string(), std::filesystem::read_symlink(file, error).string());
+}
 
 void refuse_placeholder(const std::filesystem::path& file, std::string_view first_bytes) {
   const std::string_view text = first_bytes.substr(0, placeholder_bytes);

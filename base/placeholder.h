@@ -16,4 +16,8 @@ inline constexpr size_t placeholder_bytes = 1024;
 /// says so) or an error message in XML or of the Hugging Face hub in its place.
 void refuse_placeholder(const std::filesystem::path& file, std::string_view first_bytes);
 
+/// Throws InputError where `file` is a link to what isn't there, as a broken download leaves it in
+/// a cache; nothing where there is no link.
+void refuse_broken_link(const std::filesystem::path& file);
+
 }  // namespace sinkbench

@@ -9,12 +9,12 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <cerrno>
 #include <cstring>
 #include <span>
 
 #include "base/error.h"
+#include "base/text.h"
 
 namespace sinkbench {
 namespace {
@@ -46,12 +46,8 @@ std::string_view compression_of(std::string_view first_bytes) {
 
 std::string without_compression_suffix(const std::string& name) {
   constexpr std::array suffixes = {".gz", ".gzip", ".bgz", ".bz2", ".xz", ".zst", ".zstd"};
-  const std::string suffix = fs::path(name).extension().string();
-  const bool known = std::any_of(suffixes.begin(), suffixes.end(), [&](std::string_view other) {
-    return std::equal(suffix.begin(), suffix.end(), other.begin(), other.end(), [](char a, char b) {
-      return std::tolower(static_cast<unsigned char>(a)) == b;
-    });
-  });
+  const std::string suffix = lower_case(fs::path(name).extension().string());
+  const bool known = std::find(suffixes.begin(), suffixes.end(), suffix) != suffixes.end();
   return known ? name.substr(0, name.size() - suffix.size()) : name;
 }
 

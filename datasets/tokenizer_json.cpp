@@ -315,7 +315,7 @@ namespace {
 
 TokenizerJson read_json(const std::filesystem::path& path, bool vocabulary) {
   const MappedFile file(path);
-  refuse_placeholder(path, file.text().substr(0, placeholder_bytes));
+  refuse_placeholder(path, file.text());
   TokenizerJson out;
   out.file = file.path().string();
   Handler handler(out, vocabulary);

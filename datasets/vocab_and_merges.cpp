@@ -19,7 +19,7 @@ using nlohmann::json;
 /// Lines of two tokens with a space between them.
 void read_merges(const fs::path& path, TokenizerJson& out) {
   const std::string text = read_file(path);
-  refuse_placeholder(path, std::string_view(text).substr(0, placeholder_bytes));
+  refuse_placeholder(path, text);
   if (valid_utf8_prefix(text) != text.size()) {
     throw InputError::format("{}: not valid UTF-8 at byte {}", path.string(),
                              valid_utf8_prefix(text));

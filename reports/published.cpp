@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <cmath>
 #include <numeric>
 
+#include "base/text.h"
 #include "eval/results/nll_file.h"
 #include "reports/tables.h"
 
@@ -112,20 +112,13 @@ class Collection {
   }
 };
 
-std::string lower(std::string_view text) {
-  std::string result(text);
-  std::transform(result.begin(), result.end(), result.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return result;
-}
-
 /// "Llama-2-7b-hf" is "Llama-2-7B"; "Llama-2-70b" and "falcon-7b-instruct" are other models.
 bool is_model(std::string folder, std::string_view model) {
-  folder = lower(folder);
+  folder = lower_case(folder);
   for (const std::string_view suffix : {"-hf", "-v0.1", " (random weights)"}) {
     if (folder.ends_with(suffix)) folder.resize(folder.size() - suffix.size());
   }
-  return folder == lower(model);
+  return folder == lower_case(model);
 }
 
 }  // namespace

@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/sha256.h"
+#include "base/text.h"
 
 namespace sinkbench {
 namespace {
@@ -228,9 +229,7 @@ TrainConfig load_train_config(const fs::path& file, const std::vector<std::strin
   }
   data.read<std::string>("text_field", config.corpus.text_field, "the name of a field");
   data.read_strings("exclude_titles", config.corpus.exclude_titles);
-  for (std::string& part : config.corpus.exclude_titles) {
-    for (char& c : part) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  }
+  for (std::string& part : config.corpus.exclude_titles) part = lower_case(part);
   data.read_number("held_out", config.corpus.held_out, 0, 0.5);
   data.done();
 

@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/sha256.h"
+#include "base/text.h"
 #include "datasets/documents.h"
 #include "datasets/tokenizer.h"
 #include "training/bpe_trainer.h"
@@ -23,9 +24,7 @@ using Say = std::function<void(const std::string&)>;
 static_assert(std::endian::native == std::endian::little, "ids are kept as they are in memory");
 
 bool excluded(const std::string& title, const std::vector<std::string>& parts) {
-  std::string lower = title;
-  std::transform(lower.begin(), lower.end(), lower.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  const std::string lower = lower_case(title);
   return std::any_of(parts.begin(), parts.end(), [&](const std::string& part) {
     return lower.find(part) != std::string::npos;
   });

@@ -281,7 +281,8 @@ TEST_CASE("records in a file of another name are read where they have the field,
   const Folder folder;
   const std::string records = "{\"id\": 1, \"text\" : \"a\"}\n{\"text\": \"b\"}\n";
   CHECK(texts({folder.write("shard-of-512", records)}) == Texts{"a", "b"});
-  CHECK(texts({folder.write("array", "[" + records.substr(0, records.find('\n')) + "]")}).size() == 1);
+  CHECK(texts({folder.write("array", "[" + records.substr(0, records.find('\n')) + "]")}).size() ==
+        1);
   for (const fs::path& file : {folder.write("a.txt", records), folder.write("b", "{\"c\": 1}")}) {
     CHECK(texts({file}).front().starts_with("{"));
     REQUIRE(notes(file).size() == 1);

@@ -21,15 +21,6 @@ fs::path write_gguf(const TemporaryFolder& folder, const json& keys) {
   return folder.write("model.gguf", writer.file());
 }
 
-std::string message_of(const fs::path& path) {
-  try {
-    Tokenizer::load(path);
-  } catch (const InputError& error) {
-    return error.what();
-  }
-  return "";
-}
-
 /// What llama.cpp's converter writes of a tokenizer.json; `pre` is "" for SentencePiece's kind.
 json converted(const json& file, const std::string& pre) {
   const json& model = file["model"];
@@ -216,7 +207,7 @@ TEST_CASE("GGUF: what a file's tokenizer can't be taken for is refused by key, w
   json changed = keys;
   changed.merge_patch(c.patch);
   const TemporaryFolder folder;
-  const std::string message = message_of(write_gguf(folder, changed));
+  const std::string message = refusal_of(write_gguf(folder, changed));
   CHECK_THAT(message, ContainsSubstring("model.gguf: tokenizer.ggml." + c.expected));
   CHECK_THAT(message,
              ContainsSubstring("(a tokenizer.json beside the file is taken in its place)"));

@@ -13,6 +13,7 @@
 
 using namespace sinkbench;
 using test::Ids;
+using test::refusal_of;
 namespace fs = std::filesystem;
 
 namespace {
@@ -48,15 +49,6 @@ struct Trained : test::TemporaryFolder {
   }
   fs::path model() const { return path() / "tokenizer.model"; }
 };
-
-std::string message_of(const fs::path& path) {
-  try {
-    Tokenizer::load(path);
-  } catch (const InputError& error) {
-    return error.what();
-  }
-  return "";
-}
 
 }  // namespace
 
@@ -127,7 +119,7 @@ TEST_CASE("tokenizer_config.json says whether BOS and EOS are added") {
   expected.insert(expected.begin(), 1);
   CHECK(with(R"({"add_eos_token": true})") == expected);
   trained.write("tokenizer_config.json", R"({"add_bos_token": "yes"})");
-  CHECK_THAT(message_of(trained.path()),
+  CHECK_THAT(refusal_of(trained.path()),
              ContainsSubstring("tokenizer_config.json: add_bos_token: \"yes\": expected true"));
 }
 
@@ -144,7 +136,7 @@ TEST_CASE("a broken tokenizer.model is refused by name, and never crashes") {
   const std::string whole = read_file(trained.model());
   const auto written = [&](const std::string& content) {
     trained.write("tokenizer.model", content);
-    const std::string message = message_of(trained.path());
+    const std::string message = refusal_of(trained.path());
     if (!message.empty()) CHECK_THAT(message, ContainsSubstring("tokenizer.model: "));
     return message;
   };
@@ -170,7 +162,7 @@ TEST_CASE("a tokenizer.model that asks for what isn't supported is refused by fi
       Case{"--model_type=word", "trainer_spec.model_type is 3; expected 1 (unigram) or 2"},
       Case{"--model_type=char", "trainer_spec.model_type is 4; expected 1 (unigram) or 2"});
   const Trained trained(c.options);
-  CHECK_THAT(message_of(trained.path()), ContainsSubstring(c.expected));
+  CHECK_THAT(refusal_of(trained.path()), ContainsSubstring(c.expected));
 }
 
 TEST_CASE("unused pieces are left out; of BPE's where nothing is made of them") {
@@ -198,7 +190,7 @@ TEST_CASE("unused pieces are left out; of BPE's where nothing is made of them") 
   }
   written("ka");
   if (bpe) {
-    CHECK_THAT(message_of(trained.path()), ContainsSubstring("\"ka\": is of type 5 (unused)"));
+    CHECK_THAT(refusal_of(trained.path()), ContainsSubstring("\"ka\": is of type 5 (unused)"));
   } else {
     REQUIRE(library.Load(trained.model().string()).ok());
     const std::string text = made_up_text(3, 200);

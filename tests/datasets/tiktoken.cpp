@@ -28,15 +28,6 @@ std::string base64(std::string_view bytes) {
   return out;
 }
 
-std::string message_of(const std::filesystem::path& path) {
-  try {
-    Tokenizer::load(path);
-  } catch (const InputError& error) {
-    return error.what();
-  }
-  return "";
-}
-
 }  // namespace
 
 TEST_CASE("a tekken.json gives the ids of tiktoken") {
@@ -78,7 +69,7 @@ TEST_CASE("a tekken.json that is broken is refused by field") {
   json changed = whole;
   changed.merge_patch(json::parse(c.patch));
   const TemporaryFolder folder;
-  CHECK_THAT(message_of(folder.write("tekken.json", changed.dump())),
+  CHECK_THAT(refusal_of(folder.write("tekken.json", changed.dump())),
              ContainsSubstring(c.expected));
 }
 
@@ -91,11 +82,11 @@ TEST_CASE("tiktoken's files that aren't known are refused as what they are") {
   const std::string name = GENERATE("tokenizer.model", "qwen.tiktoken");
   folder.write(name, ranks);
   CHECK(Tokenizer::is_in(folder.path()));
-  CHECK_THAT(message_of(folder.path()),
+  CHECK_THAT(refusal_of(folder.path()),
              ContainsSubstring(name + ": tiktoken's format, 256 tokens") &&
                  ContainsSubstring("tokenizer.json"));
   folder.write(name, ranks + "AAA 256\n");
-  CHECK_THAT(message_of(folder.path()), ContainsSubstring(name + ": line 257: expected a byte"));
+  CHECK_THAT(refusal_of(folder.path()), ContainsSubstring(name + ": line 257: expected a byte"));
 }
 
 TEST_CASE("Llama 3's tokenizer.model gives the ids of its tokenizer.json") {

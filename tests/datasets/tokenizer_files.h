@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "base/error.h"
 #include "base/file.h"
 #include "base/sha256.h"
 #include "datasets/tokenizer.h"
@@ -49,6 +50,16 @@ inline Tokenizer load_text(const std::string& content) {
 }
 inline Tokenizer load(const json& content) {
   return load_text(content.dump());
+}
+
+/// With which a tokenizer is refused; "" where it is read.
+inline std::string refusal_of(const std::filesystem::path& path) {
+  try {
+    Tokenizer::load(path);
+  } catch (const InputError& error) {
+    return error.what();
+  }
+  return "";
 }
 
 /// The King James text as Debian's bible-kjv prints it, or nothing where that isn't installed.
