@@ -102,7 +102,7 @@ void measure(const Tokenizer& tokenizer, const std::vector<std::string>& texts) 
 
 void run(const Options& options) {
   const Tokenizer tokenizer = Tokenizer::load(options.tokenizer);
-  for (const std::string& note : tokenizer.notes()) fmt::print(stderr, "sinkbench: {}\n", note);
+  Notes().say(tokenizer.notes());
   const auto spelled =
       options.special_tokens == "text" ? SpecialTokens::text : SpecialTokens::parse;
   if (options.speed) return measure(tokenizer, read_texts(options));
