@@ -11,8 +11,8 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "base/placeholder.h"
 #include "base/json_reason.h"
+#include "base/placeholder.h"
 #include "base/sha256.h"
 
 namespace sinkbench {
@@ -40,9 +40,9 @@ std::optional<at::ScalarType> scalar_type(const std::string& name) {
 /// What checkpoints carry beside weights: masks and tables that old versions of the modeling code
 /// registered as buffers and that follow from the configuration.
 bool is_buffer(const std::string& name) {
-  for (const char* suffix : {".rotary_emb.inv_freq", ".attention.bias", ".attention.masked_bias",
-                             ".attn.bias", ".attn.masked_bias", ".rotary_emb.cos_cached",
-                             ".rotary_emb.sin_cached"}) {
+  for (const char* suffix :
+       {".rotary_emb.inv_freq", ".attention.bias", ".attention.masked_bias", ".attn.bias",
+        ".attn.masked_bias", ".rotary_emb.cos_cached", ".rotary_emb.sin_cached"}) {
     if (name.ends_with(suffix)) return true;
   }
   return false;
@@ -135,7 +135,7 @@ SafetensorsCheckpoint::SafetensorsCheckpoint(const fs::path& folder, at::ScalarT
 void SafetensorsCheckpoint::add_file(const fs::path& path) {
   const auto file = std::make_shared<MappedFile>(path);
   const std::span<const std::byte> bytes = file->bytes();
-  refuse_placeholder(path, file->text().substr(0, placeholder_bytes));
+  refuse_placeholder(path, file->text());
   uint64_t header_size = 0;
   if (bytes.size() < sizeof header_size) {
     throw InputError::format(
@@ -200,7 +200,7 @@ void SafetensorsCheckpoint::add_file(const fs::path& path) {
                        value["shape"].dump(), value["dtype"].get<std::string>(), end - begin, begin,
                        end));
     }
-    entry.begin = data_begin + begin;
+    entry.data = bytes.subspan(data_begin + begin, end - begin);
     extents.emplace_back(begin, end);
     if (!tensors_.emplace(name, std::move(entry)).second) {
       fail("stands in two files of the checkpoint");
@@ -226,11 +226,7 @@ at::Tensor SafetensorsCheckpoint::get_exact(const std::string& name, at::IntArra
 
 bool SafetensorsCheckpoint::same(const std::string& name, const std::string& other) const {
   const Entry &a = tensors_.at(name), &b = tensors_.at(other);
-  if (a.dtype != b.dtype || a.shape != b.shape) return false;
-  if (!a.dtype) return false;
-  const size_t size = static_cast<size_t>(c10::multiply_integers(a.shape)) *
-                      static_cast<size_t>(at::elementSize(*a.dtype));
-  return std::memcmp(a.file->bytes().data() + a.begin, b.file->bytes().data() + b.begin, size) == 0;
+  return a.type == b.type && a.shape == b.shape && std::ranges::equal(a.data, b.data);
 }
 
 at::Tensor SafetensorsCheckpoint::read(const std::string& name, at::IntArrayRef shape,
@@ -252,10 +248,8 @@ at::Tensor SafetensorsCheckpoint::read(const std::string& name, at::IntArrayRef 
                              name, entry.type);
   }
   entry.used = true;
-  const std::byte* data = entry.file->bytes().data() + entry.begin;
-  const auto size = static_cast<size_t>(c10::multiply_integers(shape)) *
-                    static_cast<size_t>(at::elementSize(*entry.dtype));
-  if (shape.size() == 2 && is_zero({data, size})) zeros_.push_back(name);
+  const std::byte* const data = entry.data.data();
+  if (shape.size() == 2 && is_zero(entry.data)) zeros_.push_back(name);
   if (device_.is_meta()) return at::empty(shape, at::TensorOptions().dtype(dtype).device(device_));
   // The format does not promise that a tensor begins at a multiple of its element's size.
   const auto options = at::TensorOptions().dtype(*entry.dtype);
@@ -294,9 +288,8 @@ std::vector<std::string> SafetensorsCheckpoint::passed_over() const {
   std::vector<std::string> notes;
   std::vector<std::string> others = weights_beside(folder_);
   std::erase_if(others, [&](const std::string& name) {
-    return std::any_of(files_.begin(), files_.end(), [&](const auto& file) {
-      return file->path().filename() == name;
-    });
+    return std::any_of(files_.begin(), files_.end(),
+                       [&](const auto& file) { return file->path().filename() == name; });
   });
   const bool whole = files_.size() == 1 && files_[0]->path().filename() == "model.safetensors";
   if (whole && fs::exists(folder_ / "model.safetensors.index.json")) {
@@ -322,12 +315,7 @@ void SafetensorsCheckpoint::fail_without_weights() const {
     }
   }
   for (const char* name : {"model.safetensors", "model.safetensors.index.json"}) {
-    std::error_code error;
-    if (fs::is_symlink(folder_ / name, error)) {
-      throw InputError::format("{}: a link to {}, which is not there: the download is incomplete",
-                               (folder_ / name).string(),
-                               fs::read_symlink(folder_ / name, error).string());
-    }
+    refuse_broken_link(folder_ / name);
   }
   const std::vector<std::string> others = weights_beside(folder_);
   std::string help;

@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -75,7 +76,7 @@ class SafetensorsCheckpoint final : public Checkpoint {
     std::string type;                     ///< its name in the format
     std::optional<at::ScalarType> dtype;  ///< nothing: LibTorch has no such type
     std::vector<int64_t> shape;
-    size_t begin = 0;  ///< byte offset in the file
+    std::span<const std::byte> data;  ///< in the file's map
     bool used = false;
   };
   void add_file(const std::filesystem::path& path);

@@ -5,8 +5,8 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "base/placeholder.h"
 #include "base/json_reason.h"
+#include "base/placeholder.h"
 
 namespace sinkbench {
 namespace {
@@ -21,8 +21,8 @@ std::string shown(const nlohmann::json& value) {
   return text;
 }
 
-/// Python writes Infinity and NaN, which JSON hasn't, as bare words. As strings they harm no one in a
-/// field that nobody reads, and are no numbers in others.
+/// Python writes Infinity and NaN, which JSON hasn't, as bare words. As strings they harm no one in
+/// a field that nobody reads, and are no numbers in others.
 std::string with_quoted_constants(std::string_view text) {
   std::string result;
   bool in_string = false;
@@ -33,9 +33,8 @@ std::string with_quoted_constants(std::string_view text) {
       in_string = !in_string;
     } else if (!in_string) {
       const char* constants[] = {"Infinity", "-Infinity", "NaN"};
-      const auto it = std::find_if(std::begin(constants), std::end(constants), [&](const char* c) {
-        return text.substr(i).starts_with(c);
-      });
+      const auto it = std::find_if(std::begin(constants), std::end(constants),
+                                   [&](const char* c) { return text.substr(i).starts_with(c); });
       if (it != std::end(constants)) {
         result += fmt::format("\"{}\"", *it);
         i += std::string_view(*it).size() - 1;
@@ -51,7 +50,7 @@ std::string with_quoted_constants(std::string_view text) {
 
 ConfigReader::ConfigReader(const std::filesystem::path& path) : path_(path) {
   const MappedFile file(path);
-  refuse_placeholder(path, file.text().substr(0, placeholder_bytes));
+  refuse_placeholder(path, file.text());
   try {
     object_ = nlohmann::json::parse(with_quoted_constants(file.text()));
   } catch (const nlohmann::json::exception& error) {
@@ -107,7 +106,7 @@ void ConfigReader::refuse_unread(std::initializer_list<const char*> harmless,
   for (const auto& [name, value] : object_.items()) {
     if (value.is_null() || was_read(name)) continue;
     if (std::find(harmless.begin(), harmless.end(), name) != harmless.end()) continue;
-    fail(name, fmt::format("is {}, {}", shown(value), text));
+    fail(name, fmt::format("is {}{}", shown(value), text));
   }
 }
 

@@ -36,7 +36,8 @@ class ConfigReader {
   std::optional<ConfigReader> object(Names names) const;
   bool has(const char* name) const;
   /// InputError naming the first field that none of the above was asked for, is not null and is
-  /// none of `harmless`: for objects whose every field changes what is computed. `text` says why.
+  /// none of `harmless`: for objects whose every field changes what is computed. `text`, which
+  /// follows the value, says why.
   void refuse_unread(std::initializer_list<const char*> harmless, const std::string& text) const;
   bool was_read(const std::string& name) const { return read_->contains(name); }
 

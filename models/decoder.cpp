@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/placeholder.h"
 #include "base/sha256.h"
 #include "models/checkpoint.h"
 #include "models/family.h"
@@ -65,10 +66,7 @@ void for_each_weight(const DecoderWeights& weights, Visit visit) {
   if (!fs::exists(folder, error)) {
     throw InputError::format("{}: no such folder, and no .gguf file", folder.string());
   }
-  if (fs::is_symlink(file, error)) {
-    throw InputError::format("{}: a link to {}, which is not there: the download is incomplete",
-                             file.string(), fs::read_symlink(file, error).string());
-  }
+  refuse_broken_link(file);
   std::string help;
   for (const fs::directory_entry& entry : fs::directory_iterator(folder, error)) {
     if (entry.path().extension() == ".gguf") {

@@ -250,6 +250,15 @@ Linear stack(const std::vector<Linear>& parts) {
   return result;
 }
 
+Linear read_qkv(TensorSource& source, const std::string& attention, const DecoderConfig& config) {
+  const auto rows = [&](const char* name, int64_t heads) {
+    return read_linear(source, attention + name, heads * config.head_dim, config.hidden_size,
+                       config.qkv_bias);
+  };
+  return stack({rows("q_proj", config.heads), rows("k_proj", config.kv_heads),
+                rows("v_proj", config.kv_heads)});
+}
+
 Linear ungroup(const Linear& rows, const DecoderConfig& config) {
   const int64_t share = config.heads / config.kv_heads;
   const auto by_kind = [&](const at::Tensor& x) {

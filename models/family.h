@@ -20,6 +20,9 @@ struct GgufArchitecture {
   std::string name;  ///< general.architecture; "": the family is not read from GGUF
   /// Rows of queries and keys are in pairs, as ggml's first kind of RoPE rotates them.
   bool paired = false;
+  /// Its conversion states four times the hidden size as that of the MLP, whatever it is: the
+  /// tensor counts.
+  bool mlp_by_tensor = false;
   /// The norms' epsilon in config.json.
   const char* epsilon = "rms_norm_eps";
   /// Fields of config.json ("attn_config.alibi_bias_max") and the keys, after the architecture's
@@ -99,6 +102,8 @@ void read_embedding_and_head(const DecoderConfig& config, const std::string& emb
                              DecoderWeights& weights);
 /// One product in place of several that share their input: rows one below the other.
 Linear stack(const std::vector<Linear>& parts);
+/// Queries, keys and values of `attention`q_proj, k_proj and v_proj.
+Linear read_qkv(TensorSource& source, const std::string& attention, const DecoderConfig& config);
 /// Rows stored group by group, as [kv_heads, (its queries, key, value), head_dim], to all queries,
 /// all keys, all values.
 Linear ungroup(const Linear& rows, const DecoderConfig& config);

@@ -5,7 +5,6 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <cstring>
 
 #include "base/error.h"
 #include "models/ggml_blocks.h"
@@ -50,21 +49,19 @@ GgufCheckpoint::GgufCheckpoint(GgufFile gguf, at::ScalarType dtype, at::Device d
 
 DecoderConfig GgufCheckpoint::config() const {
   DecoderConfig config = read_decoder_config(reader_);
-  const auto it = gguf_.tensors.find("rope_freqs.weight");
-  if (it == gguf_.tensors.end() || config.rotaries.empty()) return config;
+  const std::string name = "rope_freqs.weight";
+  if (!has(name) || config.rotaries.empty()) return config;
   RotaryConfig& rotary = config.rotaries.front();
-  const GgufFile::Tensor& tensor = it->second;
-  if (tensor.shape != std::vector<int64_t>{rotary.dims / 2} || tensor.type->id != GgmlType::f32) {
+  const std::vector<float> factors = gguf_factors(gguf_, name);
+  if (factors.size() != rotary.inverse_frequencies.size()) {
     throw InputError::format(
-        "{}: tensor {}: expected {} numbers in F32, a factor for each frequency", where(),
-        it->first, rotary.dims / 2);
+        "{}: tensor {}: expected {} numbers in F32, a factor for each frequency", where(), name,
+        rotary.inverse_frequencies.size());
   }
-  std::vector<float> factors(static_cast<size_t>(rotary.dims / 2));
-  std::memcpy(factors.data(), tensor.data.data(), tensor.data.size());
   for (size_t i = 0; i < factors.size(); ++i) {
     if (!(factors[i] > 0.0f)) {
       throw InputError::format("{}: tensor {}: number {} is {}; expected a positive factor",
-                               where(), it->first, i, factors[i]);
+                               where(), name, i, factors[i]);
     }
     rotary.inverse_frequencies[i] /= factors[i];
   }
@@ -74,14 +71,17 @@ DecoderConfig GgufCheckpoint::config() const {
 
 bool GgufCheckpoint::same(const std::string& name, const std::string& other) const {
   const GgufFile::Tensor &a = gguf_.tensors.at(name), &b = gguf_.tensors.at(other);
-  return a.type == b.type && a.data.size() == b.data.size() &&
-         std::memcmp(a.data.data(), b.data.data(), a.data.size()) == 0;
+  return a.type == b.type && a.shape == b.shape && std::ranges::equal(a.data, b.data);
+}
+
+at::Tensor GgufCheckpoint::room(at::IntArrayRef shape, at::ScalarType dtype) const {
+  const at::Device device = device_.is_meta() ? device_ : at::Device(at::kCPU);
+  return at::empty(shape, at::TensorOptions().dtype(dtype).device(device));
 }
 
 at::Tensor GgufCheckpoint::decode(const std::string& name, at::IntArrayRef shape,
                                   at::ScalarType dtype) {
-  const at::Device device = device_.is_meta() ? device_ : at::Device(at::kCPU);
-  const at::Tensor out = at::empty(shape, at::TensorOptions().dtype(dtype).device(device));
+  const at::Tensor out = room(shape, dtype);
   decode_into(name, out);
   return out.to(device_);
 }
@@ -128,10 +128,7 @@ void GgufCheckpoint::decode_into(const std::string& name, const at::Tensor& out)
 Linear GgufCheckpoint::join(const std::vector<Rows>& parts, int64_t in, bool bias) {
   int64_t rows = 0;
   for (const Rows& part : parts) rows += part.count;
-  const auto options =
-      at::TensorOptions().dtype(dtype_).device(device_.is_meta() ? device_ : at::Device(at::kCPU));
-  const Linear all{at::empty({rows, in}, options),
-                   bias ? at::empty({rows}, options) : at::Tensor()};
+  const Linear all{room({rows, in}, dtype_), bias ? room({rows}, dtype_) : at::Tensor()};
   int64_t row = 0;
   for (const Rows& part : parts) {
     const auto put = [&](const char* suffix, const at::Tensor& whole) {
@@ -225,13 +222,7 @@ DecoderWeights GgufCheckpoint::weights(const DecoderConfig& config) {
   }
   for (int64_t i = 0; i < config.layers; ++i) weights.layers.push_back(layer(config, i));
   weights.final_norm = norm("output_norm", config);
-  weights.embedding = get("token_embd.weight", {config.vocab_size, config.hidden_size});
-  if (config.tied_head) {
-    weights.head.weight = weights.embedding;
-  } else {
-    weights.head =
-        read_linear(*this, "output", config.vocab_size, config.hidden_size, config.head_bias);
-  }
+  read_embedding_and_head(config, "token_embd", "output", *this, weights);
   return weights;
 }
 

@@ -17,6 +17,10 @@ namespace sinkbench {
 /// the architecture that is passed over could change every number.
 ConfigReader gguf_config(const GgufFile& gguf);
 
+/// The numbers of a vector in F32, such as factors on rotary frequencies. InputError names the
+/// tensor where it is missing or something else.
+std::vector<float> gguf_factors(const GgufFile& gguf, const std::string& name);
+
 /// Tensors under the file's own names, which are the same for all architectures
 /// (https://github.com/ggml-org/llama.cpp/blob/master/gguf-py/gguf/constants.py).
 class GgufCheckpoint final : public Checkpoint {
@@ -40,6 +44,7 @@ class GgufCheckpoint final : public Checkpoint {
  private:
   std::string where() const { return gguf_.path().string(); }
   at::Tensor decode(const std::string& name, at::IntArrayRef shape, at::ScalarType dtype);
+  at::Tensor room(at::IntArrayRef shape, at::ScalarType dtype) const;  ///< to decode into
   /// Decodes into a contiguous tensor on the CPU; of one on the meta device, checks alone.
   void decode_into(const std::string& name, const at::Tensor& out);
   /// Rows of a matrix that is made of several.

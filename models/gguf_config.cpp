@@ -12,8 +12,17 @@ namespace {
 
 using nlohmann::json;
 
-const Family& family_of(const GgufFile& gguf) {
-  const ConfigReader reader(gguf.path(), gguf.metadata, "");
+/// The keys that begin so: without a copy of the tokenizer's long lists.
+ConfigReader keys_below(const GgufFile& gguf, const std::string& prefix) {
+  json keys = json::object();
+  for (const auto& [key, value] : gguf.metadata.items()) {
+    if (key.starts_with(prefix)) keys[key] = value;
+  }
+  return ConfigReader(gguf.path(), keys, "");
+}
+
+/// `reader`: of the keys below "general.".
+const Family& family_of(const ConfigReader& reader) {
   const std::string architecture = reader.text({"general.architecture"});
   std::string names;
   for (const Family& family : family_registry()) {
@@ -29,20 +38,24 @@ const Family& family_of(const GgufFile& gguf) {
 class Keys {
  public:
   Keys(const GgufFile& gguf, const Family& family)
-      : gguf_(gguf), reader_(gguf.path(), gguf.metadata, ""), prefix_(family.gguf.name + ".") {}
+      : prefix_(family.gguf.name + "."), reader_(keys_below(gguf, prefix_)) {}
+
+  /// Null where the key is absent.
+  json raw(const std::string& key) {
+    return reader_.has(full(key).c_str()) ? reader_.json().at(full(key)) : json();
+  }
 
   /// A number, a string or a bool; of a list with a value for each layer the one value that all
   /// have; null where the key is absent.
   json take(const std::string& key) {
-    used_.insert(prefix_ + key);
-    const auto it = gguf_.metadata.find(prefix_ + key);
-    if (it == gguf_.metadata.end()) return nullptr;
-    if (!it->is_array()) return *it;
-    if (it->empty()) fail(key, "is an empty list");
-    if (std::any_of(it->begin(), it->end(), [&](const json& v) { return v != it->front(); })) {
+    const json value = raw(key);
+    if (!value.is_array()) return value;
+    if (value.empty()) fail(key, "is an empty list");
+    if (std::any_of(value.begin(), value.end(),
+                    [&](const json& v) { return v != value.front(); })) {
       fail(key, "differs from layer to layer, which is not supported");
     }
-    return it->front();
+    return value.front();
   }
 
   double number(const std::string& key, double absent) {
@@ -69,33 +82,18 @@ class Keys {
   }
 
   void refuse_rest() const {
-    for (const auto& [key, value] : gguf_.metadata.items()) {
-      if (!key.starts_with(prefix_) || used_.contains(key)) continue;
-      std::string text = value.dump(-1, ' ', false, json::error_handler_t::replace);
-      if (text.size() > 40) text = text.substr(0, 37) + "...";
-      reader_.fail(key, fmt::format("is {}; the key is not known, and could change what the model "
-                                    "computes",
-                                    text));
-    }
+    reader_.refuse_unread({}, "; the key is not known, and could change what the model computes");
   }
 
   [[noreturn]] void fail(const std::string& key, const std::string& text) const {
-    reader_.fail(prefix_ + key, text);
+    reader_.fail(full(key), text);
   }
 
-  const json& raw(const std::string& key) {
-    static const json absent;
-    used_.insert(prefix_ + key);
-    const auto it = gguf_.metadata.find(prefix_ + key);
-    return it == gguf_.metadata.end() ? absent : *it;
-  }
   std::string full(const std::string& key) const { return prefix_ + key; }
 
  private:
-  const GgufFile& gguf_;
-  ConfigReader reader_;
   std::string prefix_;
-  std::set<std::string> used_;
+  ConfigReader reader_;
 };
 
 /// Sets "a.b" within `config`.
@@ -118,21 +116,6 @@ double fraction_of(int64_t dims, int64_t head_dim) {
   return fraction;
 }
 
-std::vector<float> factors(const GgufFile& gguf, const char* name) {
-  const auto it = gguf.tensors.find(name);
-  if (it == gguf.tensors.end()) {
-    throw InputError::format("{}: tensor {} is missing, which longrope needs", gguf.path().string(),
-                             name);
-  }
-  const GgufFile::Tensor& tensor = it->second;
-  if (tensor.shape.size() != 1 || tensor.type->id != GgmlType::f32) {
-    throw InputError::format("{}: tensor {}: expected a vector in F32", gguf.path().string(), name);
-  }
-  std::vector<float> result(static_cast<size_t>(tensor.shape[0]));
-  decode_blocks(*tensor.type, tensor.data.data(), tensor.shape[0], result.data());
-  return result;
-}
-
 /// llama.cpp's scaling of rotary frequencies (llama_model::load_hparams, and llama_context for
 /// YaRN) as a dictionary of transformers.
 json rope_scaling(const GgufFile& gguf, Keys& keys) {
@@ -150,21 +133,15 @@ json rope_scaling(const GgufFile& gguf, Keys& keys) {
     // Without a type it is linear, and longrope where the file holds its factors.
     type = gguf.tensors.contains("rope_factors_short.weight") ? "longrope" : "linear";
   }
-  if (type == "none" || (type == "linear" && (factor == 0.0 || factor == 1.0))) {
-    if (magnitude != 1.0) {
-      keys.fail("rope.scaling.attn_factor",
-                fmt::format("is {:g}, which is not supported without yarn or longrope", magnitude));
-    }
-    return nullptr;
+  if (magnitude != 1.0 && (type == "none" || type == "linear")) {
+    keys.fail("rope.scaling.attn_factor",
+              fmt::format("is {:g}, which is not supported without yarn or longrope", magnitude));
   }
+  if (type == "none" || (type == "linear" && (factor == 0.0 || factor == 1.0))) return nullptr;
   scaling["rope_type"] = type;
   if (!original.is_null()) scaling["original_max_position_embeddings"] = original;
   if (type == "linear") {
     scaling["factor"] = factor;
-    if (magnitude != 1.0) {
-      keys.fail("rope.scaling.attn_factor",
-                fmt::format("is {:g}, which is not supported without yarn or longrope", magnitude));
-    }
   } else if (type == "yarn") {
     if (factor == 0.0) keys.fail("rope.scaling.factor", "is missing");
     scaling["factor"] = factor;
@@ -184,8 +161,8 @@ json rope_scaling(const GgufFile& gguf, Keys& keys) {
     }
     if (magnitude != 1.0) scaling["attention_factor"] = own * magnitude;
   } else if (type == "longrope") {
-    scaling["short_factor"] = factors(gguf, "rope_factors_short.weight");
-    scaling["long_factor"] = factors(gguf, "rope_factors_long.weight");
+    scaling["short_factor"] = gguf_factors(gguf, "rope_factors_short.weight");
+    scaling["long_factor"] = gguf_factors(gguf, "rope_factors_long.weight");
     scaling["attention_factor"] = magnitude;
   } else {
     keys.fail("rope.scaling.type", fmt::format("is {}, which is not supported; expected none, "
@@ -197,13 +174,28 @@ json rope_scaling(const GgufFile& gguf, Keys& keys) {
 
 }  // namespace
 
+std::vector<float> gguf_factors(const GgufFile& gguf, const std::string& name) {
+  const auto fail = [&](const std::string& text) {
+    throw InputError::format("{}: tensor {}: {}", gguf.path().string(), name, text);
+  };
+  const auto it = gguf.tensors.find(name);
+  if (it == gguf.tensors.end()) fail("is missing, which longrope needs");
+  const GgufFile::Tensor& tensor = it->second;
+  if (tensor.shape.size() != 1 || tensor.type->id != GgmlType::f32) {
+    fail("expected a vector in F32, a factor for each frequency");
+  }
+  std::vector<float> factors(static_cast<size_t>(tensor.shape[0]));
+  decode_blocks(*tensor.type, tensor.data.data(), tensor.shape[0], factors.data());
+  return factors;
+}
+
 ConfigReader gguf_config(const GgufFile& gguf) {
   const std::filesystem::path& path = gguf.path();
-  const ConfigReader metadata(path, gguf.metadata, "");
-  if (const std::string kind = metadata.text({"general.type"}, "model"); kind != "model") {
-    metadata.fail("general.type", fmt::format("is '{}'; expected 'model'", kind));
+  const ConfigReader general = keys_below(gguf, "general.");
+  if (const std::string kind = general.text({"general.type"}, "model"); kind != "model") {
+    general.fail("general.type", fmt::format("is '{}'; expected 'model'", kind));
   }
-  const Family& family = family_of(gguf);
+  const Family& family = family_of(general);
   const GgufArchitecture& architecture = family.gguf;
   Keys keys(gguf, family);
   json config = {{"model_type", family.name}};
@@ -214,10 +206,15 @@ ConfigReader gguf_config(const GgufFile& gguf) {
   };
   for (const auto& [name, key] :
        {std::pair("hidden_size", "embedding_length"), std::pair("num_hidden_layers", "block_count"),
-        std::pair("num_attention_heads", "attention.head_count"),
-        std::pair("intermediate_size", "feed_forward_length")}) {
+        std::pair("num_attention_heads", "attention.head_count")}) {
     field(name, key, keys.required(key));
   }
+  json mlp_size = keys.required("feed_forward_length");
+  const auto up = gguf.tensors.find("blk.0.ffn_up.weight");
+  if (architecture.mlp_by_tensor && up != gguf.tensors.end() && !up->second.shape.empty()) {
+    mlp_size = up->second.shape.front();
+  }
+  field("intermediate_size", "feed_forward_length", mlp_size);
   field("num_key_value_heads", "attention.head_count_kv", keys.take("attention.head_count_kv"));
   field("max_position_embeddings", "context_length", keys.take("context_length"));
   const std::string epsilon = std::string(architecture.epsilon) == "rms_norm_eps"
@@ -225,7 +222,7 @@ ConfigReader gguf_config(const GgufFile& gguf) {
                                   : "attention.layer_norm_epsilon";
   field(architecture.epsilon, epsilon, keys.required(epsilon));
   for (const auto& [name, key] : architecture.keys) {
-    json value = keys.take(key);
+    json value = std::string_view(key) == "feed_forward_length" ? mlp_size : keys.take(key);
     // llama.cpp writes 0 where there is no window.
     if (std::string(name) == "sliding_window" && value == 0) value = nullptr;
     field(name, key, value);

@@ -170,7 +170,7 @@ std::optional<ConfigReader> rope_dictionary(const ConfigReader& config, const ch
   if (!found || !is_nested(found->second.json())) return std::nullopt;
   found->second.has("full_attention");  // each of the two is read by a call of its own
   found->second.has("sliding_attention");
-  found->second.refuse_unread({}, "which is no kind of layer that is supported");
+  found->second.refuse_unread({}, ", which is no kind of layer that is supported");
   const auto dictionary = found->second.object({layer_type});
   if (!dictionary && found->second.json().contains(layer_type)) {
     found->second.fail(layer_type, "is null: layers without positions are not supported here");
@@ -210,8 +210,8 @@ RotaryConfig read_rotary(const ConfigReader& config, const std::optional<ConfigR
   if (type != "default") Scaling(config, *dictionary, context, rotary).apply(type);
   const bool stated = dictionary->has("rope_type") || dictionary->has("type");
   dictionary->refuse_unread(
-      {"finetuned"}, stated ? fmt::format("which means nothing where rope_type is '{}'", type)
-                            : "but there is no rope_type to give it a meaning");
+      {"finetuned"}, stated ? fmt::format(", which means nothing where rope_type is '{}'", type)
+                            : ", but there is no rope_type to give it a meaning");
   return rotary;
 }
 

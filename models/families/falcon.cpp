@@ -55,12 +55,12 @@ DecoderConfig read_config(const ConfigReader& reader) {
   return config;
 }
 
-DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader& reader,
+DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader&,
                             TensorSource& source) {
   const int64_t hidden = config.hidden_size;
   const int64_t rows = (config.heads + 2 * config.kv_heads) * config.head_dim;
   const bool bias = config.qkv_bias;
-  const bool two_norms = has_two_norms(reader);
+  const bool two_norms = config.parallel_residual && !config.one_parallel_norm;
   const std::string root = read_root(source, "transformer.", "ln_f.weight");
   DecoderWeights weights;
   for (int64_t i = 0; i < config.layers; ++i) {
@@ -94,9 +94,6 @@ void adapt_gguf(const GgufFile& gguf, nlohmann::json& config) {
   const bool two_norms = gguf.tensors.contains("blk.0.attn_norm_2.weight");
   config["new_decoder_architecture"] = two_norms || config.value("num_kv_heads", 1) != 1;
   config["num_ln_in_parallel_attn"] = two_norms ? 2 : 1;
-  // The conversion states four times the hidden size, whatever it is.
-  const auto up = gguf.tensors.find("blk.0.ffn_up.weight");
-  if (up != gguf.tensors.end()) config["ffn_hidden_size"] = up->second.shape.front();
 }
 
 }  // namespace
@@ -107,6 +104,7 @@ Family falcon_family() {
           .read_config = read_config,
           .read_weights = read_weights,
           .gguf = {.name = "falcon",
+                   .mlp_by_tensor = true,
                    .epsilon = "layer_norm_epsilon",
                    .keys = {{"ffn_hidden_size", "feed_forward_length"},
                             {"num_kv_heads", "attention.head_count_kv"}},

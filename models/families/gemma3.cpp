@@ -14,19 +14,8 @@ DecoderConfig read_text_config(const ConfigReader& reader) {
   const int64_t period = reader.integer({"sliding_window_pattern"}, 1, 6);
   read_local_windows(config, reader, 4096,
                      [&](int64_t layer) { return (layer + 1) % period != 0; });
-  // One dictionary, not nested, is that of the layers without a window.
-  auto global = rope_dictionary(reader, "full_attention");
-  const auto local = rope_dictionary(reader, "sliding_attention");
-  if (!global && !local) global = rope_dictionary(reader);
-  config.rotaries = {
-      read_rotary(reader, global, {.theta = reader.number({"rope_theta"}, 1e6)}, config.head_dim,
-                  config.context),
-      read_rotary(reader, local, {.theta = reader.number({"rope_local_base_freq"}, 10000.0)},
-                  config.head_dim, config.context)};
-  config.rotary_of_layer.resize(static_cast<size_t>(config.layers), 0);
-  for (size_t layer = 0; layer < config.local_windows.size(); ++layer) {
-    config.rotary_of_layer[layer] = config.local_windows[layer] > 0 ? 1 : 0;
-  }
+  read_rotaries_by_window(config, reader, {.theta = reader.number({"rope_theta"}, 1e6)},
+                          {.theta = reader.number({"rope_local_base_freq"}, 10000.0)});
   return config;
 }
 

@@ -77,6 +77,19 @@ void read_local_windows(DecoderConfig& config, const ConfigReader& reader, int64
   if (any) config.local_windows = windows;
 }
 
+void read_rotaries_by_window(DecoderConfig& config, const ConfigReader& reader,
+                             const BesideDictionary& global, const BesideDictionary& local) {
+  auto of_global = rope_dictionary(reader, "full_attention");
+  const auto of_local = rope_dictionary(reader, "sliding_attention");
+  if (!of_global && !of_local) of_global = rope_dictionary(reader);
+  config.rotaries = {read_rotary(reader, of_global, global, config.head_dim, config.context),
+                     read_rotary(reader, of_local, local, config.head_dim, config.context)};
+  for (int64_t layer = 0; layer < config.layers; ++layer) {
+    const bool windowed = !config.local_windows.empty() && config.local_windows[layer] > 0;
+    config.rotary_of_layer.push_back(windowed ? 1 : 0);
+  }
+}
+
 void read_local_window(DecoderConfig& config, const ConfigReader& reader, int64_t absent) {
   read_local_windows(config, reader, absent, [](int64_t) { return true; });
   const auto& windows = config.local_windows;
@@ -144,9 +157,7 @@ DecoderWeights read_llama_weights(const DecoderConfig& config, const LlamaTensor
           linear(attention + "qkv_proj", query_size + 2 * key_size, hidden, config.qkv_bias);
       layer.gate_up = linear(mlp + "gate_up_proj", 2 * config.mlp_size, hidden, config.mlp_bias);
     } else {
-      layer.qkv = stack({linear(attention + "q_proj", query_size, hidden, config.qkv_bias),
-                         linear(attention + "k_proj", key_size, hidden, config.qkv_bias),
-                         linear(attention + "v_proj", key_size, hidden, config.qkv_bias)});
+      layer.qkv = read_qkv(source, attention, config);
       layer.gate_up = stack({linear(mlp + "gate_proj", config.mlp_size, hidden, config.mlp_bias),
                              linear(mlp + "up_proj", config.mlp_size, hidden, config.mlp_bias)});
     }

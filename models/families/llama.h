@@ -39,6 +39,10 @@ void read_local_windows(DecoderConfig& config, const ConfigReader& reader, int64
                         const std::function<bool(int64_t layer)>& is_local);
 /// The same as Qwen 2 and 3 have it: with `use_sliding_window`, from `max_window_layers` on.
 void read_upper_local_windows(DecoderConfig& config, const ConfigReader& reader);
+/// Two rotary embeddings, that of layers without a window and that of those with one, which are
+/// known already: the dictionary of each kind of layer, or one for the former alone.
+void read_rotaries_by_window(DecoderConfig& config, const ConfigReader& reader,
+                             const BesideDictionary& global, const BesideDictionary& local);
 /// The kinds of `layer_types`, "full_attention" or "sliding_attention"; empty where it is absent.
 std::vector<std::string> read_layer_types(const ConfigReader& reader, int64_t layers);
 DecoderWeights read_llama_weights(const DecoderConfig& config, const LlamaTensors& tensors,

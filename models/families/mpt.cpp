@@ -41,7 +41,7 @@ DecoderConfig read_config(const ConfigReader& reader) {
     if (mlp->text({"ffn_type"}, "mptmlp") != "mptmlp") {
       mlp->fail("ffn_type", "is another than mptmlp, which is not supported");
     }
-    mlp->refuse_unread({"fc_type"}, "which is not supported");
+    mlp->refuse_unread({"fc_type"}, ", which is not supported");
   }
   config.layers = reader.integer({"n_layers", "num_hidden_layers"}, 1);
   config.heads = reader.integer({"n_heads", "num_attention_heads"}, 1);
@@ -94,7 +94,7 @@ DecoderConfig read_config(const ConfigReader& reader) {
   // How it is computed, and what is of a kind of positions that is refused above.
   attention.refuse_unread({"attn_impl", "attn_pdrop", "model_type", "rope_theta", "rope_impl",
                            "rope_dail_config", "rope_hf_config", "fused_qkv"},
-                          "which is not supported");
+                          ", which is not supported");
   return config;
 }
 

@@ -24,16 +24,8 @@ DecoderConfig read_config(const ConfigReader& reader) {
 DecoderConfig read_config_3(const ConfigReader& reader) {
   DecoderConfig config = read_shape(reader);
   read_local_windows(config, reader, 4096, [](int64_t layer) { return (layer + 1) % 4 != 0; });
-  auto global = rope_dictionary(reader, "full_attention");
-  const auto local = rope_dictionary(reader, "sliding_attention");
-  if (!global && !local) global = rope_dictionary(reader);
   const BesideDictionary beside = beside_rope_dictionary(reader, 500000.0);
-  config.rotaries = {read_rotary(reader, global, beside, config.head_dim, config.context),
-                     read_rotary(reader, local, beside, config.head_dim, config.context)};
-  for (int64_t layer = 0; layer < config.layers; ++layer) {
-    const bool windowed = !config.local_windows.empty() && config.local_windows[layer] > 0;
-    config.rotary_of_layer.push_back(windowed ? 1 : 0);
-  }
+  read_rotaries_by_window(config, reader, beside, beside);
   return config;
 }
 

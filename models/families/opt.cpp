@@ -30,8 +30,8 @@ DecoderConfig read_config(const ConfigReader& reader) {
   if (!reader.boolean({"do_layer_norm_before"}, true)) {
     config.norm_placement = NormPlacement::residual;
   }
-  for (const char* field : {"layer_norm_elementwise_affine"}) {
-    if (!reader.boolean({field}, true)) reader.fail(field, "is false, which is not supported");
+  if (!reader.boolean({"layer_norm_elementwise_affine"}, true)) {
+    reader.fail("layer_norm_elementwise_affine", "is false, which is not supported");
   }
   refuse(reader, "_remove_final_layer_norm");
   return config;
@@ -56,9 +56,7 @@ DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader& rea
     LayerWeights layer;
     layer.attention_norm = read_norm(source, prefix + "self_attn_layer_norm", hidden, true);
     layer.mlp_norm = read_norm(source, prefix + "final_layer_norm", hidden, true);
-    layer.qkv = stack({linear(attention + "q_proj", hidden, hidden),
-                       linear(attention + "k_proj", hidden, hidden),
-                       linear(attention + "v_proj", hidden, hidden)});
+    layer.qkv = read_qkv(source, attention, config);
     layer.output = linear(attention + "out_proj", hidden, hidden);
     layer.gate_up = linear(prefix + "fc1", config.mlp_size, hidden);
     layer.down = linear(prefix + "fc2", hidden, config.mlp_size);

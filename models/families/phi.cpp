@@ -33,7 +33,6 @@ DecoderConfig read_config(const ConfigReader& reader) {
 DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader&,
                             TensorSource& source) {
   const int64_t hidden = config.hidden_size;
-  const int64_t key_size = config.kv_heads * config.head_dim;
   const std::string root = read_root(source, "model.", "final_layernorm.weight");
   DecoderWeights weights;
   for (int64_t i = 0; i < config.layers; ++i) {
@@ -41,9 +40,7 @@ DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader&,
     LayerWeights layer;
     layer.attention_norm = layer.mlp_norm =
         read_norm(source, prefix + "input_layernorm", hidden, true);
-    layer.qkv = stack({read_linear(source, prefix + "self_attn.q_proj", hidden, hidden, true),
-                       read_linear(source, prefix + "self_attn.k_proj", key_size, hidden, true),
-                       read_linear(source, prefix + "self_attn.v_proj", key_size, hidden, true)});
+    layer.qkv = read_qkv(source, prefix + "self_attn.", config);
     layer.output = read_linear(source, prefix + "self_attn.dense", hidden, hidden, true);
     layer.gate_up = read_linear(source, prefix + "mlp.fc1", config.mlp_size, hidden, true);
     layer.down = read_linear(source, prefix + "mlp.fc2", hidden, config.mlp_size, true);
@@ -55,12 +52,6 @@ DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader&,
   return weights;
 }
 
-void adapt_gguf(const GgufFile& gguf, nlohmann::json& config) {
-  // llama.cpp's conversion states four times the hidden size, whatever it is.
-  const auto up = gguf.tensors.find("blk.0.ffn_up.weight");
-  if (up != gguf.tensors.end()) config["intermediate_size"] = up->second.shape.front();
-}
-
 }  // namespace
 
 Family phi_family() {
@@ -68,7 +59,7 @@ Family phi_family() {
           .summary = "Phi-1, Phi-1.5 and Phi-2 (PhiForCausalLM)",
           .read_config = read_config,
           .read_weights = read_weights,
-          .gguf = {.name = "phi2", .epsilon = "layer_norm_eps", .adapt = adapt_gguf}};
+          .gguf = {.name = "phi2", .mlp_by_tensor = true, .epsilon = "layer_norm_eps"}};
 }
 
 }  // namespace sinkbench

@@ -19,14 +19,10 @@ DecoderConfig read_config(const ConfigReader& reader) {
     }
   }
   for (const double layer : rotated) config.rotary_of_layer.push_back(layer != 0.0 ? 0 : -1);
-  if (reader.boolean({"use_sliding_window"}, false) && reader.has("sliding_window")) {
+  if (reader.boolean({"use_sliding_window"}, false)) {
     // transformers' windows are those of the layers without positions where no list says otherwise.
-    const int64_t window = reader.integer({"sliding_window"}, 1);
-    const std::vector<std::string> types = read_layer_types(reader, config.layers);
-    for (size_t i = 0; i < layers; ++i) {
-      const bool local = types.empty() ? rotated[i] == 0.0 : types[i] == "sliding_attention";
-      config.local_windows.push_back(local ? window : 0);
-    }
+    read_local_windows(config, reader, 0,
+                       [&](int64_t layer) { return rotated[static_cast<size_t>(layer)] == 0.0; });
   } else {
     reader.has("sliding_window");  // which may be there, and means nothing
   }

@@ -22,7 +22,6 @@ DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader&,
                             TensorSource& source) {
   const int64_t hidden = config.hidden_size;
   const int64_t query_size = config.heads * config.head_dim;
-  const int64_t key_size = config.kv_heads * config.head_dim;
   const bool bias = config.qkv_bias;
   const std::string root = read_root(source, "model.", "norm.weight");
   DecoderWeights weights;
@@ -31,9 +30,7 @@ DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader&,
     LayerWeights layer;
     layer.attention_norm = read_norm(source, prefix + "input_layernorm", hidden, true);
     layer.mlp_norm = read_norm(source, prefix + "post_attention_layernorm", hidden, true);
-    layer.qkv = stack({read_linear(source, prefix + "self_attn.q_proj", query_size, hidden, bias),
-                       read_linear(source, prefix + "self_attn.k_proj", key_size, hidden, bias),
-                       read_linear(source, prefix + "self_attn.v_proj", key_size, hidden, bias)});
+    layer.qkv = read_qkv(source, prefix + "self_attn.", config);
     layer.output = read_linear(source, prefix + "self_attn.o_proj", hidden, query_size, bias);
     layer.gate_up = read_linear(source, prefix + "mlp.c_fc", config.mlp_size, hidden, bias);
     layer.down = read_linear(source, prefix + "mlp.c_proj", hidden, config.mlp_size, bias);
