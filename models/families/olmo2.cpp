@@ -30,7 +30,16 @@ DecoderConfig read_config_3(const ConfigReader& reader) {
 }
 
 /// Files of both are of one architecture; those of OLMo 3 have a window.
-void adapt_gguf(const GgufFile&, nlohmann::json& config) {
+void adapt_gguf(const GgufFile& gguf, nlohmann::json& config) {
+  // Written for Gemma's sake; here llama.cpp takes freq_base in all layers.
+  if (const auto local = config.find("rope_local_base_freq"); local != config.end()) {
+    if (*local != config["rope_theta"]) {
+      throw InputError::format(
+          "{}: olmo2.rope.freq_base_swa: is {}; expected that of olmo2.rope.freq_base, {}",
+          gguf.path().string(), local->dump(), config["rope_theta"].dump());
+    }
+    config.erase(local);
+  }
   if (config.contains("sliding_window")) config["model_type"] = "olmo3";
 }
 
@@ -42,7 +51,8 @@ Family olmo2_family() {
           .read_config = read_config,
           .read_weights = read_llama_weights,
           .gguf = {.name = "olmo2",
-                   .keys = {{"sliding_window", "attention.sliding_window"}},
+                   .keys = {{"rope_local_base_freq", "rope.freq_base_swa"},
+                            {"sliding_window", "attention.sliding_window"}},
                    .adapt = adapt_gguf}};
 }
 
@@ -50,7 +60,7 @@ Family olmo3_family() {
   return {.name = "olmo3",
           .summary = "OLMo 3 (Olmo3ForCausalLM)",
           .read_config = read_config_3,
-          .read_weights = read_llama_weights};
+          .read_weights = read_llama_weights};  // GGUF: see olmo2
 }
 
 }  // namespace sinkbench

@@ -180,7 +180,7 @@ TEST_CASE("files of llama.cpp's own converter are the models that they were made
       }
     }
   }
-  CHECK(files >= 14);
+  CHECK(files == 15);
 }
 
 TEST_CASE("blocks of every type are decoded to the numbers of ggml's own package") {
@@ -273,6 +273,11 @@ TEST_CASE("a GGUF file that can't be run is refused by name") {
     CHECK_THAT(written(convert("llama_gqa", "llama", true, more).file()), ContainsSubstring(text));
   }
   CHECK(written(convert("llama_gqa", "llama", true, {{"llama.expert_count", 0}}).file()).empty());
+  std::string olmo3 = read_file(test::data("gguf") / "olmo3.gguf");
+  const std::string key = "olmo2.rope.freq_base_swa";
+  olmo3[olmo3.find(key) + key.size() + 4 + 3] = 0x47;  // the exponent, after the type
+  CHECK_THAT(written(olmo3), ContainsSubstring(key + ": is 125000.0; expected that of "
+                                                     "olmo2.rope.freq_base, 500000.0"));
   const auto with = [&](const std::string& name, std::vector<int64_t> shape, uint32_t type,
                         size_t bytes) {
     test::GgufWriter writer = convert("llama_gqa", "llama", true);

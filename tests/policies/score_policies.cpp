@@ -181,9 +181,13 @@ TEST_CASE("eviction goes by the score in float32, then by age, around what is pr
                        .head = 2,
                        .next = 10,
                        .place = place,
+                       .sum = {},
+                       .last = {},
                        .row_stride = 0,
                        .row_count = 0,
-                       .head_dim = 0};
+                       .keys = {},
+                       .head_dim = 0,
+                       .entry_score = {}};
   const auto leave = [&](const std::vector<double>& scores) {
     return evicted(retention, round, scores);
   };
