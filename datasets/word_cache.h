@@ -1,6 +1,7 @@
 // What was encoded before and comes again: the ids of short words.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <memory>
@@ -29,7 +30,7 @@ class WordCache {
       length = static_cast<uint8_t>(text.size());
       count = static_cast<uint8_t>(value.size());
       std::memcpy(word, text.data(), text.size());
-      std::memcpy(ids, value.data(), value.size_bytes());
+      std::ranges::copy(value, ids);  // of none, data() may be null, which memcpy doesn't take
     }
   };
   static_assert(sizeof(Entry) == 64);

@@ -98,6 +98,11 @@ TEST_CASE("unknown characters are one token each, one for a run, or nothing") {
   CHECK(load(file).encode("axyb", false) == Ids{259, 260, 261});
   // What is left merges across the gap.
   CHECK(load(file).encode("hxello", false) == Ids{275});
+  // A word, seen again, of which nothing is left.
+  file = tokenizer_json("byte_level");
+  file["model"] = {{"type", "BPE"}, {"vocab", {{"a", 0}}}, {"merges", json::array()}};
+  file["added_tokens"] = json::array();
+  CHECK(load(file).encode("xyz\nxyz\na") == Ids{0});
 }
 
 TEST_CASE("Metaspace puts its character where prepend_scheme says, and splits before each") {
