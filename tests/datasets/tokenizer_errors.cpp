@@ -2,6 +2,7 @@
 #include <functional>
 
 #include "base/error.h"
+#include "datasets/tokenizer_json.h"
 #include "tests/catch.h"
 #include "tests/datasets/tokenizer_files.h"
 
@@ -226,6 +227,10 @@ const std::vector<Break> kBreaks = {
 };
 
 }  // namespace
+
+TEST_CASE("what is no UTF-8 is quoted with U+FFFD") {
+  CHECK(in_quotes("a\xC3") == "\"a\uFFFD\"");
+}
 
 TEST_CASE("each way to break a tokenizer.json gives one line that names file, place and value") {
   for (const Break& b : kBreaks) {
