@@ -39,7 +39,7 @@ bool begins_as_records(std::string_view text) {
 }
 
 bool mentions_field(std::string_view text, const std::string& field) {
-  const std::string key = json(field).dump(-1, ' ', false, json::error_handler_t::replace);
+  const std::string key = json_text(field);
   for (size_t at = text.find(key); at != text.npos; at = text.find(key, at + 1)) {
     if (beyond_space(text.substr(at + key.size())).starts_with(':')) return true;
   }

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/gguf.h"
+#include "base/json_reason.h"
 #include "base/sha256.h"
 #include "datasets/gguf_pre_tokenizers.h"
 #include "datasets/pieces.h"
@@ -29,7 +30,7 @@ class Reader {
     Sha256 digest;
     for (const auto& [key, value] : gguf.metadata.items()) {
       if (!key.starts_with(kPrefix)) continue;
-      digest.update(key + value.dump(-1, ' ', false, json::error_handler_t::replace) + "\n");
+      digest.update(key + json_text(value) + "\n");
     }
     out_.sha256 = digest.hex();
     out_.root = {{"version", "1.0"}, {"added_tokens", json::array()}};

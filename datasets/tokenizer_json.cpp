@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/json_reason.h"
 #include "base/placeholder.h"
 #include "base/sha256.h"
 #include "datasets/unicode_classes.h"
@@ -226,13 +227,13 @@ void check_step_count(const JsonField& field, size_t steps) {
 }
 
 std::string in_quotes(std::string_view text) {
-  return shortened(json(text).dump(-1, ' ', false, json::error_handler_t::replace), 80);
+  return shortened(json_text(text), 80);
 }
 
 void JsonField::fail(std::string_view expected) const {
   // The head of an object or array would be its braces: its kind says more.
   const std::string value = value_->is_structured() ? std::string("an ") + value_->type_name()
-                                                    : shortened(value_->dump(-1, ' ', false, json::error_handler_t::replace), 80);
+                                                    : shortened(json_text(*value_), 80);
   throw InputError::format("{}: {}: {}: expected {}", *file_,
                            path_.empty() ? "the whole file" : path_, value, expected);
 }

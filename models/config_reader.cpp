@@ -16,7 +16,7 @@ constexpr int64_t largest_integer = int64_t{1} << 31;
 
 /// A JSON value as it reads in an error, cut where long.
 std::string shown(const nlohmann::json& value) {
-  std::string text = value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  std::string text = json_text(value);
   if (text.size() > 60) text = text.substr(0, 57) + "...";
   return text;
 }

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "base/json_reason.h"
 #include "models/ggml_blocks.h"
 #include "models/gguf.h"
 
@@ -62,7 +63,7 @@ class Keys {
     const json value = take(key);
     if (value.is_null()) return absent;
     if (!value.is_number() || !std::isfinite(value.get<double>())) {
-      fail(key, fmt::format("is {}; expected a number", value.dump()));
+      fail(key, fmt::format("is {}; expected a number", json_text(value)));
     }
     return value.get<double>();
   }
@@ -77,8 +78,8 @@ class Keys {
   void expect(const std::string& key, const json& harmless) {
     const json value = take(key);
     if (value.is_null() || value == harmless) return;
-    fail(key,
-         fmt::format("is {}, which is not supported; expected {}", value.dump(), harmless.dump()));
+    fail(key, fmt::format("is {}, which is not supported; expected {}", json_text(value),
+                          json_text(harmless)));
   }
 
   void refuse_rest() const {
@@ -167,7 +168,7 @@ json rope_scaling(const GgufFile& gguf, Keys& keys) {
   } else {
     keys.fail("rope.scaling.type", fmt::format("is {}, which is not supported; expected none, "
                                                "linear, yarn or longrope",
-                                               type.dump()));
+                                               json_text(type)));
   }
   return scaling;
 }

@@ -2,6 +2,7 @@
 // and MLP in place of before, and norms of all queries and all keys together. OLMo 3 as in
 // Olmo3ForCausalLM: the same with a window in three of four layers, whose frequencies are not
 // scaled.
+#include "base/json_reason.h"
 #include "models/families/llama.h"
 
 namespace sinkbench {
@@ -36,7 +37,7 @@ void adapt_gguf(const GgufFile& gguf, nlohmann::json& config) {
     if (*local != config["rope_theta"]) {
       throw InputError::format(
           "{}: olmo2.rope.freq_base_swa: is {}; expected that of olmo2.rope.freq_base, {}",
-          gguf.path().string(), local->dump(), config["rope_theta"].dump());
+          gguf.path().string(), json_text(*local), json_text(config["rope_theta"]));
     }
     config.erase(local);
   }

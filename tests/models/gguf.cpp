@@ -273,6 +273,9 @@ TEST_CASE("a GGUF file that can't be run is refused by name") {
     CHECK_THAT(written(convert("llama_gqa", "llama", true, more).file()), ContainsSubstring(text));
   }
   CHECK(written(convert("llama_gqa", "llama", true, {{"llama.expert_count", 0}}).file()).empty());
+  const json no_utf8 = {{"llama.rope.scaling.type", "a\xC3"}};
+  CHECK_THAT(written(convert("llama_gqa", "llama", true, no_utf8).file()),
+             ContainsSubstring("llama.rope.scaling.type: is \"a\uFFFD\""));
   std::string olmo3 = read_file(test::data("gguf") / "olmo3.gguf");
   const std::string key = "olmo2.rope.freq_base_swa";
   olmo3[olmo3.find(key) + key.size() + 4 + 3] = 0x47;  // the exponent, after the type
