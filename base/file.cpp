@@ -6,8 +6,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <fmt/format.h>
+
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <ctime>
 #include <utility>
 
 #include "base/error.h"
@@ -44,6 +48,11 @@ MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
                              S_ISDIR(info.st_mode) ? "a folder" : "something else");
   }
   size_ = static_cast<size_t>(info.st_size);
+  // The time of the inode's last change can't be set back by anybody, as that of the content can.
+  changed_ = std::max(info.st_mtim.tv_sec, info.st_ctim.tv_sec);
+  stamp_ = fmt::format("{} {} {} {}.{:09} {}.{:09}", size_, info.st_dev, info.st_ino,
+                       info.st_mtim.tv_sec, info.st_mtim.tv_nsec, info.st_ctim.tv_sec,
+                       info.st_ctim.tv_nsec);
   if (size_ == 0) return;
   void* address = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file.fd, 0);
   if (address == MAP_FAILED) {
@@ -54,6 +63,10 @@ MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
 
 MappedFile::~MappedFile() {
   if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+}
+
+bool MappedFile::changed_within(int64_t seconds) const {
+  return std::time(nullptr) - changed_ < seconds;
 }
 
 void MappedFile::forget(std::span<const std::byte> part) const {

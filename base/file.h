@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <span>
@@ -34,12 +35,19 @@ class MappedFile {
   std::span<const std::byte> bytes() const { return {data_, size_}; }
   std::string_view text() const { return {reinterpret_cast<const char*>(data_), size_}; }
   const std::filesystem::path& path() const { return path_; }
+  /// Which file it was and when it was changed, as text: size, device, inode, times of change. Another
+  /// content has another stamp, but for changes within the clock's grain.
+  const std::string& stamp() const { return stamp_; }
+  /// Whether it was last changed within so many seconds.
+  bool changed_within(int64_t seconds) const;
   /// Gives back the memory that whole pages of `part`, a part of bytes(), take after they were
   /// read; they are read from the file again where they are used again.
   void forget(std::span<const std::byte> part) const;
 
  private:
   std::filesystem::path path_;
+  std::string stamp_;
+  int64_t changed_ = 0;  // seconds since the epoch
   const std::byte* data_ = nullptr;
   size_t size_ = 0;
 };

@@ -237,9 +237,7 @@ std::span<const GgmlType> ggml_types() {
 }
 
 std::string GgufFile::sha256() const {
-  Sha256 hash;
-  for (const auto& file : files) hash.update(*file);
-  return hash.hex();
+  return sha256_of(files);
 }
 
 bool is_gguf(const std::filesystem::path& path) {

@@ -32,4 +32,9 @@ class Sha256 {
 
 std::string sha256_hex(std::string_view bytes);
 
+/// Of the files' contents, one after the other. That of large ones is remembered in
+/// $XDG_CACHE_HOME/sinkbench/sha256 (or ~/.cache) by their paths and stamps, unless they have just
+/// been changed; where nothing can be written there, it is computed each time.
+std::string sha256_of(std::span<const std::shared_ptr<const MappedFile>> files);
+
 }  // namespace sinkbench

@@ -101,6 +101,30 @@ SINKBENCH_INLINE float as_float(uint16_t x) {
   return v;
 }
 
+/// Stores as float, or as bfloat16: rounded to the nearest, to even at halves; NaN stays one.
+template <int bytes>
+SINKBENCH_INLINE void store_rounded(float* p, Float<bytes> v) {
+  store<bytes>(p, v);
+}
+template <int bytes>
+SINKBENCH_INLINE void store_rounded(uint16_t* p, Float<bytes> v) {
+  using Half = typename Vector<bytes>::Half;
+  using Word = typename Vector<bytes>::Word;
+  Word word;
+  std::memcpy(&word, &v, bytes);
+  const Word rounded = (word + 0x7fff + ((word >> 16) & 1)) >> 16;
+  const Half half = __builtin_convertvector(v == v ? rounded : 0x7fc0 + Word{}, Half);
+  std::memcpy(p, &half, sizeof half);
+}
+SINKBENCH_INLINE void store_one(float* p, float x) {
+  *p = x;
+}
+SINKBENCH_INLINE void store_one(uint16_t* p, float x) {
+  uint32_t word;
+  std::memcpy(&word, &x, sizeof word);
+  *p = static_cast<uint16_t>(x == x ? (word + 0x7fff + ((word >> 16) & 1)) >> 16 : 0x7fc0);
+}
+
 template <int bytes>
 SINKBENCH_INLINE float sum(Float<bytes> v) {
   float total = 0.0f;

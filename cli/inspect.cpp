@@ -1,6 +1,4 @@
 // sinkbench inspect: what a model is and which policies it takes, without reading its weights.
-#include "eval/run/inspect.h"
-
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -10,6 +8,7 @@
 #include <vector>
 
 #include "cli/commands.h"
+#include "cli/tensors.h"
 #include "reports/text_table.h"
 
 namespace sinkbench {
@@ -174,7 +173,7 @@ void print(const ordered_json& model) {
 }
 
 void inspect(const Options& options) {
-  const ordered_json model = inspect_model(options.model);
+  const ordered_json model = tensor_commands().inspect_model(options.model);
   if (options.format == "json") {
     fmt::print("{}\n", model.dump(2, ' ', false, ordered_json::error_handler_t::replace));
   } else {

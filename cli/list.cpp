@@ -17,9 +17,8 @@
 #include "base/file.h"
 #include "cli/commands.h"
 #include "datasets/gguf_pre_tokenizers.h"
-#include "models/family.h"
 #include "models/ggml_blocks.h"
-#include "models/quantised.h"
+#include "models/supported.h"
 #include "policies/registry.h"
 #include "reports/text_table.h"
 
@@ -62,9 +61,8 @@ List policies() {
 
 List families() {
   List list{{"model_type", "GGUF", "models"}};
-  for (const Family& family : family_registry()) {
-    list.rows.push_back(
-        {family.name, family.gguf.name.empty() ? "-" : family.gguf.name, family.summary});
+  for (const SupportedFamily& family : supported_families()) {
+    list.rows.push_back({family.name, family.gguf.empty() ? "-" : family.gguf, family.summary});
   }
   for (const Unsupported& family : unsupported_families()) {
     list.rows.push_back({family.name, "-", "refused: it has " + family.lacking});

@@ -3,41 +3,16 @@
 #include <unistd.h>
 
 #include <cstdio>
-#include <cstdlib>
 
 #include "base/error.h"
 #include "cli/commands.h"
+#include "cli/tensors.h"
 #include "eval/run/version.h"
 
+namespace sinkbench {
 namespace {
 
-/// Settings that libraries read from the environment when they are loaded, which was before main:
-/// the program starts itself once more with them. What the user has set stays.
-void configure_libraries(char** argv) {
-  constexpr const char* done = "SINKBENCH_LIBRARIES_CONFIGURED";
-  if (getenv(done) != nullptr) return;
-  setenv(done, "1", 1);
-#if defined(__x86_64__)
-  // OpenBLAS before 0.3.22 takes AMD's AVX-512 processors for older ones and runs its AVX2 kernels,
-  // at half the speed.
-  if (__builtin_cpu_is("amd") && __builtin_cpu_supports("avx512f") &&
-      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512vl")) {
-    setenv("OPENBLAS_CORETYPE", "SKYLAKEX", /*overwrite=*/0);
-  }
-#endif
-  // A thread that waits for others spins for a few microseconds and then sleeps: asleep at once
-  // costs a quarter of the scoring speed; spinning for long, as is the default, holds the core that
-  // others need on a busy machine.
-  if (getenv("OMP_WAIT_POLICY") == nullptr) setenv("GOMP_SPINCOUNT", "2000", /*overwrite=*/0);
-  execv("/proc/self/exe", argv);  // where that fails, go on without
-}
-
-}  // namespace
-
-int main(int argc, char** argv) {
-  using namespace sinkbench;
-  configure_libraries(argv);
+int run(int argc, char** argv) {
   // Blocks of a few megabytes come and go with every layer; handed back to the system each time,
   // they would cost a page fault for every 4 KiB.
   mallopt(M_MMAP_THRESHOLD, 1 << 30);
@@ -79,4 +54,15 @@ int main(int argc, char** argv) {
     fmt::print(stderr, "sinkbench: internal error: {}\n", error.what());
     return 70;  // EX_SOFTWARE
   }
+}
+
+}  // namespace
+}  // namespace sinkbench
+
+int main(int argc, char** argv) {
+  const int status = sinkbench::run(argc, argv);
+  if (!sinkbench::tensor_commands_loaded()) return status;
+  // LibTorch would take a tenth of a second to give back what the system takes back anyway.
+  std::fflush(nullptr);
+  ::_exit(status);
 }

@@ -14,7 +14,7 @@
 #include "base/file.h"
 #include "cli/commands.h"
 #include "cli/run_experiment.h"
-#include "eval/run/run.h"
+#include "cli/tensors.h"
 #include "reports/html.h"
 #include "reports/plot.h"
 #include "reports/tables.h"
@@ -128,28 +128,6 @@ void check_variables(const std::vector<fs::path>& files) {
   refuse_all(lines);
 }
 
-/// All that is missing is said at once, before anything is run.
-void check(const std::vector<Experiment>& experiments) {
-  Runner runner(Progress::Style::silent, nullptr);
-  std::vector<std::string> lines;
-  const auto add = [&](const std::string& line) {
-    if (std::find(lines.begin(), lines.end(), line) == lines.end()) lines.push_back(line);
-  };
-  for (const Experiment& experiment : experiments) {
-    for (const Cell& cell : experiment.cells) {
-      const std::vector<std::string> missing = missing_inputs(cell);
-      for (const std::string& line : missing) add(line);
-      if (!missing.empty()) continue;
-      try {
-        runner.check(cell);
-      } catch (const InputError& error) {
-        add(error.what());
-      }
-    }
-  }
-  refuse_all(lines);
-}
-
 /// The comment that an experiment's file begins with.
 std::string description(const fs::path& file) {
   std::istringstream lines(read_file(file));
@@ -196,7 +174,7 @@ void reproduce(const Options& options) {
   std::vector<Experiment> experiments;
   for (const fs::path& file : files)
     experiments.push_back(load_experiment(file, options.overrides));
-  check(experiments);
+  refuse_all(tensor_commands().missing(experiments));  // before anything is run
 
   bool failed = false;
   for (size_t i = 0; i < files.size(); ++i) {
@@ -204,7 +182,7 @@ void reproduce(const Options& options) {
       fmt::print(stderr, "{} ({} of {})\n", files[i].stem().string(), i + 1, files.size());
     }
     const RunOutcome outcome =
-        run_experiment(experiments[i], {.out = out / files[i].stem(), .quiet = options.quiet});
+        tensor_commands().run_experiment(experiments[i], {.out = out / files[i].stem(), .quiet = options.quiet});
     if (!outcome.results.cells.empty()) {
       fmt::print("{}\n", format_report(outcome.results, ReportFormat::table));
       std::fflush(stdout);

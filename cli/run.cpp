@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "cli/commands.h"
 #include "cli/run_experiment.h"
+#include "cli/tensors.h"
 #include "reports/plot.h"
 #include "reports/tables.h"
 
@@ -45,7 +46,7 @@ void run(const Options& options) {
     print_grid(cells_of(experiment, shard));
     return;
   }
-  const RunOutcome outcome = run_experiment(
+  const RunOutcome outcome = tensor_commands().run_experiment(
       experiment,
       {.out = options.out, .shard = shard, .fresh = options.fresh, .quiet = options.quiet});
   if (!outcome.results.cells.empty()) {

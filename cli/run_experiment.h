@@ -1,5 +1,4 @@
-// The cells of an experiment, one after the other, into a folder: what `run` does, and what other
-// commands can do with an experiment.
+// How an experiment is run into a folder, and what comes of it. cli/tensors.h has what runs it.
 #pragma once
 
 #include <filesystem>
@@ -10,8 +9,6 @@
 #include "eval/results/results.h"
 
 namespace sinkbench {
-
-class Runner;
 
 /// Every n-th cell of a grid: the i-th of n parts, from 1.
 struct Shard {
@@ -37,16 +34,5 @@ struct RunOutcome {
 
 /// The part of a grid that a shard runs.
 std::vector<Cell> cells_of(const Experiment& experiment, const std::optional<Shard>& shard);
-
-/// Throws InputError as Runner::check does, and says what there is to know of the texts.
-void check_cells(Runner& runner, const std::vector<Cell>& cells);
-
-/// Runs what is not done yet. Finished cells of an earlier run into the same folder are kept where
-/// settings, model, text, program and machine are the same, and a cell under way goes on from its
-/// checkpoint; what was measured otherwise is said and run afresh. A cell that fails is recorded
-/// and the others run. Throws InputError before anything is written where the input is bad, where
-/// another run writes into the folder, or where the folder can't be written. Where the disk gets
-/// full later on, what was written before is whole, and the same call goes on from there.
-RunOutcome run_experiment(const Experiment& experiment, const RunOptions& options);
 
 }  // namespace sinkbench

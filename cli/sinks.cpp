@@ -6,7 +6,7 @@
 #include "base/error.h"
 #include "cli/commands.h"
 #include "cli/notes.h"
-#include "eval/metrics/sink_metric.h"
+#include "cli/tensors.h"
 #include "reports/sink_report.h"
 
 namespace sinkbench {
@@ -64,7 +64,7 @@ void sinks(Options options) {
   cell.device = options.device;
   cell.threads = options.threads;
   const SinkResults results =
-      run_sinks(cell, options.sampling, options.sinks,
+      tensor_commands().run_sinks(cell, options.sampling, options.sinks,
                 options.quiet ? Progress::Style::silent : Progress::detect());
   Notes().say(results.text.notes);
   write_sinks(results, folder);

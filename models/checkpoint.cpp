@@ -351,9 +351,7 @@ std::map<std::string, int64_t> SafetensorsCheckpoint::stored() const {
 }
 
 std::string SafetensorsCheckpoint::sha256() const {
-  Sha256 hash;
-  for (const auto& file : files_) hash.update(*file);
-  return hash.hex();
+  return sha256_of(files_);
 }
 
 at::Tensor RandomWeights::get_exact(const std::string& name, at::IntArrayRef shape) {

@@ -72,7 +72,7 @@ class SafetensorsCheckpoint final : public Checkpoint {
 
  private:
   struct Entry {
-    std::shared_ptr<class MappedFile> file;
+    std::shared_ptr<const class MappedFile> file;
     std::string type;                     ///< its name in the format
     std::optional<at::ScalarType> dtype;  ///< nothing: LibTorch has no such type
     std::vector<int64_t> shape;
@@ -86,7 +86,7 @@ class SafetensorsCheckpoint final : public Checkpoint {
   std::filesystem::path folder_;
   std::map<std::string, Entry> tensors_;
   std::vector<std::string> zeros_;  // matrices that were read and hold nothing else
-  std::vector<std::shared_ptr<class MappedFile>> files_;
+  std::vector<std::shared_ptr<const class MappedFile>> files_;
   at::ScalarType dtype_;
   at::Device device_;
 };

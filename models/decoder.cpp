@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <future>
 #include <optional>
 #include <set>
 
@@ -134,8 +135,9 @@ class Opened {
 
 Decoder Decoder::load(const std::filesystem::path& path, const DecoderOptions& options) {
   Opened opened(path, options.dtype, options.device);
+  auto hash = std::async(std::launch::async, [&] { return opened.sha256(); });  // beside loading
   Decoder decoder = opened.decoder(options);
-  decoder.sha256_ = opened.sha256();
+  decoder.sha256_ = hash.get();
   return decoder;
 }
 

@@ -38,31 +38,6 @@ const Family& find_family(const ConfigReader& config) {
                                         type));
 }
 
-const std::vector<Unsupported>& unsupported_families() {
-  static const std::vector<Unsupported> families = {
-      {"gpt_oss", "mixtures of experts"},
-      {"mixtral", "mixtures of experts"},
-      {"qwen2_moe", "mixtures of experts"},
-      {"qwen3_moe", "mixtures of experts"},
-      {"olmoe", "mixtures of experts"},
-      {"granitemoe", "mixtures of experts"},
-      {"phimoe", "mixtures of experts"},
-      {"llama4", "mixtures of experts, attention in chunks"},
-      {"deepseek_v2", "mixtures of experts, latent attention"},
-      {"deepseek_v3", "mixtures of experts, latent attention"},
-      {"gemma3n", "inputs of their own for each layer, layers that share keys and values"},
-      {"mamba", "layers without attention"},
-      {"mamba2", "layers without attention"},
-      {"qwen3_next", "layers without attention, mixtures of experts"},
-      {"gptj", "queries and keys whose neighbouring dimensions are rotated together"},
-      {"bloom", "a norm of the embedding"},
-      {"chatglm", "two-dimensional positions"},
-      {"mistral3", "images; its text part is saved as mistral"},
-      {"llava", "images"},
-  };
-  return families;
-}
-
 namespace {
 
 /// Fields that mean something in some configurations, and what they are where they mean nothing. A

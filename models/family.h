@@ -10,6 +10,7 @@
 #include "models/config.h"
 #include "models/config_reader.h"
 #include "models/rope_parameters.h"
+#include "models/supported.h"
 #include "models/weights.h"
 
 namespace sinkbench {
@@ -34,7 +35,6 @@ struct GgufArchitecture {
 
 struct Family {
   std::string name;     ///< model_type in config.json
-  std::string summary;  ///< one line: what is supported
   /// Throws InputError naming a field that is missing, wrong, or asks for what isn't supported.
   DecoderConfig (*read_config)(const ConfigReader&);
   DecoderWeights (*read_weights)(const DecoderConfig&, const ConfigReader&, TensorSource&);
@@ -62,13 +62,8 @@ Family phi_family();
 Family starcoder2_family();
 Family opt_family();
 
+/// In the order of supported_families().
 const std::vector<Family>& family_registry();
-
-/// Families that are refused, with what the decoder lacks for them.
-struct Unsupported {
-  std::string name, lacking;
-};
-const std::vector<Unsupported>& unsupported_families();
 
 /// The family of a config.json by its model_type; InputError where it is missing or unknown.
 const Family& find_family(const ConfigReader& config);

@@ -3,36 +3,15 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "models/supported.h"
 
 namespace sinkbench {
 namespace {
 
-/// Endings of tensors that no plain checkpoint has, and what writes them.
-constexpr std::pair<const char*, const char*> endings[] = {
-    {".qweight", "GPTQ or AWQ"},
-    {".qzeros", "GPTQ or AWQ"},
-    {".g_idx", "GPTQ or AWQ"},
-    {".absmax", "bitsandbytes"},
-    {".quant_map", "bitsandbytes"},
-    {".nested_absmax", "bitsandbytes"},
-    {".quant_state.bitsandbytes__nf4", "bitsandbytes"},
-    {".quant_state.bitsandbytes__fp4", "bitsandbytes"},
-    {".SCB", "bitsandbytes"},
-    {".weight_packed", "compressed-tensors or FP8"},
-    {".weight_scale", "compressed-tensors or FP8"},
-    {".weight_scale_inv", "FP8"},
-    {".input_scale", "FP8"},
-    {".weight_scale_2", "NVFP4"},
-    {".scales", "MLX"},
-    {".biases", "MLX"},
-    {"_blocks", "MXFP4"},
-    {"_scales", "MXFP4"},
-};
-
 /// What shows that the weights are quantised: a tensor, and a guess at the method.
 std::optional<std::pair<std::string, std::string>> sign(const SafetensorsCheckpoint& checkpoint) {
   for (const auto& [name, type] : checkpoint.types()) {
-    for (const auto& [ending, method] : endings) {
+    for (const auto& [ending, method] : quantised_endings()) {
       if (name.ends_with(ending)) return {{name, method}};
     }
     if (name.ends_with(".weight") && type.starts_with("F8")) return {{name, "FP8"}};
@@ -44,16 +23,6 @@ std::optional<std::pair<std::string, std::string>> sign(const SafetensorsCheckpo
 }
 
 }  // namespace
-
-std::string quantised_methods() {
-  std::string names;
-  for (const auto& [ending, method] : endings) {
-    if (names.find(method) == std::string::npos) {
-      names += (names.empty() ? "" : ", ") + std::string(method);
-    }
-  }
-  return names;
-}
 
 void refuse_quantised(const ConfigReader& config, const SafetensorsCheckpoint& checkpoint) {
   const auto found = sign(checkpoint);

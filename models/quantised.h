@@ -11,7 +11,4 @@ namespace sinkbench {
 /// without such tensors is left over, and harmless.
 void refuse_quantised(const ConfigReader& config, const SafetensorsCheckpoint& checkpoint);
 
-/// The methods that are known, for people: "GPTQ, AWQ, ...".
-std::string quantised_methods();
-
 }  // namespace sinkbench

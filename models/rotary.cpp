@@ -4,6 +4,8 @@
 
 #include <cmath>
 
+#include "models/cpu/kernels.h"
+
 namespace sinkbench {
 
 RotaryTable rotary_table(const RotaryConfig& config, std::span<const int64_t> positions,
@@ -37,6 +39,43 @@ at::Tensor rotate(const RotaryConfig& config, const at::Tensor& x, const RotaryT
   const int64_t rest = x.size(-1) - config.dims;
   if (rest > 0) result.narrow(-1, config.dims, rest).copy_(x.narrow(-1, config.dims, rest));
   return result;
+}
+
+namespace {
+
+/// Whether cpu::turn_heads takes them: heads of a token and numbers of a head side by side.
+bool takes_turn(const RotaryConfig* config, const at::Tensor& x, const RotaryTable& table,
+                const at::Tensor& out) {
+  const bool stored = x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16;
+  return x.is_cpu() && stored && out.scalar_type() == at::kFloat && x.stride(2) == 1 &&
+         x.stride(1) == x.size(2) && out.stride(2) == 1 && out.stride(1) == out.size(2) &&
+         (config == nullptr ||
+          (table.cosine.scalar_type() == at::kFloat && table.cosine.is_contiguous() &&
+           table.sine.is_contiguous() && table.cosine.size(0) == x.size(0)));
+}
+
+}  // namespace
+
+void place_heads(const RotaryConfig* config, const at::Tensor& x, const RotaryTable& table,
+                 const at::Tensor& out) {
+  if (!takes_turn(config, x, table, out)) {
+    const at::Tensor exact = x.to(out.scalar_type());
+    out.copy_((config != nullptr ? rotate(*config, exact, table) : exact).transpose(0, 1));
+    return;
+  }
+  const cpu::Turn turn = {.n = x.size(0),
+                          .heads = x.size(1),
+                          .head_dim = x.size(2),
+                          .token_stride = x.stride(0),
+                          .head_stride = out.stride(0),
+                          .rotated = config != nullptr ? config->dims : 0,
+                          .cosine = config != nullptr ? table.cosine.data_ptr<float>() : nullptr,
+                          .sine = config != nullptr ? table.sine.data_ptr<float>() : nullptr};
+  if (x.scalar_type() == at::kFloat) {
+    cpu::turn_heads(turn, x.data_ptr<float>(), out.data_ptr<float>());
+  } else {
+    cpu::turn_heads(turn, static_cast<const uint16_t*>(x.data_ptr()), out.data_ptr<float>());
+  }
 }
 
 }  // namespace sinkbench

@@ -3,15 +3,36 @@
 
 packages=(
   g++ cmake ninja-build pkg-config git ca-certificates
-  libtorch-dev libopenblas0-openmp
   libcli11-dev libfmt-dev libyaml-cpp-dev nlohmann-json3-dev
   libpcre2-dev zlib1g-dev libbz2-dev liblzma-dev libzstd-dev
   libssl-dev libsqlite3-dev
-  gnuplot-nox catch2 libxml2-utils libsentencepiece-dev bible-kjv
+  gnuplot-nox bible-kjv
 )
+test_packages=(catch2 libxml2-utils libsentencepiece-dev)
 
 say() { printf 'sinkbench: %s\n' "$*" >&2; }
 die() { say "$@"; exit 1; }
+
+# Which LibTorch: Debian's, or another by SINKBENCH_TORCH, a folder that has share/cmake/Torch in it, or
+# "pip", that of the Python that is active. Each has a build folder of its own.
+choose_torch() {
+  build_folder=$root/build
+  torch_cmake=
+  if [[ -z ${SINKBENCH_TORCH:-} ]]; then
+    packages+=(libtorch-dev libopenblas0-openmp)
+    return 0
+  fi
+  local folder=$SINKBENCH_TORCH
+  if [[ $folder == pip ]]; then
+    folder=$(python3 -c 'import importlib.util as u; print(u.find_spec("torch").submodule_search_locations[0])' \
+      2>/dev/null) || die "SINKBENCH_TORCH=pip: the active python3 ($(command -v python3 || echo none)) has no torch" \
+      "(python3 -m pip install torch, with --index-url https://download.pytorch.org/whl/cpu for one without CUDA)"
+  fi
+  [[ -f $folder/share/cmake/Torch/TorchConfig.cmake ]] ||
+    die "SINKBENCH_TORCH is '$SINKBENCH_TORCH'; expected 'pip' or a folder with share/cmake/Torch/TorchConfig.cmake"
+  torch_cmake=$(readlink -f "$folder")/share/cmake
+  build_folder=$root/build-torch-$(printf %s "$torch_cmake" | sha256sum | cut -c1-8)
+}
 
 install_packages() {
   command -v dpkg-query >/dev/null && command -v apt-get >/dev/null || return 0  # not a Debian
@@ -45,6 +66,7 @@ install_packages() {
 # LibTorch takes whatever BLAS the system has selected. The one that shares its threads is chosen for
 # our processes alone; the system's choice is left as it is.
 choose_blas() {
+  [[ -z ${torch_cmake:-} ]] || return 0  # other LibTorches bring their own
   local folder
   for folder in /usr/lib/*/openblas-openmp; do
     if [[ -d $folder ]]; then
@@ -53,16 +75,24 @@ choose_blas() {
   done
 }
 
-# build TARGET...: in build/, by one process at a time.
+# build TARGET...: by one process at a time. Tests are configured once they are asked for.
 build() {
-  local folder=$root/build log=$root/build/build.log
+  local folder=$build_folder log=$build_folder/build.log
   mkdir -p "$folder"
   exec 9>"$folder/.lock"
   flock 9
   local fail="the build failed; the whole log is in $log"
+  local options=()
   if [[ ! -f $folder/build.ninja ]]; then
+    options=(-G Ninja -DCMAKE_BUILD_TYPE=Release -DSINKBENCH_TESTS=OFF)
+    [[ -z $torch_cmake ]] || options+=("-DCMAKE_PREFIX_PATH=$torch_cmake")
+  fi
+  if [[ $* == all ]] && ! grep -qs '^SINKBENCH_TESTS:BOOL=ON' "$folder/CMakeCache.txt"; then
+    options+=(-DSINKBENCH_TESTS=ON)
+  fi
+  if ((${#options[@]})); then
     say "configuring"
-    cmake -S "$root" -B "$folder" -G Ninja -DCMAKE_BUILD_TYPE=Release >"$log" 2>&1 ||
+    cmake -S "$root" -B "$folder" "${options[@]}" >"$log" 2>&1 ||
       { grep -A5 'CMake Error' "$log" >&2 || tail -n 20 "$log" >&2; rm -f "$folder/build.ninja"; die "$fail"; }
   fi
   # Nothing is said where nothing much is to be done.

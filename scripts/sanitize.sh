@@ -11,6 +11,8 @@ folders=("$@")
 ((${#folders[@]})) || folders=(base policies datasets experiment)
 [[ $preset == asan || $preset == tsan ]] || die "expected asan or tsan, found '$preset'"
 
+choose_torch
+packages+=("${test_packages[@]}")
 install_packages
 choose_blas
 cd "$root"

@@ -231,15 +231,11 @@ at::Tensor ChunkedEngine::attend(const Block& block, int64_t layer, const Projec
   const DecoderConfig& config = decoder_.config();
   const Kind& kind = kinds_[block.kind];
   const at::ScalarType dtype = decoder_.accumulate_dtype();
-  const auto placed = [&](const at::Tensor& heads, const RotaryTable& table) {
-    const at::Tensor exact = heads.to(dtype);
-    return kind.rotary != nullptr ? rotate(*kind.rotary, exact, table) : exact;
-  };
   const auto own = [&](const at::Tensor& buffer) {
     return buffer.narrow(1, block.carried, block.size);
   };
-  own(keys_[layer]).copy_(placed(projection.key, block.key_table).transpose(0, 1));
-  own(values_[layer]).copy_(projection.value.transpose(0, 1));
+  place_heads(kind.rotary, projection.key, block.key_table, own(keys_[layer]));
+  place_heads(nullptr, projection.value, {}, own(values_[layer]));
   if (unrotated_[layer].defined()) own(unrotated_[layer]).copy_(projection.key.transpose(0, 1));
   const int64_t keys = block.carried + block.size;
 
@@ -252,7 +248,10 @@ at::Tensor ChunkedEngine::attend(const Block& block, int64_t layer, const Projec
                           .scale = config.attention_scale,
                           .score_cap = config.score_cap};
   const auto query = [&](const RotaryTable& table) {
-    return placed(projection.query, table).transpose(0, 1).contiguous();
+    const at::Tensor query = at::empty({config.heads, block.size, config.head_dim},
+                                       projection.query.options().dtype(dtype));
+    place_heads(kind.rotary, projection.query, table, query);
+    return query;
   };
   input.ranges.back().query =
       query(kind.rotary != nullptr ? block.query_tables.back() : RotaryTable{});

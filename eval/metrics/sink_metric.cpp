@@ -141,7 +141,7 @@ SinkResults run_sinks(Cell cell, const SinkSampling& sampling, const SinkOptions
     throw InputError::format("samples is {}; expected 1 or more", sampling.samples);
   }
   SinkResults results;
-  results.info = describe_run("sinks", "");
+  results.info = describe_run("sinks", "", cell.device == "cpu");
   cell.dataset.bos = sampling.bos ? BosPlacement::stream : BosPlacement::none;
   Runner runner(style);
   check_sink_options(options, sampling.tokens, runner.config(cell));

@@ -8,17 +8,11 @@
 #include <vector>
 
 #include "base/progress.h"
+#include "eval/metrics/sink_options.h"
 #include "eval/results/sink_results.h"
 #include "models/decoder.h"
 
 namespace sinkbench {
-
-struct SinkOptions {
-  double epsilon = 0.3;   ///< from 0 to below 1
-  int64_t positions = 4;  ///< k = 0 .. positions - 1; at most T
-  int64_t mapped = 32;    ///< the map is of the first so many positions, of T where that is less
-  int64_t pairs_at_once = int64_t{1} << 24;  ///< query-key pairs, over all heads, scored at a time
-};
 
 /// InputError naming the option that is out of its range, or a T that the model doesn't take.
 void check_sink_options(const SinkOptions& options, int64_t tokens, const DecoderConfig& config);
@@ -35,15 +29,6 @@ SinkStatistics measure_sinks(
 std::vector<std::vector<int32_t>> sink_samples(std::span<const int32_t> ids,
                                                std::span<const int32_t> prefix, int64_t tokens,
                                                int64_t count);
-
-/// How the samples are cut out of the text.
-struct SinkSampling {
-  int64_t samples = 100;
-  int64_t tokens = 64;  ///< of a sample, its BOS included
-  /// The model's sink token or else the tokenizer's BOS, where there is one, before each sample.
-  /// Files of token ids are taken as they are.
-  bool bos = true;
-};
 
 /// Loads a cell's model and text and measures. Of the dataset, `bos` and `tokens` are chosen here.
 /// InputError for all that is wrong with the input, before the model's tensors are read.

@@ -97,7 +97,7 @@ InputError missing_text(const fs::path& text, const std::string& get) {
 
 /// Sets LibTorch's threads, which it would otherwise choose by itself; returns how many.
 int64_t set_threads(const Cell& cell) {
-  const int64_t threads = cell.threads > 0 ? cell.threads : available_cores();
+  const int64_t threads = cell.threads > 0 ? cell.threads : available_cores().count;
   at::set_num_threads(static_cast<int>(threads));
   return threads;
 }

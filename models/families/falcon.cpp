@@ -100,7 +100,6 @@ void adapt_gguf(const GgufFile& gguf, nlohmann::json& config) {
 
 Family falcon_family() {
   return {.name = "falcon",
-          .summary = "Falcon 7B, 40B, 180B, RW and Falcon 2 (FalconForCausalLM)",
           .read_config = read_config,
           .read_weights = read_weights,
           .gguf = {.name = "falcon",

@@ -51,7 +51,6 @@ DecoderConfig read_config(const ConfigReader& reader) {
 
 Family gemma2_family() {
   return {.name = "gemma2",
-          .summary = "Gemma 2 (Gemma2ForCausalLM)",
           .read_config = read_config,
           .read_weights = read_gemma_weights,
           .gguf = {.name = "gemma2",

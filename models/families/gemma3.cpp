@@ -65,7 +65,6 @@ void adapt_gguf(const GgufFile&, nlohmann::json& config) {
 
 Family gemma3_text_family() {
   return {.name = "gemma3_text",
-          .summary = "Gemma 3 (Gemma3ForCausalLM)",
           .read_config = read_text_config,
           .read_weights = read_gemma_weights,
           .gguf = {.name = "gemma3",
@@ -77,7 +76,6 @@ Family gemma3_text_family() {
 
 Family gemma3_family() {
   return {.name = "gemma3",
-          .summary = "the text part of Gemma 3 with images (Gemma3ForConditionalGeneration)",
           .read_config = read_config,
           .read_weights = read_text_weights};
 }

@@ -63,7 +63,6 @@ DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader&,
 
 Family gpt2_family() {
   return {.name = "gpt2",
-          .summary = "GPT-2 and DistilGPT2 (GPT2LMHeadModel); policies dense and recompute only",
           .read_config = read_config,
           .read_weights = read_weights,
           .gguf = {.name = "gpt2",

@@ -61,7 +61,6 @@ DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader&,
 
 Family gpt_neox_family() {
   return {.name = "gpt_neox",
-          .summary = "GPT-NeoX, Pythia, RedPajama and others of GPTNeoXForCausalLM",
           .read_config = read_config,
           .read_weights = read_weights,
           .gguf = {.name = "gptneox",

@@ -35,7 +35,6 @@ void adapt_gguf(const GgufFile& gguf, nlohmann::json& config) {
 
 Family granite_family() {
   return {.name = "granite",
-          .summary = "Granite 3's dense models (GraniteForCausalLM)",
           .read_config = read_config,
           .read_weights = read_llama_weights,
           .gguf = {.name = "granite",

@@ -194,7 +194,6 @@ DecoderConfig read_config(const ConfigReader& reader) {
 
 Family llama_family() {
   return {.name = "llama",
-          .summary = "Llama 1 to 3, TinyLlama, SmolLM, Yi, Vicuna and others of LlamaForCausalLM",
           .read_config = read_config,
           .read_weights = read_llama_weights,
           .gguf = {.name = "llama", .paired = true}};

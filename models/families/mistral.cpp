@@ -16,7 +16,6 @@ DecoderConfig read_config(const ConfigReader& reader) {
 
 Family mistral_family() {
   return {.name = "mistral",
-          .summary = "Mistral 7B, Zephyr and others of MistralForCausalLM",
           .read_config = read_config,
           .read_weights = read_llama_weights};
 }

@@ -138,7 +138,6 @@ void adapt_gguf(const GgufFile&, nlohmann::json& config) {
 
 Family mpt_family() {
   return {.name = "mpt",
-          .summary = "MPT 7B and 30B (MptForCausalLM)",
           .read_config = read_config,
           .read_weights = read_weights,
           .gguf = {.name = "mpt",

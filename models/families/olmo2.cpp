@@ -48,7 +48,6 @@ void adapt_gguf(const GgufFile& gguf, nlohmann::json& config) {
 
 Family olmo2_family() {
   return {.name = "olmo2",
-          .summary = "OLMo 2 (Olmo2ForCausalLM)",
           .read_config = read_config,
           .read_weights = read_llama_weights,
           .gguf = {.name = "olmo2",
@@ -59,7 +58,6 @@ Family olmo2_family() {
 
 Family olmo3_family() {
   return {.name = "olmo3",
-          .summary = "OLMo 3 (Olmo3ForCausalLM)",
           .read_config = read_config_3,
           .read_weights = read_llama_weights};  // GGUF: see olmo2
 }

@@ -93,7 +93,6 @@ DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader& rea
 
 Family opt_family() {
   return {.name = "opt",
-          .summary = "OPT (OPTForCausalLM); policies dense and recompute only",
           .read_config = read_config,
           .read_weights = read_weights};
 }

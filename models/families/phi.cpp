@@ -56,7 +56,6 @@ DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader&,
 
 Family phi_family() {
   return {.name = "phi",
-          .summary = "Phi-1, Phi-1.5 and Phi-2 (PhiForCausalLM)",
           .read_config = read_config,
           .read_weights = read_weights,
           .gguf = {.name = "phi2", .mlp_by_tensor = true, .epsilon = "layer_norm_eps"}};

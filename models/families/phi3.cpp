@@ -20,7 +20,6 @@ DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader&,
 
 Family phi3_family() {
   return {.name = "phi3",
-          .summary = "Phi-3 and Phi-4 mini, Phi-3 medium (Phi3ForCausalLM)",
           .read_config = read_config,
           .read_weights = read_weights,
           .gguf = {.name = "phi3", .keys = {{"sliding_window", "attention.sliding_window"}}}};

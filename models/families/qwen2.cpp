@@ -16,7 +16,6 @@ DecoderConfig read_config(const ConfigReader& reader) {
 
 Family qwen2_family() {
   return {.name = "qwen2",
-          .summary = "Qwen2, Qwen2.5 and others of Qwen2ForCausalLM",
           .read_config = read_config,
           .read_weights = read_llama_weights,
           .gguf = {.name = "qwen2"}};

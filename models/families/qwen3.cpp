@@ -17,7 +17,6 @@ DecoderConfig read_config(const ConfigReader& reader) {
 
 Family qwen3_family() {
   return {.name = "qwen3",
-          .summary = "Qwen3's dense models (Qwen3ForCausalLM)",
           .read_config = read_config,
           .read_weights = read_llama_weights,
           .gguf = {.name = "qwen3"}};

@@ -33,7 +33,6 @@ DecoderConfig read_config(const ConfigReader& reader) {
 
 Family smollm3_family() {
   return {.name = "smollm3",
-          .summary = "SmolLM3 (SmolLM3ForCausalLM)",
           .read_config = read_config,
           .read_weights = read_llama_weights,
           .gguf = {.name = "smollm3", .paired = true}};

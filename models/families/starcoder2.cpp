@@ -46,7 +46,6 @@ DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader&,
 
 Family starcoder2_family() {
   return {.name = "starcoder2",
-          .summary = "StarCoder 2 (Starcoder2ForCausalLM)",
           .read_config = read_config,
           .read_weights = read_weights,
           .gguf = {.name = "starcoder2", .epsilon = "norm_epsilon"}};

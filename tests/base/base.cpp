@@ -1,4 +1,8 @@
+#include <chrono>
+#include <cstdlib>
 #include <fstream>
+#include <memory>
+#include <thread>
 #include <vector>
 
 #include "base/error.h"
@@ -23,6 +27,45 @@ TEST_CASE("SHA-256 equals the published test vectors") {  // FIPS 180-4 examples
   hash.update("a");
   hash.update("bc");
   CHECK(hash.hex() == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+}
+
+TEST_CASE("the SHA-256 of large files is remembered until they change") {
+  namespace fs = std::filesystem;
+  const auto folder = fs::temp_directory_path() / "sinkbench_sha256_test";
+  fs::remove_all(folder);
+  fs::create_directories(folder);
+  const std::string old = getenv("XDG_CACHE_HOME") == nullptr ? "" : getenv("XDG_CACHE_HOME");
+  setenv("XDG_CACHE_HOME", (folder / "cache").c_str(), 1);
+  const auto file = folder / "weights";
+  const auto hash = [&] {
+    const std::vector<std::shared_ptr<const MappedFile>> files{std::make_shared<MappedFile>(file)};
+    return sha256_of(files);
+  };
+  const auto notes = [&] {
+    const auto memory = folder / "cache/sinkbench/sha256";
+    return fs::exists(memory) ? std::distance(fs::directory_iterator(memory), {}) : 0;
+  };
+  const std::string a(size_t{1} << 24, 'a'), b(a.size(), 'b');
+  write_file_atomically(file, a);
+  CHECK(hash() == sha256_hex(a));
+  CHECK(notes() == 0);  // it has just been written
+  while (MappedFile(file).changed_within(5)) std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  CHECK(hash() == sha256_hex(a));
+  REQUIRE(notes() == 1);
+  const auto note = fs::directory_iterator(folder / "cache/sinkbench/sha256")->path();
+  const std::string other(64, '0');
+  write_file_atomically(note, other);
+  CHECK(hash() == other);  // so it was not read again
+  write_file_atomically(note, "no digest");
+  CHECK(hash() == sha256_hex(a));
+  // Another content of the same size and time of writing.
+  const auto written = fs::last_write_time(file);
+  std::fstream(file, std::ios::in | std::ios::out | std::ios::binary) << b;
+  fs::last_write_time(file, written);
+  CHECK(hash() == sha256_hex(b));
+  if (old.empty()) unsetenv("XDG_CACHE_HOME");
+  if (!old.empty()) setenv("XDG_CACHE_HOME", old.c_str(), 1);
+  fs::remove_all(folder);
 }
 
 TEST_CASE("files are replaced whole, and errors leave the old one") {

@@ -82,6 +82,17 @@ at::Tensor logits_without_attention(const Decoder& decoder) {
 
 }  // namespace
 
+TEST_CASE("the families that people are told of are those that there are") {
+  const auto& told = supported_families();
+  const auto& there = family_registry();
+  REQUIRE(told.size() == there.size());
+  for (size_t i = 0; i < told.size(); ++i) {
+    CHECK(told[i].name == there[i].name);
+    CHECK(told[i].gguf == there[i].gguf.name);
+    CHECK_FALSE(told[i].summary.empty());
+  }
+}
+
 TEST_CASE("phi3 is llama with fused matrices") {
   Disguised source(
       "llama_gqa",

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "cli/notes.h"
+#include "cli/tensors/commands.h"
 #include "eval/metrics/batch_means.h"
 #include "eval/results/nll_file.h"
 #include "eval/run/cell_checkpoint.h"
@@ -136,31 +137,33 @@ void add_warning(RunInfo& info, const std::string& warning) {
 
 }  // namespace
 
-Shard Shard::parse(const std::string& text) {
-  Shard shard;
-  char rest = 0;
-  if (std::sscanf(text.c_str(), "%ld/%ld%c", &shard.index, &shard.count, &rest) != 2 ||
-      shard.index < 1 || shard.index > shard.count) {
-    throw InputError::format("--shard is '{}'; expected I/N with I from 1 to N, such as 2/4", text);
-  }
-  return shard;
-}
-
-std::vector<Cell> cells_of(const Experiment& experiment, const std::optional<Shard>& shard) {
-  const Shard part = shard.value_or(Shard{});
-  std::vector<Cell> cells;
-  for (size_t i = part.index - 1; i < experiment.cells.size(); i += part.count) {
-    cells.push_back(experiment.cells[i]);
-  }
-  return cells;
-}
-
 void check_cells(Runner& runner, const std::vector<Cell>& cells) {
   Notes notes;
   for (const Cell& cell : cells) {
     runner.check(cell);
     notes.say(runner.text(cell).stream.facts.notes);
   }
+}
+
+std::vector<std::string> missing(const std::vector<Experiment>& experiments) {
+  Runner runner(Progress::Style::silent);
+  std::vector<std::string> lines;
+  const auto add = [&](const std::string& line) {
+    if (std::find(lines.begin(), lines.end(), line) == lines.end()) lines.push_back(line);
+  };
+  for (const Experiment& experiment : experiments) {
+    for (const Cell& cell : experiment.cells) {
+      const std::vector<std::string> inputs = missing_inputs(cell);
+      for (const std::string& line : inputs) add(line);
+      if (!inputs.empty()) continue;
+      try {
+        runner.check(cell);
+      } catch (const InputError& error) {
+        add(error.what());
+      }
+    }
+  }
+  return lines;
 }
 
 RunOutcome run_experiment(const Experiment& experiment, const RunOptions& options) {
@@ -172,7 +175,9 @@ RunOutcome run_experiment(const Experiment& experiment, const RunOptions& option
   const fs::path& folder = outcome.folder;
   const std::vector<Cell> cells = cells_of(experiment, options.shard);
   RunInfo& info = outcome.results.info;
-  info = describe_run(experiment.name, experiment.sha256);
+  info = describe_run(
+      experiment.name, experiment.sha256,
+      std::any_of(cells.begin(), cells.end(), [](const Cell& cell) { return cell.device == "cpu"; }));
   Runner runner(options.quiet ? Progress::Style::silent : Progress::detect(), &interrupted);
   check_cells(runner, cells);
   for (const Cell& cell : cells) {

@@ -1,0 +1,29 @@
+#include <fmt/format.h>
+
+#include <cstdio>
+
+#include "base/error.h"
+#include "cli/run_experiment.h"
+
+namespace sinkbench {
+
+Shard Shard::parse(const std::string& text) {
+  Shard shard;
+  char rest = 0;
+  if (std::sscanf(text.c_str(), "%ld/%ld%c", &shard.index, &shard.count, &rest) != 2 ||
+      shard.index < 1 || shard.index > shard.count) {
+    throw InputError::format("--shard is '{}'; expected I/N with I from 1 to N, such as 2/4", text);
+  }
+  return shard;
+}
+
+std::vector<Cell> cells_of(const Experiment& experiment, const std::optional<Shard>& shard) {
+  const Shard part = shard.value_or(Shard{});
+  std::vector<Cell> cells;
+  for (size_t i = part.index - 1; i < experiment.cells.size(); i += part.count) {
+    cells.push_back(experiment.cells[i]);
+  }
+  return cells;
+}
+
+}  // namespace sinkbench

@@ -1,0 +1,51 @@
+#include "cli/tensors.h"
+
+#include <dlfcn.h>
+#include <fmt/format.h>
+
+#include <cstdlib>
+#include <stdexcept>
+
+#include "base/openblas.h"
+
+namespace sinkbench {
+namespace {
+
+/// What libraries read from the environment when they are loaded. What the user has set stays.
+void configure_libraries() {
+  // A thread that waits for others spins for a few microseconds and then sleeps: asleep at once
+  // costs a quarter of the scoring speed; spinning for long, as is the default, holds the core that
+  // others need on a busy machine.
+  if (getenv("OMP_WAIT_POLICY") == nullptr) setenv("GOMP_SPINCOUNT", "2000", /*overwrite=*/0);
+  if (getenv("OPENBLAS_CORETYPE") != nullptr) return;
+  // The BLAS that LibTorch will ask for is asked which kernels it would take, which costs some
+  // milliseconds, and loaded anew where it would take wrong ones.
+  void* blas = dlopen("libblas.so.3", RTLD_LAZY | RTLD_LOCAL);
+  if (blas == nullptr) return;
+  if (const auto core = reinterpret_cast<char* (*)()>(dlsym(blas, "openblas_get_corename"))) {
+    const std::string better = better_openblas_core(core());
+    if (!better.empty()) setenv("OPENBLAS_CORETYPE", better.c_str(), 1);
+  }
+  dlclose(blas);
+}
+
+const TensorCommands* commands = nullptr;
+
+}  // namespace
+
+bool tensor_commands_loaded() {
+  return commands != nullptr;
+}
+
+const TensorCommands& tensor_commands() {
+  if (commands != nullptr) return *commands;
+  configure_libraries();
+  constexpr const char* name = "libsinkbench_tensors.so";  // the program's RUNPATH says where
+  void* library = dlopen(name, RTLD_LAZY | RTLD_LOCAL);
+  const void* symbol = library == nullptr ? nullptr : dlsym(library, "sinkbench_tensor_commands");
+  if (symbol == nullptr) throw std::runtime_error(fmt::format("cannot load {}", dlerror()));
+  commands = static_cast<const TensorCommands*>(symbol);
+  return *commands;
+}
+
+}  // namespace sinkbench

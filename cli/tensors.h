@@ -1,0 +1,63 @@
+// What commands do with tensors lies in a shared object of its own, which is loaded when it is first
+// asked for: LibTorch's libraries, hundreds of them, take longer to load than the other commands take
+// altogether.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/progress.h"
+#include "cli/run_experiment.h"
+#include "eval/metrics/sink_options.h"
+#include "eval/results/sink_results.h"
+
+namespace sinkbench {
+
+struct VerifyOptions {
+  std::string config;
+  Overrides overrides;
+  std::optional<double> tolerance;
+  bool quiet = false;
+};
+
+struct BenchOptions {
+  std::string model;
+  int64_t sinks = 4;
+  int64_t window = 508;
+  int64_t tokens = 8192;
+  int64_t recomputed = 64;
+  int64_t chunk = 0;
+  int64_t threads = 0;
+  int64_t samples = 100;
+  int64_t policy_tokens = 2048;
+  std::vector<std::string> dtypes = {"float32", "bfloat16"};
+};
+
+struct TrainingOptions {
+  std::string config;
+  std::vector<std::string> overrides;
+  std::string out;
+  int threads = 0;
+  int64_t range_steps = 0;  ///< 0: a training, no range test
+};
+
+/// The functions of cli/tensors/commands.h, eval/run/inspect.h and eval/metrics/sink_metric.h.
+struct TensorCommands {
+  RunOutcome (*run_experiment)(const Experiment&, const RunOptions&);
+  std::vector<std::string> (*missing)(const std::vector<Experiment>&);
+  bool (*verify)(VerifyOptions);
+  void (*bench)(const BenchOptions&);
+  nlohmann::ordered_json (*inspect_model)(const std::filesystem::path&);
+  SinkResults (*run_sinks)(Cell, const SinkSampling&, const SinkOptions&, Progress::Style);
+  bool (*train)(const TrainingOptions&);
+};
+
+/// Loads them at the first call, with the settings that their libraries read when they are loaded.
+const TensorCommands& tensor_commands();
+bool tensor_commands_loaded();
+
+}  // namespace sinkbench

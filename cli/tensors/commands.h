@@ -1,0 +1,33 @@
+// The work of the commands that need tensors.
+#pragma once
+
+#include "cli/tensors.h"
+
+namespace sinkbench {
+
+class Runner;
+
+/// Throws InputError as Runner::check does, and says what there is to know of the texts.
+void check_cells(Runner& runner, const std::vector<Cell>& cells);
+
+/// Runs what is not done yet. Finished cells of an earlier run into the same folder are kept where
+/// settings, model, text, program and machine are the same, and a cell under way goes on from its
+/// checkpoint; what was measured otherwise is said and run afresh. A cell that fails is recorded
+/// and the others run. Throws InputError before anything is written where the input is bad, where
+/// another run writes into the folder, or where the folder can't be written. Where the disk gets
+/// full later on, what was written before is whole, and the same call goes on from there.
+RunOutcome run_experiment(const Experiment& experiment, const RunOptions& options);
+
+/// All that keeps experiments from being run, a line each: files that aren't there, and what
+/// Runner::check says.
+std::vector<std::string> missing(const std::vector<Experiment>& experiments);
+
+/// Compares and prints; whether all cells agree.
+bool verify(VerifyOptions options);
+
+void bench(const BenchOptions& options);
+
+/// Trains and prints; false where it was interrupted.
+bool run_training(const TrainingOptions& options);
+
+}  // namespace sinkbench
