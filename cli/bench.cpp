@@ -13,10 +13,12 @@
 #include "base/gguf.h"
 #include "cli/commands.h"
 #include "eval/engines/method.h"
+#include "eval/engines/recompute.h"
 #include "eval/engines/stepwise.h"
 #include "eval/metrics/batch_means.h"
 #include "eval/results/results.h"
 #include "eval/run/machine.h"
+#include "models/cuda/graph.h"
 #include "policies/registry.h"
 
 namespace sinkbench {
@@ -34,6 +36,10 @@ struct Options {
   int64_t threads = 0;
   int64_t samples = 100;
   int64_t policy_tokens = 2048;
+  int64_t dense = 0;
+  int64_t passes = 0;
+  int64_t ceilings = 6;
+  std::string device = "cpu";
   std::vector<std::string> dtypes = {"float32", "bfloat16"};
 };
 
@@ -41,11 +47,20 @@ double seconds_since(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
 }
 
+at::Device device_of(const Options& options) {
+  return options.device == "cuda" ? at::kCUDA : at::kCPU;
+}
+
+at::ScalarType type_of(const std::string& name) {
+  if (name == "float16") return at::kHalf;
+  return name == "bfloat16" ? at::kBFloat16 : at::kFloat;
+}
+
 Decoder load(const Options& options, at::ScalarType dtype) {
   const std::filesystem::path path = options.model;
-  if (std::filesystem::is_directory(path) || is_gguf(path))
-    return Decoder::load(path, {.dtype = dtype});
-  return Decoder::random(path, 0, {.dtype = dtype});
+  const DecoderOptions of = {.dtype = dtype, .device = device_of(options)};
+  if (std::filesystem::is_directory(path) || is_gguf(path)) return Decoder::load(path, of);
+  return Decoder::random(path, 0, of);
 }
 
 /// Seconds to score the stream: the best of some runs, the first of which also warms up.
@@ -56,6 +71,7 @@ double score_seconds(const Decoder& decoder, const Policy& policy, std::span<con
     const auto begin = Clock::now();
     make_engine("chunked", decoder, policy, {.chunk = chunk})
         ->score(ids, [](std::span<const double>) {});
+    decoder.synchronize();
     best = std::min(best, seconds_since(begin));
   }
   return best;
@@ -110,13 +126,18 @@ void bench(const Options& options) {
              info.versions.at("libtorch"), info.versions.at("blas"));
   for (const std::string& warning : info.warnings) fmt::print("warning: {}\n", warning);
 
-  const Ceilings ceilings = measure_ceilings(6);
+  if (options.device == "cuda" && !at::hasCUDA()) {
+    throw InputError(
+        "device is 'cuda', but this LibTorch or this machine has no CUDA; expected cpu");
+  }
+  const Ceilings ceilings = measure_ceilings(options.ceilings, device_of(options));
   fmt::print(
-      "\nCeilings of this machine, through the same library\n"
+      "\nCeilings of this {}, through the same library\n"
       "  float32 product   {:8.1f} GFLOP/s\n"
       "  bfloat16 product  {:8.1f} GFLOP/s\n"
       "  read              {:8.1f} GB/s\n",
-      ceilings.float32_flops / 1e9, ceilings.bfloat16_flops / 1e9, ceilings.read_bytes / 1e9);
+      options.device == "cuda" ? "GPU (TF32 is off)" : "machine", ceilings.float32_flops / 1e9,
+      ceilings.bfloat16_flops / 1e9, ceilings.read_bytes / 1e9);
 
   const auto sinks = make_policy("sinks", {{"sinks", options.sinks}, {"window", options.window}});
   const auto* policy = dynamic_cast<const IndexPolicy*>(sinks.get());
@@ -125,7 +146,7 @@ void bench(const Options& options) {
   const auto* recompute = dynamic_cast<const RecomputePolicy*>(passes.get());
   bool first = true;
   for (const std::string& name : options.dtypes) {
-    const at::ScalarType dtype = name == "bfloat16" ? at::kBFloat16 : at::kFloat;
+    const at::ScalarType dtype = type_of(name);
     const double ceiling = dtype == at::kFloat ? ceilings.float32_flops : ceilings.bfloat16_flops;
     const Decoder decoder = load(options, dtype);
     const DecoderConfig& config = decoder.config();
@@ -147,6 +168,7 @@ void bench(const Options& options) {
 
     const auto stream = std::span(ids).first(options.tokens + 1);
     const double seconds = score_seconds(decoder, *policy, stream, options.chunk);
+    const DeviceMemory memory = device_memory(device_of(options), /*reset=*/true);
     line("scoring", static_cast<double>(options.tokens) / seconds,
          scoring_flops(config, *policy, options.tokens) / seconds, "GFLOP/s", ceiling);
 
@@ -158,18 +180,51 @@ void bench(const Options& options) {
            scoring_flops(config, *recompute, fed) / recompute_seconds, "GFLOP/s", ceiling);
     }
 
-    StepwiseEngine engine(decoder, *policy);
-    engine.fill(std::nullopt, capacity, 10 + options.samples);
-    for (int i = 0; i < 10; ++i) engine.step(ids[i]);
-    std::vector<double> samples;
-    for (int64_t i = 0; i < options.samples; ++i) {
-      const auto begin = Clock::now();
-      engine.step(ids[i % options.tokens]);
-      samples.push_back(seconds_since(begin));
+    if (options.dense > 0) {
+      const auto dense = make_policy("dense", {});
+      std::vector<int32_t> longer(options.dense + 1);
+      for (int32_t& id : longer) id = static_cast<int32_t>(random() % config.vocab_size);
+      const double dense_seconds = score_seconds(decoder, *dense, longer, options.chunk);
+      line(fmt::format("dense, {} tokens", options.dense),
+           static_cast<double>(options.dense) / dense_seconds,
+           scoring_flops(config, dynamic_cast<const IndexPolicy&>(*dense), options.dense) /
+               dense_seconds,
+           "GFLOP/s", ceiling);
     }
-    const double median = quantile(samples, 0.5);
-    line(fmt::format("decode, {:.3f} ms", 1e3 * median), 1 / median,
+
+    // By the clock and, on a GPU, by its events: what the host takes between is in both.
+    const auto median_step = [&](Decoding& decoding, int64_t warmup, int64_t count) {
+      decoding.fill(std::nullopt, capacity, warmup + count);
+      for (int64_t i = 0; i < warmup; ++i) decoding.step(ids[i]);
+      decoder.synchronize();
+      std::vector<double> clock, events;
+      for (int64_t i = 0; i < count; ++i) {
+        const auto begin = Clock::now();
+        events.push_back(
+            seconds_of(device_of(options), [&] { decoding.step(ids[i % options.tokens]); }));
+        clock.push_back(seconds_since(begin));
+      }
+      return std::pair(quantile(clock, 0.5), quantile(events, 0.5));
+    };
+    const auto by_events = [&](double median) {
+      return options.device == "cuda" ? fmt::format(", events {:.3f}", 1e3 * median)
+                                      : std::string();
+    };
+    if (options.passes > 0) {
+      RecomputeEngine engine(decoder, *recompute);
+      const auto [median, events] = median_step(engine, 2, options.passes);
+      const double n = static_cast<double>(*recompute->size());
+      line(fmt::format("pass of {:.0f}, {:.3f} ms{}", n, 1e3 * median, by_events(events)),
+           1 / median, n * flops_per_token(config, (n + 1) / 2) / median, "GFLOP/s", ceiling);
+    }
+    StepwiseEngine engine(decoder, *policy);
+    const auto [median, events] = median_step(engine, 10, options.samples);
+    line(fmt::format("decode, {:.3f} ms{}", 1e3 * median, by_events(events)), 1 / median,
          decode_bytes(decoder, capacity) / median, "GB/s", ceilings.read_bytes);
+    if (options.device == "cuda") {
+      fmt::print("  {:<9} device memory: held {:.2f} GB, peak while scoring {:.2f} GB\n", name,
+                 static_cast<double>(memory.held) / 1e9, static_cast<double>(memory.peak) / 1e9);
+    }
     if (options.policy_tokens > 0 && dtype == at::kFloat) {
       bench_policies(options, name, decoder,
                      std::span(ids).first(std::min(options.policy_tokens, options.tokens) + 1),
@@ -211,8 +266,20 @@ void add_bench(CLI::App& app) {
                    "Tokens to score, in float32, with policies that evict by content; 0: none")
       ->capture_default_str()
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 32));
-  command->add_option("--dtype", options->dtypes, "float32, bfloat16")
-      ->check(CLI::IsMember({"float32", "bfloat16"}))
+  command
+      ->add_option("--dense", options->dense, "Tokens to score with dense attention, too; 0: none")
+      ->capture_default_str();
+  command
+      ->add_option("--passes", options->passes,
+                   "Passes over sinks + window tokens to time, one token's recomputation; 0: none")
+      ->capture_default_str();
+  command->add_option("--ceilings", options->ceilings, "Seconds to measure ceilings for")
+      ->capture_default_str();
+  command->add_option("--device", options->device, "cpu or cuda")
+      ->check(CLI::IsMember({"cpu", "cuda"}))
+      ->capture_default_str();
+  command->add_option("--dtype", options->dtypes, "float32, bfloat16, float16 (CUDA)")
+      ->check(CLI::IsMember({"float32", "bfloat16", "float16"}))
       ->delimiter(',');
   command->add_option("--threads", options->threads, "Threads (default: all cores)");
   command->footer("Example: sinkbench bench configs/shapes/llama-10m.json");

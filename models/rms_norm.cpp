@@ -5,6 +5,8 @@
 
 #include <cmath>
 
+#include "models/cuda/fused.h"
+
 namespace sinkbench {
 namespace {
 
@@ -55,8 +57,7 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double epsilo
     }
     return y;
   }
-  const at::Tensor inverse = (x.square().mean(-1, true) + epsilon).rsqrt_();
-  return (x * inverse).mul_(weight.to(x.scalar_type())).to(dtype);
+  return fused::rms_norm(x, weight, epsilon, dtype);
 }
 
 }  // namespace sinkbench
