@@ -51,9 +51,10 @@ python3 -c 'import torch; print("PyTorch", torch.__version__)'
 # Kernels against their plain form, then engines, on the card.
 part 'kernels' 60 30 "${ours[@]}" "$bundle/test_cuda" 'fused*' ||
   part 'kernels, not chained' 60 12 "${ours[@]}" SINKBENCH_CUDA_CHAIN=0 "$bundle/test_cuda" 'fused*'
-part 'goldens and engines' 100 30 "${ours[@]}" "$bundle/test_cuda" 'on a CUDA device*' ||
-  part 'goldens and engines, plain' 60 12 "${ours[@]}" SINKBENCH_CUDA_PLAIN=1 "$bundle/test_cuda" \
+part 'goldens' 70 20 "${ours[@]}" "$bundle/test_cuda" 'on a CUDA device: the goldens*' ||
+  part 'goldens, plain' 60 12 "${ours[@]}" SINKBENCH_CUDA_PLAIN=1 "$bundle/test_cuda" \
     'on a CUDA device: the goldens*'
+part 'engines in 16 bits' 80 30 "${ours[@]}" "$bundle/test_cuda" 'on a CUDA device: engines*'
 part 'verify' 50 14 "${ours[@]}" "$bundle/sinkbench" verify configs/verify.yaml --limit 1500 \
   --set device=cuda --set 'chunk=[7,512]' --quiet
 

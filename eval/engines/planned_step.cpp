@@ -9,7 +9,7 @@ constexpr int64_t places = fused::step_ranges + 1;
 constexpr int64_t numbers_of_kind = 2 + places;  // slot, used, places
 
 int64_t offset(size_t kind) {
-  return 2 + static_cast<int64_t>(kind) * numbers_of_kind;
+  return 1 + static_cast<int64_t>(kind) * numbers_of_kind;
 }
 
 }  // namespace
@@ -36,6 +36,7 @@ PlannedStep::PlannedStep(const Decoder& decoder, KvCache& cache, std::vector<Kin
     frequencies_.back() = at::tensor(kind.rotary->inverse_frequencies, at::kDouble).to(device);
   }
   const auto integers = at::TensorOptions().dtype(at::kLong).device(device);
+  id_ = at::zeros({1}, integers);
   numbers_ = at::zeros({offset(kinds_.size())}, integers);
   ranges_ = at::full({slots}, int64_t{fused::free_slot}, integers.dtype(at::kByte));
   if (const auto& alibi = decoder.config().alibi) {
@@ -44,8 +45,8 @@ PlannedStep::PlannedStep(const Decoder& decoder, KvCache& cache, std::vector<Kin
   }
 }
 
-void PlannedStep::plan(int64_t id, int64_t t, const std::vector<Seen>& seen, bool keep) {
-  std::vector<int64_t> numbers = {id, t}, tokens;
+void PlannedStep::plan(int64_t t, const std::vector<Seen>& seen, bool keep) {
+  std::vector<int64_t> numbers = {t}, tokens;
   std::vector<uint8_t> ranges;
   for (const Seen& kind : seen) {
     numbers.push_back(keep ? kind.slot : -1);
@@ -59,17 +60,17 @@ void PlannedStep::plan(int64_t id, int64_t t, const std::vector<Seen>& seen, boo
   if (tokens_.defined()) upload(at::tensor(tokens, at::kLong), tokens_);
 }
 
-at::Tensor PlannedStep::run(int64_t id, int64_t t, const std::vector<Seen>& seen) {
-  if (Graph::available(decoder_.options().device)) {
-    if (!graph_) {
-      plan(id, t, seen, /*keep=*/false);  // recording runs it once: that must leave no trace
-      graph_.emplace([this] { return step(); });
-    }
-    plan(id, t, seen, /*keep=*/true);
-    return graph_->replay();
+void PlannedStep::prepare(int64_t t, const std::vector<Seen>& seen) {
+  if (!graph_ && Graph::available(decoder_.options().device)) {
+    plan(t, seen, /*keep=*/false);  // recording runs it once: that must leave no trace
+    graph_.emplace([this] { return step(); });
   }
-  plan(id, t, seen, /*keep=*/true);
-  return step();
+  plan(t, seen, /*keep=*/true);
+}
+
+at::Tensor PlannedStep::run(int64_t id) {
+  upload(at::full({1}, id, at::kLong), id_);
+  return graph_ ? graph_->replay() : step();
 }
 
 at::Tensor PlannedStep::step() {
@@ -96,7 +97,7 @@ at::Tensor PlannedStep::step() {
     slots += kind.room;
     shared.push_back(std::move(of));
   }
-  at::Tensor x = decoder_.embed(numbers_.narrow(0, 0, 1), numbers_.narrow(0, 1, 1));
+  at::Tensor x = decoder_.embed(id_, numbers_.narrow(0, 0, 1));
   for (int64_t layer = 0; layer < config.layers; ++layer) {
     const Kind& kind = kinds_[kind_of_layer_[layer]];
     const Shared& of = shared[kind_of_layer_[layer]];

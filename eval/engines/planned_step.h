@@ -41,21 +41,24 @@ class PlannedStep {
   PlannedStep(const Decoder& decoder, KvCache& cache, std::vector<Kind> kinds,
               std::vector<int64_t> kind_of_layer);
 
-  /// Feeds token `id` at place t of the stream: the residual stream after the last layer, [1,
-  /// hidden], good until the next call.
-  at::Tensor run(int64_t id, int64_t t, const std::vector<Seen>& seen);
+  /// What the next step, of the token at place t of the stream, sees. On a CUDA device that takes
+  /// its turn after the step before.
+  void prepare(int64_t t, const std::vector<Seen>& seen);
+  /// Feeds the token: the residual stream after the last layer, [1, hidden], good until the next
+  /// call.
+  at::Tensor run(int64_t id);
 
  private:
   at::Tensor step();
-  void plan(int64_t id, int64_t t, const std::vector<Seen>& seen, bool keep);
+  void plan(int64_t t, const std::vector<Seen>& seen, bool keep);
 
   const Decoder& decoder_;
   KvCache& cache_;
   const std::vector<Kind> kinds_;
   const std::vector<int64_t> kind_of_layer_;
-  // What a step reads: id, t, and of each kind slot, used, places; of all kinds one after another
-  // ranges and tokens by slot.
-  at::Tensor numbers_, ranges_, tokens_;
+  // What a step reads: the token's id; its place t, and of each kind slot, used, places; of all
+  // kinds one after another ranges and tokens by slot.
+  at::Tensor id_, numbers_, ranges_, tokens_;
   std::vector<at::Tensor> frequencies_;  // of each kind
   at::Tensor slopes_;
   std::optional<Graph> graph_;

@@ -199,11 +199,15 @@ StepwiseEngine::Planned StepwiseEngine::plan_step(int64_t t) const {
 
 at::Tensor StepwiseEngine::planned_row(int32_t id) {
   const int64_t t = next_++;
-  Planned plan = ahead_ && ahead_->t == t ? std::move(*ahead_) : plan_step(t);
+  const auto prepare = [&](int64_t at) {
+    ahead_ = plan_step(at);
+    planned_->prepare(at, ahead_->seen);
+  };
+  if (!ahead_ || ahead_->t != t) prepare(t);
+  for (int64_t k = 0; k < views_.kinds(); ++k) kinds_[k].slots = std::move(ahead_->after[k]);
   ahead_.reset();
-  for (int64_t k = 0; k < views_.kinds(); ++k) kinds_[k].slots = std::move(plan.after[k]);
-  const at::Tensor x = planned_->run(id, t, plan.seen);
-  if (decoder_.options().device.is_cuda() && next_ < fed_) ahead_ = plan_step(next_);
+  const at::Tensor x = planned_->run(id);
+  if (decoder_.options().device.is_cuda() && next_ < fed_) prepare(next_);
   return x;
 }
 

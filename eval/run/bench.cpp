@@ -36,7 +36,9 @@ double product_flops(at::ScalarType dtype, at::Device device, double seconds) {
   const int64_t n = device.is_cpu() ? 2048 : 8192;
   // On a GPU launches return at once: many products, then one wait.
   const int64_t products = device.is_cpu() ? 1 : 8;
-  const at::Tensor a = at::randn({n, n}).to(device, dtype), b = at::randn({n, n}).to(device, dtype);
+  const auto options = at::TensorOptions().device(device);
+  const at::Tensor a = at::randn({n, n}, options).to(dtype),
+                   b = at::randn({n, n}, options).to(dtype);
   const double best = best_seconds(seconds, [&] {
     at::Tensor product;
     for (int64_t i = 0; i < products; ++i) product = at::linear(a, b);
