@@ -31,8 +31,20 @@ void add_bench(CLI::App& app) {
                    "Tokens to score, in float32, with policies that evict by content; 0: none")
       ->capture_default_str()
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 32));
-  command->add_option("--dtype", options->dtypes, "float32, bfloat16")
-      ->check(CLI::IsMember({"float32", "bfloat16"}))
+  command
+      ->add_option("--dense", options->dense, "Tokens to score with dense attention, too; 0: none")
+      ->capture_default_str();
+  command
+      ->add_option("--passes", options->passes,
+                   "Passes over sinks + window tokens to time, one token's recomputation; 0: none")
+      ->capture_default_str();
+  command->add_option("--ceilings", options->ceilings, "Seconds to measure ceilings for")
+      ->capture_default_str();
+  command->add_option("--device", options->device, "cpu or cuda")
+      ->check(CLI::IsMember({"cpu", "cuda"}))
+      ->capture_default_str();
+  command->add_option("--dtype", options->dtypes, "float32, bfloat16, float16 (CUDA)")
+      ->check(CLI::IsMember({"float32", "bfloat16", "float16"}))
       ->delimiter(',');
   command->add_option("--threads", options->threads, "Threads (default: all cores)");
   command->footer("Example: sinkbench bench configs/shapes/llama-10m.json");

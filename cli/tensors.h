@@ -34,6 +34,10 @@ struct BenchOptions {
   int64_t threads = 0;
   int64_t samples = 100;
   int64_t policy_tokens = 2048;
+  int64_t dense = 0;
+  int64_t passes = 0;
+  int64_t ceilings = 6;  ///< seconds
+  std::string device = "cpu";
   std::vector<std::string> dtypes = {"float32", "bfloat16"};
 };
 

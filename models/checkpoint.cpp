@@ -369,6 +369,12 @@ at::Tensor RandomWeights::get(const std::string& name, at::IntArrayRef shape) {
   // FNV-1a, so that the seed of a tensor doesn't hang on the standard library's hash.
   uint64_t seed = 14695981039346656037ULL ^ seed_;
   for (const char c : name) seed = (seed ^ static_cast<unsigned char>(c)) * 1099511628211ULL;
+  if (device_.is_cuda()) {  // made where it is used: billions of numbers are slow to bring there
+    at::Generator generator = at::globalContext().defaultGenerator(device_).clone();
+    generator.set_current_seed(seed);
+    return at::empty(shape, at::TensorOptions().dtype(dtype_).device(device_))
+        .normal_(0.0, 0.02, generator);
+  }
   at::Generator generator = at::detail::createCPUGenerator(seed);
   return at::empty(shape, at::kFloat)
       .normal_(0.0, 0.02, generator)

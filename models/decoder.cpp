@@ -11,10 +11,11 @@
 #include "base/placeholder.h"
 #include "base/sha256.h"
 #include "models/checkpoint.h"
+#include "models/fused.h"
+#include "models/cuda/graph.h"
 #include "models/family.h"
 #include "models/gguf.h"
 #include "models/quantised.h"
-#include "models/rms_norm.h"
 #include "models/row_product.h"
 
 namespace sinkbench {
@@ -22,6 +23,7 @@ namespace {
 
 at::Tensor apply(const Linear& linear, const at::Tensor& x) {
   if (takes_row_product(x, linear.weight)) return row_product(x, linear.weight, linear.bias);
+  if (fused::takes_row(x, linear.weight)) return fused::row_product({.x = x, .linear = linear});
   return at::linear(x, linear.weight, linear.bias);
 }
 
@@ -179,8 +181,7 @@ at::ScalarType Decoder::accumulate_dtype() const {
 }
 
 void Decoder::synchronize() const {
-  // Reading one number back waits for everything queued before it.
-  if (!options_.device.is_cpu()) weights_.embedding.flatten().narrow(0, 0, 1).cpu();
+  sinkbench::synchronize(options_.device);
 }
 
 int64_t Decoder::parameters() const {
@@ -209,7 +210,7 @@ at::Tensor Decoder::norm(const NormWeights& weights, const at::Tensor& x,
   // In the residual stream's precision; only the result is rounded.
   const at::Tensor exact = x.to(accumulate_dtype());
   if (config_.norm == NormKind::rms) {
-    return rms_norm(exact, weights.weight, config_.norm_epsilon, dtype);
+    return fused::rms_norm(exact, weights.weight, config_.norm_epsilon, dtype);
   }
   const at::Tensor weight = weights.weight.to(exact.scalar_type());
   const at::Tensor bias =
@@ -226,7 +227,7 @@ at::Tensor Decoder::norm_heads(const at::Tensor& heads, const at::Tensor& weight
   if (!weight.defined()) return heads;
   const at::Tensor x = heads.to(accumulate_dtype());
   // Rows as long as the weight: of one head, or of all together.
-  return rms_norm(x.reshape({-1, weight.size(0)}), weight, config_.norm_epsilon, options_.dtype)
+  return fused::rms_norm(x.reshape({-1, weight.size(0)}), weight, config_.norm_epsilon, options_.dtype)
       .view(heads.sizes());
 }
 
@@ -262,44 +263,51 @@ Projection Decoder::project(int64_t layer, const at::Tensor& x, const at::Tensor
   return split(weights, rows(x_query, 0, query_size), rows(x, query_size, 2 * key_size));
 }
 
-at::Tensor Decoder::mlp(const LayerWeights& layer, const at::Tensor& normed) const {
-  const auto activate = [&](const at::Tensor& x) {
-    switch (config_.activation) {
-      case Activation::silu:
-        return at::silu(x);
-      case Activation::gelu:
-        return at::gelu(x, "none");
-      case Activation::gelu_tanh:
-        return at::gelu(x, "tanh");
-      case Activation::relu:
-        return at::relu(x);
-    }
-    throw std::logic_error("unknown activation");
-  };
+at::Tensor Decoder::activated(const LayerWeights& layer, const at::Tensor& normed) const {
+  if (fused::takes_row(normed, layer.gate_up.weight)) {
+    return fused::row_product({.x = normed,
+                               .linear = layer.gate_up,
+                               .activation = config_.activation,
+                               .gated = config_.gated_mlp});
+  }
   const at::Tensor inner = apply(layer.gate_up, normed);
-  if (!config_.gated_mlp) return apply(layer.down, activate(inner));
-  const at::Tensor gate = inner.narrow(1, 0, config_.mlp_size);
-  const at::Tensor up = inner.narrow(1, config_.mlp_size, config_.mlp_size);
-  return apply(layer.down, activate(gate).mul_(up));
+  if (!config_.gated_mlp) return fused::activate(inner, config_.activation);
+  return fused::gate(inner, config_.activation);
 }
 
 at::Tensor Decoder::finish(int64_t layer, const at::Tensor& x, const at::Tensor& attended) const {
   const LayerWeights& weights = weights_.layers[layer];
   const bool last = config_.norm_placement == NormPlacement::residual;
-  const auto plus = [&](const at::Tensor& stream, const at::Tensor& part, const NormWeights& post) {
+  const auto plus = [&](const at::Tensor& stream, const Linear& linear, const at::Tensor& input,
+                        const NormWeights& post) {
+    if (!post.weight.defined() && fused::takes_row(input, linear.weight)) {
+      return fused::row_product(
+          {.x = input, .linear = linear, .residual = stream, .scale = config_.residual_scale});
+    }
+    const at::Tensor part = apply(linear, input);
     const at::Tensor& added = post.weight.defined() ? norm(post, part, accumulate_dtype()) : part;
     return at::add(stream, added, config_.residual_scale);
   };
   const auto residual_norm = [&](const NormWeights& after, const at::Tensor& sum) {
     return last ? norm(after, sum, accumulate_dtype()) : sum;
   };
-  const at::Tensor after_attention =
-      residual_norm(weights.attention_norm,
-                    plus(x, apply(weights.output, attended), weights.attention_post_norm));
+  const bool joined = !fused::takes_row(attended, weights.output.weight) && config_.norm == NormKind::rms &&
+                      config_.norm_placement == NormPlacement::before &&
+                      !config_.parallel_residual && weights.mlp_norm.weight.defined() &&
+                      !weights.attention_post_norm.weight.defined();
+  if (joined) {  // the sum and its norm in one pass over memory
+    const fused::NormedSum after =
+        fused::add_rms_norm(x, apply(weights.output, attended), config_.residual_scale,
+                            weights.mlp_norm.weight, config_.norm_epsilon, options_.dtype);
+    return plus(after.sum, weights.down, activated(weights, after.normed), weights.mlp_post_norm);
+  }
+  const at::Tensor after_attention = residual_norm(
+      weights.attention_norm, plus(x, weights.output, attended, weights.attention_post_norm));
   const at::Tensor& input = config_.parallel_residual ? x : after_attention;
-  const at::Tensor part =
-      mlp(weights, last ? input.to(options_.dtype) : norm(weights.mlp_norm, input, options_.dtype));
-  return residual_norm(weights.mlp_norm, plus(after_attention, part, weights.mlp_post_norm));
+  const at::Tensor inner = activated(
+      weights, last ? input.to(options_.dtype) : norm(weights.mlp_norm, input, options_.dtype));
+  return residual_norm(weights.mlp_norm,
+                       plus(after_attention, weights.down, inner, weights.mlp_post_norm));
 }
 
 at::Tensor Decoder::logits(const at::Tensor& x) const {

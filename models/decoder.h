@@ -81,7 +81,8 @@ class Decoder {
   at::Tensor norm_heads(const at::Tensor& heads, const at::Tensor& weight) const;
   Projection split(const LayerWeights& layer, const at::Tensor& query,
                    const at::Tensor& keys_and_values) const;
-  at::Tensor mlp(const LayerWeights& layer, const at::Tensor& normed) const;
+  /// What the MLP's last map is applied to.
+  at::Tensor activated(const LayerWeights& layer, const at::Tensor& normed) const;
 
   DecoderConfig config_;
   DecoderWeights weights_;

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "models/cpu/kernels.h"
+#include "models/fused.h"
 
 namespace sinkbench {
 
@@ -12,6 +13,14 @@ RotaryTable rotary_table(const RotaryConfig& config, std::span<const int64_t> po
                          at::ScalarType dtype, at::Device device) {
   const int64_t n = static_cast<int64_t>(positions.size());
   const int64_t pairs = config.dims / 2;
+  if (fused::takes(device, dtype)) {
+    const auto there = [&](const auto& values, at::ScalarType type) {
+      return at::tensor(at::ArrayRef(values.data(), values.size()), type)
+          .to(device, type, /*non_blocking=*/true);
+    };
+    return fused::angles(there(positions, at::kLong),
+                         there(config.inverse_frequencies, at::kDouble), config.magnitude, dtype);
+  }
   at::Tensor cosine = at::empty({n, pairs}, at::kDouble);
   at::Tensor sine = at::empty({n, pairs}, at::kDouble);
   double* c = cosine.data_ptr<double>();

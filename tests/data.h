@@ -7,9 +7,11 @@
 
 namespace sinkbench::test {
 
-/// Small data that is committed.
+/// Small data that is committed: below tests/data of the checkout that was built, or the folder in
+/// the environment variable SINKBENCH_TEST_DATA.
 inline std::filesystem::path data(const std::filesystem::path& name) {
-  return std::filesystem::path(SINKBENCH_TEST_DATA) / name;
+  const char* root = std::getenv("SINKBENCH_TEST_DATA");
+  return std::filesystem::path(root != nullptr ? root : SINKBENCH_TEST_DATA) / name;
 }
 
 /// Larger data that isn't: `name` below the folder in the environment variable SINKBENCH_DATA,

@@ -12,10 +12,12 @@
 #include "base/gguf.h"
 #include "cli/tensors/commands.h"
 #include "eval/engines/method.h"
+#include "eval/engines/recompute.h"
 #include "eval/engines/stepwise.h"
 #include "eval/metrics/batch_means.h"
 #include "eval/results/results.h"
 #include "eval/run/machine.h"
+#include "models/cuda/graph.h"
 #include "policies/registry.h"
 
 namespace sinkbench {
@@ -27,11 +29,20 @@ double seconds_since(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
 }
 
+at::Device device_of(const BenchOptions& options) {
+  return options.device == "cuda" ? at::kCUDA : at::kCPU;
+}
+
+at::ScalarType type_of(const std::string& name) {
+  if (name == "float16") return at::kHalf;
+  return name == "bfloat16" ? at::kBFloat16 : at::kFloat;
+}
+
 Decoder load(const BenchOptions& options, at::ScalarType dtype) {
   const std::filesystem::path path = options.model;
-  if (std::filesystem::is_directory(path) || is_gguf(path))
-    return Decoder::load(path, {.dtype = dtype});
-  return Decoder::random(path, 0, {.dtype = dtype});
+  const DecoderOptions of = {.dtype = dtype, .device = device_of(options)};
+  if (std::filesystem::is_directory(path) || is_gguf(path)) return Decoder::load(path, of);
+  return Decoder::random(path, 0, of);
 }
 
 /// Seconds to score the stream: the best of some runs, the first of which also warms up.
@@ -42,6 +53,7 @@ double score_seconds(const Decoder& decoder, const Policy& policy, std::span<con
     const auto begin = Clock::now();
     make_engine("chunked", decoder, policy, {.chunk = chunk})
         ->score(ids, [](std::span<const double>) {});
+    decoder.synchronize();
     best = std::min(best, seconds_since(begin));
   }
   return best;
@@ -93,18 +105,23 @@ void bench_policies(const BenchOptions& options, const std::string& dtype, const
 void bench(const BenchOptions& options) {
   const int64_t threads = options.threads > 0 ? options.threads : available_cores().count;
   at::set_num_threads(static_cast<int>(threads));
-  const RunInfo info = describe_run("bench", "");
+  const RunInfo info = describe_run("bench", "", device_of(options).is_cpu());
   fmt::print("{}, {} threads, LibTorch {}\n{}\n", info.machine.at("cpu"), threads,
              info.versions.at("libtorch"), info.versions.at("blas"));
   for (const std::string& warning : info.warnings) fmt::print("warning: {}\n", warning);
 
-  const Ceilings ceilings = measure_ceilings(6);
+  if (options.device == "cuda" && !at::hasCUDA()) {
+    throw InputError(
+        "device is 'cuda', but this LibTorch or this machine has no CUDA; expected cpu");
+  }
+  const Ceilings ceilings = measure_ceilings(options.ceilings, device_of(options));
   fmt::print(
-      "\nCeilings of this machine, through the same library\n"
+      "\nCeilings of this {}, through the same library\n"
       "  float32 product   {:8.1f} GFLOP/s\n"
       "  bfloat16 product  {:8.1f} GFLOP/s\n"
       "  read              {:8.1f} GB/s\n",
-      ceilings.float32_flops / 1e9, ceilings.bfloat16_flops / 1e9, ceilings.read_bytes / 1e9);
+      options.device == "cuda" ? "GPU (TF32 is off)" : "machine", ceilings.float32_flops / 1e9,
+      ceilings.bfloat16_flops / 1e9, ceilings.read_bytes / 1e9);
 
   const auto sinks = make_policy("sinks", {{"sinks", options.sinks}, {"window", options.window}});
   const auto* policy = dynamic_cast<const IndexPolicy*>(sinks.get());
@@ -113,7 +130,7 @@ void bench(const BenchOptions& options) {
   const auto* recompute = dynamic_cast<const RecomputePolicy*>(passes.get());
   bool first = true;
   for (const std::string& name : options.dtypes) {
-    const at::ScalarType dtype = name == "bfloat16" ? at::kBFloat16 : at::kFloat;
+    const at::ScalarType dtype = type_of(name);
     const double ceiling = dtype == at::kFloat ? ceilings.float32_flops : ceilings.bfloat16_flops;
     const Decoder decoder = load(options, dtype);
     const DecoderConfig& config = decoder.config();
@@ -135,6 +152,7 @@ void bench(const BenchOptions& options) {
 
     const auto stream = std::span(ids).first(options.tokens + 1);
     const double seconds = score_seconds(decoder, *policy, stream, options.chunk);
+    const DeviceMemory memory = device_memory(device_of(options), /*reset=*/true);
     line("scoring", static_cast<double>(options.tokens) / seconds,
          scoring_flops(config, *policy, options.tokens) / seconds, "GFLOP/s", ceiling);
 
@@ -146,18 +164,51 @@ void bench(const BenchOptions& options) {
            scoring_flops(config, *recompute, fed) / recompute_seconds, "GFLOP/s", ceiling);
     }
 
-    StepwiseEngine engine(decoder, *policy);
-    engine.fill(std::nullopt, capacity, 10 + options.samples);
-    for (int i = 0; i < 10; ++i) engine.step(ids[i]);
-    std::vector<double> samples;
-    for (int64_t i = 0; i < options.samples; ++i) {
-      const auto begin = Clock::now();
-      engine.step(ids[i % options.tokens]);
-      samples.push_back(seconds_since(begin));
+    if (options.dense > 0) {
+      const auto dense = make_policy("dense", {});
+      std::vector<int32_t> longer(options.dense + 1);
+      for (int32_t& id : longer) id = static_cast<int32_t>(random() % config.vocab_size);
+      const double dense_seconds = score_seconds(decoder, *dense, longer, options.chunk);
+      line(fmt::format("dense, {} tokens", options.dense),
+           static_cast<double>(options.dense) / dense_seconds,
+           scoring_flops(config, dynamic_cast<const IndexPolicy&>(*dense), options.dense) /
+               dense_seconds,
+           "GFLOP/s", ceiling);
     }
-    const double median = quantile(samples, 0.5);
-    line(fmt::format("decode, {:.3f} ms", 1e3 * median), 1 / median,
+
+    // By the clock and, on a GPU, by its events: what the host takes between is in both.
+    const auto median_step = [&](Decoding& decoding, int64_t warmup, int64_t count) {
+      decoding.fill(std::nullopt, capacity, warmup + count);
+      for (int64_t i = 0; i < warmup; ++i) decoding.step(ids[i]);
+      decoder.synchronize();
+      std::vector<double> clock, events;
+      for (int64_t i = 0; i < count; ++i) {
+        const auto begin = Clock::now();
+        events.push_back(
+            seconds_of(device_of(options), [&] { decoding.step(ids[i % options.tokens]); }));
+        clock.push_back(seconds_since(begin));
+      }
+      return std::pair(quantile(clock, 0.5), quantile(events, 0.5));
+    };
+    const auto by_events = [&](double median) {
+      return options.device == "cuda" ? fmt::format(", events {:.3f}", 1e3 * median)
+                                      : std::string();
+    };
+    if (options.passes > 0) {
+      RecomputeEngine engine(decoder, *recompute);
+      const auto [median, events] = median_step(engine, 2, options.passes);
+      const double n = static_cast<double>(*recompute->size());
+      line(fmt::format("pass of {:.0f}, {:.3f} ms{}", n, 1e3 * median, by_events(events)),
+           1 / median, n * flops_per_token(config, (n + 1) / 2) / median, "GFLOP/s", ceiling);
+    }
+    StepwiseEngine engine(decoder, *policy);
+    const auto [median, events] = median_step(engine, 10, options.samples);
+    line(fmt::format("decode, {:.3f} ms{}", 1e3 * median, by_events(events)), 1 / median,
          decode_bytes(decoder, capacity) / median, "GB/s", ceilings.read_bytes);
+    if (options.device == "cuda") {
+      fmt::print("  {:<9} device memory: held {:.2f} GB, peak while scoring {:.2f} GB\n", name,
+                 static_cast<double>(memory.held) / 1e9, static_cast<double>(memory.peak) / 1e9);
+    }
     if (options.policy_tokens > 0 && dtype == at::kFloat) {
       bench_policies(options, name, decoder,
                      std::span(ids).first(std::min(options.policy_tokens, options.tokens) + 1),

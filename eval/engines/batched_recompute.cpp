@@ -7,11 +7,18 @@
 #include <optional>
 
 #include "eval/attention/attention.h"
+#include "eval/attention/parts.h"
 #include "eval/engines/limits.h"
 #include "eval/engines/recompute.h"
 #include "models/rotary.h"
 
 namespace sinkbench {
+
+BatchedRecomputeEngine::BatchedRecomputeEngine(const Decoder& decoder,
+                                               const RecomputePolicy& policy, bool in_parts)
+    : Engine(decoder),
+      policy_(policy),
+      in_parts_(in_parts || attends_in_parts(decoder.config(), decoder.options())) {}
 
 void BatchedRecomputeEngine::check(int64_t fed) const {
   check_passes(policy_, decoder_.config(), *policy_.capacity() + 1);
@@ -128,6 +135,23 @@ at::Tensor BatchedRecomputeEngine::pass(std::span<const int64_t> queries) {
   for (int64_t layer = 0; layer < config.layers; ++layer) {
     const bool is_last = layer + 1 == config.layers;
     Projection projection;
+    if (in_parts_) {
+      projection = decoder_.project(layer, layer == 0 ? embedded : x);
+      if (layer == 0) {
+        for (at::Tensor* heads : {&projection.query, &projection.key, &projection.value}) {
+          *heads = heads->index_select(0, rows);
+        }
+      }
+      const int rotary = config.rotary_index(layer);
+      const int64_t window = config.local_windows.empty() ? 0 : config.local_windows[layer];
+      const at::Tensor attended = attend_windows(
+          {projection.query, projection.key, projection.value,
+           rotary < 0 ? 0 : config.rotaries[rotary].dims},
+          rotary < 0 ? RotaryTable{} : tables[rotary], size, is_last ? 1 : size,
+          window > 0 ? window - 1 : -1, config.attention_scale, decoder_.sink_logit(layer));
+      x = decoder_.finish(layer, is_last ? x.index_select(0, last) : x, attended);
+      continue;
+    }
     if (layer == 0) {
       projection = decoder_.project(0, embedded);
       projection.query =

@@ -18,8 +18,10 @@ namespace sinkbench {
 class BatchedRecomputeEngine final : public Engine {
  public:
   /// Decoder and policy must outlive it.
-  BatchedRecomputeEngine(const Decoder& decoder, const RecomputePolicy& policy)
-      : Engine(decoder), policy_(policy) {}
+  /// `in_parts`: attention as attention/parts.h has it, whatever the device, of models without
+  /// biases and caps.
+  BatchedRecomputeEngine(const Decoder& decoder, const RecomputePolicy& policy,
+                         bool in_parts = false);
 
   int64_t stride() const override { return policy_.stride(); }
   std::vector<at::Tensor> state() const override;
@@ -37,6 +39,7 @@ class BatchedRecomputeEngine final : public Engine {
   at::Tensor pass(std::span<const int64_t> queries);
 
   const RecomputePolicy& policy_;
+  const bool in_parts_;
   // The windows that begin with the stream are those of its first `prefix_` queries; what scores
   // them, as long as they last.
   int64_t prefix_ = 0;

@@ -8,6 +8,7 @@
 #include <stdexcept>
 
 #include "eval/attention/attention.h"
+#include "eval/attention/parts.h"
 #include "eval/engines/limits.h"
 #include "models/rotary.h"
 
@@ -16,13 +17,32 @@ namespace {
 
 /// Queries per block. The more, the less every product and every carried key costs a token; the
 /// activations of a layer bound them: the widest come to so many elements at the most.
-int64_t choose_chunk(const DecoderConfig& config) {
+int64_t choose_chunk(const DecoderConfig& config, at::Device device) {
   constexpr int64_t fewest = 128;
   constexpr int64_t most = 2048;
-  constexpr int64_t activations_at_once = int64_t{1} << 22;
+  const int64_t activations_at_once = int64_t{1} << (device.is_cuda() ? 26 : 22);
   const int64_t width = std::max(config.mlp_size * (config.gated_mlp ? 2 : 1),
                                  (config.heads + 2 * config.kv_heads) * config.head_dim);
   return std::clamp(activations_at_once / width, fewest, most);
+}
+
+/// Where nothing has been evicted between the last range of a view and the one before it, a key may
+/// as well be of the one as of the other: the last one reaches back as far as it does in any query,
+/// so that it is a band from the first query on. places: of the queries for each range.
+void widen_band(std::vector<RangeView>& ranges, const std::vector<std::vector<int64_t>>& places) {
+  RangeView& band = ranges.back();
+  RangeView& before = ranges[ranges.size() - 2];
+  const std::vector<int64_t>& own = places.back();
+  const std::vector<int64_t>& other = places[places.size() - 2];
+  int64_t left = 0;
+  for (size_t i = 0; i < own.size(); ++i) {
+    left = std::max(left, band.last[i] - 1 - band.first[i]);
+  }
+  for (size_t i = 0; i < own.size(); ++i) {
+    const int64_t first = std::max(before.first[i], band.last[i] - 1 - left);
+    if (first >= band.first[i] || before.last[i] != band.first[i] || other[i] != own[i]) continue;
+    before.last[i] = band.first[i] = first;
+  }
 }
 
 }  // namespace
@@ -41,6 +61,11 @@ struct ChunkedEngine::Block {
   ScatteredView scattered;      // all but the query and the keys; no spans: nothing is
   RotaryTable scattered_table;  // of the queries, where they stand for what is scattered
 
+  // Attention in parts:
+  std::optional<Band> band;           // the last range; nothing: the plain way
+  std::vector<at::Tensor> few_first;  // of each other range, int32 [size] on the device
+  std::vector<at::Tensor> few_last;
+
   std::vector<int64_t> before;  // carried keys before each range of `cached`
 
   /// Index in the buffer of the token at a place in the stream, or of the next one that is there.
@@ -53,11 +78,17 @@ struct ChunkedEngine::Block {
   }
 };
 
-ChunkedEngine::ChunkedEngine(const Decoder& decoder, const IndexPolicy& policy, int64_t chunk)
-    : Engine(decoder), views_(policy, decoder.config()), kinds_(views_.kinds()), chunk_(chunk) {}
+ChunkedEngine::ChunkedEngine(const Decoder& decoder, const IndexPolicy& policy, int64_t chunk,
+                             bool in_parts)
+    : Engine(decoder),
+      views_(policy, decoder.config()),
+      kinds_(views_.kinds()),
+      chunk_(chunk),
+      in_parts_(in_parts || attends_in_parts(decoder.config(), decoder.options())) {}
 
-int64_t ChunkedEngine::block_size(const DecoderConfig& config, int64_t chunk, int64_t fed) {
-  return std::min(chunk > 0 ? chunk : choose_chunk(config), fed);
+int64_t ChunkedEngine::block_size(const DecoderConfig& config, int64_t chunk, int64_t fed,
+                                  at::Device device) {
+  return std::min(chunk > 0 ? chunk : choose_chunk(config, device), fed);
 }
 
 void ChunkedEngine::check(int64_t fed) const {
@@ -68,7 +99,8 @@ void ChunkedEngine::prepare() {
   const c10::InferenceMode inference;
   const DecoderConfig& config = decoder_.config();
   const at::Device device = decoder_.options().device;
-  block_ = block_size(config, chunk_, fed());
+  block_ = block_size(config, chunk_, fed(), device);
+  ahead_.reset();
   std::vector<int64_t> room;  // of each kind
   for (int64_t k = 0; k < views_.kinds(); ++k) {
     Kind& kind = kinds_[k];
@@ -78,6 +110,7 @@ void ChunkedEngine::prepare() {
     room.push_back(std::min(kept + block_, fed() + block_));
     kind.scattered = views_.scattered(k, fed());
     kind.by_rank = kind.scattered && views_.positions(k) == Positions::cache;
+    kind.in_parts = in_parts_ && !kind.scattered && !config.alibi && config.score_cap == 0.0;
     if (kind.by_rank && kind.rotary != nullptr) {
       std::vector<int64_t> ranks(kept + 1);
       std::iota(ranks.begin(), ranks.end(), 0);
@@ -96,12 +129,14 @@ void ChunkedEngine::prepare() {
     return true;
   }();
   if (there) return;
-  const auto options = at::TensorOptions().dtype(decoder_.accumulate_dtype()).device(device);
   for (auto* buffers : {&keys_, &values_, &unrotated_}) buffers->assign(config.layers, {});
   for (int64_t layer = 0; layer < config.layers; ++layer) {
     const int64_t kind = views_.kind(layer);
+    const at::ScalarType dtype =
+        kinds_[kind].in_parts ? decoder_.options().dtype : decoder_.accumulate_dtype();
     const auto buffer = [&] {
-      return at::zeros({config.kv_heads, room[kind], config.head_dim}, options);
+      return at::zeros({config.kv_heads, room[kind], config.head_dim},
+                       at::TensorOptions().dtype(dtype).device(device));
     };
     keys_[layer] = buffer();
     values_[layer] = buffer();
@@ -182,6 +217,24 @@ ChunkedEngine::Block ChunkedEngine::begin_block(int64_t k, int64_t begin, int64_
     }
     spans.back().end = t + 1 - begin;
   }
+  if (kind.in_parts) {
+    if (ranges > 1) widen_band(block.ranges, places);
+    block.band =
+        as_band(block.ranges.back().first, block.ranges.back().last, block.carried + block.size);
+    const auto there = [&](const std::vector<int64_t>& keys) {
+      return at::tensor(keys, at::kInt)
+          .to(decoder_.options().device, at::kInt, /*non_blocking=*/true);
+    };
+    for (size_t r = 0; r + 1 < ranges && block.band; ++r) {
+      const RangeView& range = block.ranges[r];
+      for (int64_t i = 0; i < block.size; ++i) {
+        if (range.last[i] - range.first[i] > few_keys) block.band.reset();
+        if (!block.band) break;
+      }
+      block.few_first.push_back(there(range.first));
+      block.few_last.push_back(there(range.last));
+    }
+  }
   if (kind.scattered && kind.bias && !kind.by_rank) {
     for (const Range& range : block.cached) {
       for (int64_t place = range.begin; place < range.end; ++place) {
@@ -212,11 +265,24 @@ ChunkedEngine::Block ChunkedEngine::begin_block(int64_t k, int64_t begin, int64_
   return block;
 }
 
-at::Tensor ChunkedEngine::run_block(int64_t begin, int64_t end) {
+std::vector<ChunkedEngine::Block> ChunkedEngine::begin_blocks(int64_t begin, int64_t end) {
   std::vector<Block> blocks;
   for (int64_t k = 0; k < views_.kinds(); ++k) blocks.push_back(begin_block(k, begin, end));
+  return blocks;
+}
+
+void ChunkedEngine::restore(const std::vector<at::Tensor>& state) {
+  ahead_.reset();
+  copy_state(state, this->state());
+}
+
+at::Tensor ChunkedEngine::run_block(int64_t begin, int64_t end) {
+  const bool is_ahead = ahead_ && ahead_->front().begin == begin;
+  const std::vector<Block> blocks = is_ahead ? std::move(*ahead_) : begin_blocks(begin, end);
+  ahead_.reset();
   const std::vector<int64_t> wide(ids_.begin() + begin, ids_.begin() + end);
-  const at::Tensor ids = at::tensor(wide, at::kLong).to(decoder_.options().device);
+  const at::Tensor ids =
+      at::tensor(wide, at::kLong).to(decoder_.options().device, at::kLong, /*non_blocking=*/true);
   at::Tensor x = decoder_.embed(ids, at::arange(begin, end, ids.options()));
   for (int64_t layer = 0; layer < decoder_.config().layers; ++layer) {
     const Projection projection = decoder_.project(layer, x);
@@ -224,10 +290,14 @@ at::Tensor ChunkedEngine::run_block(int64_t begin, int64_t end) {
     x = decoder_.finish(layer, x, attend(block, layer, projection));
     carry(block, layer, end);
   }
+  if (decoder_.options().device.is_cuda() && end < fed()) {
+    ahead_ = std::make_shared<std::vector<Block>>(begin_blocks(end, std::min(end + block_, fed())));
+  }
   return x;
 }
 
 at::Tensor ChunkedEngine::attend(const Block& block, int64_t layer, const Projection& projection) {
+  if (block.band) return attend_band_and_few(block, layer, projection);
   const DecoderConfig& config = decoder_.config();
   const Kind& kind = kinds_[block.kind];
   const at::ScalarType dtype = decoder_.accumulate_dtype();
@@ -241,8 +311,8 @@ at::Tensor ChunkedEngine::attend(const Block& block, int64_t layer, const Projec
 
   AttentionInput input = {.ranges = block.ranges,
                           .scattered = block.scattered,
-                          .keys = keys_[layer].narrow(1, 0, keys),
-                          .values = values_[layer].narrow(1, 0, keys),
+                          .keys = keys_[layer].narrow(1, 0, keys).to(dtype),
+                          .values = values_[layer].narrow(1, 0, keys).to(dtype),
                           .bias = kind.bias ? &*kind.bias : nullptr,
                           .sink_logit = decoder_.sink_logit(layer),
                           .scale = config.attention_scale,
@@ -268,6 +338,42 @@ at::Tensor ChunkedEngine::attend(const Block& block, int64_t layer, const Projec
   return sinkbench::attend(input).to(decoder_.options().dtype);
 }
 
+at::Tensor ChunkedEngine::attend_band_and_few(const Block& block, int64_t layer,
+                                              const Projection& projection) {
+  const DecoderConfig& config = decoder_.config();
+  const Kind& kind = kinds_[block.kind];
+  const int64_t keys = block.carried + block.size;
+  const int64_t rotated = kind.rotary != nullptr ? kind.rotary->dims : 0;
+  const auto table = [&](size_t r) {
+    if (kind.rotary == nullptr) return RotaryTable{};
+    return block.as_last[r] ? block.query_tables.back() : block.query_tables[r];
+  };
+  const auto own = [&](const at::Tensor& buffer) {
+    return buffer.narrow(1, block.carried, block.size);
+  };
+  PartsInput input = {.query = fused::place_block(
+                          {projection.query, projection.key, projection.value, rotated},
+                          kind.rotary != nullptr ? block.query_tables.back() : RotaryTable{},
+                          block.key_table, own(keys_[layer]), own(values_[layer])),
+                      .keys = keys_[layer].narrow(1, 0, keys),
+                      .values = values_[layer].narrow(1, 0, keys),
+                      .band = *block.band,
+                      .ranges = {},
+                      .scale = config.attention_scale,
+                      .sink_logit = decoder_.sink_logit(layer)};
+  for (size_t r = 0; r + 1 < block.ranges.size(); ++r) {
+    input.ranges.push_back({.query = projection.query,
+                            .table = table(r),
+                            .rotated = rotated,
+                            .keys = input.keys,
+                            .values = input.values,
+                            .first = block.few_first[r],
+                            .last = block.few_last[r],
+                            .scale = config.attention_scale});
+  }
+  return attend_in_parts(input);
+}
+
 void ChunkedEngine::carry(const Block& block, int64_t layer, int64_t next) {
   const View view = views_.view(block.kind, next);
   const at::Tensor* buffers[] = {&keys_[layer], &values_[layer], &unrotated_[layer]};
@@ -288,10 +394,11 @@ void ChunkedEngine::carry(const Block& block, int64_t layer, int64_t next) {
   for (const Range& range : view) {
     const int64_t source = block.index_of(range.begin);
     if (range.size() > 0 && source != target) {
-      for (const at::Tensor* buffer : buffers) {  // the two places may overlap: through a copy
+      for (const at::Tensor* buffer : buffers) {  // where the two places overlap, through a copy
         if (!buffer->defined()) continue;
-        buffer->narrow(1, target, range.size())
-            .copy_(buffer->narrow(1, source, range.size()).clone());
+        const at::Tensor from = buffer->narrow(1, source, range.size());
+        const bool overlap = source < target + range.size();
+        buffer->narrow(1, target, range.size()).copy_(overlap ? from.clone() : from);
       }
     }
     target += range.size();

@@ -6,12 +6,16 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "models/fused.h"
 
 namespace sinkbench {
 namespace {
 
-/// Logits exist for so many elements at once, whatever the vocabulary.
-constexpr int64_t logits_at_once = int64_t{1} << 22;
+/// Logits exist for so many elements at once, whatever the vocabulary; on a GPU, which would wait
+/// between few of them, for more.
+int64_t logits_at_once(at::Device device) {
+  return int64_t{1} << (device.is_cuda() ? 26 : 22);
+}
 
 }  // namespace
 
@@ -84,7 +88,7 @@ void Engine::score_rows(const QueryRows& rows, const ScoreSink& sink) const {
   const c10::InferenceMode inference;
   const int64_t count = rows.x.size(0);
   const int64_t at_once =
-      std::clamp<int64_t>(logits_at_once / decoder_.config().vocab_size, 1, count);
+      std::clamp<int64_t>(logits_at_once(rows.x.device()) / decoder_.config().vocab_size, 1, count);
   for (int64_t row = 0; row < count; row += at_once) {
     const int64_t n = std::min(at_once, count - row);
     const int64_t first = rows.first + row * rows.step;
@@ -92,8 +96,10 @@ void Engine::score_rows(const QueryRows& rows, const ScoreSink& sink) const {
     for (int64_t i = 0; i < n; ++i) targets[i] = stream_.ids[first + i * rows.step + 1];
     const at::Tensor logits = decoder_.logits(rows.x.narrow(0, row, n));
     const at::Tensor nll =
-        negative_log_likelihood(logits, at::tensor(targets, at::kLong).to(logits.device()),
-                                decoder_.accumulate_dtype())
+        negative_log_likelihood(
+            logits,
+            at::tensor(targets, at::kLong).to(logits.device(), at::kLong, /*non_blocking=*/true),
+            decoder_.accumulate_dtype())
             .to(at::TensorOptions().dtype(at::kDouble).device(at::kCPU))
             .contiguous();
     sink({.logits = logits,
@@ -162,8 +168,7 @@ void check_ids(std::span<const int32_t> ids, const DecoderConfig& config) {
 
 at::Tensor negative_log_likelihood(const at::Tensor& logits, const at::Tensor& targets,
                                    at::ScalarType dtype) {
-  const at::Tensor exact = logits.to(dtype);
-  return at::logsumexp(exact, {-1}) - exact.gather(-1, targets.unsqueeze(-1)).squeeze(-1);
+  return fused::negative_log_likelihood(logits.to(dtype == at::kDouble ? dtype : logits.scalar_type()), targets);
 }
 
 }  // namespace sinkbench

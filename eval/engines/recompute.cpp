@@ -8,10 +8,17 @@
 #include <optional>
 
 #include "eval/attention/attention.h"
+#include "eval/attention/parts.h"
 #include "eval/engines/limits.h"
 #include "models/rotary.h"
 
 namespace sinkbench {
+
+RecomputeEngine::RecomputeEngine(const Decoder& decoder, const RecomputePolicy& policy,
+                                 bool in_parts)
+    : Engine(decoder),
+      policy_(policy),
+      in_parts_(in_parts || attends_in_parts(decoder.config(), decoder.options())) {}
 
 std::vector<int64_t> places_of_pass(const RecomputePolicy& policy, int64_t t) {
   std::vector<int64_t> places;
@@ -83,6 +90,20 @@ at::Tensor RecomputeEngine::pass_row(std::span<const int32_t> ids) {
   int64_t bytes = 0;
   for (int64_t layer = 0; layer < config.layers; ++layer) {
     const Projection projection = decoder_.project(layer, x);
+    bytes += static_cast<int64_t>(projection.key.nbytes() + projection.value.nbytes());
+    if (in_parts_) {
+      const int rotary = config.rotary_index(layer);
+      const int64_t window = config.local_windows.empty() ? 0 : config.local_windows[layer];
+      const int64_t rows =
+          layer + 1 == config.layers ? 1 : n;  // of the last layer one is asked for
+      const at::Tensor attended = attend_windows(
+          {projection.query, projection.key, projection.value,
+           rotary < 0 ? 0 : config.rotaries[rotary].dims},
+          rotary < 0 ? RotaryTable{} : tables[rotary], n, rows, window > 0 ? window - 1 : -1,
+          config.attention_scale, decoder_.sink_logit(layer));
+      x = decoder_.finish(layer, x.narrow(0, n - rows, rows), attended);
+      continue;
+    }
     AttentionInput input = {
         .ranges = {causal(layer)},
         .keys = placed(layer, projection.key).to(decoder_.accumulate_dtype()),
@@ -92,11 +113,10 @@ at::Tensor RecomputeEngine::pass_row(std::span<const int32_t> ids) {
         .scale = config.attention_scale,
         .score_cap = config.score_cap};
     input.ranges.front().query = placed(layer, projection.query).to(decoder_.accumulate_dtype());
-    bytes += static_cast<int64_t>(projection.key.nbytes() + projection.value.nbytes());
     x = decoder_.finish(layer, x, attend_in_tensors(input).to(decoder_.options().dtype));
   }
   kv_bytes_held_ = std::max(kv_bytes_held_, bytes);
-  return x.narrow(0, n - 1, 1);
+  return x.narrow(0, x.size(0) - 1, 1);
 }
 
 void RecomputeEngine::advance_piece(const RowSink& sink) {

@@ -14,9 +14,9 @@ std::vector<int64_t> places_of_pass(const RecomputePolicy& policy, int64_t t);
 
 class RecomputeEngine final : public Engine, public Decoding {
  public:
-  /// Decoder and policy must outlive it.
-  RecomputeEngine(const Decoder& decoder, const RecomputePolicy& policy)
-      : Engine(decoder), policy_(policy) {}
+  /// Decoder and policy must outlive it. `in_parts`: attention as attention/parts.h has it,
+  /// whatever the device, of models without biases and caps.
+  RecomputeEngine(const Decoder& decoder, const RecomputePolicy& policy, bool in_parts = false);
 
   int64_t stride() const override { return policy_.stride(); }
 
@@ -42,6 +42,7 @@ class RecomputeEngine final : public Engine, public Decoding {
   void advance_piece(const RowSink& sink) override;
 
   const RecomputePolicy& policy_;
+  const bool in_parts_;
   int64_t kv_bytes_held_ = 0;
   std::vector<int32_t> window_;  // of a step
 };

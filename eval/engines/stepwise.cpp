@@ -14,8 +14,12 @@
 
 namespace sinkbench {
 
-StepwiseEngine::StepwiseEngine(const Decoder& decoder, const IndexPolicy& policy)
-    : Engine(decoder), views_(policy, decoder.config()), kinds_(views_.kinds()) {}
+StepwiseEngine::StepwiseEngine(const Decoder& decoder, const IndexPolicy& policy, bool planned)
+    : Engine(decoder),
+      views_(policy, decoder.config()),
+      kinds_(views_.kinds()),
+      plans_(PlannedStep::takes(decoder.config()) &&
+             (planned || fused::takes(decoder.options().device, decoder.options().dtype))) {}
 
 void StepwiseEngine::check(int64_t fed) const {
   check_views(views_, decoder_.config(), fed);
@@ -30,6 +34,9 @@ void StepwiseEngine::reset(int64_t fed) {
   const DecoderConfig& config = decoder_.config();
   const at::Device device = decoder_.options().device;
   next_ = 0;
+  fed_ = fed;
+  planned_.reset();
+  ahead_.reset();
   cache_.reset();  // before the new one is allocated
   placed_.reset();
   std::vector<int64_t> slots(config.layers);
@@ -60,6 +67,19 @@ void StepwiseEngine::reset(int64_t fed) {
     }
   }
   cache_ = std::make_unique<KvCache>(config, slots, decoder_.options());
+  if (plans_) {
+    std::vector<PlannedStep::Kind> planned;
+    for (const Kind& kind : kinds_) {
+      if (kind.placing != Placing::by_rank) planned.push_back({kind.room, kind.rotary});
+    }
+    std::vector<int64_t> kind_of_layer;
+    for (int64_t layer = 0; layer < config.layers; ++layer) {
+      kind_of_layer.push_back(views_.kind(layer));
+    }
+    if (planned.size() == kinds_.size()) {
+      planned_.emplace(decoder_, *cache_, planned, kind_of_layer);
+    }
+  }
   if (most_placed > 0) {
     placed_ = at::empty({config.kv_heads * most_placed * config.head_dim},
                         at::TensorOptions().dtype(decoder_.accumulate_dtype()).device(device));
@@ -150,7 +170,49 @@ StepwiseEngine::Step StepwiseEngine::begin_step(int64_t k, int64_t t) {
   return step;
 }
 
+StepwiseEngine::Planned StepwiseEngine::plan_step(int64_t t) const {
+  Planned plan{.t = t, .seen = {}, .after = {}};
+  for (int64_t k = 0; k < views_.kinds(); ++k) {
+    const Kind& kind = kinds_[k];
+    const View& view = kind.slots.view();
+    const bool by_range = kind.placing == Placing::by_range;
+    PlannedStep::Seen seen{.range_of_slot = std::vector<uint8_t>(kind.room, fused::free_slot),
+                           .used = static_cast<int64_t>(kind.slots.tokens().size())};
+    seen.places.fill(t);
+    if (by_range) {
+      const std::vector<int64_t> places = query_positions(view, t, views_.positions(k));
+      std::copy(places.begin(), places.end(), seen.places.begin());
+    }
+    for (const Segment& run : by_range ? kind.slots.segments() : kind.slots.runs()) {
+      std::fill_n(seen.range_of_slot.begin() + run.slot, run.size, static_cast<uint8_t>(run.range));
+    }
+    if (kind.bias) {
+      seen.tokens.assign(kind.room, 0);
+      std::copy(kind.slots.tokens().begin(), kind.slots.tokens().end(), seen.tokens.begin());
+    }
+    plan.after.push_back(kind.slots);
+    seen.slot = plan.after.back().advance(t, views_.view(k, t + 1));
+    plan.seen.push_back(std::move(seen));
+  }
+  return plan;
+}
+
+at::Tensor StepwiseEngine::planned_row(int32_t id) {
+  const int64_t t = next_++;
+  const auto prepare = [&](int64_t at) {
+    ahead_ = plan_step(at);
+    planned_->prepare(at, ahead_->seen);
+  };
+  if (!ahead_ || ahead_->t != t) prepare(t);
+  for (int64_t k = 0; k < views_.kinds(); ++k) kinds_[k].slots = std::move(ahead_->after[k]);
+  ahead_.reset();
+  const at::Tensor x = planned_->run(id);
+  if (decoder_.options().device.is_cuda() && next_ < fed_) prepare(next_);
+  return x;
+}
+
 at::Tensor StepwiseEngine::step_row(int32_t id) {
+  if (planned_) return planned_row(id);
   const DecoderConfig& config = decoder_.config();
   const at::Device device = decoder_.options().device;
   const int64_t t = next_++;
@@ -296,6 +358,7 @@ std::vector<at::Tensor> StepwiseEngine::state() const {
 }
 
 void StepwiseEngine::restore(const std::vector<at::Tensor>& state) {
+  ahead_.reset();
   for (int64_t k = 0; k < views_.kinds(); ++k) {
     kinds_[k].slots = SlotMap(views_.view(k, 0));
     for (int64_t t = 0; t < next_; ++t) kinds_[k].slots.advance(t, views_.view(k, t + 1));

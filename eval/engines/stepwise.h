@@ -11,6 +11,7 @@
 #include "eval/cache/layer_views.h"
 #include "eval/engines/decoding.h"
 #include "eval/engines/engine.h"
+#include "eval/engines/planned_step.h"
 #include "models/alibi.h"
 #include "models/rotary.h"
 
@@ -18,8 +19,9 @@ namespace sinkbench {
 
 class StepwiseEngine final : public Engine, public Decoding {
  public:
-  /// Decoder and policy must outlive it.
-  StepwiseEngine(const Decoder& decoder, const IndexPolicy& policy);
+  /// Decoder and policy must outlive it. `planned`: steps as planned_step.h has them where views
+  /// allow it, whatever the device; they are on a CUDA device.
+  StepwiseEngine(const Decoder& decoder, const IndexPolicy& policy, bool planned = false);
 
   std::vector<at::Tensor> state() const override;
 
@@ -59,6 +61,14 @@ class StepwiseEngine final : public Engine, public Decoding {
     RotaryTable own;    // the last row
     int64_t rows = 1;
   };
+  /// A planned step, and the slots after it.
+  struct Planned {
+    int64_t t = 0;
+    std::vector<PlannedStep::Seen> seen;
+    std::vector<SlotMap> after;
+  };
+  Planned plan_step(int64_t t) const;
+  at::Tensor planned_row(int32_t id);
   Step begin_step(int64_t kind, int64_t t);
   /// Keys of a layer as they are attended to, [kv_heads, slots, head_dim].
   at::Tensor placed_keys(const Kind& kind, const Step& step, int64_t layer);
@@ -84,6 +94,10 @@ class StepwiseEngine final : public Engine, public Decoding {
   std::vector<Kind> kinds_;
   std::unique_ptr<KvCache> cache_;
   at::Tensor placed_;  // by_rank: room for the keys of one layer
+  const bool plans_;
+  int64_t fed_ = 0;                     // of the stream that there is room for
+  std::optional<PlannedStep> planned_;  // where all kinds can be
+  std::optional<Planned> ahead_;        // the next step, thought out while a device works
 };
 
 }  // namespace sinkbench

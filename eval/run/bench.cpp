@@ -8,6 +8,7 @@
 #include <functional>
 
 #include "eval/cache/layer_views.h"
+#include "models/cuda/graph.h"
 
 namespace sinkbench {
 namespace {
@@ -32,27 +33,33 @@ double best_seconds(double budget_seconds, const std::function<void()>& work) {
 }  // namespace
 
 double product_flops(at::ScalarType dtype, at::Device device, double seconds) {
-  constexpr int64_t n = 2048;
+  const int64_t n = device.is_cpu() ? 2048 : 8192;
   // On a GPU launches return at once: many products, then one wait.
-  const int64_t products = device.is_cpu() ? 1 : 50;
-  const at::Tensor a = at::randn({n, n}).to(device, dtype), b = at::randn({n, n}).to(device, dtype);
+  const int64_t products = device.is_cpu() ? 1 : 8;
+  const auto options = at::TensorOptions().device(device);
+  const at::Tensor a = at::randn({n, n}, options).to(dtype),
+                   b = at::randn({n, n}, options).to(dtype);
   const double best = best_seconds(seconds, [&] {
     at::Tensor product;
     for (int64_t i = 0; i < products; ++i) product = at::linear(a, b);
-    if (!device.is_cpu()) product[0][0].item();
+    synchronize(device);
   });
-  return static_cast<double>(products) * 2.0 * n * n * n / best;
+  const double side = static_cast<double>(n);
+  return static_cast<double>(products) * 2.0 * side * side * side / best;
 }
 
-Ceilings measure_ceilings(int64_t seconds) {
+Ceilings measure_ceilings(int64_t seconds, at::Device device) {
   const c10::InferenceMode inference;
   const double each = static_cast<double>(seconds) / 3.0;
   Ceilings ceilings;
-  ceilings.float32_flops = product_flops(at::kFloat, at::kCPU, each);
-  ceilings.bfloat16_flops = product_flops(at::kBFloat16, at::kCPU, each);
-  const at::Tensor large = at::ones({int64_t{1} << 28});  // 1 GiB
-  ceilings.read_bytes =
-      static_cast<double>(large.nbytes()) / best_seconds(each, [&] { large.sum(); });
+  ceilings.float32_flops = product_flops(at::kFloat, device, each);
+  ceilings.bfloat16_flops = product_flops(at::kBFloat16, device, each);
+  const at::Tensor large = at::ones({int64_t{1} << (device.is_cpu() ? 28 : 30)},
+                                    at::TensorOptions().dtype(at::kFloat).device(device));
+  ceilings.read_bytes = static_cast<double>(large.nbytes()) / best_seconds(each, [&] {
+                          large.sum();
+                          synchronize(device);
+                        });
   return ceilings;
 }
 

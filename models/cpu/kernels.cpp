@@ -230,6 +230,8 @@ template void gate(const float*, int64_t, int64_t, Activation, float*);
 template void gate(const uint16_t*, int64_t, int64_t, Activation, uint16_t*);
 template void add_rms_norm(const float*, const float*, float, const float*, float, int64_t, int64_t,
                            float*, float*);
+template void add_rms_norm(const float*, const float*, float, const uint16_t*, float, int64_t,
+                           int64_t, float*, float*);
 template void add_rms_norm(const float*, const uint16_t*, float, const float*, float, int64_t,
                            int64_t, float*, uint16_t*);
 template void add_rms_norm(const float*, const uint16_t*, float, const uint16_t*, float, int64_t,

@@ -1,4 +1,4 @@
-#include "models/rms_norm.h"
+#include "models/fused.h"
 
 #include <ATen/ATen.h>
 
@@ -20,10 +20,10 @@ TEST_CASE("RMSNorm equals its formula in double precision, for every precision")
         const auto difference = [&](const at::Tensor& y) {
           return ((y.to(at::kDouble) - exact).abs() / (exact.abs() + 1e-6)).max().item().toDouble();
         };
-        CHECK(difference(rms_norm(x, weight, epsilon, at::kFloat)) < 2e-6);
+        CHECK(difference(fused::rms_norm(x, weight, epsilon, at::kFloat)) < 2e-6);
         // One rounding to 8 bits.
-        CHECK(difference(rms_norm(x, weight, epsilon, at::kBFloat16)) < 1.0 / 256 + 1e-5);
-        CHECK(difference(rms_norm(x64, weight, epsilon, at::kDouble)) < 1e-14);
+        CHECK(difference(fused::rms_norm(x, weight, epsilon, at::kBFloat16)) < 1.0 / 256 + 1e-5);
+        CHECK(difference(fused::rms_norm(x64, weight, epsilon, at::kDouble)) < 1e-14);
       }
     }
   }
@@ -31,6 +31,6 @@ TEST_CASE("RMSNorm equals its formula in double precision, for every precision")
   const at::Tensor wide = at::randn({4, 20});
   const at::Tensor weight = at::randn({10});
   const at::Tensor part = wide.narrow(1, 5, 10);
-  CHECK(at::allclose(rms_norm(part, weight, epsilon, at::kFloat),
-                     rms_norm(part.contiguous(), weight, epsilon, at::kFloat)));
+  CHECK(at::allclose(fused::rms_norm(part, weight, epsilon, at::kFloat),
+                     fused::rms_norm(part.contiguous(), weight, epsilon, at::kFloat)));
 }

@@ -1,0 +1,108 @@
+#!/usr/bin/env bash
+# On a machine with an NVIDIA card and no network, where python3 has PyTorch: checks the CUDA path and
+# times it, in one run of six minutes at the most.
+#
+#   scripts/device-check.sh [BUNDLE]     BUNDLE: a folder that scripts/check-cuda.sh made (.device)
+#
+# Runs in the root of the checkout. Each part has a limit of its own, and what fails doesn't end the
+# rest. A short report goes to standard output, its table last; details to $OUT (else results/device).
+set -u
+root=$(pwd)
+bundle=$(cd "${1:-.device}" && pwd) || exit 2
+out=${OUT:-$root/results/device}
+mkdir -p "$out"
+work=$(mktemp -d)
+began=$SECONDS
+
+# LibTorch is Python's; the libraries that its package wants lie beside it.
+torch=$(python3 -c 'import torch, os; print(os.path.dirname(torch.__file__))') || exit 2
+libraries=$bundle/lib:$torch/lib
+for folder in "$torch"/../nvidia/*/lib; do libraries+=:$folder; done
+export SINKBENCH_TEST_DATA=$root/tests/data
+export CUDA_MODULE_LOADING=LAZY OMP_NUM_THREADS=8
+
+# part NAME LIMIT LINES COMMAND...: its output to a file of all parts, its last lines here.
+part() {
+  local name=$1 limit=$2 lines=$3 start=$SECONDS log
+  shift 3
+  log=$(mktemp)
+  LD_LIBRARY_PATH= timeout -k 5 "$limit" env "$@" >"$log" 2>&1
+  local status=$?
+  printf '\n===== %s (exit %s, %s s)\n' "$name" $status $((SECONDS - start)) | tee -a "$out/parts.log"
+  cat "$log" >>"$out/parts.log"
+  if ((status == 0)); then tail -n "$lines" "$log"; else tail -n $((lines + 12)) "$log"; fi | cut -c1-200
+  rm -f "$log"
+  return $status
+}
+ours=(LD_LIBRARY_PATH="$libraries")
+bench() {  # NAME LIMIT ENVIRONMENT... -- ARGUMENTS...
+  local name=$1 limit=$2 environment=()
+  shift 2
+  while [[ $1 != -- ]]; do environment+=("$1"); shift; done
+  shift
+  part "bench $name" "$limit" 6 "${ours[@]}" "${environment[@]}" "$bundle/sinkbench" bench \
+    configs/shapes/llama-2-7b.json --device cuda --dtype bfloat16 --policy-tokens 0 \
+    --recomputed 0 --ceilings 1 "$@" | tee "$work/$name.log" | grep -v 'multiply-adds\|for decode the bytes'
+}
+
+nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.sm,clocks.mem --format=csv,noheader
+python3 -c 'import torch; print("PyTorch", torch.__version__)'
+
+# Kernels against their plain form, then engines, on the card.
+part 'kernels' 60 30 "${ours[@]}" "$bundle/test_cuda" 'fused*' ||
+  part 'kernels, not chained' 60 12 "${ours[@]}" SINKBENCH_CUDA_CHAIN=0 "$bundle/test_cuda" 'fused*'
+part 'goldens' 70 20 "${ours[@]}" "$bundle/test_cuda" 'on a CUDA device: the goldens*' ||
+  part 'goldens, plain' 60 12 "${ours[@]}" SINKBENCH_CUDA_PLAIN=1 "$bundle/test_cuda" \
+    'on a CUDA device: the goldens*'
+part 'engines in 16 bits' 80 30 "${ours[@]}" "$bundle/test_cuda" 'on a CUDA device: engines*'
+part 'verify' 50 14 "${ours[@]}" "$bundle/sinkbench" verify configs/verify.yaml --limit 1500 \
+  --set device=cuda --set 'chunk=[7,512]' --quiet
+
+# The table: after, then before.
+bench 508 50 -- --window 508 --tokens 16384 --dense 8192 --samples 100
+bench 4092 40 -- --window 4092 --tokens 4100 --samples 60 --passes 8
+bench 1020 30 -- --window 1020 --tokens 2048 --samples 40 --passes 15
+bench 2044 40 -- --window 2044 --tokens 16384 --samples 40
+bench 508-unchained 25 SINKBENCH_CUDA_CHAIN=0 -- --window 508 --tokens 600 --samples 60
+bench 508-no-graph 25 SINKBENCH_CUDA_GRAPH=0 -- --window 508 --tokens 600 --samples 60
+bench 508-before 40 SINKBENCH_CUDA_PLAIN=1 -- --window 508 --tokens 4096 --chunk 190 --samples 20
+left() { echo $((350 - (SECONDS - began))); }
+if (($(left) > 60)); then
+  part 'peers' "$(($(left) < 90 ? $(left) : 90))" 12 python3 "$bundle/cuda-peers.py" "$work/peers.txt"
+fi
+if (($(left) > 45)); then
+  part 'figure 10' "$(left)" 16 "${ours[@]}" "$bundle/sinkbench" run \
+    configs/streamingllm/figure10-random.yaml --device cuda --out "$work/figure10" --set \
+    'latency={warmup: 5, samples: 20, seconds: 0}'
+  cp "$work"/figure10/results.json "$out/figure10.json" 2>/dev/null
+fi
+
+python3 - "$work" <<'PYTHON'
+import pathlib, re, sys
+out = pathlib.Path(sys.argv[1])
+def read(name):
+    path = out / name
+    return path.read_text() if path.exists() else ''
+def find(name, pattern):
+    found = re.search(pattern, read(name))
+    return found.group(1) if found else '-'
+decode = r'decode, ([\d.]+) ms'
+scoring = r'scoring\s+(\d+)'
+rows = [
+    ('decode 4+508, ms', find('508-before.log', decode), find('508.log', decode), '5.5'),
+    ('  by events', '', find('508.log', r'decode, [\d.]+ ms, events ([\d.]+)'), ''),
+    ('  not chained', '', find('508-unchained.log', decode), ''),
+    ('  no graph', '', find('508-no-graph.log', decode), ''),
+    ('decode 4+4092, ms', '19.2 (earlier)', find('4092.log', decode), '6.2'),
+    ('pass of 1024, ms', '63 (earlier)', find('1020.log', r'pass of \d+, ([\d.]+) ms'), '28'),
+    ('pass of 4096, ms', '397 (earlier)', find('4092.log', r'pass of \d+, ([\d.]+) ms'), '105'),
+    ('scoring 4+508, tokens/s', find('508-before.log', scoring), find('508.log', scoring), '35000'),
+    ('scoring 4+2044', '', find('2044.log', scoring), '32000'),
+    ('scoring dense 8192', '', find('508.log', r'dense, \d+ tokens\s+(\d+)'), '35000'),
+]
+print(f'\n{"what":28} {"before":>16} {"now":>10} {"goal":>8}')
+for row in rows:
+    print(f'{row[0]:28} {row[1]:>16} {row[2]:>10} {row[3]:>8}')
+print(read('peers.txt'), end='')
+PYTHON
+echo "whole check: $((SECONDS - began)) s"

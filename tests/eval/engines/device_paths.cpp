@@ -1,0 +1,233 @@
+// What engines do on a CUDA device, run on the CPU by plain operators: attention in parts and
+// planned steps against the plain way; and, where there is a device, the goldens on it.
+#include <ATen/ATen.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "eval/attention/attention.h"
+#include "eval/attention/parts.h"
+#include "eval/engines/batched_recompute.h"
+#include "eval/engines/chunked.h"
+#include "eval/engines/recompute.h"
+#include "eval/engines/stepwise.h"
+#include "eval/experiment/engine_names.h"
+#include "policies/registry.h"
+#include "tests/catch.h"
+#include "tests/data.h"
+#include "tests/eval/engines/score.h"
+
+using namespace sinkbench;
+using test::largest_difference;
+using test::score;
+
+namespace {
+
+std::vector<double> score_with(Engine& engine, const std::vector<int32_t>& ids) {
+  std::vector<double> result;
+  engine.score(ids, [&](std::span<const double> nll) {
+    result.insert(result.end(), nll.begin(), nll.end());
+  });
+  return result;
+}
+
+std::vector<std::unique_ptr<Policy>> index_policies(const DecoderConfig& config) {
+  std::vector<std::unique_ptr<Policy>> policies;
+  policies.push_back(make_policy("dense", {}));
+  if (config.learned_positions > 0) return policies;
+  policies.push_back(make_policy("window", {{"window", 1}}));
+  policies.push_back(make_policy("sinks", {{"sinks", 3}, {"window", 12}}));
+  policies.push_back(make_policy("sinks", {{"sinks", 0}, {"window", 12}}));
+  if (!config.every_layer_is_local()) {
+    policies.push_back(make_policy("sinks", {{"sinks", 3}, {"window", 17}}, Positions::original));
+  }
+  return policies;
+}
+
+template <typename Visit>
+void for_each_family(Visit visit) {
+  for (const auto& folder : std::filesystem::directory_iterator(test::data("families"))) {
+    if (folder.is_directory()) visit(folder.path());
+  }
+}
+
+}  // namespace
+
+TEST_CASE("parts of an attention joined by log-sum-exp are one softmax") {
+  at::manual_seed(11);
+  const int64_t heads = 6, kv_heads = 2, head_dim = 16;
+  for (const int64_t n : {1, 5, 40}) {
+    for (const int64_t sinks : {0, 1, 4}) {
+      for (const int64_t window : {1, 7, 100}) {
+        for (const bool logit : {false, true}) {
+          INFO(n << " queries, " << sinks << " + " << window << (logit ? ", a sink logit" : ""));
+          const int64_t carried = sinks + window, m = carried + n;
+          AttentionInput whole;
+          whole.keys = at::randn({kv_heads, m, head_dim}, at::kDouble);
+          whole.values = at::randn({kv_heads, m, head_dim}, at::kDouble);
+          whole.scale = 0.4;
+          if (logit) whole.sink_logit = at::randn({heads}, at::kDouble);
+          RangeView few, band;
+          few.query = at::randn({heads, n, head_dim}, at::kDouble);
+          band.query = at::randn({heads, n, head_dim}, at::kDouble);
+          for (int64_t i = 0; i < n; ++i) {
+            few.first.push_back(0);
+            few.last.push_back(sinks);
+            band.first.push_back(carried + i - window);
+            band.last.push_back(carried + i + 1);
+          }
+          whole.ranges = {few, band};
+          const auto found = as_band(band.first, band.last, m);
+          REQUIRE(found);
+          PartsInput parts = {.query = band.query.transpose(0, 1).contiguous(),
+                              .keys = whole.keys,
+                              .values = whole.values,
+                              .band = *found,
+                              .ranges = {},
+                              .scale = whole.scale,
+                              .sink_logit = whole.sink_logit};
+          parts.ranges.push_back({.query = few.query.transpose(0, 1).contiguous(),
+                                  .table = {},
+                                  .keys = whole.keys,
+                                  .values = whole.values,
+                                  .first = at::zeros({n}, at::kInt),
+                                  .last = at::full({n}, sinks, at::kInt),
+                                  .scale = whole.scale});
+          CHECK((attend_in_parts(parts) - attend_in_tensors(whole)).abs().max().item().toDouble() <
+                1e-12);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("what is no band is known as none") {
+  CHECK(as_band({0, 0, 0}, {1, 2, 3}, 3)->left == -1);
+  CHECK(as_band({0, 0, 1}, {1, 2, 3}, 3)->left == 1);
+  CHECK(as_band({2, 2, 3}, {4, 5, 6}, 6)->begin == 2);
+  CHECK_FALSE(as_band({0, 1, 1}, {1, 2, 3}, 3));  // grows again
+  CHECK_FALSE(as_band({0, 0, 0}, {1, 2, 2}, 3));  // the last query doesn't see itself
+}
+
+TEST_CASE("attention in parts gives the plain engine's numbers, whatever family and policy") {
+  for_each_family([](const std::filesystem::path& folder) {
+    const Decoder decoder = Decoder::load(folder, {.dtype = at::kDouble});
+    const auto ids = test::random_ids(90, decoder.config().vocab_size, 6);
+    for (const auto& policy : index_policies(decoder.config())) {
+      const auto& index = dynamic_cast<const IndexPolicy&>(*policy);
+      for (const int64_t chunk : {1, 7, 512}) {
+        INFO(folder.filename() << " " << policy->label() << " chunk " << chunk);
+        ChunkedEngine plain(decoder, index, chunk), parts(decoder, index, chunk, true);
+        CHECK(largest_difference(score_with(parts, ids), score_with(plain, ids)) < 1e-9);
+      }
+    }
+  });
+}
+
+TEST_CASE("planned steps give the plain step's numbers, whatever family and policy") {
+  for_each_family([](const std::filesystem::path& folder) {
+    for (const auto& [dtype, tolerance] :
+         {std::pair{at::kDouble, 1e-5}, std::pair{at::kFloat, 1e-4}}) {
+      const Decoder decoder = Decoder::load(folder, {.dtype = dtype});
+      const auto ids = test::random_ids(60, decoder.config().vocab_size, 7);
+      for (const auto& policy : index_policies(decoder.config())) {
+        INFO(folder.filename() << " " << policy->label());
+        const auto& index = dynamic_cast<const IndexPolicy&>(*policy);
+        StepwiseEngine plain(decoder, index), planned(decoder, index, true);
+        CHECK(largest_difference(score_with(planned, ids), score_with(plain, ids)) < tolerance);
+      }
+    }
+  });
+}
+
+TEST_CASE("passes in parts give the plain pass's numbers") {
+  for_each_family([](const std::filesystem::path& folder) {
+    const Decoder decoder = Decoder::load(folder, {.dtype = at::kDouble});
+    if (decoder.config().alibi || decoder.config().score_cap != 0.0) return;
+    INFO(folder.filename());
+    const auto ids = test::random_ids(60, decoder.config().vocab_size, 9);
+    const auto policy = make_policy("recompute", {{"window", 13}, {"stride", 3}});
+    const auto& passes = dynamic_cast<const RecomputePolicy&>(*policy);
+    RecomputeEngine plain(decoder, passes), parts(decoder, passes, true);
+    BatchedRecomputeEngine batched(decoder, passes, true);
+    const auto oracle = score_with(plain, ids);
+    CHECK(largest_difference(score_with(parts, ids), oracle) < 1e-9);
+    CHECK(largest_difference(score_with(batched, ids), oracle) < 1e-9);
+  });
+}
+
+TEST_CASE("a block's size follows from the device") {
+  DecoderConfig config;
+  config.mlp_size = 11008;
+  config.heads = config.kv_heads = 32;
+  config.head_dim = 128;
+  CHECK(ChunkedEngine::block_size(config, 0, 1 << 20) == 190);
+  CHECK(ChunkedEngine::block_size(config, 0, 1 << 20, at::kCUDA) == 2048);
+  CHECK(ChunkedEngine::block_size(config, 0, 100, at::kCUDA) == 100);
+  CHECK(ChunkedEngine::block_size(config, 64, 1 << 20, at::kCUDA) == 64);
+}
+
+TEST_CASE("on a CUDA device: the goldens of every family", "[cuda]") {
+  if (!at::hasCUDA()) return;
+  double worst = 0;
+  int64_t series = 0;
+  for_each_family([&](const std::filesystem::path& folder) {
+    const auto golden = nlohmann::json::parse(std::ifstream(folder / "expected.json"));
+    const auto ids =
+        nlohmann::json::parse(std::ifstream(folder / "tokens.json")).get<std::vector<int32_t>>();
+    const Decoder decoder = Decoder::load(folder, {.dtype = at::kFloat, .device = at::kCUDA});
+    for (const std::string& engine : engine_names()) {
+      const auto check = [&](const std::string& name, const PolicyArguments& arguments,
+                             const nlohmann::json& nll) {
+        const auto policy = make_policy(name, arguments);
+        INFO(folder.filename() << ", engine " << engine << ", " << policy->label());
+        const double difference = largest_difference(
+            score(engine, decoder, *policy, ids, {.chunk = 48}), nll.get<std::vector<double>>());
+        CHECK(difference < 1e-4);
+        worst = std::max(worst, difference);
+        ++series;
+      };
+      check("dense", {}, golden["dense_nll"]);
+      for (const auto& entry : golden.value("streaming", nlohmann::json::array())) {
+        check(
+            "sinks",
+            {{"sinks", entry["sinks"].get<int64_t>()}, {"window", entry["window"].get<int64_t>()}},
+            entry["nll"]);
+      }
+      check("recompute", {{"window", golden["recompute"]["window"].get<int64_t>()}},
+            golden["recompute"]["nll"]);
+    }
+  });
+  WARN(series << " golden series on the device in float32, largest difference " << worst);
+}
+
+TEST_CASE("on a CUDA device: engines agree in 16 bits, and with the CPU", "[cuda]") {
+  if (!at::hasCUDA()) return;
+  for (const at::ScalarType dtype : {at::kBFloat16, at::kHalf}) {
+    double worst = 0, worst_mean = 0;
+    for_each_family([&](const std::filesystem::path& folder) {
+      const Decoder exact = Decoder::load(folder, {.dtype = at::kFloat});
+      const Decoder decoder = Decoder::load(folder, {.dtype = dtype, .device = at::kCUDA});
+      const auto ids = test::random_ids(120, exact.config().vocab_size, 8);
+      auto policies = index_policies(exact.config());
+      if (dtype == at::kHalf) policies.resize(1);
+      policies.push_back(make_policy("recompute", {{"window", 13}, {"stride", 3}}));
+      for (const auto& policy : policies) {
+        const auto oracle = score("chunked", exact, *policy, ids, {.chunk = 64});
+        for (const std::string& engine : engine_names()) {
+          INFO(folder.filename() << ", " << engine << ", " << policy->label() << ", " << dtype);
+          const auto nll = score(engine, decoder, *policy, ids, {.chunk = 64});
+          const double difference = largest_difference(nll, oracle);
+          double mean = 0;
+          for (size_t i = 0; i < nll.size(); ++i) mean += (nll[i] - oracle[i]) / nll.size();
+          CHECK(difference < (dtype == at::kHalf ? 0.1 : 0.5));
+          worst = std::max(worst, difference);
+          worst_mean = std::max(worst_mean, std::abs(mean));
+        }
+      }
+    });
+    WARN(dtype << " on the device against float32 on the CPU: largest difference " << worst
+               << ", largest of a mean " << worst_mean);
+  }
+}
