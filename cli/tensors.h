@@ -1,6 +1,6 @@
-// What commands do with tensors lies in a shared object of its own, which is loaded when it is first
-// asked for: LibTorch's libraries, hundreds of them, take longer to load than the other commands take
-// altogether.
+// What commands do with tensors lies in a shared object of its own, which is loaded when it is
+// first asked for: LibTorch's libraries, hundreds of them, take longer to load than the other
+// commands take altogether.
 #pragma once
 
 #include <cstdint>

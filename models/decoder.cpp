@@ -11,9 +11,9 @@
 #include "base/placeholder.h"
 #include "base/sha256.h"
 #include "models/checkpoint.h"
-#include "models/fused.h"
 #include "models/cuda/graph.h"
 #include "models/family.h"
+#include "models/fused.h"
 #include "models/gguf.h"
 #include "models/quantised.h"
 #include "models/row_product.h"
@@ -227,7 +227,8 @@ at::Tensor Decoder::norm_heads(const at::Tensor& heads, const at::Tensor& weight
   if (!weight.defined()) return heads;
   const at::Tensor x = heads.to(accumulate_dtype());
   // Rows as long as the weight: of one head, or of all together.
-  return fused::rms_norm(x.reshape({-1, weight.size(0)}), weight, config_.norm_epsilon, options_.dtype)
+  return fused::rms_norm(x.reshape({-1, weight.size(0)}), weight, config_.norm_epsilon,
+                         options_.dtype)
       .view(heads.sizes());
 }
 
@@ -291,10 +292,10 @@ at::Tensor Decoder::finish(int64_t layer, const at::Tensor& x, const at::Tensor&
   const auto residual_norm = [&](const NormWeights& after, const at::Tensor& sum) {
     return last ? norm(after, sum, accumulate_dtype()) : sum;
   };
-  const bool joined = !fused::takes_row(attended, weights.output.weight) && config_.norm == NormKind::rms &&
-                      config_.norm_placement == NormPlacement::before &&
-                      !config_.parallel_residual && weights.mlp_norm.weight.defined() &&
-                      !weights.attention_post_norm.weight.defined();
+  const bool joined =
+      !fused::takes_row(attended, weights.output.weight) && config_.norm == NormKind::rms &&
+      config_.norm_placement == NormPlacement::before && !config_.parallel_residual &&
+      weights.mlp_norm.weight.defined() && !weights.attention_post_norm.weight.defined();
   if (joined) {  // the sum and its norm in one pass over memory
     const fused::NormedSum after =
         fused::add_rms_norm(x, apply(weights.output, attended), config_.residual_scale,

@@ -242,7 +242,8 @@ at::Tensor gate(const at::Tensor& inner, Activation activation) {
     const int64_t n = inner.size(0), size = inner.size(1) / 2;
     const at::Tensor y = at::empty({n, size}, inner.options());
     with_numbers(inner, [&](const auto* in) {
-      cpu::gate(in, n, size, activation, static_cast<std::remove_cv_t<std::remove_pointer_t<decltype(in)>>*>(y.data_ptr()));
+      cpu::gate(in, n, size, activation,
+                static_cast<std::remove_cv_t<std::remove_pointer_t<decltype(in)>>*>(y.data_ptr()));
     });
     return y;
   }

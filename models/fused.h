@@ -1,7 +1,7 @@
-// What takes several of LibTorch's operators, in one: by a kernel on the CPU (models/cpu/kernels.h) or
-// on a CUDA device where this build has kernels (models/cuda/kernels.h), else by the operators. All
-// compute the same, to rounding; `plain` has the operators' form under the same name for tests, on
-// any device.
+// What takes several of LibTorch's operators, in one: by a kernel on the CPU (models/cpu/kernels.h)
+// or on a CUDA device where this build has kernels (models/cuda/kernels.h), else by the operators.
+// All compute the same, to rounding; `plain` has the operators' form under the same name for tests,
+// on any device.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -15,14 +15,14 @@
 
 namespace sinkbench::fused {
 
-/// Whether CUDA kernels take a tensor: on a CUDA device, float32, float16 or bfloat16, in a build that
-/// has them, unless SINKBENCH_CUDA_PLAIN=1 is in the environment.
+/// Whether CUDA kernels take a tensor: on a CUDA device, float32, float16 or bfloat16, in a build
+/// that has them, unless SINKBENCH_CUDA_PLAIN=1 is in the environment.
 bool takes(const at::Tensor& x);
 bool takes(at::Device device, at::ScalarType dtype);
 
 /// Rows of x [n, size] divided by their root mean square and multiplied by weight [size] (Zhang and
-/// Sennrich 2019, arXiv 1910.07467): computed in x's precision, float32 or float64; only the result is
-/// rounded.
+/// Sennrich 2019, arXiv 1910.07467): computed in x's precision, float32 or float64; only the result
+/// is rounded.
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double epsilon,
                     at::ScalarType dtype);
 struct NormedSum {

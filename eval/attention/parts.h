@@ -9,8 +9,8 @@
 #include <optional>
 #include <vector>
 
-#include "models/fused.h"
 #include "models/decoder.h"
+#include "models/fused.h"
 
 namespace sinkbench {
 

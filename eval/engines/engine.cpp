@@ -168,7 +168,8 @@ void check_ids(std::span<const int32_t> ids, const DecoderConfig& config) {
 
 at::Tensor negative_log_likelihood(const at::Tensor& logits, const at::Tensor& targets,
                                    at::ScalarType dtype) {
-  return fused::negative_log_likelihood(logits.to(dtype == at::kDouble ? dtype : logits.scalar_type()), targets);
+  return fused::negative_log_likelihood(
+      logits.to(dtype == at::kDouble ? dtype : logits.scalar_type()), targets);
 }
 
 }  // namespace sinkbench

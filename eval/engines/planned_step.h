@@ -11,9 +11,9 @@
 #include <vector>
 
 #include "eval/cache/kv_cache.h"
-#include "models/fused.h"
 #include "models/cuda/graph.h"
 #include "models/decoder.h"
+#include "models/fused.h"
 
 namespace sinkbench {
 

@@ -191,7 +191,8 @@ void divide(int64_t n, int64_t elements, const Body& body) {
 template <Stored T>
 void gate(const T* inner, int64_t n, int64_t size, Activation activation, T* out) {
   const auto call = [&]<Activation act>() {
-    divide(n, 2 * size, SINKBENCH_BODY { gate_rows<bytes, act>(inner, size, from, to, out); });
+    divide(
+        n, 2 * size, SINKBENCH_BODY { gate_rows<bytes, act>(inner, size, from, to, out); });
   };
   switch (activation) {
     case Activation::silu:
@@ -209,21 +210,24 @@ void gate(const T* inner, int64_t n, int64_t size, Activation activation, T* out
 template <Stored T, Stored Weight>
 void add_rms_norm(const float* x, const T* part, float scale, const Weight* weight, float epsilon,
                   int64_t n, int64_t size, float* sum, T* normed) {
-  divide(n, size, SINKBENCH_BODY {
-    norm_rows<bytes>(x, part, scale, weight, epsilon, size, from, to, sum, normed);
-  });
+  divide(
+      n, size, SINKBENCH_BODY {
+        norm_rows<bytes>(x, part, scale, weight, epsilon, size, from, to, sum, normed);
+      });
 }
 
 template <Stored T>
 void negative_log_likelihood(const T* logits, const int64_t* target, int64_t n, int64_t vocab,
                              float* nll) {
-  divide(n, vocab, SINKBENCH_BODY { nll_rows<bytes>(logits, target, vocab, from, to, nll); });
+  divide(
+      n, vocab, SINKBENCH_BODY { nll_rows<bytes>(logits, target, vocab, from, to, nll); });
 }
 
 template <Stored T>
 void turn_heads(const Turn& turn, const T* x, float* out) {
-  divide(turn.n, turn.heads * turn.head_dim,
-         SINKBENCH_BODY { turn_rows<bytes>(turn, x, from, to, out); });
+  divide(
+      turn.n, turn.heads * turn.head_dim,
+      SINKBENCH_BODY { turn_rows<bytes>(turn, x, from, to, out); });
 }
 
 template void gate(const float*, int64_t, int64_t, Activation, float*);
