@@ -9,7 +9,7 @@
 # lack, below 64 MiB.
 set -eu
 cd "$(dirname "$0")/.."
-torch=${1:-$(python3 -c 'import torch, os; print(os.path.dirname(torch.__file__))' 2>/dev/null || true)}
+torch=${1:-$(python3 -c 'import importlib.util as u; print(u.find_spec("torch").submodule_search_locations[0])' 2>/dev/null || true)}
 bundle=${2:-.device}
 build=${BUILD:-build-cuda}
 if [[ -z $torch ]]; then
@@ -35,6 +35,6 @@ strip -o "$bundle/test_cuda" "$build/tests/test_cuda"
 cp scripts/device-check.sh scripts/cuda-peers.py "$bundle"
 # What a system without our packages lacks: not the C library's, LibTorch's or CUDA's.
 LD_LIBRARY_PATH=$libraries ldd "$bundle/sinkbench" "$bundle/test_cuda" | awk '$3 ~ /^\// { print $3 }' |
-  sort -u | grep -Ev "^$torch|/nvidia/|^$cuda|/lib(c|m|dl|rt|pthread|gcc_s|stdc\+\+|gomp|resolv)\.so" |
+  sort -u | grep -Ev "^$torch|/nvidia/|^$cuda|/lib(c|m|dl|rt|pthread|util|gcc_s|stdc\+\+|gomp|resolv)\.so" |
   while read -r library; do cp -L "$library" "$bundle/lib/"; done
 du -sh "$bundle"

@@ -15,9 +15,10 @@ work=$(mktemp -d)
 began=$SECONDS
 
 # LibTorch is Python's; the libraries that its package wants lie beside it.
-torch=$(python3 -c 'import torch, os; print(os.path.dirname(torch.__file__))') || exit 2
+torch=$(python3 -c 'import importlib.util as u; print(u.find_spec("torch").submodule_search_locations[0])') || exit 2
 libraries=$bundle/lib:$torch/lib
 for folder in "$torch"/../nvidia/*/lib; do libraries+=:$folder; done
+libraries+=${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}  # the driver's, it may be
 export SINKBENCH_TEST_DATA=$root/tests/data
 export CUDA_MODULE_LOADING=LAZY OMP_NUM_THREADS=8
 
@@ -26,7 +27,7 @@ part() {
   local name=$1 limit=$2 lines=$3 start=$SECONDS log
   shift 3
   log=$(mktemp)
-  LD_LIBRARY_PATH= timeout -k 5 "$limit" env "$@" >"$log" 2>&1
+  timeout -k 5 "$limit" env "$@" >"$log" 2>&1
   local status=$?
   printf '\n===== %s (exit %s, %s s)\n' "$name" $status $((SECONDS - start)) | tee -a "$out/parts.log"
   cat "$log" >>"$out/parts.log"
@@ -40,7 +41,7 @@ bench() {  # NAME LIMIT ENVIRONMENT... -- ARGUMENTS...
   shift 2
   while [[ $1 != -- ]]; do environment+=("$1"); shift; done
   shift
-  part "bench $name" "$limit" 6 "${ours[@]}" "${environment[@]}" "$bundle/sinkbench" bench \
+  part "bench $name" "$limit" 11 "${ours[@]}" "${environment[@]}" "$bundle/sinkbench" bench \
     configs/shapes/llama-2-7b.json --device cuda --dtype bfloat16 --policy-tokens 0 \
     --recomputed 0 --ceilings 1 "$@" | tee "$work/$name.log" | grep -v 'multiply-adds\|for decode the bytes'
 }
