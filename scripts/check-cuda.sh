@@ -40,6 +40,6 @@ done
 cp scripts/device-check.sh scripts/cuda-peers.py "$bundle"
 # What a system without our packages lacks: not the C library's, LibTorch's or CUDA's.
 LD_LIBRARY_PATH=$libraries ldd "${programs[@]}" | awk '$3 ~ /^\// { print $3 }' |
-  sort -u | grep -Ev "^$torch|/nvidia/|^$cuda|/lib(c|m|dl|rt|pthread|util|gcc_s|stdc\+\+|gomp|resolv)\.so" |
+  sort -u | grep -Ev "^$torch|/nvidia/|^$cuda|/lib(c|m|dl|rt|pthread|util|mvec|gcc_s|stdc\+\+|gomp|resolv)\.so" |
   while read -r library; do cp -L "$library" "$bundle/lib/"; done
 du -sh "$bundle"
