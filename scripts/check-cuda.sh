@@ -29,12 +29,17 @@ for folder in "$torch"/../nvidia/*/lib; do libraries+=:$folder; done
 libraries+=:$cuda/lib64
 LD_LIBRARY_PATH=$libraries OMP_NUM_THREADS=1 "$build/tests/test_cuda" '~on a CUDA device*'
 
+rm -rf "$bundle"
 mkdir -p "$bundle/lib"
-strip -o "$bundle/sinkbench" "$build/cli/sinkbench"
-strip -o "$bundle/test_cuda" "$build/tests/test_cuda"
+programs=()
+for file in "$build"/cli/sinkbench "$build"/cli/lib*.so "$build"/tests/test_cuda; do
+  [[ -f $file ]] || continue  # no library where the program is of one piece
+  strip -o "$bundle/${file##*/}" "$file"
+  programs+=("$bundle/${file##*/}")
+done
 cp scripts/device-check.sh scripts/cuda-peers.py "$bundle"
 # What a system without our packages lacks: not the C library's, LibTorch's or CUDA's.
-LD_LIBRARY_PATH=$libraries ldd "$bundle/sinkbench" "$bundle/test_cuda" | awk '$3 ~ /^\// { print $3 }' |
-  sort -u | grep -Ev "^$torch|/nvidia/|^$cuda|/lib(c|m|dl|rt|pthread|util|gcc_s|stdc\+\+|gomp|resolv)\.so" |
+LD_LIBRARY_PATH=$libraries ldd "${programs[@]}" | awk '$3 ~ /^\// { print $3 }' |
+  sort -u | grep -Ev "^$torch|/nvidia/|^$cuda|/lib(c|m|dl|rt|pthread|util|mvec|gcc_s|stdc\+\+|gomp|resolv)\.so" |
   while read -r library; do cp -L "$library" "$bundle/lib/"; done
 du -sh "$bundle"

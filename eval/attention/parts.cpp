@@ -12,7 +12,6 @@ namespace {
 fused::Part attend_band_plainly(const at::Tensor& query, const at::Tensor& keys,
                                 const at::Tensor& values, int64_t left, double scale) {
   const int64_t n = query.size(1), heads = query.size(2), m = keys.size(1);
-  const int64_t share = heads / keys.size(2);
   const auto wide = query.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   const auto by_head = [&](const at::Tensor& x) {  // [batch, n, h, d] -> [batch, heads, n, d]
     return x.to(wide).transpose(1, 2).repeat_interleave(heads / x.size(2), 1);
