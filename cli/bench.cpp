@@ -13,8 +13,9 @@ void add_bench(CLI::App& app) {
           "model", options->model,
           "A checkpoint's folder or .gguf, or a config.json (its shape, with random weights)")
       ->required();
-  command->add_option("--sinks", options->sinks, "Sinks of the cache")->capture_default_str();
-  command->add_option("--window", options->window, "Window of the cache")->capture_default_str();
+  command->add_option("--cache", options->caches, "Caches to measure, sinks+window: 4+508,4+1020")
+      ->delimiter(',')
+      ->capture_default_str();
   command->add_option("--tokens", options->tokens, "Tokens to score")
       ->capture_default_str()
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 32));
@@ -23,9 +24,12 @@ void add_bench(CLI::App& app) {
                    "Windows of sinks + window tokens to recompute; 0: none")
       ->capture_default_str();
   command->add_option("--chunk", options->chunk, "Queries per block (default: the engine's)");
-  command->add_option("--samples", options->samples, "Decode steps to time")
+  command->add_option("--samples", options->samples, "Decode steps to time, in each repetition")
       ->capture_default_str()
       ->check(CLI::Range(1, 1000000));
+  command->add_option("--repeats", options->repeats, "Repetitions: their median, and their spread")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1000));
   command
       ->add_option("--policy-tokens", options->policy_tokens,
                    "Tokens to score, in float32, with policies that evict by content; 0: none")
@@ -39,7 +43,8 @@ void add_bench(CLI::App& app) {
                    "Passes over sinks + window tokens to time, one token's recomputation; 0: none")
       ->capture_default_str();
   command->add_option("--ceilings", options->ceilings, "Seconds to measure ceilings for")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(CLI::Range(0, 3600));
   command->add_option("--device", options->device, "cpu or cuda")
       ->check(CLI::IsMember({"cpu", "cuda"}))
       ->capture_default_str();
@@ -47,6 +52,12 @@ void add_bench(CLI::App& app) {
       ->check(CLI::IsMember({"float32", "bfloat16", "float16"}))
       ->delimiter(',');
   command->add_option("--threads", options->threads, "Threads (default: all cores)");
+  command->add_option("--format", options->format, "table, csv or json")
+      ->check(CLI::IsMember({"table", "csv", "json"}))
+      ->capture_default_str();
+  command->add_option(
+      "--llama-bench", options->llama_bench,
+      "llama.cpp's llama-bench: its rates of the same .gguf at the same depth, too");
   command->footer("Example: sinkbench bench configs/shapes/llama-10m.json");
   command->callback([options] { tensor_commands().bench(*options); });
 }

@@ -26,19 +26,21 @@ struct VerifyOptions {
 
 struct BenchOptions {
   std::string model;
-  int64_t sinks = 4;
-  int64_t window = 508;
+  std::vector<std::string> caches = {"4+508"};  ///< sinks+window
   int64_t tokens = 8192;
   int64_t recomputed = 64;
+  int64_t dense = 0;
+  int64_t passes = 0;
   int64_t chunk = 0;
   int64_t threads = 0;
   int64_t samples = 100;
+  int64_t repeats = 3;
   int64_t policy_tokens = 2048;
-  int64_t dense = 0;
-  int64_t passes = 0;
   int64_t ceilings = 6;  ///< seconds
   std::string device = "cpu";
   std::vector<std::string> dtypes = {"float32", "bfloat16"};
+  std::string format = "table";
+  std::string llama_bench;  ///< llama.cpp's program, or ""
 };
 
 struct TrainingOptions {

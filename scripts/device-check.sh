@@ -43,7 +43,7 @@ bench() {  # NAME LIMIT ENVIRONMENT... -- ARGUMENTS...
   shift
   part "bench $name" "$limit" 11 "${ours[@]}" "${environment[@]}" "$bundle/sinkbench" bench \
     configs/shapes/llama-2-7b.json --device cuda --dtype bfloat16 --policy-tokens 0 \
-    --recomputed 0 --ceilings 1 "$@" | tee "$work/$name.log" | grep -v 'multiply-adds\|for decode the bytes'
+    --recomputed 0 --ceilings 1 "$@" | tee "$work/$name.log" | grep -v 'multiply-adds\|machine; for decode\|eval/run/bench.h\|Medians of'
 }
 
 nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.sm,clocks.mem --format=csv,noheader
@@ -60,13 +60,13 @@ part 'verify' 50 14 "${ours[@]}" "$bundle/sinkbench" verify configs/verify.yaml 
   --set device=cuda --set 'chunk=[7,512]' --quiet
 
 # The table: after, then before.
-bench 508 50 -- --window 508 --tokens 16384 --dense 8192 --samples 100
-bench 4092 40 -- --window 4092 --tokens 4100 --samples 60 --passes 8
-bench 1020 30 -- --window 1020 --tokens 2048 --samples 40 --passes 15
-bench 2044 40 -- --window 2044 --tokens 16384 --samples 40
-bench 508-unchained 25 SINKBENCH_CUDA_CHAIN=0 -- --window 508 --tokens 600 --samples 60
-bench 508-no-graph 25 SINKBENCH_CUDA_GRAPH=0 -- --window 508 --tokens 600 --samples 60
-bench 508-before 40 SINKBENCH_CUDA_PLAIN=1 -- --window 508 --tokens 4096 --chunk 190 --samples 20
+bench 508 50 -- --cache 4+508 --tokens 16384 --dense 8192 --samples 100
+bench 4092 40 -- --cache 4+4092 --tokens 4100 --samples 60 --passes 8
+bench 1020 30 -- --cache 4+1020 --tokens 2048 --samples 40 --passes 15
+bench 2044 40 -- --cache 4+2044 --tokens 16384 --samples 40
+bench 508-unchained 25 SINKBENCH_CUDA_CHAIN=0 -- --cache 4+508 --tokens 600 --samples 60
+bench 508-no-graph 25 SINKBENCH_CUDA_GRAPH=0 -- --cache 4+508 --tokens 600 --samples 60
+bench 508-before 40 SINKBENCH_CUDA_PLAIN=1 -- --cache 4+508 --tokens 4096 --chunk 190 --samples 20
 left() { echo $((350 - (SECONDS - began))); }
 if (($(left) > 60)); then
   part 'peers' "$(($(left) < 90 ? $(left) : 90))" 12 python3 "$bundle/cuda-peers.py" "$work/peers.txt"
@@ -87,19 +87,20 @@ def read(name):
 def find(name, pattern):
     found = re.search(pattern, read(name))
     return found.group(1) if found else '-'
-decode = r'decode, ([\d.]+) ms'
-scoring = r'scoring\s+(\d+)'
+decode = r'\sdecode\s+\d+\s+\d+ %\s+([\d.]+)'
+scoring = r'\sscoring\s+(\d+)'
+one_pass = r'\spass\s+\d+\s+\d+ %\s+([\d.]+)'
 rows = [
     ('decode 4+508, ms', find('508-before.log', decode), find('508.log', decode), '5.5'),
-    ('  by events', '', find('508.log', r'decode, [\d.]+ ms, events ([\d.]+)'), ''),
+    ('  by events', '', find('508.log', r'\sdecode\s+\d+\s+\d+ %\s+[\d.]+\s+([\d.]+)'), ''),
     ('  not chained', '', find('508-unchained.log', decode), ''),
     ('  no graph', '', find('508-no-graph.log', decode), ''),
-    ('decode 4+4092, ms', '19.2 (earlier)', find('4092.log', decode), '6.2'),
-    ('pass of 1024, ms', '63 (earlier)', find('1020.log', r'pass of \d+, ([\d.]+) ms'), '28'),
-    ('pass of 4096, ms', '397 (earlier)', find('4092.log', r'pass of \d+, ([\d.]+) ms'), '105'),
+    ('decode 4+4092, ms', '', find('4092.log', decode), '6.2'),
+    ('pass of 1024, ms', '', find('1020.log', one_pass), '28'),
+    ('pass of 4096, ms', '', find('4092.log', one_pass), '105'),
     ('scoring 4+508, tokens/s', find('508-before.log', scoring), find('508.log', scoring), '35000'),
     ('scoring 4+2044', '', find('2044.log', scoring), '32000'),
-    ('scoring dense 8192', '', find('508.log', r'dense, \d+ tokens\s+(\d+)'), '35000'),
+    ('scoring dense 8192', '', find('508.log', r'\sdense \d+\s+(\d+)'), '35000'),
 ]
 print(f'\n{"what":28} {"before":>16} {"now":>10} {"goal":>8}')
 for row in rows:

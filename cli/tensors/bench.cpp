@@ -5,11 +5,16 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdio>
 #include <filesystem>
+#include <functional>
+#include <nlohmann/json.hpp>
 #include <random>
+#include <utility>
 
 #include "base/error.h"
 #include "base/gguf.h"
+#include "base/json_reason.h"
 #include "cli/tensors/commands.h"
 #include "eval/engines/method.h"
 #include "eval/engines/recompute.h"
@@ -45,18 +50,51 @@ Decoder load(const BenchOptions& options, at::ScalarType dtype) {
   return Decoder::random(path, 0, of);
 }
 
-/// Seconds to score the stream: the best of some runs, the first of which also warms up.
+/// One line of the table.
+struct Row {
+  std::string dtype, cache, what;
+  double tokens_per_second = 0;
+  double spread = 0;        ///< (slowest - fastest) / median of the repetitions
+  double milliseconds = 0;  ///< of a step or a pass; 0: not one by one
+  double events = 0;        ///< the same by the GPU's own clock; 0: none
+  double rate = 0;          ///< operations or bytes per second; 0: not counted
+  const char* unit = "";    ///< "FLOP/s" or "B/s"
+  double ceiling = 0;
+};
+
+/// Median and spread of seconds, the first call of `work` left out.
+struct Timing {
+  double median, spread;
+};
+Timing timing(int64_t repeats, const std::function<double()>& work) {
+  work();
+  std::vector<double> seconds;
+  for (int64_t i = 0; i < repeats; ++i) seconds.push_back(work());
+  const auto [least, most] = std::minmax_element(seconds.begin(), seconds.end());
+  const double median = quantile(seconds, 0.5);
+  return {median, (*most - *least) / median};
+}
+
 double score_seconds(const Decoder& decoder, const Policy& policy, std::span<const int32_t> ids,
-                     int64_t chunk, int runs = 2) {
-  double best = INFINITY;
-  for (int run = 0; run < runs; ++run) {
-    const auto begin = Clock::now();
-    make_engine("chunked", decoder, policy, {.chunk = chunk})
-        ->score(ids, [](std::span<const double>) {});
-    decoder.synchronize();
-    best = std::min(best, seconds_since(begin));
+                     int64_t chunk) {
+  const auto begin = Clock::now();
+  make_engine("chunked", decoder, policy, {.chunk = chunk})
+      ->score(ids, [](std::span<const double>) {});
+  decoder.synchronize();
+  return seconds_since(begin);
+}
+
+struct Cache {
+  int64_t sinks, window;
+};
+Cache parse_cache(const std::string& text) {
+  Cache cache{};
+  char rest = 0;
+  if (std::sscanf(text.c_str(), "%ld+%ld%c", &cache.sinks, &cache.window, &rest) != 2 ||
+      cache.sinks < 0 || cache.window < 1) {
+    throw InputError::format("--cache is '{}'; expected sinks+window, such as 4+508", text);
   }
-  return best;
+  return cache;
 }
 
 /// What policies that evict by content cost beside sinks, which evicts by index.
@@ -74,16 +112,16 @@ constexpr PolicyRow policy_rows[] = {
     {"knorm", 1, Positions::cache}};
 
 void bench_policies(const BenchOptions& options, const std::string& dtype, const Decoder& decoder,
-                    std::span<const int32_t> ids, int64_t capacity) {
+                    std::span<const int32_t> ids, const Cache& cache) {
+  const int64_t capacity = cache.sinks + cache.window;
   fmt::print("\n  {:<9} {:<32} {:>11} {:>10}\n", "dtype",
              fmt::format("scoring {} tokens", ids.size() - 1), "tokens/s", "of sinks");
   const auto rate = [&](const Policy& policy) {
-    return static_cast<double>(ids.size() - 1) /
-           score_seconds(decoder, policy, ids, options.chunk, 1);
+    return static_cast<double>(ids.size() - 1) / score_seconds(decoder, policy, ids, options.chunk);
   };
   for (const PolicyRow& row : policy_rows) {
     const auto sinks =
-        make_policy("sinks", {{"sinks", options.sinks}, {"window", options.window}}, row.positions);
+        make_policy("sinks", {{"sinks", cache.sinks}, {"window", cache.window}}, row.positions);
     const auto policy =
         make_policy(row.name, {{"capacity", capacity}, {"every", row.every}}, row.positions);
     // In turn, so that a machine that changes its speed has both at the same.
@@ -100,125 +138,281 @@ void bench_policies(const BenchOptions& options, const std::string& dtype, const
   fmt::print("\n");
 }
 
-}  // namespace
+std::string quoted(const std::string& word) {  // for the shell
+  std::string text = "'";
+  for (const char c : word) text += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return text + "'";
+}
 
-void bench(const BenchOptions& options) {
-  const int64_t threads = options.threads > 0 ? options.threads : available_cores().count;
-  at::set_num_threads(static_cast<int>(threads));
-  const RunInfo info = describe_run("bench", "", device_of(options).is_cpu());
-  fmt::print("{}, {} threads, LibTorch {}\n{}\n", info.machine.at("cpu"), threads,
-             info.versions.at("libtorch"), info.versions.at("blas"));
-  for (const std::string& warning : info.warnings) fmt::print("warning: {}\n", warning);
-
-  if (options.device == "cuda" && !at::hasCUDA()) {
-    throw InputError(
-        "device is 'cuda', but this LibTorch or this machine has no CUDA; expected cpu");
+/// llama.cpp's rates of a prompt of 512 tokens and of decoding behind as many entries as the cache
+/// has, on as many threads.
+std::vector<Row> llama_bench(const BenchOptions& options, const Cache& cache, int64_t threads) {
+  const std::string command = fmt::format(
+      "{} -m {} -p 512 -n {} -d {} -r {} -t {}{} -o json 2>/dev/null", quoted(options.llama_bench),
+      quoted(options.model), options.samples, cache.sinks + cache.window, options.repeats, threads,
+      options.device == "cuda" ? " -ngl 999" : " -ngl 0");
+  std::string output;
+  FILE* pipe = ::popen(command.c_str(), "r");
+  if (pipe == nullptr) throw InputError::format("cannot run {}", command);
+  char buffer[4096];
+  for (size_t n = 0; (n = std::fread(buffer, 1, sizeof buffer, pipe)) > 0;)
+    output.append(buffer, n);
+  const int status = ::pclose(pipe);
+  const auto fail = [&](const std::string& what) {
+    throw InputError::format("--llama-bench: {}: {}", command, what);
+  };
+  if (status != 0) fail(fmt::format("ended with status {}", WEXITSTATUS(status)));
+  std::vector<Row> rows;
+  try {
+    for (const auto& test : nlohmann::json::parse(output)) {
+      const bool decode = test.at("n_gen").get<int64_t>() > 0;
+      const double rate = test.at("avg_ts").get<double>();
+      rows.push_back({.dtype = test.at("model_type").get<std::string>(),
+                      .cache = fmt::format("{}+{}", cache.sinks, cache.window),
+                      .what = decode ? "llama.cpp, decode" : "llama.cpp, prompt",
+                      .tokens_per_second = rate,
+                      .spread = test.at("stddev_ts").get<double>() / rate,
+                      .milliseconds = decode ? 1e3 / rate : 0});
+    }
+  } catch (const nlohmann::json::exception& error) {
+    fail(fmt::format("its JSON is not as expected: {}", json_reason(error)));
   }
-  const Ceilings ceilings = measure_ceilings(options.ceilings, device_of(options));
-  fmt::print(
-      "\nCeilings of this {}, through the same library\n"
-      "  float32 product   {:8.1f} GFLOP/s\n"
-      "  bfloat16 product  {:8.1f} GFLOP/s\n"
-      "  read              {:8.1f} GB/s\n",
-      options.device == "cuda" ? "GPU (TF32 is off)" : "machine", ceilings.float32_flops / 1e9,
-      ceilings.bfloat16_flops / 1e9, ceilings.read_bytes / 1e9);
+  return rows;
+}
 
-  const auto sinks = make_policy("sinks", {{"sinks", options.sinks}, {"window", options.window}});
-  const auto* policy = dynamic_cast<const IndexPolicy*>(sinks.get());
-  const int64_t capacity = *policy->capacity();
-  const auto passes = make_policy("recompute", {{"window", capacity}});
-  const auto* recompute = dynamic_cast<const RecomputePolicy*>(passes.get());
-  bool first = true;
-  for (const std::string& name : options.dtypes) {
-    const at::ScalarType dtype = type_of(name);
-    const double ceiling = dtype == at::kFloat ? ceilings.float32_flops : ceilings.bfloat16_flops;
-    const Decoder decoder = load(options, dtype);
-    const DecoderConfig& config = decoder.config();
-    if (first) {
-      fmt::print("\n{}: {:.1f}M parameters, cache {}\n", options.model,
-                 static_cast<double>(decoder.parameters()) / 1e6, policy->label());
-      fmt::print("  {:<9} {:<22} {:>11} {:>13} {:>11}\n", "dtype", "what", "tokens/s", "rate",
-                 "of ceiling");
-      first = false;
+/// Prints rows as they come, or all of them at the end.
+class Report {
+ public:
+  explicit Report(const std::string& format) : format_(format) {}
+  bool table() const { return format_ == "table"; }
+
+  void add(const Row& row) {
+    if (table()) {
+      if (rows_.empty()) {
+        fmt::print("  {:<9} {:<8} {:<18} {:>9} {:>6} {:>9} {:>9} {:>15} {:>10}\n", "dtype", "cache",
+                   "what", "tokens/s", "spread", "ms", "events ms", "rate", "of ceiling");
+      }
+      const auto number = [](double value) {
+        return value > 0 ? fmt::format("{:.3f}", value) : std::string("-");
+      };
+      fmt::print("  {:<9} {:<8} {:<18} {:>9.0f} {:>4.0f} % {:>9} {:>9} {:>15} {:>10}\n", row.dtype,
+                 row.cache, row.what, row.tokens_per_second, 100 * row.spread,
+                 number(row.milliseconds), number(row.events),
+                 row.rate > 0 ? fmt::format("{:.1f} G{}", row.rate / 1e9, row.unit) : "-",
+                 row.rate > 0 ? fmt::format("{:.0f} %", 100 * row.rate / row.ceiling) : "-");
+      std::fflush(stdout);
     }
-    std::mt19937 random(1);
-    std::vector<int32_t> ids(std::max(options.tokens, capacity + options.recomputed) + 1);
-    for (int32_t& id : ids) id = static_cast<int32_t>(random() % config.vocab_size);
-    const auto line = [&](const std::string& what, double tokens_per_second, double rate,
-                          const char* unit, double top) {
-      fmt::print("  {:<9} {:<22} {:>11.0f} {:>6.1f} {:<6} {:>9.0f} %\n", name, what,
-                 tokens_per_second, rate / 1e9, unit, 100 * rate / top);
+    rows_.push_back(row);
+  }
+
+  void finish(nlohmann::ordered_json about) const {
+    if (format_ == "json") {
+      auto& array = about["rows"] = nlohmann::ordered_json::array();
+      for (const Row& row : rows_) array.push_back(object(row));
+      fmt::print("{}\n", about.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
+    } else if (format_ == "csv") {
+      bool first = true;
+      for (const Row& row : rows_) {
+        const nlohmann::ordered_json values = object(row);
+        std::string names, line;
+        for (const auto& [name, value] : values.items()) {
+          names += (names.empty() ? "" : ",") + name;
+          const std::string text = value.is_string() ? '"' + value.get<std::string>() + '"'
+                                   : value.is_null() ? std::string()
+                                                     : value.dump();
+          line += (line.empty() ? "" : ",") + text;
+        }
+        if (std::exchange(first, false)) fmt::print("{}\n", names);
+        fmt::print("{}\n", line);
+      }
+    }
+  }
+
+ private:
+  static nlohmann::ordered_json object(const Row& row) {
+    const auto number = [](double value) {
+      return value > 0 ? nlohmann::ordered_json(value) : nlohmann::ordered_json();
     };
+    return {{"dtype", row.dtype},
+            {"cache", row.cache},
+            {"what", row.what},
+            {"tokens_per_second", row.tokens_per_second},
+            {"spread", row.spread},
+            {"milliseconds", number(row.milliseconds)},
+            {"milliseconds_by_events", number(row.events)},
+            {"rate", number(row.rate)},
+            {"unit", row.unit},
+            {"ceiling", number(row.ceiling)}};
+  }
 
-    const auto stream = std::span(ids).first(options.tokens + 1);
-    const double seconds = score_seconds(decoder, *policy, stream, options.chunk);
-    const DeviceMemory memory = device_memory(device_of(options), /*reset=*/true);
-    line("scoring", static_cast<double>(options.tokens) / seconds,
-         scoring_flops(config, *policy, options.tokens) / seconds, "GFLOP/s", ceiling);
+  std::string format_;
+  std::vector<Row> rows_;
+};
 
-    if (options.recomputed > 0) {
-      const int64_t fed = capacity + options.recomputed;
-      const double recompute_seconds =
-          score_seconds(decoder, *recompute, std::span(ids).first(fed + 1), options.chunk);
-      line(fmt::format("recompute {}", capacity), static_cast<double>(fed) / recompute_seconds,
-           scoring_flops(config, *recompute, fed) / recompute_seconds, "GFLOP/s", ceiling);
-    }
+/// Everything about one cache in one precision.
+void bench_cache(const BenchOptions& options, const std::string& dtype, const Decoder& decoder,
+                 const Cache& cache, double product, Report& report) {
+  const DecoderConfig& config = decoder.config();
+  const int64_t capacity = cache.sinks + cache.window;
+  const auto sinks = make_policy("sinks", {{"sinks", cache.sinks}, {"window", cache.window}});
+  const auto& policy = dynamic_cast<const IndexPolicy&>(*sinks);
+  const auto passes = make_policy("recompute", {{"window", capacity}});
+  const auto& recompute = dynamic_cast<const RecomputePolicy&>(*passes);
+  std::mt19937 random(1);
+  std::vector<int32_t> ids(
+      std::max({options.tokens, capacity + options.recomputed, options.dense}) + 1);
+  for (int32_t& id : ids) id = static_cast<int32_t>(random() % config.vocab_size);
+  const auto first = [&](int64_t tokens) { return std::span(ids).first(tokens + 1); };
+  const auto row = [&](const std::string& what, double tokens, const Timing& time, double work,
+                       const char* unit, double ceiling) {
+    return Row{.dtype = dtype,
+               .cache = fmt::format("{}+{}", cache.sinks, cache.window),
+               .what = what,
+               .tokens_per_second = tokens / time.median,
+               .spread = time.spread,
+               .rate = work / time.median,
+               .unit = unit,
+               .ceiling = ceiling};
+  };
+  const auto scoring = [&](const std::string& what, const Policy& scored, int64_t tokens,
+                           double flops) {
+    const Timing time = timing(options.repeats, [&] {
+      return score_seconds(decoder, scored, first(tokens), options.chunk);
+    });
+    report.add(row(what, static_cast<double>(tokens), time, flops, "FLOP/s", product));
+  };
+  scoring("scoring", policy, options.tokens, scoring_flops(config, policy, options.tokens));
+  if (options.recomputed > 0) {
+    const int64_t fed = capacity + options.recomputed;
+    scoring("recompute", recompute, fed, scoring_flops(config, recompute, fed));
+  }
+  if (options.dense > 0) {
+    const auto dense = make_policy("dense", {});
+    scoring(fmt::format("dense {}", options.dense), *dense, options.dense,
+            scoring_flops(config, dynamic_cast<const IndexPolicy&>(*dense), options.dense));
+  }
+  const DeviceMemory memory = device_memory(device_of(options), /*reset=*/true);
 
-    if (options.dense > 0) {
-      const auto dense = make_policy("dense", {});
-      std::vector<int32_t> longer(options.dense + 1);
-      for (int32_t& id : longer) id = static_cast<int32_t>(random() % config.vocab_size);
-      const double dense_seconds = score_seconds(decoder, *dense, longer, options.chunk);
-      line(fmt::format("dense, {} tokens", options.dense),
-           static_cast<double>(options.dense) / dense_seconds,
-           scoring_flops(config, dynamic_cast<const IndexPolicy&>(*dense), options.dense) /
-               dense_seconds,
-           "GFLOP/s", ceiling);
-    }
-
-    // By the clock and, on a GPU, by its events: what the host takes between is in both.
-    const auto median_step = [&](Decoding& decoding, int64_t warmup, int64_t count) {
-      decoding.fill(std::nullopt, capacity, warmup + count);
-      for (int64_t i = 0; i < warmup; ++i) decoding.step(ids[i]);
-      decoder.synchronize();
-      std::vector<double> clock, events;
+  // Steps one by one, by the clock and, on a GPU, by its events: what the host takes between is in
+  // both. A repetition's time is the median of its steps.
+  const auto steps = [&](Decoding& decoding, int64_t warmup, int64_t count, Row row) {
+    decoding.fill(std::nullopt, capacity, warmup + (options.repeats + 1) * count);
+    for (int64_t i = 0; i < warmup; ++i) decoding.step(ids[i]);
+    decoder.synchronize();
+    std::vector<double> events;
+    const Timing time = timing(options.repeats, [&] {
+      std::vector<double> clock;
       for (int64_t i = 0; i < count; ++i) {
         const auto begin = Clock::now();
         events.push_back(
             seconds_of(device_of(options), [&] { decoding.step(ids[i % options.tokens]); }));
         clock.push_back(seconds_since(begin));
       }
-      return std::pair(quantile(clock, 0.5), quantile(events, 0.5));
-    };
-    const auto by_events = [&](double median) {
-      return options.device == "cuda" ? fmt::format(", events {:.3f}", 1e3 * median)
-                                      : std::string();
-    };
-    if (options.passes > 0) {
-      RecomputeEngine engine(decoder, *recompute);
-      const auto [median, events] = median_step(engine, 2, options.passes);
-      const double n = static_cast<double>(*recompute->size());
-      line(fmt::format("pass of {:.0f}, {:.3f} ms{}", n, 1e3 * median, by_events(events)),
-           1 / median, n * flops_per_token(config, (n + 1) / 2) / median, "GFLOP/s", ceiling);
+      return quantile(clock, 0.5);
+    });
+    row.tokens_per_second = 1 / time.median;
+    row.spread = time.spread;
+    row.milliseconds = 1e3 * time.median;
+    if (options.device == "cuda") row.events = 1e3 * quantile(events, 0.5);
+    row.rate /= time.median;
+    row.ceiling = std::max(row.ceiling, row.rate);  // what was read shows what can be read
+    report.add(row);
+  };
+  const Timing once{1.0, 0.0};
+  if (options.passes > 0) {
+    RecomputeEngine engine(decoder, recompute);
+    const double n = static_cast<double>(*recompute.size());
+    steps(engine, 2, options.passes,
+          row("pass", 1, once, n * flops_per_token(config, (n + 1) / 2), "FLOP/s", product));
+  }
+  {
+    StepwiseEngine engine(decoder, policy);
+    const double bytes = decode_bytes(decoder, capacity);
+    const double read = read_rate(static_cast<int64_t>(bytes), device_of(options), 1.0);
+    steps(engine, 10, options.samples, row("decode", 1, once, bytes, "B/s", read));
+  }
+  if (report.table() && options.device == "cuda") {
+    fmt::print("  {:<9} {:<8} device memory: held {:.2f} GB, peak while scoring {:.2f} GB\n", dtype,
+               fmt::format("{}+{}", cache.sinks, cache.window),
+               static_cast<double>(memory.held) / 1e9, static_cast<double>(memory.peak) / 1e9);
+  }
+  if (report.table() && options.policy_tokens > 0 && dtype == "float32") {
+    bench_policies(options, dtype, decoder, first(std::min(options.policy_tokens, options.tokens)),
+                   cache);
+  }
+}
+
+}  // namespace
+
+void bench(const BenchOptions& options) {
+  std::vector<Cache> caches;
+  for (const std::string& text : options.caches) caches.push_back(parse_cache(text));
+  if (!options.llama_bench.empty() && !is_gguf(options.model)) {
+    throw InputError::format("--llama-bench: {} is no .gguf, which llama.cpp needs", options.model);
+  }
+  if (options.device == "cuda" && !at::hasCUDA()) {
+    throw InputError(
+        "device is 'cuda', but this LibTorch or this machine has no CUDA; expected cpu");
+  }
+  const Cores cores = available_cores();
+  const int64_t threads = options.threads > 0 ? options.threads : cores.count;
+  at::set_num_threads(static_cast<int>(threads));
+  const RunInfo info = describe_run("bench", "", device_of(options).is_cpu());
+  Report report(options.format);
+  if (report.table()) {
+    fmt::print("{}, {} threads, LibTorch {}\n{}\n", info.machine.at("cpu"), threads,
+               info.versions.at("libtorch"), info.versions.at("blas"));
+    for (const std::string& warning : info.warnings) fmt::print("warning: {}\n", warning);
+  }
+  const Ceilings ceilings = measure_ceilings(options.ceilings, device_of(options));
+  if (report.table()) {
+    fmt::print(
+        "\nCeilings of this {}, through the same library\n"
+        "  float32 product   {:8.1f} GFLOP/s\n"
+        "  bfloat16 product  {:8.1f} GFLOP/s\n"
+        "  read of 1 GiB     {:8.1f} GB/s\n",
+        options.device == "cuda" ? "GPU (TF32 is off)" : "machine", ceilings.float32_flops / 1e9,
+        ceilings.bfloat16_flops / 1e9, ceilings.read_bytes / 1e9);
+  }
+  int64_t parameters = 0;
+  for (const std::string& dtype : options.dtypes) {
+    const Decoder decoder = load(options, type_of(dtype));
+    if (parameters == 0 && report.table()) {
+      fmt::print("\n{}: {:.1f}M parameters\n", options.model,
+                 static_cast<double>(decoder.parameters()) / 1e6);
     }
-    StepwiseEngine engine(decoder, *policy);
-    const auto [median, events] = median_step(engine, 10, options.samples);
-    line(fmt::format("decode, {:.3f} ms{}", 1e3 * median, by_events(events)), 1 / median,
-         decode_bytes(decoder, capacity) / median, "GB/s", ceilings.read_bytes);
-    if (options.device == "cuda") {
-      fmt::print("  {:<9} device memory: held {:.2f} GB, peak while scoring {:.2f} GB\n", name,
-                 static_cast<double>(memory.held) / 1e9, static_cast<double>(memory.peak) / 1e9);
-    }
-    if (options.policy_tokens > 0 && dtype == at::kFloat) {
-      bench_policies(options, name, decoder,
-                     std::span(ids).first(std::min(options.policy_tokens, options.tokens) + 1),
-                     capacity);
+    parameters = decoder.parameters();
+    const double product = dtype == "float32" ? ceilings.float32_flops : ceilings.bfloat16_flops;
+    for (const Cache& cache : caches) bench_cache(options, dtype, decoder, cache, product, report);
+  }
+  if (!options.llama_bench.empty()) {
+    for (const Cache& cache : caches) {
+      for (const Row& row : llama_bench(options, cache, threads)) report.add(row);
     }
   }
-  fmt::print(
-      "\nCounted are multiply-adds (as two) of products with weights and of attention;\n"
-      "for decode the bytes of the weights and the cache. Decode: median of {} steps.\n",
-      options.samples);
+  if (report.table()) {
+    fmt::print(
+        "\nMedians of {} repetitions; spread: slowest less fastest, of the median. Counted are\n"
+        "multiply-adds (as two) of products with weights and of attention, against a product of "
+        "this\n"
+        "machine; for decode the bytes of the weights and the cache, against a read of as many\n"
+        "(eval/run/bench.h). A decode repetition is the median of {} steps.\n",
+        options.repeats, options.samples);
+    return;
+  }
+  report.finish({{"started", info.started},
+                 {"machine", info.machine},
+                 {"versions", info.versions},
+                 {"warnings", info.warnings},
+                 {"threads", threads},
+                 {"device", options.device},
+                 {"model", options.model},
+                 {"parameters", parameters},
+                 {"repeats", options.repeats},
+                 {"ceilings",
+                  {{"float32_flops", ceilings.float32_flops},
+                   {"bfloat16_flops", ceilings.bfloat16_flops},
+                   {"read_bytes", ceilings.read_bytes}}}});
 }
 
 }  // namespace sinkbench

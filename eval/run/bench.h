@@ -12,12 +12,16 @@ namespace sinkbench {
 struct Ceilings {
   double float32_flops = 0;  ///< per second, of a product as product_flops has it (TF32 is off)
   double bfloat16_flops = 0;
-  double read_bytes = 0;  ///< per second, of a sum over 1 GiB, on a GPU 4 GiB
+  double read_bytes = 0;  ///< per second, of 1 GiB, on a GPU 4 GiB
 };
 Ceilings measure_ceilings(int64_t seconds, at::Device device = at::kCPU);
 /// Floating-point operations per second of a 2048 x 2048 x 2048 product (on a GPU, which that
 /// leaves idle, of 8192s), the best of some seconds.
 double product_flops(at::ScalarType dtype, at::Device device, double seconds);
+
+/// Bytes per second that are read of a buffer of so many, again and again: the last-level cache may
+/// hold it. The best of some seconds, by a sum or by a product with a vector.
+double read_rate(int64_t bytes, at::Device device, double seconds);
 
 /// Floating-point operations of scoring one token: a multiply-add counts two. Products with the
 /// weights, the head's included, and query-key and weight-value products over `keys` keys (the

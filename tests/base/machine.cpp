@@ -57,7 +57,10 @@ TEST_CASE("cores are the least of affinity, quota and OMP_NUM_THREADS") {
   const Variable none("OMP_NUM_THREADS", nullptr);
   CHECK(available_cores(root.path).count == processors());
   CHECK(available_cores(root.path).limit == "affinity");
-  if (processors() < 2) return WARN("one processor: nothing is less");
+  if (processors() < 2) {
+    WARN("one processor: nothing is less");
+    return;
+  }
   {
     const Variable one("OMP_NUM_THREADS", "1,4");
     CHECK(available_cores(root.path).count == 1);
