@@ -59,7 +59,7 @@ void add_bench(CLI::App& app) {
       "--llama-bench", options->llama_bench,
       "llama.cpp's llama-bench: its rates of the same .gguf at the same depth, too");
   command->footer("Example: sinkbench bench configs/shapes/llama-10m.json");
-  command->callback([options] { tensor_commands().bench(*options); });
+  command->callback([options] { tensor_commands(options->device == "cuda").bench(*options); });
 }
 
 }  // namespace sinkbench

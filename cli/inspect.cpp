@@ -173,7 +173,7 @@ void print(const ordered_json& model) {
 }
 
 void inspect(const Options& options) {
-  const ordered_json model = tensor_commands().inspect_model(options.model);
+  const ordered_json model = tensor_commands(/*cuda=*/false).inspect_model(options.model);
   if (options.format == "json") {
     fmt::print("{}\n", model.dump(2, ' ', false, ordered_json::error_handler_t::replace));
   } else {

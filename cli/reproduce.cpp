@@ -174,15 +174,18 @@ void reproduce(const Options& options) {
   std::vector<Experiment> experiments;
   for (const fs::path& file : files)
     experiments.push_back(load_experiment(file, options.overrides));
-  refuse_all(tensor_commands().missing(experiments));  // before anything is run
+  const TensorCommands& tensors =
+      tensor_commands(std::any_of(experiments.begin(), experiments.end(),
+                                  [](const Experiment& e) { return uses_cuda(e.cells); }));
+  refuse_all(tensors.missing(experiments));  // before anything is run
 
   bool failed = false;
   for (size_t i = 0; i < files.size(); ++i) {
     if (!options.quiet) {
       fmt::print(stderr, "{} ({} of {})\n", files[i].stem().string(), i + 1, files.size());
     }
-    const RunOutcome outcome =
-        tensor_commands().run_experiment(experiments[i], {.out = out / files[i].stem(), .quiet = options.quiet});
+    const RunOutcome outcome = tensors.run_experiment(
+        experiments[i], {.out = out / files[i].stem(), .quiet = options.quiet});
     if (!outcome.results.cells.empty()) {
       fmt::print("{}\n", format_report(outcome.results, ReportFormat::table));
       std::fflush(stdout);

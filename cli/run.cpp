@@ -46,9 +46,11 @@ void run(const Options& options) {
     print_grid(cells_of(experiment, shard));
     return;
   }
-  const RunOutcome outcome = tensor_commands().run_experiment(
-      experiment,
-      {.out = options.out, .shard = shard, .fresh = options.fresh, .quiet = options.quiet});
+  const RunOutcome outcome =
+      tensor_commands(uses_cuda(experiment.cells))
+          .run_experiment(
+              experiment,
+              {.out = options.out, .shard = shard, .fresh = options.fresh, .quiet = options.quiet});
   if (!outcome.results.cells.empty()) {
     fmt::print("{}\nresults: {}\n", format_report(outcome.results, ReportFormat::table),
                outcome.folder.string());

@@ -35,4 +35,7 @@ struct RunOutcome {
 /// The part of a grid that a shard runs.
 std::vector<Cell> cells_of(const Experiment& experiment, const std::optional<Shard>& shard);
 
+/// Whether any of them runs on a CUDA device.
+bool uses_cuda(const std::vector<Cell>& cells);
+
 }  // namespace sinkbench

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdio>
 
 #include "base/error.h"
@@ -24,6 +25,11 @@ std::vector<Cell> cells_of(const Experiment& experiment, const std::optional<Sha
     cells.push_back(experiment.cells[i]);
   }
   return cells;
+}
+
+bool uses_cuda(const std::vector<Cell>& cells) {
+  return std::any_of(cells.begin(), cells.end(),
+                     [](const Cell& cell) { return cell.device != "cpu"; });
 }
 
 }  // namespace sinkbench

@@ -64,8 +64,9 @@ void sinks(Options options) {
   cell.device = options.device;
   cell.threads = options.threads;
   const SinkResults results =
-      tensor_commands().run_sinks(cell, options.sampling, options.sinks,
-                options.quiet ? Progress::Style::silent : Progress::detect());
+      tensor_commands(options.device == "cuda")
+          .run_sinks(cell, options.sampling, options.sinks,
+                     options.quiet ? Progress::Style::silent : Progress::detect());
   Notes().say(results.text.notes);
   write_sinks(results, folder);
   if (options.format == "json") {

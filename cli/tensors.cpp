@@ -37,11 +37,12 @@ bool tensor_commands_loaded() {
   return commands != nullptr;
 }
 
-const TensorCommands& tensor_commands() {
+const TensorCommands& tensor_commands(bool cuda) {
   if (commands != nullptr) return *commands;
   configure_libraries();
-  constexpr const char* name = "libsinkbench_tensors.so";  // the program's RUNPATH says where
-  void* library = dlopen(name, RTLD_LAZY | RTLD_LOCAL);
+  void* library = nullptr;  // the program's RUNPATH says where they are
+  if (cuda) library = dlopen("libsinkbench_tensors_cuda.so", RTLD_LAZY | RTLD_LOCAL);
+  if (library == nullptr) library = dlopen("libsinkbench_tensors.so", RTLD_LAZY | RTLD_LOCAL);
   const void* symbol = library == nullptr ? nullptr : dlsym(library, "sinkbench_tensor_commands");
   if (symbol == nullptr) throw std::runtime_error(fmt::format("cannot load {}", dlerror()));
   commands = static_cast<const TensorCommands*>(symbol);

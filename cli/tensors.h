@@ -55,7 +55,7 @@ struct TrainingOptions {
 struct TensorCommands {
   RunOutcome (*run_experiment)(const Experiment&, const RunOptions&);
   std::vector<std::string> (*missing)(const std::vector<Experiment>&);
-  bool (*verify)(VerifyOptions);
+  bool (*verify)(const Experiment&, const VerifyOptions&);
   void (*bench)(const BenchOptions&);
   nlohmann::ordered_json (*inspect_model)(const std::filesystem::path&);
   SinkResults (*run_sinks)(Cell, const SinkSampling&, const SinkOptions&, Progress::Style);
@@ -63,7 +63,8 @@ struct TensorCommands {
 };
 
 /// Loads them at the first call, with the settings that their libraries read when they are loaded.
-const TensorCommands& tensor_commands();
+/// `cuda`: those that can run on a CUDA device, where this build has them.
+const TensorCommands& tensor_commands(bool cuda);
 bool tensor_commands_loaded();
 
 }  // namespace sinkbench

@@ -24,7 +24,7 @@ void add_train(CLI::App& app) {
   command->footer(
       "Example: sinkbench train configs/train/tiny.yaml --set data.text=books.jsonl.zst");
   command->callback([options] {
-    if (!tensor_commands().train(*options)) throw Exit{exit_interrupted};
+    if (!tensor_commands(/*cuda=*/true).train(*options)) throw Exit{exit_interrupted};
   });
 }
 

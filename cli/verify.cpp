@@ -28,7 +28,11 @@ void add_verify(CLI::App& app) {
       "decision.\n"
       "Example: sinkbench verify configs/quickstart.yaml --limit 1024");
   command->callback([options] {
-    if (!tensor_commands().verify(*options)) throw Exit{exit_differs};
+    if (!options->overrides.limit) options->overrides.limit = 2048;
+    const Experiment experiment = load_experiment(options->config, options->overrides);
+    if (!tensor_commands(uses_cuda(experiment.cells)).verify(experiment, *options)) {
+      throw Exit{exit_differs};
+    }
   });
 }
 

@@ -23,7 +23,7 @@ RunOutcome run_experiment(const Experiment& experiment, const RunOptions& option
 std::vector<std::string> missing(const std::vector<Experiment>& experiments);
 
 /// Compares and prints; whether all cells agree.
-bool verify(VerifyOptions options);
+bool verify(const Experiment& experiment, const VerifyOptions& options);
 
 void bench(const BenchOptions& options);
 

@@ -3,11 +3,12 @@
 #include "eval/run/inspect.h"
 
 /// What cli/tensors.cpp looks for.
-extern "C" __attribute__((visibility("default"))) const sinkbench::TensorCommands
-    sinkbench_tensor_commands = {.run_experiment = sinkbench::run_experiment,
-                                 .missing = sinkbench::missing,
-                                 .verify = sinkbench::verify,
-                                 .bench = sinkbench::bench,
-                                 .inspect_model = sinkbench::inspect_model,
-                                 .run_sinks = sinkbench::run_sinks,
-                                 .train = sinkbench::run_training};
+extern "C" __attribute__((visibility("default")))
+const sinkbench::TensorCommands sinkbench_tensor_commands = {
+    .run_experiment = sinkbench::run_experiment,
+    .missing = sinkbench::missing,
+    .verify = sinkbench::verify,
+    .bench = sinkbench::bench,
+    .inspect_model = sinkbench::inspect_model,
+    .run_sinks = sinkbench::run_sinks,
+    .train = sinkbench::run_training};

@@ -175,9 +175,9 @@ RunOutcome run_experiment(const Experiment& experiment, const RunOptions& option
   const fs::path& folder = outcome.folder;
   const std::vector<Cell> cells = cells_of(experiment, options.shard);
   RunInfo& info = outcome.results.info;
-  info = describe_run(
-      experiment.name, experiment.sha256,
-      std::any_of(cells.begin(), cells.end(), [](const Cell& cell) { return cell.device == "cpu"; }));
+  info = describe_run(experiment.name, experiment.sha256,
+                      std::any_of(cells.begin(), cells.end(),
+                                  [](const Cell& cell) { return cell.device == "cpu"; }));
   Runner runner(options.quiet ? Progress::Style::silent : Progress::detect(), &interrupted);
   check_cells(runner, cells);
   for (const Cell& cell : cells) {

@@ -23,9 +23,7 @@ double default_tolerance(const Cell& cell) {
 
 }  // namespace
 
-bool verify(VerifyOptions options) {
-  if (!options.overrides.limit) options.overrides.limit = 2048;
-  const Experiment experiment = load_experiment(options.config, options.overrides);
+bool verify(const Experiment& experiment, const VerifyOptions& options) {
   Runner runner(options.quiet ? Progress::Style::silent : Progress::detect());
   check_cells(runner, experiment.cells);
   size_t width = 4;
