@@ -364,15 +364,23 @@ void bench(const BenchOptions& options) {
                info.versions.at("libtorch"), info.versions.at("blas"));
     for (const std::string& warning : info.warnings) fmt::print("warning: {}\n", warning);
   }
-  const Ceilings ceilings = measure_ceilings(options.ceilings, device_of(options));
+  // Through the same library, in the same process.
+  const double each =
+      static_cast<double>(options.ceilings) / static_cast<double>(options.dtypes.size() + 1);
+  const int64_t large = int64_t{1} << (options.device == "cuda" ? 32 : 30);
+  nlohmann::ordered_json ceilings = {{"read_bytes", read_rate(large, device_of(options), each)}};
+  for (const std::string& dtype : options.dtypes) {
+    ceilings[dtype + "_flops"] = product_flops(type_of(dtype), device_of(options), each);
+  }
   if (report.table()) {
-    fmt::print(
-        "\nCeilings of this {}, through the same library\n"
-        "  float32 product   {:8.1f} GFLOP/s\n"
-        "  bfloat16 product  {:8.1f} GFLOP/s\n"
-        "  read of 1 GiB     {:8.1f} GB/s\n",
-        options.device == "cuda" ? "GPU (TF32 is off)" : "machine", ceilings.float32_flops / 1e9,
-        ceilings.bfloat16_flops / 1e9, ceilings.read_bytes / 1e9);
+    fmt::print("\nCeilings of this {}, through the same library\n",
+               options.device == "cuda" ? "GPU (TF32 is off)" : "machine");
+    for (const std::string& dtype : options.dtypes) {
+      fmt::print("  {:<17} {:8.1f} GFLOP/s\n", dtype + " product",
+                 ceilings[dtype + "_flops"].get<double>() / 1e9);
+    }
+    fmt::print("  {:<17} {:8.1f} GB/s\n", fmt::format("read of {} GiB", large >> 30),
+               ceilings["read_bytes"].get<double>() / 1e9);
   }
   int64_t parameters = 0;
   for (const std::string& dtype : options.dtypes) {
@@ -382,7 +390,7 @@ void bench(const BenchOptions& options) {
                  static_cast<double>(decoder.parameters()) / 1e6);
     }
     parameters = decoder.parameters();
-    const double product = dtype == "float32" ? ceilings.float32_flops : ceilings.bfloat16_flops;
+    const double product = ceilings[dtype + "_flops"];
     for (const Cache& cache : caches) bench_cache(options, dtype, decoder, cache, product, report);
   }
   if (!options.llama_bench.empty()) {
@@ -409,10 +417,7 @@ void bench(const BenchOptions& options) {
                  {"model", options.model},
                  {"parameters", parameters},
                  {"repeats", options.repeats},
-                 {"ceilings",
-                  {{"float32_flops", ceilings.float32_flops},
-                   {"bfloat16_flops", ceilings.bfloat16_flops},
-                   {"read_bytes", ceilings.read_bytes}}}});
+                 {"ceilings", ceilings}});
 }
 
 }  // namespace sinkbench

@@ -70,17 +70,6 @@ double read_rate(int64_t bytes, at::Device device, double seconds) {
   return static_cast<double>(matrix.nbytes()) / best;
 }
 
-Ceilings measure_ceilings(int64_t seconds, at::Device device) {
-  const c10::InferenceMode inference;
-  const double each = static_cast<double>(seconds) / 3.0;
-  Ceilings ceilings;
-  ceilings.float32_flops = product_flops(at::kFloat, device, each);
-  ceilings.bfloat16_flops = product_flops(at::kBFloat16, device, each);
-  const int64_t gib = int64_t{1} << 30;
-  ceilings.read_bytes = read_rate(device.is_cpu() ? gib : 4 * gib, device, each);
-  return ceilings;
-}
-
 double flops_per_token(const DecoderConfig& config, double keys) {
   const double hidden = static_cast<double>(config.hidden_size);
   const double query = static_cast<double>(config.heads * config.head_dim);

@@ -8,13 +8,6 @@
 
 namespace sinkbench {
 
-/// Measured through the library that the engines compute with, in the same process.
-struct Ceilings {
-  double float32_flops = 0;  ///< per second, of a product as product_flops has it (TF32 is off)
-  double bfloat16_flops = 0;
-  double read_bytes = 0;  ///< per second, of 1 GiB, on a GPU 4 GiB
-};
-Ceilings measure_ceilings(int64_t seconds, at::Device device = at::kCPU);
 /// Floating-point operations per second of a 2048 x 2048 x 2048 product (on a GPU, which that
 /// leaves idle, of 8192s), the best of some seconds.
 double product_flops(at::ScalarType dtype, at::Device device, double seconds);
