@@ -59,6 +59,7 @@ TEST_CASE("fused norms, gates, one-row products and losses", "[cuda]") {
       const auto a = fused::add_rms_norm(x, part, 0.7, weight, 1e-5, c.dtype);
       const auto b = fused::plain::add_rms_norm(x, part, 0.7, weight, 1e-5, c.dtype);
       CHECK(relative_error(a.sum, b.sum) < 1e-5);
+      CHECK(relative_error(fused::add(x, part, 0.7), b.sum) < 1e-5);
       CHECK(relative_error(a.normed, b.normed) < c.tolerance);
       const at::Tensor inner = at::randn({n, 2 * size}, options);
       for (const Activation act :
@@ -78,6 +79,18 @@ TEST_CASE("fused norms, gates, one-row products and losses", "[cuda]") {
       const auto weight = [&](int64_t rows) { return at::randn({rows, in}, options) * 0.05; };
       const Linear linear = {weight(out), at::randn({out}, options)};
       const Linear both = {weight(2 * out), {}};
+      const at::Tensor stream = at::randn({1, in}, wide) * 3, norm = at::randn({in}, options);
+      for (const fused::Row& row :
+           {fused::Row{.x = stream, .linear = linear, .norm = norm, .epsilon = 1e-5},
+            fused::Row{.x = stream,
+            .linear = both,
+            .activation = Activation::silu,
+            .gated = true,
+            .norm = norm,
+            .epsilon = 1e-5}}) {
+        CHECK(relative_error(fused::row_product(row), fused::plain::row_product(row)) <
+              c.tolerance);
+      }
       for (const fused::Row& row :
            {fused::Row{.x = x, .linear = linear}, fused::Row{.x = x, .linear = {linear.weight, {}}},
             fused::Row{.x = x, .linear = linear, .activation = Activation::gelu},
@@ -178,6 +191,7 @@ TEST_CASE("fused attention of a step, and what it keeps", "[cuda]") {
           step.score_cap = 2.0;
           step.sink_logit = at::randn({s.heads}, options.dtype(at::kFloat));
         }
+        step.counters = at::zeros({s.heads + s.kv_heads}, options.dtype(at::kInt));
         fused::Step twin = step;
         twin.keys = step.keys.clone();
         twin.values = step.values.clone();
@@ -185,6 +199,7 @@ TEST_CASE("fused attention of a step, and what it keeps", "[cuda]") {
               c.tolerance);
         CHECK(relative_error(step.keys, twin.keys) < c.tolerance);
         CHECK(relative_error(step.values, twin.values) < c.tolerance);
+        CHECK(step.counters.abs().sum().item<int64_t>() == 0);
       }
     }
   }
