@@ -394,8 +394,7 @@ at::Tensor attend_step(const Step& step) {
                        .score_cap = static_cast<float>(step.score_cap),
                        .sink_logit = floats(step.sink_logit),
                        .scratch = scratch.data_ptr<float>(),
-                       .counters = reinterpret_cast<unsigned*>(
-                           step.counters.defined() ? step.counters.data_ptr<int32_t>() : nullptr),
+                       .counters = reinterpret_cast<unsigned*>(step.counters.data_ptr<int32_t>()),
                        .output = data(output)},
                       stream());
     return output;

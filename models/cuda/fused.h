@@ -105,7 +105,7 @@ struct Step {
   at::Tensor tokens = {}, places = {};  ///< then int64 [room], [step_ranges]
   double scale = 1.0, score_cap = 0.0;
   at::Tensor sink_logit = {};
-  at::Tensor counters = {};  ///< int32 [heads + kv_heads], zeros, for kernels; or undefined
+  at::Tensor counters = {};  ///< int32 [heads + kv_heads], zeros before and after, for kernels
 };
 /// Head dimensions that a step's kernel has.
 bool takes_heads(int64_t head_dim, int64_t rotated);

@@ -10,7 +10,6 @@
 #include <set>
 #include <stdexcept>
 #include <string>
-#include <type_traits>
 
 namespace sinkbench::cuda {
 namespace {
@@ -137,15 +136,14 @@ int64_t processors() {
   return count;
 }
 
-/// Kernels stand on one multiprocessor together only where they share its first cache alike.
+/// Kernels stand on one multiprocessor together only where they share its first cache alike: half
+/// of it is shared memory for all that is chained.
 void carve(const void* kernel) {
-  if (tuning().carve < 0) return;
   static std::mutex mutex;
   static std::set<const void*> done;
   const std::lock_guard lock(mutex);
   if (!done.insert(kernel).second) return;
-  check(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
-                             static_cast<int>(tuning().carve)),
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, 50),
         "cudaFuncSetAttribute");
 }
 
@@ -293,25 +291,9 @@ __device__ inline float row_dot(const uint4* w, const uint4* x, int packs,
   return warp_sum(s);
 }
 
-__device__ inline uint4 read_past_first_cache(const uint4* from) {
-  uint4 v;
-  asm volatile("ld.global.nc.L1::no_allocate.L2::256B.v4.u32 {%0, %1, %2, %3}, [%4];"
-               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-               : "l"(from));
-  return v;
-}
-
-/// Asks for memory into the second cache.
-__device__ inline void prefetch(const void* from, int bytes) {
-#if __CUDA_ARCH__ >= 900
-  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(__cvta_generic_to_global(from)),
-               "r"(bytes)
-               : "memory");
-#endif
-}
-
+/// A warp for each row, its input from memory: for inputs that shared memory has no room for.
 template <typename T>
-__global__ void row_product_kernel(RowProduct a, int l2) {
+__global__ void row_product_kernel(RowProduct a) {
   const int64_t row = int64_t{blockIdx.x} * row_warps + threadIdx.x / 32;
   const int packs = static_cast<int>(a.size * sizeof(T) / 16);
   const bool there = row < a.rows;
@@ -320,11 +302,6 @@ __global__ void row_product_kernel(RowProduct a, int l2) {
   if (there) {
     begin_row(weight + row * packs, packs, first);
     if (a.gated) begin_row(weight + (a.rows + row) * packs, packs, second);
-    const int rest = min(packs - 32 * ahead, l2 / 16);
-    if (rest > 0 && threadIdx.x % 32 == 0) {
-      prefetch(weight + row * packs + 32 * ahead, 16 * rest);
-      if (a.gated) prefetch(weight + (a.rows + row) * packs + 32 * ahead, 16 * rest);
-    }
   }
   let_chain_begin();
   wait_for_chain();
@@ -348,6 +325,8 @@ __global__ void row_product_kernel(RowProduct a, int l2) {
 }
 
 constexpr size_t most_input = 48 * 1024;  // bytes of a row product's input in shared memory
+constexpr int walk_ahead = 8;             // reads of a lane at a time
+constexpr int walk_blocks = 2;            // on each multiprocessor
 
 /// The input of a block's rows to shared memory, normed where that is asked for.
 template <typename T, bool normed>
@@ -382,20 +361,10 @@ __device__ inline void take_input(const RowProduct& a, uint4* input, int packs) 
   __syncthreads();
 }
 
-template <int load>
-__device__ inline uint4 read_weight(const uint4* from) {
-  if constexpr (load == 0) {
-    return __ldcs(from);
-  } else {
-    return read_past_first_cache(from);
-  }
-}
-
-/// Blocks that stay: a warp walks over its rows, `u` reads of a lane ahead, whatever row they are
-/// of.
-template <typename T, bool normed, int u, int load>
-__global__ void __launch_bounds__(32 * row_warps, u == 4 ? 4 : 2)
-    walk_rows_kernel(RowProduct a, int l2) {
+/// Blocks that stay: a warp walks over its rows, some reads ahead, whatever row they are of.
+template <typename T, bool normed>
+__global__ void __launch_bounds__(32 * row_warps, walk_blocks) walk_rows_kernel(RowProduct a) {
+  constexpr int u = walk_ahead;
   extern __shared__ uint4 input[];
   const int lane = threadIdx.x % 32;
   const int packs = static_cast<int>(a.size * sizeof(T) / 16);
@@ -415,21 +384,11 @@ __global__ void __launch_bounds__(32 * row_warps, u == 4 ? 4 : 2)
 #pragma unroll
     for (int j = 0; j < u; ++j) {
       const int at = 32 * (piece * u + j) + lane;
-      to[j] = at < packs ? read_weight<load>(row + at) : make_uint4(0, 0, 0, 0);
+      to[j] = at < packs ? __ldcs(row + at) : make_uint4(0, 0, 0, 0);
     }
   };
   uint4 now[u], next[u];
-  if (count > 0) {
-    read(0, 0, now);
-    if (lane == 0) {
-      int skip = 32 * u;  // what is under way already
-      for (int i = 0, left = l2 / 16; i < count && left > 0; ++i, skip = 0) {
-        const int of_row = min(packs - skip, left);
-        if (of_row > 0) prefetch(row_of(i) + skip, 16 * of_row);
-        left -= max(of_row, 0);
-      }
-    }
-  }
+  if (count > 0) read(0, 0, now);
   let_chain_begin();
   wait_for_chain();
   take_input<T, normed>(a, input, packs);
@@ -664,18 +623,19 @@ __global__ void join_few_kernel(JoinFew a) {
 constexpr int step_threads = 128;
 constexpr int most_head_dim = 256;
 
-/// Slots that one block attends to; more of them where there are many, for less to be joined.
-int64_t step_chunk(int64_t room) {
-  return room <= 1024 ? 64 : 128;
-}
+/// Caches with room for more slots take two kernels: there the reading of slots outweighs the
+/// launch that one kernel saves, and the two read faster.
+constexpr int64_t one_kernel_room = 1024;
+constexpr int step_chunk = 128;  // slots of a block of the two kernels
 
 __device__ inline float capped(float s, float cap) {
   return cap == 0.0f ? s : cap * tanhf(s / cap);
 }
 
 /// Part of the slots for one head: scratch gets its largest score, sum and mix.
-template <typename T, int chunk>
+template <typename T>
 __global__ void attend_slots_kernel(AttendStep a) {
+  constexpr int chunk = step_chunk;
   wait_for_chain();
   let_chain_begin();
   using P = Pack<T, 8>;
@@ -766,7 +726,8 @@ __global__ void attend_slots_kernel(AttendStep a) {
   if (group < groups) {
 #pragma unroll 4
     for (int key = group; key < count; key += groups) {
-      const P v = *reinterpret_cast<const P*>(values + int64_t{key} * head_dim + 8 * pack);
+      P v = *reinterpret_cast<const P*>(values + int64_t{key} * head_dim + 8 * pack);
+      if (score[key] == 0) v = P{};  // a slot that is not seen may hold anything
 #pragma unroll
       for (int j = 0; j < 8; ++j) mix[j] = fmaf(score[key], to_float(v.x[j]), mix[j]);
     }
@@ -833,7 +794,8 @@ __global__ void join_step_kernel(AttendStep a, int parts) {
   }
 }
 
-constexpr int most_parts = 64;                    // of a head's slots
+constexpr int most_parts = 32;                    // of a head's slots
+constexpr int step_blocks = 4;                    // on each multiprocessor, at the most
 constexpr int64_t step_lanes(int64_t head_dim) {  // that share a key
   return head_dim <= 64 ? 8 : head_dim <= 128 ? 16 : 32;
 }
@@ -1040,30 +1002,6 @@ __global__ void __launch_bounds__(step_threads) attend_kernel(AttendStep a, int 
 
 }  // namespace
 
-const Tuning& tuning() {
-  static const Tuning read = [] {
-    Tuning t;
-    const char* text = std::getenv("SINKBENCH_CUDA_VARIANT");
-    const std::string all = text == nullptr ? "" : text;
-    const auto take = [&](const char* name, int64_t& value) {
-      const size_t at = ("," + all).find("," + std::string(name) + "=");
-      if (at != std::string::npos)
-        value = std::atoll(all.c_str() + at + std::string(name).size() + 1);
-    };
-    take("rows", t.rows);
-    take("sm", t.sm);
-    take("u", t.u);
-    take("load", t.load);
-    take("l2", t.l2);
-    take("fold", t.fold);
-    take("attend", t.attend);
-    take("ab", t.ab);
-    take("carve", t.carve);
-    return t;
-  }();
-  return read;
-}
-
 void rms_norm(const RmsNorm& a, Stream stream) {
   if (a.n == 0) return;
   const bool wide = a.size % 4 == 0 && aligned(a.x) && aligned(a.part) && aligned(a.sum) &&
@@ -1092,38 +1030,22 @@ void gate(Type type, Act act, int64_t n, int64_t size, const void* inner, void* 
 
 bool takes_norm(Type type, int64_t size) {
   const size_t bytes = static_cast<size_t>(size) * (type == Type::float32 ? 4 : 2);
-  return tuning().rows == 1 && tuning().fold == 1 && bytes <= most_input;
+  return bytes <= most_input;
 }
 
 void row_product(const RowProduct& a, Stream stream) {
-  const int l2 = static_cast<int>(tuning().l2);
+  const unsigned whole = blocks(a.rows, row_warps);
   by_type(a.type, [&](auto element) {
     using T = decltype(element);
     const size_t bytes = static_cast<size_t>(a.size) * sizeof(T);
-    if (tuning().rows == 1 && bytes <= most_input) {
-      const unsigned grid =
-          std::min(blocks(a.rows, row_warps), static_cast<unsigned>(processors() * tuning().sm));
-      const auto start = [&](auto kernel) {
-        launch("row_product", kernel, dim3(grid), 32 * row_warps, bytes, stream, true, a, l2);
-      };
-      const bool normed = a.norm_weight != nullptr;
-      const auto by_load = [&](auto reads) {
-        constexpr int u = decltype(reads)::value;
-        if (tuning().load == 1) {
-          start(normed ? walk_rows_kernel<T, true, u, 1> : walk_rows_kernel<T, false, u, 1>);
-        } else {
-          start(normed ? walk_rows_kernel<T, true, u, 0> : walk_rows_kernel<T, false, u, 0>);
-        }
-      };
-      if (tuning().u == 8) {
-        by_load(std::integral_constant<int, 8>());
-      } else {
-        by_load(std::integral_constant<int, 4>());
-      }
+    if (bytes > most_input) {
+      launch("row_product", row_product_kernel<T>, dim3(whole), 32 * row_warps, 0, stream, true, a);
       return;
     }
-    launch("row_product", row_product_kernel<T>, dim3(blocks(a.rows, row_warps)), 32 * row_warps, 0,
-           stream, true, a, l2);
+    const auto stay = static_cast<unsigned>(processors() * walk_blocks);
+    launch("row_product",
+           a.norm_weight != nullptr ? walk_rows_kernel<T, true> : walk_rows_kernel<T, false>,
+           dim3(std::min(whole, stay)), 32 * row_warps, bytes, stream, true, a);
   });
 }
 
@@ -1173,14 +1095,15 @@ void join_few(const JoinFew& a, Stream stream) {
 }
 
 int64_t step_scratch(int64_t heads, int64_t head_dim, int64_t room) {
-  const int64_t chunk = step_chunk(room);
-  return heads * std::max<int64_t>(most_parts, (room + chunk - 1) / chunk) * (head_dim + 2);
+  const int64_t parts = room <= one_kernel_room ? most_parts : blocks(room, step_chunk);
+  return heads * parts * (head_dim + 2);
 }
 
 void attend_step(const AttendStep& a, Stream stream) {
-  if (tuning().attend == 1 && a.counters != nullptr) {
+  const auto heads = static_cast<unsigned>(a.heads);
+  if (a.room <= one_kernel_room) {
     const int64_t tiles = step_tiles(a.head_dim, a.room);
-    const int64_t fit = std::max<int64_t>(1, processors() * tuning().ab / a.heads);
+    const int64_t fit = std::max<int64_t>(1, processors() * step_blocks / a.heads);
     const int64_t parts = std::clamp<int64_t>(tiles, 1, std::min<int64_t>(fit, most_parts));
     by_type(a.type, [&](auto element) {
       using T = decltype(element);
@@ -1189,21 +1112,18 @@ void attend_step(const AttendStep& a, Stream stream) {
              lanes == 8    ? attend_kernel<T, 8>
              : lanes == 16 ? attend_kernel<T, 16>
                            : attend_kernel<T, 32>,
-             dim3(static_cast<unsigned>(a.heads), static_cast<unsigned>(parts)), step_threads, 0,
-             stream, true, a, static_cast<int>(tiles));
+             dim3(heads, static_cast<unsigned>(parts)), step_threads, 0, stream, true, a,
+             static_cast<int>(tiles));
     });
     return;
   }
-  const int64_t chunk = step_chunk(a.room);
-  const unsigned parts = blocks(a.room, chunk);
+  const unsigned parts = blocks(a.room, step_chunk);
   by_type(a.type, [&](auto element) {
     using T = decltype(element);
-    if (parts > 0) {
-      launch("attend_step", chunk == 64 ? attend_slots_kernel<T, 64> : attend_slots_kernel<T, 128>,
-             dim3(static_cast<unsigned>(a.heads), parts), step_threads, 0, stream, true, a);
-    }
-    launch("attend_step", join_step_kernel<T>, dim3(static_cast<unsigned>(a.heads)), 128, 0, stream,
-           true, a, static_cast<int>(parts));
+    launch("attend_step", attend_slots_kernel<T>, dim3(heads, parts), step_threads, 0, stream, true,
+           a);
+    launch("attend_step", join_step_kernel<T>, dim3(heads), 128, 0, stream, true, a,
+           static_cast<int>(parts));
   });
 }
 

@@ -14,20 +14,6 @@ enum class Type { float32, float16, bfloat16 };
 enum class Act { none, silu, gelu, gelu_tanh, relu };
 using Stream = void*;
 
-/// Variants that a device run times against each other: SINKBENCH_CUDA_VARIANT=name=number,...
-struct Tuning {
-  int64_t rows = 0;    ///< 0: a block for each eight rows; 1: blocks that stay, and walk over rows
-  int64_t sm = 2;      ///< with rows 1: blocks on each multiprocessor
-  int64_t u = 4;       ///< with rows 1: reads of a lane at a time, 4 or 8
-  int64_t load = 0;    ///< weights are read by: 0 ld.cs; 1 ld.nc, past the first cache
-  int64_t l2 = 0;      ///< bytes of weights a warp asks into the second cache while it waits
-  int64_t fold = 0;    ///< with rows 1: 1: norms are part of the product after them
-  int64_t attend = 0;  ///< 0: two kernels; 1: one
-  int64_t ab = 4;      ///< with attend 1: blocks on each multiprocessor, at the most
-  int64_t carve = -1;  ///< percent of the first cache that is shared memory, of all that is chained
-};
-const Tuning& tuning();
-
 /// y [n, size] = (x + scale * part) * weight / rms, in y's type; where `part` [n, size] (of
 /// weight's type) is given, the float32 sum goes to `sum`, which may be x; no y: that is all.
 struct RmsNorm {
@@ -135,7 +121,7 @@ struct AttendStep {
   float scale, score_cap;
   const float* sink_logit;  ///< [heads] or null
   float* scratch;           ///< step_scratch() elements
-  unsigned* counters;       ///< [heads + kv_heads], zeros before and after; or null
+  unsigned* counters;       ///< [heads + kv_heads], zeros before and after
   void* output;             ///< [heads, head_dim]
 };
 int64_t step_scratch(int64_t heads, int64_t head_dim, int64_t room);

@@ -172,7 +172,7 @@ TEST_CASE("a block's size follows from the device") {
   config.heads = config.kv_heads = 32;
   config.head_dim = 128;
   CHECK(ChunkedEngine::block_size(config, 0, 1 << 20) == 190);
-  CHECK(ChunkedEngine::block_size(config, 0, 1 << 20, at::kCUDA) == 2048);
+  CHECK(ChunkedEngine::block_size(config, 0, 1 << 20, at::kCUDA) == 4096);
   CHECK(ChunkedEngine::block_size(config, 0, 100, at::kCUDA) == 100);
   CHECK(ChunkedEngine::block_size(config, 64, 1 << 20, at::kCUDA) == 64);
 }
