@@ -27,6 +27,12 @@ at::Tensor apply(const Linear& linear, const at::Tensor& x) {
   return at::linear(x, linear.weight, linear.bias);
 }
 
+/// Whether one row's norm is part of the product after it.
+bool folds(const DecoderConfig& config, const NormWeights& norm, const at::Tensor& x,
+           const Linear& linear) {
+  return config.norm == NormKind::rms && fused::takes_normed_row(x, norm.weight, linear.weight);
+}
+
 /// Every tensor of the model, shared ones once.
 template <typename Visit>
 void for_each_weight(const DecoderWeights& weights, Visit visit) {
@@ -245,8 +251,14 @@ Projection Decoder::split(const LayerWeights& layer, const at::Tensor& query,
 
 Projection Decoder::project(int64_t layer, const at::Tensor& x) const {
   const LayerWeights& weights = weights_.layers[layer];
-  const at::Tensor rows =
-      apply(weights.qkv, attention_input(weights, x)).view({x.size(0), -1, config_.head_dim});
+  const bool folded = config_.norm_placement != NormPlacement::residual &&
+                      folds(config_, weights.attention_norm, x, weights.qkv);
+  const at::Tensor rows = (folded ? fused::row_product({.x = x,
+                                                        .linear = weights.qkv,
+                                                        .norm = weights.attention_norm.weight,
+                                                        .epsilon = config_.norm_epsilon})
+                                  : apply(weights.qkv, attention_input(weights, x)))
+                              .view({x.size(0), -1, config_.head_dim});
   return split(weights, rows.narrow(1, 0, config_.heads),
                rows.narrow(1, config_.heads, 2 * config_.kv_heads));
 }
@@ -287,7 +299,7 @@ at::Tensor Decoder::finish(int64_t layer, const at::Tensor& x, const at::Tensor&
     }
     const at::Tensor part = apply(linear, input);
     const at::Tensor& added = post.weight.defined() ? norm(post, part, accumulate_dtype()) : part;
-    return at::add(stream, added, config_.residual_scale);
+    return fused::add(stream, added, config_.residual_scale);
   };
   const auto residual_norm = [&](const NormWeights& after, const at::Tensor& sum) {
     return last ? norm(after, sum, accumulate_dtype()) : sum;
@@ -305,14 +317,28 @@ at::Tensor Decoder::finish(int64_t layer, const at::Tensor& x, const at::Tensor&
   const at::Tensor after_attention = residual_norm(
       weights.attention_norm, plus(x, weights.output, attended, weights.attention_post_norm));
   const at::Tensor& input = config_.parallel_residual ? x : after_attention;
-  const at::Tensor inner = activated(
-      weights, last ? input.to(options_.dtype) : norm(weights.mlp_norm, input, options_.dtype));
+  const bool folded = !last && folds(config_, weights.mlp_norm, input, weights.gate_up);
+  const at::Tensor inner =
+      folded ? fused::row_product({.x = input,
+                                   .linear = weights.gate_up,
+                                   .activation = config_.activation,
+                                   .gated = config_.gated_mlp,
+                                   .norm = weights.mlp_norm.weight,
+                                   .epsilon = config_.norm_epsilon})
+             : activated(weights, last ? input.to(options_.dtype)
+                                       : norm(weights.mlp_norm, input, options_.dtype));
   return residual_norm(weights.mlp_norm,
                        plus(after_attention, weights.down, inner, weights.mlp_post_norm));
 }
 
 at::Tensor Decoder::logits(const at::Tensor& x) const {
-  const at::Tensor logits = apply(weights_.head, norm(weights_.final_norm, x, options_.dtype));
+  const at::Tensor logits =
+      folds(config_, weights_.final_norm, x, weights_.head)
+          ? fused::row_product({.x = x,
+                                .linear = weights_.head,
+                                .norm = weights_.final_norm.weight,
+                                .epsilon = config_.norm_epsilon})
+          : apply(weights_.head, norm(weights_.final_norm, x, options_.dtype));
   if (config_.logit_scale == 1.0 && config_.logit_cap == 0.0) return logits;
   at::Tensor scaled = logits.to(accumulate_dtype()).mul_(config_.logit_scale);
   if (config_.logit_cap == 0.0) return scaled;

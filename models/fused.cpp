@@ -171,6 +171,24 @@ bool takes_row(const at::Tensor& x, const at::Tensor& weight) {
          aligned(weight);
 }
 
+#ifdef SINKBENCH_CUDA
+bool takes_normed_row(const at::Tensor& x, const at::Tensor& norm, const at::Tensor& weight) {
+  if (!norm.defined() || !takes(x) || !takes(weight) || x.dim() != 2 || x.size(0) != 1) {
+    return false;
+  }
+  const auto aligned = [](const at::Tensor& t) {
+    return t.is_contiguous() && reinterpret_cast<uintptr_t>(t.data_ptr()) % 16 == 0;
+  };
+  return x.scalar_type() == at::kFloat && norm.scalar_type() == weight.scalar_type() &&
+         x.size(1) * static_cast<int64_t>(weight.element_size()) % 16 == 0 && aligned(x) &&
+         aligned(norm) && aligned(weight) && cuda::takes_norm(type_of(weight), x.size(1));
+}
+#else
+bool takes_normed_row(const at::Tensor&, const at::Tensor&, const at::Tensor&) {
+  return false;
+}
+#endif
+
 bool takes_heads(int64_t head_dim, int64_t rotated) {
   return head_dim % 8 == 0 && head_dim <= 256 && rotated % 2 == 0;
 }
@@ -229,6 +247,29 @@ NormedSum add_rms_norm(const at::Tensor& x, const at::Tensor& part, double scale
   return plain::add_rms_norm(x, part, scale, weight, epsilon, dtype);
 }
 
+at::Tensor add(const at::Tensor& x, const at::Tensor& part, double scale) {
+#ifdef SINKBENCH_CUDA
+  if (takes(x) && x.scalar_type() == at::kFloat && takes(part) && x.dim() == 2 &&
+      x.sizes() == part.sizes() && x.is_contiguous() && part.is_contiguous()) {
+    at::Tensor sum = at::empty_like(x);
+    cuda::rms_norm({.n = x.size(0),
+                    .size = x.size(1),
+                    .x = floats(x),
+                    .part = data(part),
+                    .scale = static_cast<float>(scale),
+                    .sum = sum.data_ptr<float>(),
+                    .weight = nullptr,
+                    .weight_type = type_of(part),
+                    .y = nullptr,
+                    .y_type = type_of(part),
+                    .epsilon = 0},
+                   stream());
+    return sum;
+  }
+#endif
+  return at::add(x, part, scale);
+}
+
 at::Tensor gate(const at::Tensor& inner, Activation activation) {
 #ifdef SINKBENCH_CUDA
   if (takes(inner) && inner.is_contiguous()) {
@@ -252,16 +293,19 @@ at::Tensor gate(const at::Tensor& inner, Activation activation) {
 
 at::Tensor row_product(const Row& row) {
 #ifdef SINKBENCH_CUDA
-  if (takes_row(row.x, row.linear.weight)) {
+  if (row.norm.defined() ? takes_normed_row(row.x, row.norm, row.linear.weight)
+                         : takes_row(row.x, row.linear.weight)) {
     const int64_t rows = row.linear.weight.size(0) / (row.gated ? 2 : 1);
-    at::Tensor y =
-        at::empty({1, rows}, row.residual.defined() ? row.residual.options() : row.x.options());
-    cuda::row_product({.type = type_of(row.x),
+    at::Tensor y = at::empty(
+        {1, rows}, row.residual.defined() ? row.residual.options() : row.linear.weight.options());
+    cuda::row_product({.type = type_of(row.linear.weight),
                        .rows = rows,
                        .size = row.x.size(1),
                        .weight = data(row.linear.weight),
                        .bias = data(row.linear.bias),
                        .x = data(row.x),
+                       .norm_weight = data(row.norm),
+                       .epsilon = static_cast<float>(row.epsilon),
                        .act = act_of(row.activation),
                        .gated = row.gated,
                        .residual = floats(row.residual),
@@ -411,6 +455,7 @@ at::Tensor attend_step(const Step& step) {
                        .score_cap = static_cast<float>(step.score_cap),
                        .sink_logit = floats(step.sink_logit),
                        .scratch = scratch.data_ptr<float>(),
+                       .counters = reinterpret_cast<unsigned*>(step.counters.data_ptr<int32_t>()),
                        .output = data(output)},
                       stream());
     return output;
@@ -451,6 +496,12 @@ at::Tensor gate(const at::Tensor& inner, Activation activation) {
 }
 
 at::Tensor row_product(const Row& row) {
+  if (row.norm.defined()) {
+    Row normed = row;
+    normed.norm = at::Tensor();
+    normed.x = plain::rms_norm(row.x, row.norm, row.epsilon, row.linear.weight.scalar_type());
+    return plain::row_product(normed);
+  }
   const at::ScalarType wide = exact(row.x.scalar_type());
   const at::Tensor bias = row.linear.bias.defined() ? row.linear.bias.to(wide) : at::Tensor();
   at::Tensor y = at::linear(row.x.to(wide), row.linear.weight.to(wide), bias);

@@ -32,6 +32,8 @@ struct NormedSum {
 /// part: [n, size] of the weight's type.
 NormedSum add_rms_norm(const at::Tensor& x, const at::Tensor& part, double scale,
                        const at::Tensor& weight, double epsilon, at::ScalarType dtype);
+/// The sum alone; part of any type.
+at::Tensor add(const at::Tensor& x, const at::Tensor& part, double scale);
 
 at::Tensor activate(const at::Tensor& x, Activation activation);
 /// act(gate) * up: inner [n, 2 * size], gate and then up, gives [n, size].
@@ -45,8 +47,12 @@ struct Row {
   bool gated = false;        ///< rows: gate then up; act(gate) * up
   at::Tensor residual = {};  ///< float32 [1, out], or undefined: residual + scale * result, float32
   double scale = 1.0;
+  at::Tensor norm = {};  ///< [in], or undefined: x, float32, is normed by its rms and this before
+  double epsilon = 0.0;
 };
 bool takes_row(const at::Tensor& x, const at::Tensor& weight);
+/// Rows that are normed on the way.
+bool takes_normed_row(const at::Tensor& x, const at::Tensor& norm, const at::Tensor& weight);
 at::Tensor row_product(const Row& row);
 
 /// NLL in nats, float32 [n]: logits [n, vocab], targets int64 [n]. No float32 copy of the logits.
@@ -103,6 +109,7 @@ struct Step {
   at::Tensor tokens = {}, places = {};  ///< then int64 [room], [step_ranges]
   double scale = 1.0, score_cap = 0.0;
   at::Tensor sink_logit = {};
+  at::Tensor counters = {};  ///< int32 [heads + kv_heads], zeros before and after, for kernels
 };
 /// Head dimensions that a step's kernel has.
 bool takes_heads(int64_t head_dim, int64_t rotated);

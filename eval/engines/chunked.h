@@ -23,8 +23,9 @@ namespace sinkbench {
 class ChunkedEngine final : public Engine {
  public:
   /// Decoder and policy must outlive it. `chunk`: queries per block; 0: as many (128 to 2048) as
-  /// keep the model's widest activations within 16 MiB, on a CUDA device 2^26 elements. `in_parts`:
-  /// attention in parts (attention/parts.h) where views allow it, whatever the device.
+  /// keep the model's widest activations within 16 MiB; on a CUDA device to 4096, within 2^27
+  /// elements. `in_parts`: attention in parts (attention/parts.h) where views allow it, whatever
+  /// the device.
   ChunkedEngine(const Decoder& decoder, const IndexPolicy& policy, int64_t chunk,
                 bool in_parts = false);
 

@@ -39,6 +39,8 @@ PlannedStep::PlannedStep(const Decoder& decoder, KvCache& cache, std::vector<Kin
   id_ = at::zeros({1}, integers);
   numbers_ = at::zeros({offset(kinds_.size())}, integers);
   ranges_ = at::full({slots}, int64_t{fused::free_slot}, integers.dtype(at::kByte));
+  counters_ =
+      at::zeros({decoder.config().heads + decoder.config().kv_heads}, integers.dtype(at::kInt));
   if (const auto& alibi = decoder.config().alibi) {
     slopes_ = at::tensor(alibi->slopes, at::kDouble).to(device);
     tokens_ = at::zeros({slots}, integers);
@@ -116,7 +118,8 @@ at::Tensor PlannedStep::step() {
                             .places = of.places,
                             .scale = config.attention_scale,
                             .score_cap = config.score_cap,
-                            .sink_logit = decoder_.sink_logit(layer)});
+                            .sink_logit = decoder_.sink_logit(layer),
+                            .counters = counters_});
     x = decoder_.finish(layer, x, attended);
   }
   return x;

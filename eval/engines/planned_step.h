@@ -60,6 +60,7 @@ class PlannedStep {
   // kinds one after another ranges and tokens by slot.
   at::Tensor id_, numbers_, ranges_, tokens_;
   std::vector<at::Tensor> frequencies_;  // of each kind
+  at::Tensor counters_;                  // see fused::Step
   at::Tensor slopes_;
   std::optional<Graph> graph_;
 };

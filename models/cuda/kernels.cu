@@ -6,6 +6,8 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <mutex>
+#include <set>
 #include <stdexcept>
 #include <string>
 
@@ -123,6 +125,28 @@ bool can_chain() {
   return can;
 }
 
+int64_t processors() {
+  static const int count = [] {
+    int device = 0, processors = 0;
+    check(cudaGetDevice(&device), "cudaGetDevice");
+    check(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device),
+          "cudaDeviceGetAttribute");
+    return processors;
+  }();
+  return count;
+}
+
+/// Kernels stand on one multiprocessor together only where they share its first cache alike: half
+/// of it is shared memory for all that is chained.
+void carve(const void* kernel) {
+  static std::mutex mutex;
+  static std::set<const void*> done;
+  const std::lock_guard lock(mutex);
+  if (!done.insert(kernel).second) return;
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, 50),
+        "cudaFuncSetAttribute");
+}
+
 template <typename... Parameters, typename... Arguments>
 void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, int threads, size_t shared,
             Stream stream, bool chained, Arguments... arguments) {
@@ -136,6 +160,7 @@ void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, int thre
   config.stream = static_cast<cudaStream_t>(stream);
   config.attrs = &attribute;
   config.numAttrs = chained && can_chain() ? 1 : 0;
+  if (chained) carve(reinterpret_cast<const void*>(kernel));
   check(cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...), name);
 }
 
@@ -184,6 +209,7 @@ __global__ void rms_norm_kernel(RmsNorm a) {
       }
       *reinterpret_cast<Pack<float, width>*>(sum + i) = v;
     }
+    if (a.y == nullptr) return;
     x = sum;  // a thread reads again what it wrote itself
   } else {
     for (int64_t i = threadIdx.x * width; i < a.size; i += blockDim.x * width) {
@@ -209,11 +235,10 @@ __global__ void rms_norm_kernel(RmsNorm a) {
 // ----------------------------------------------------------------------------------
 
 template <typename T, int width>
-__global__ void gate_kernel(Act act, int64_t n, int64_t size, const T* inner, T* y) {
-  const int64_t packs = size / width;
-  const int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
-  if (i >= n * packs) return;
-  const int64_t row = i / packs, column = i % packs * width;
+__global__ void gate_kernel(Act act, int64_t size, const T* inner, T* y) {
+  const int64_t row = blockIdx.x;
+  const int64_t column = (int64_t{blockIdx.y} * blockDim.x + threadIdx.x) * width;
+  if (column >= size) return;
   const auto g = *reinterpret_cast<const Pack<T, width>*>(inner + 2 * row * size + column);
   const auto u = *reinterpret_cast<const Pack<T, width>*>(inner + (2 * row + 1) * size + column);
   Pack<T, width> out;
@@ -266,6 +291,7 @@ __device__ inline float row_dot(const uint4* w, const uint4* x, int packs,
   return warp_sum(s);
 }
 
+/// A warp for each row, its input from memory: for inputs that shared memory has no room for.
 template <typename T>
 __global__ void row_product_kernel(RowProduct a) {
   const int64_t row = int64_t{blockIdx.x} * row_warps + threadIdx.x / 32;
@@ -295,6 +321,112 @@ __global__ void row_product_kernel(RowProduct a) {
     static_cast<float*>(a.y)[row] = fmaf(a.scale, result, a.residual[row]);
   } else {
     static_cast<T*>(a.y)[row] = from_float<T>(result);
+  }
+}
+
+constexpr size_t most_input = 48 * 1024;  // bytes of a row product's input in shared memory
+constexpr int walk_ahead = 8;             // reads of a lane at a time
+constexpr int walk_blocks = 2;            // on each multiprocessor
+
+/// The input of a block's rows to shared memory, normed where that is asked for.
+template <typename T, bool normed>
+__device__ inline void take_input(const RowProduct& a, uint4* input, int packs) {
+  if constexpr (!normed) {
+    const uint4* x = static_cast<const uint4*>(a.x);
+    for (int i = threadIdx.x; i < packs; i += blockDim.x) input[i] = x[i];
+  } else {
+    constexpr int width = 16 / sizeof(T);
+    using In = Pack<float, width>;
+    using Out = Pack<T, width>;
+    const In* x = static_cast<const In*>(a.x);
+    const Out* weight = static_cast<const Out*>(a.norm_weight);
+    float squares = 0;
+    for (int i = threadIdx.x; i < packs; i += blockDim.x) {
+      const In v = x[i];
+#pragma unroll
+      for (int j = 0; j < width; ++j) squares = fmaf(v.x[j], v.x[j], squares);
+    }
+    const float inverse = rsqrtf(block_sum(squares) / static_cast<float>(a.size) + a.epsilon);
+    for (int i = threadIdx.x; i < packs; i += blockDim.x) {
+      const In v = x[i];
+      const Out w = weight[i];
+      Out out;
+#pragma unroll
+      for (int j = 0; j < width; ++j) {
+        out.x[j] = from_float<T>(v.x[j] * inverse * to_float(w.x[j]));
+      }
+      reinterpret_cast<Out*>(input)[i] = out;
+    }
+  }
+  __syncthreads();
+}
+
+/// Blocks that stay: a warp walks over its rows, some reads ahead, whatever row they are of.
+template <typename T, bool normed>
+__global__ void __launch_bounds__(32 * row_warps, walk_blocks) walk_rows_kernel(RowProduct a) {
+  constexpr int u = walk_ahead;
+  extern __shared__ uint4 input[];
+  const int lane = threadIdx.x % 32;
+  const int packs = static_cast<int>(a.size * sizeof(T) / 16);
+  const int pieces = (packs + 32 * u - 1) / (32 * u);  // of a row
+  const int rows = static_cast<int>(a.rows), warps = static_cast<int>(gridDim.x) * row_warps;
+  const int first = blockIdx.x * row_warps + threadIdx.x / 32;
+  const int twice = a.gated ? 2 : 1;
+  const int count =
+      first < rows ? (rows - first + warps - 1) / warps * twice : 0;  // rows of weight
+  const uint4* weight = static_cast<const uint4*>(a.weight);
+  const auto row_of = [&](int i) {
+    const int64_t row = a.gated ? int64_t{i / 2} * warps + (i % 2) * rows : int64_t{i} * warps;
+    return weight + (first + row) * packs;
+  };
+  const auto read = [&](int i, int piece, uint4(&to)[u]) {
+    const uint4* row = row_of(i);
+#pragma unroll
+    for (int j = 0; j < u; ++j) {
+      const int at = 32 * (piece * u + j) + lane;
+      to[j] = at < packs ? __ldcs(row + at) : make_uint4(0, 0, 0, 0);
+    }
+  };
+  uint4 now[u], next[u];
+  if (count > 0) read(0, 0, now);
+  let_chain_begin();
+  wait_for_chain();
+  take_input<T, normed>(a, input, packs);
+  const T* bias = static_cast<const T*>(a.bias);
+  float sum = 0, gated = 0;
+  int piece = 0;
+  for (int i = 0; i < count;) {
+    const bool ends = piece + 1 == pieces;
+    const int next_i = ends ? i + 1 : i, next_piece = ends ? 0 : piece + 1;
+    if (next_i < count) read(next_i, next_piece, next);
+#pragma unroll
+    for (int j = 0; j < u; ++j) {
+      const int at = 32 * (piece * u + j) + lane;
+      if (at < packs) sum += dot<T>(now[j], input[at]);
+    }
+    if (ends) {
+      const int64_t row = first + int64_t{i / twice} * warps;
+      float result = warp_sum(sum);
+      sum = 0;
+      const bool up = i % twice == 1;
+      if (bias != nullptr) result += to_float(bias[up ? rows + row : row]);
+      if (a.gated && !up) {
+        gated = activate(a.act, result);
+      } else {
+        result = a.gated ? gated * result : activate(a.act, result);
+        if (lane == 0) {
+          if (a.residual != nullptr) {
+            static_cast<float*>(a.y)[row] = fmaf(a.scale, result, a.residual[row]);
+          } else {
+            static_cast<T*>(a.y)[row] = from_float<T>(result);
+          }
+        }
+      }
+    }
+#pragma unroll
+    for (int j = 0; j < u; ++j) now[j] = next[j];
+    i = next_i;
+    piece = next_piece;
   }
 }
 
@@ -374,11 +506,13 @@ template <typename T, int width>
 __global__ void place_block_kernel(PlaceBlock a) {
   using P = Pack<T, width>;
   const int64_t token = blockIdx.x, half = a.rotated / 2;
-  const int64_t parts = (half + a.head_dim - a.rotated) / width;  // of a head that is rotated
-  const int64_t copies = a.head_dim / width;                      // of one that is not
-  const int64_t queries = a.heads * parts, keys = a.kv_heads * parts;
-  const int64_t items = queries + keys + a.kv_heads * copies;
-  for (int64_t i = threadIdx.x; i < items; i += blockDim.x) {
+  const int head_dim = static_cast<int>(a.head_dim);  // divisions of 64 bits cost more than memory
+  const int parts = static_cast<int>(half + a.head_dim - a.rotated) / width;  // if it is rotated
+  const int copies = head_dim / width;                                        // if not
+  const int queries = static_cast<int>(a.heads) * parts;
+  const int keys = static_cast<int>(a.kv_heads) * parts;
+  const int items = queries + keys + static_cast<int>(a.kv_heads) * copies;
+  for (int i = threadIdx.x; i < items; i += blockDim.x) {
     if (i < queries) {
       const int64_t head = i / parts;
       place_part<T, width>(
@@ -393,7 +527,7 @@ __global__ void place_block_kernel(PlaceBlock a) {
                            a.key_sine + token * half);
     } else {
       const int64_t head = (i - queries - keys) / copies;
-      const int64_t d = (i - queries - keys) % copies * width;
+      const int d = (i - queries - keys) % copies * width;
       *reinterpret_cast<P*>(static_cast<T*>(a.values) + (head * a.room + token) * a.head_dim + d) =
           *reinterpret_cast<const P*>(static_cast<const T*>(a.value) + token * a.value_stride +
                                       head * a.head_dim + d);
@@ -489,18 +623,19 @@ __global__ void join_few_kernel(JoinFew a) {
 constexpr int step_threads = 128;
 constexpr int most_head_dim = 256;
 
-/// Slots that one block attends to; more of them where there are many, for less to be joined.
-int64_t step_chunk(int64_t room) {
-  return room <= 1024 ? 64 : 128;
-}
+/// Caches with room for more slots take two kernels: there the reading of slots outweighs the
+/// launch that one kernel saves, and the two read faster.
+constexpr int64_t one_kernel_room = 1024;
+constexpr int step_chunk = 128;  // slots of a block of the two kernels
 
 __device__ inline float capped(float s, float cap) {
   return cap == 0.0f ? s : cap * tanhf(s / cap);
 }
 
 /// Part of the slots for one head: scratch gets its largest score, sum and mix.
-template <typename T, int chunk>
+template <typename T>
 __global__ void attend_slots_kernel(AttendStep a) {
+  constexpr int chunk = step_chunk;
   wait_for_chain();
   let_chain_begin();
   using P = Pack<T, 8>;
@@ -591,7 +726,8 @@ __global__ void attend_slots_kernel(AttendStep a) {
   if (group < groups) {
 #pragma unroll 4
     for (int key = group; key < count; key += groups) {
-      const P v = *reinterpret_cast<const P*>(values + int64_t{key} * head_dim + 8 * pack);
+      P v = *reinterpret_cast<const P*>(values + int64_t{key} * head_dim + 8 * pack);
+      if (score[key] == 0) v = P{};  // a slot that is not seen may hold anything
 #pragma unroll
       for (int j = 0; j < 8; ++j) mix[j] = fmaf(score[key], to_float(v.x[j]), mix[j]);
     }
@@ -658,6 +794,212 @@ __global__ void join_step_kernel(AttendStep a, int parts) {
   }
 }
 
+constexpr int most_parts = 32;                    // of a head's slots
+constexpr int step_blocks = 4;                    // on each multiprocessor, at the most
+constexpr int64_t step_lanes(int64_t head_dim) {  // that share a key
+  return head_dim <= 64 ? 8 : head_dim <= 128 ? 16 : 32;
+}
+constexpr int slots_of_lane = 8;
+int64_t step_tiles(int64_t head_dim, int64_t room) {
+  const int64_t tile = step_threads / step_lanes(head_dim) * slots_of_lane;
+  return (room + tile - 1) / tile;
+}
+
+/// A part of one head's slots, a tile of them at a time; the block of a head that ends last joins
+/// the parts, and the last one of a key head's heads stores the key and value.
+template <typename T, int lanes>
+__global__ void __launch_bounds__(step_threads) attend_kernel(AttendStep a, int tiles) {
+  let_chain_begin();
+  using P = Pack<T, 8>;
+  constexpr int each = slots_of_lane, groups = step_threads / lanes, tile = groups * each;
+  constexpr int widest = lanes * 8;  // head dimensions
+  __shared__ alignas(16) float query[step_ranges * widest];
+  __shared__ float mix[groups * widest];
+  __shared__ float top[groups + 2], sum[groups + 2];  // and the query's own key, and a sink logit
+  __shared__ float factor[most_parts];
+  __shared__ bool last;
+  const int thread = threadIdx.x, lane = thread % lanes, group = thread / lanes;
+  const int head_dim = static_cast<int>(a.head_dim), parts = gridDim.y;
+  const bool active = 8 * lane < head_dim;
+  const int64_t head = blockIdx.x, share = a.heads / a.kv_heads, kv_head = head / share;
+  const int used = static_cast<int>(min(a.room, *a.used));
+  T* keys = static_cast<T*>(a.keys) + kv_head * a.room * head_dim;
+  T* values = static_cast<T*>(a.values) + kv_head * a.room * head_dim;
+  const auto slot_of = [&](int t, int i) { return t * tile + i * groups + group; };
+  const auto read = [&](const T* from, int t, P(&to)[each]) {
+#pragma unroll
+    for (int i = 0; i < each; ++i) {
+      const int slot = slot_of(t, i);
+      if (active && slot < used) {
+        to[i] = *reinterpret_cast<const P*>(from + int64_t{slot} * head_dim + 8 * lane);
+      } else {
+        to[i] = P{};
+      }
+    }
+  };
+  const auto read_ranges = [&](int t, int(&to)[each]) {
+#pragma unroll
+    for (int i = 0; i < each; ++i) {
+      const int slot = slot_of(t, i);
+      to[i] = slot < used ? a.range_of_slot[slot] : free_slot;
+    }
+  };
+  P k[each], v[each];
+  int range[each];
+  const int begin = blockIdx.y;
+  if (begin < tiles) {  // written long ago
+    read(keys, begin, k);
+    read_ranges(begin, range);
+    read(values, begin, v);
+  }
+  wait_for_chain();
+  const int64_t half = a.rotated / 2;
+  const T* raw = static_cast<const T*>(a.query) + head * head_dim;
+  for (int i = thread; i < step_ranges * head_dim; i += step_threads) {
+    const int of = i / head_dim;
+    query[i] =
+        a.scale * rotated(raw, i % head_dim, a.rotated, a.cosine + of * half, a.sine + of * half);
+  }
+  const float* cosine = a.cosine + step_ranges * half;
+  const float* sine = a.sine + step_ranges * half;
+  const T* own_key = static_cast<const T*>(a.key) + kv_head * head_dim;
+  const T* own_value = static_cast<const T*>(a.value) + kv_head * head_dim;
+  const bool has_own = blockIdx.y == 0;
+  if (has_own) {
+    float product = 0;
+    for (int d = thread; d < head_dim; d += step_threads) {
+      product +=
+          rotated(raw, d, a.rotated, cosine, sine) * rotated(own_key, d, a.rotated, cosine, sine);
+    }
+    product = block_sum(product);
+    if (thread == 0) top[groups] = capped(a.scale * product, a.score_cap);
+  }
+  if (thread == 0) {
+    if (!has_own) top[groups] = -INFINITY;
+    top[groups + 1] = has_own && a.sink_logit != nullptr ? a.sink_logit[head] : -INFINITY;
+    sum[groups] = sum[groups + 1] = 1;
+  }
+  __syncthreads();
+
+  float most = -INFINITY, total = 0, out[8] = {};
+  for (int t = begin; t < tiles; t += parts) {
+    float s[each];
+    float now = most;
+#pragma unroll
+    for (int i = 0; i < each; ++i) {
+      s[i] = 0;
+      if (active) {
+        const float* q = query + (range[i] == free_slot ? 0 : range[i]) * head_dim + 8 * lane;
+#pragma unroll
+        for (int j = 0; j < 8; ++j) s[i] = fmaf(q[j], to_float(k[i].x[j]), s[i]);
+      }
+#pragma unroll
+      for (int o = lanes / 2; o > 0; o >>= 1) s[i] += __shfl_xor_sync(all_lanes, s[i], o);
+      if (range[i] == free_slot) {
+        s[i] = -INFINITY;
+        continue;
+      }
+      s[i] = capped(s[i], a.score_cap);
+      if (a.slopes != nullptr) {
+        const int64_t distance = a.places[range[i]] - a.tokens[slot_of(t, i)];
+        s[i] += static_cast<float>(-a.slopes[head] * static_cast<double>(distance));
+      }
+      now = fmaxf(now, s[i]);
+    }
+    if (t + parts < tiles) {
+      read(keys, t + parts, k);
+      read_ranges(t + parts, range);
+    }
+    if (now != -INFINITY) {
+      const float old = expf(most - now);
+      most = now;
+      total *= old;
+#pragma unroll
+      for (int j = 0; j < 8; ++j) out[j] *= old;
+#pragma unroll
+      for (int i = 0; i < each; ++i) {
+        if (s[i] == -INFINITY) continue;  // the slot may hold anything
+        const float weight = expf(s[i] - now);
+        total += weight;
+#pragma unroll
+        for (int j = 0; j < 8; ++j) out[j] = fmaf(weight, to_float(v[i].x[j]), out[j]);
+      }
+    }
+    if (t + parts < tiles) read(values, t + parts, v);
+  }
+  if (lane == 0) {
+    top[group] = most;
+    sum[group] = total;
+  }
+  if (active) {
+#pragma unroll
+    for (int j = 0; j < 8; ++j) mix[group * widest + 8 * lane + j] = out[j];
+  }
+  __syncthreads();
+  const auto weight_of = [](float score, float most) {
+    return score == -INFINITY ? 0.0f : expf(score - most);
+  };
+  float block_most = -INFINITY, block_total = 0;
+  for (int g = 0; g < groups + 2; ++g) block_most = fmaxf(block_most, top[g]);
+  for (int g = 0; g < groups + 2; ++g) block_total += sum[g] * weight_of(top[g], block_most);
+  float* scratch = a.scratch + head * parts * (head_dim + 2);
+  float* own_part = scratch + blockIdx.y * (head_dim + 2);
+  for (int d = thread; d < head_dim; d += step_threads) {
+    float x = has_own ? weight_of(top[groups], block_most) * to_float(own_value[d]) : 0;
+#pragma unroll
+    for (int g = 0; g < groups; ++g) {
+      x = fmaf(weight_of(top[g], block_most), mix[g * widest + d], x);
+    }
+    own_part[2 + d] = x;
+  }
+  if (thread == 0) {
+    own_part[0] = block_most;
+    own_part[1] = block_total;
+  }
+  __threadfence();
+  __syncthreads();
+  if (thread == 0) last = atomicInc(a.counters + head, parts - 1) == parts - 1;
+  __syncthreads();
+  if (!last) return;
+  __threadfence();
+
+  float joined_most = -INFINITY, joined_total = 0;
+  for (int p = thread % 32; p < parts; p += 32) {
+    joined_most = fmaxf(joined_most, __ldcg(scratch + p * (head_dim + 2)));
+  }
+  joined_most = warp_max(joined_most);
+  for (int p = thread % 32; p < parts; p += 32) {
+    const float* part = scratch + p * (head_dim + 2);
+    const float weight = weight_of(__ldcg(part), joined_most);
+    joined_total += weight * __ldcg(part + 1);
+    if (thread < 32) factor[p] = weight;
+  }
+  const float inverse = 1 / warp_sum(joined_total);
+  __syncthreads();
+  for (int d = thread; d < head_dim; d += step_threads) {
+    float x = 0;
+#pragma unroll 8
+    for (int p = 0; p < parts; ++p) {
+      x = fmaf(factor[p], __ldcg(scratch + p * (head_dim + 2) + 2 + d), x);
+    }
+    static_cast<T*>(a.output)[head * head_dim + d] = from_float<T>(x * inverse);
+  }
+  const int64_t slot = *a.slot;
+  if (slot < 0) return;
+  if (share > 1) {  // others of the key head's may still read the slot
+    __syncthreads();
+    const unsigned others = static_cast<unsigned>(share - 1);
+    if (thread == 0) last = atomicInc(a.counters + a.heads + kv_head, others) == others;
+    __syncthreads();
+    if (!last) return;
+    __threadfence();
+  }
+  for (int d = thread; d < head_dim; d += step_threads) {
+    keys[slot * head_dim + d] = from_float<T>(rotated(own_key, d, a.rotated, cosine, sine));
+    values[slot * head_dim + d] = own_value[d];
+  }
+}
+
 }  // namespace
 
 void rms_norm(const RmsNorm& a, Stream stream) {
@@ -681,15 +1023,29 @@ void gate(Type type, Act act, int64_t n, int64_t size, const void* inner, void* 
   by_type(type, [&](auto element) {
     using T = decltype(element);
     launch("gate", wide ? gate_kernel<T, 8> : gate_kernel<T, 1>,
-           dim3(blocks(n * size / (wide ? 8 : 1), 256)), 256, 0, stream, false, act, n, size,
-           static_cast<const T*>(inner), static_cast<T*>(y));
+           dim3(static_cast<unsigned>(n), blocks(size, wide ? 8 * 256 : 256)), 256, 0, stream,
+           false, act, size, static_cast<const T*>(inner), static_cast<T*>(y));
   });
 }
 
+bool takes_norm(Type type, int64_t size) {
+  const size_t bytes = static_cast<size_t>(size) * (type == Type::float32 ? 4 : 2);
+  return bytes <= most_input;
+}
+
 void row_product(const RowProduct& a, Stream stream) {
+  const unsigned whole = blocks(a.rows, row_warps);
   by_type(a.type, [&](auto element) {
-    launch("row_product", row_product_kernel<decltype(element)>, dim3(blocks(a.rows, row_warps)),
-           32 * row_warps, 0, stream, true, a);
+    using T = decltype(element);
+    const size_t bytes = static_cast<size_t>(a.size) * sizeof(T);
+    if (bytes > most_input) {
+      launch("row_product", row_product_kernel<T>, dim3(whole), 32 * row_warps, 0, stream, true, a);
+      return;
+    }
+    const auto stay = static_cast<unsigned>(processors() * walk_blocks);
+    launch("row_product",
+           a.norm_weight != nullptr ? walk_rows_kernel<T, true> : walk_rows_kernel<T, false>,
+           dim3(std::min(whole, stay)), 32 * row_warps, bytes, stream, true, a);
   });
 }
 
@@ -739,21 +1095,35 @@ void join_few(const JoinFew& a, Stream stream) {
 }
 
 int64_t step_scratch(int64_t heads, int64_t head_dim, int64_t room) {
-  const int64_t chunk = step_chunk(room);
-  return heads * std::max<int64_t>(1, (room + chunk - 1) / chunk) * (head_dim + 2);
+  const int64_t parts = room <= one_kernel_room ? most_parts : blocks(room, step_chunk);
+  return heads * parts * (head_dim + 2);
 }
 
 void attend_step(const AttendStep& a, Stream stream) {
-  const int64_t chunk = step_chunk(a.room);
-  const unsigned parts = blocks(a.room, chunk);
+  const auto heads = static_cast<unsigned>(a.heads);
+  if (a.room <= one_kernel_room) {
+    const int64_t tiles = step_tiles(a.head_dim, a.room);
+    const int64_t fit = std::max<int64_t>(1, processors() * step_blocks / a.heads);
+    const int64_t parts = std::clamp<int64_t>(tiles, 1, std::min<int64_t>(fit, most_parts));
+    by_type(a.type, [&](auto element) {
+      using T = decltype(element);
+      const int64_t lanes = step_lanes(a.head_dim);
+      launch("attend_step",
+             lanes == 8    ? attend_kernel<T, 8>
+             : lanes == 16 ? attend_kernel<T, 16>
+                           : attend_kernel<T, 32>,
+             dim3(heads, static_cast<unsigned>(parts)), step_threads, 0, stream, true, a,
+             static_cast<int>(tiles));
+    });
+    return;
+  }
+  const unsigned parts = blocks(a.room, step_chunk);
   by_type(a.type, [&](auto element) {
     using T = decltype(element);
-    if (parts > 0) {
-      launch("attend_step", chunk == 64 ? attend_slots_kernel<T, 64> : attend_slots_kernel<T, 128>,
-             dim3(static_cast<unsigned>(a.heads), parts), step_threads, 0, stream, true, a);
-    }
-    launch("attend_step", join_step_kernel<T>, dim3(static_cast<unsigned>(a.heads)), 128, 0, stream,
-           true, a, static_cast<int>(parts));
+    launch("attend_step", attend_slots_kernel<T>, dim3(heads, parts), step_threads, 0, stream, true,
+           a);
+    launch("attend_step", join_step_kernel<T>, dim3(heads), 128, 0, stream, true, a,
+           static_cast<int>(parts));
   });
 }
 

@@ -15,7 +15,7 @@ enum class Act { none, silu, gelu, gelu_tanh, relu };
 using Stream = void*;
 
 /// y [n, size] = (x + scale * part) * weight / rms, in y's type; where `part` [n, size] (of
-/// weight's type) is given, the float32 sum goes to `sum`, which may be x.
+/// weight's type) is given, the float32 sum goes to `sum`, which may be x; no y: that is all.
 struct RmsNorm {
   int64_t n, size;
   const float* x;
@@ -40,8 +40,12 @@ struct RowProduct {
   int64_t rows, size;
   const void* weight;
   const void* bias;  ///< [rows] or null
-  const void* x;     ///< [size]
-  Act act;           ///< of the results
+  const void* x;     ///< [size]; with norm_weight float32
+  /// [size] or null: x times it over x's rms, rounded to `type`, is what is multiplied; see
+  /// takes_norm.
+  const void* norm_weight;
+  float epsilon;
+  Act act;  ///< of the results
   /// weight has 2 * rows rows (bias too): act(first half) * second half
   bool gated;
   const float* residual;  ///< [rows] or null: y is float32, residual + scale * result
@@ -49,6 +53,7 @@ struct RowProduct {
   void* y;  ///< [rows] of `type`, or float32 with a residual
 };
 void row_product(const RowProduct& a, Stream stream);
+bool takes_norm(Type type, int64_t size);
 
 /// Of each row of logits [n, vocab]: log-sum-exp less the target's logit.
 void negative_log_likelihood(Type type, int64_t n, int64_t vocab, const void* logits,
@@ -98,7 +103,8 @@ inline constexpr uint8_t free_slot = 255;
 
 /// One decode step's attention: a query over the slots of a cache and over itself; its key and
 /// value then go to their slot. What changes from step to step is read from device memory, so that
-/// a captured graph holds for all of them.
+/// a captured graph holds for all of them. Keys, values, range_of_slot and used may be read before
+/// the launches just before have ended.
 struct AttendStep {
   Type type;
   int64_t heads, kv_heads, head_dim, rotated, room;
@@ -115,6 +121,7 @@ struct AttendStep {
   float scale, score_cap;
   const float* sink_logit;  ///< [heads] or null
   float* scratch;           ///< step_scratch() elements
+  unsigned* counters;       ///< [heads + kv_heads], zeros before and after
   void* output;             ///< [heads, head_dim]
 };
 int64_t step_scratch(int64_t heads, int64_t head_dim, int64_t room);

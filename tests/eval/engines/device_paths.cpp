@@ -45,6 +45,15 @@ std::vector<std::unique_ptr<Policy>> index_policies(const DecoderConfig& config)
   return policies;
 }
 
+/// So many tokens, or as many as the model has positions for.
+int64_t stream_size(const DecoderConfig& config, int64_t tokens) {
+  if (config.learned_positions > 0) tokens = std::min(tokens, config.learned_positions);
+  for (const RotaryConfig& rotary : config.rotaries) {
+    if (rotary.limit > 0) tokens = std::min(tokens, rotary.limit);
+  }
+  return tokens;
+}
+
 template <typename Visit>
 void for_each_family(Visit visit) {
   for (const auto& folder : std::filesystem::directory_iterator(test::data("families"))) {
@@ -163,7 +172,7 @@ TEST_CASE("a block's size follows from the device") {
   config.heads = config.kv_heads = 32;
   config.head_dim = 128;
   CHECK(ChunkedEngine::block_size(config, 0, 1 << 20) == 190);
-  CHECK(ChunkedEngine::block_size(config, 0, 1 << 20, at::kCUDA) == 2048);
+  CHECK(ChunkedEngine::block_size(config, 0, 1 << 20, at::kCUDA) == 4096);
   CHECK(ChunkedEngine::block_size(config, 0, 100, at::kCUDA) == 100);
   CHECK(ChunkedEngine::block_size(config, 64, 1 << 20, at::kCUDA) == 64);
 }
@@ -209,7 +218,8 @@ TEST_CASE("on a CUDA device: engines agree in 16 bits, and with the CPU", "[cuda
     for_each_family([&](const std::filesystem::path& folder) {
       const Decoder exact = Decoder::load(folder, {.dtype = at::kFloat});
       const Decoder decoder = Decoder::load(folder, {.dtype = dtype, .device = at::kCUDA});
-      const auto ids = test::random_ids(120, exact.config().vocab_size, 8);
+      const auto ids =
+          test::random_ids(stream_size(exact.config(), 120), exact.config().vocab_size, 8);
       auto policies = index_policies(exact.config());
       if (dtype == at::kHalf) policies.resize(1);
       policies.push_back(make_policy("recompute", {{"window", 13}, {"stride", 3}}));
