@@ -6,6 +6,7 @@
 
 #include "tests/catch.h"
 #include "tests/cli/program.h"
+#include "tests/data.h"
 #include "tests/files.h"
 
 using namespace sinkbench;
