@@ -24,6 +24,7 @@ namespace {
 at::Tensor apply(const Linear& linear, const at::Tensor& x) {
   if (takes_row_product(x, linear.weight)) return row_product(x, linear.weight, linear.bias);
   if (fused::takes_row(x, linear.weight)) return fused::row_product({.x = x, .linear = linear});
+  if (widens(x)) return widened_product(x, linear.weight, linear.bias);
   return at::linear(x, linear.weight, linear.bias);
 }
 

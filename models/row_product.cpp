@@ -76,4 +76,24 @@ at::Tensor row_product(const at::Tensor& x, const at::Tensor& weight, const at::
   return y.to(x.scalar_type());
 }
 
+bool widens(const at::Tensor& x) {
+  return x.is_cpu() && x.scalar_type() == at::kBFloat16 && simd::level() != simd::Level::avx512;
+}
+
+at::Tensor widened_product(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+  constexpr int64_t at_once = int64_t{1} << 22;  // numbers of the weight: 16 MiB
+  const int64_t out = weight.size(0), in = weight.size(1);
+  const int64_t step = std::max<int64_t>(1, at_once / in);
+  const at::Tensor wide = x.to(at::kFloat);
+  const at::Tensor y = at::empty({x.size(0), out}, x.options());
+  for (int64_t row = 0; row < out; row += step) {
+    const int64_t rows = std::min(step, out - row);
+    const auto part = [&](const at::Tensor& t) {
+      return t.defined() ? t.narrow(0, row, rows).to(at::kFloat) : at::Tensor();
+    };
+    y.narrow(1, row, rows).copy_(at::linear(wide, part(weight), part(bias)));
+  }
+  return y;
+}
+
 }  // namespace sinkbench
