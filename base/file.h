@@ -35,8 +35,8 @@ class MappedFile {
   std::span<const std::byte> bytes() const { return {data_, size_}; }
   std::string_view text() const { return {reinterpret_cast<const char*>(data_), size_}; }
   const std::filesystem::path& path() const { return path_; }
-  /// Which file it was and when it was changed, as text: size, device, inode, times of change. Another
-  /// content has another stamp, but for changes within the clock's grain.
+  /// Which file it was and when it was changed, as text: size, device, inode, times of change.
+  /// Another content has another stamp, but for changes within the clock's grain.
   const std::string& stamp() const { return stamp_; }
   /// Whether it was last changed within so many seconds.
   bool changed_within(int64_t seconds) const;

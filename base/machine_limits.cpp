@@ -39,7 +39,8 @@ std::optional<double> cgroup_quota(const fs::path& root) {
   std::optional<double> least;
   const auto look = [&](const fs::path& mount, fs::path group) {
     for (;; group = group.parent_path()) {
-      if (const auto quota = quota_of(mount / group)) least = std::min(*quota, least.value_or(*quota));
+      if (const auto quota = quota_of(mount / group))
+        least = std::min(*quota, least.value_or(*quota));
       if (group.empty()) return;
     }
   };
@@ -74,7 +75,8 @@ Cores available_cores(const fs::path& root) {
     limit(std::max<int64_t>(1, static_cast<int64_t>(std::ceil(*quota))), "cgroup quota");
   }
   // "4" or, for nested regions, "4,2".
-  if (const char* threads = std::getenv("OMP_NUM_THREADS")) limit(std::atoll(threads), "OMP_NUM_THREADS");
+  if (const char* threads = std::getenv("OMP_NUM_THREADS"))
+    limit(std::atoll(threads), "OMP_NUM_THREADS");
   return cores;
 }
 

@@ -151,6 +151,26 @@ SINKBENCH_INLINE float dot(const T* a, const float* b, int64_t n) {
   return total;
 }
 
+/// A head whose first 2 * half numbers are turned by halves: pairs are half a head apart. What
+/// follows them is left to the caller.
+template <int bytes, typename T>
+SINKBENCH_INLINE void turn(const T* x, int64_t half, const float* cosine, const float* sine,
+                           float* out) {
+  constexpr int64_t width = bytes / sizeof(float);
+  int64_t i = 0;
+  for (; i + width <= half; i += width) {
+    const Float<bytes> a = load_as_float<bytes>(x + i), b = load_as_float<bytes>(x + half + i);
+    const Float<bytes> c = load<bytes>(cosine + i), s = load<bytes>(sine + i);
+    store<bytes>(out + i, a * c - b * s);
+    store<bytes>(out + half + i, b * c + a * s);
+  }
+  for (; i < half; ++i) {
+    const float a = as_float(x[i]), b = as_float(x[half + i]);
+    out[i] = a * cosine[i] - b * sine[i];
+    out[half + i] = b * cosine[i] + a * sine[i];
+  }
+}
+
 /// exp(x) for x <= 0, relative error below 3e-7; 0 for x below -87.
 template <int bytes>
 SINKBENCH_INLINE Float<bytes> exp(Float<bytes> x) {
@@ -196,8 +216,9 @@ enum class Level { baseline, avx2, avx512 };
 inline Level level() {
 #if defined(__x86_64__)
   static const Level best = [] {
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw")) {
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512cd") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512bw")) {
       return Level::avx512;
     }
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return Level::avx2;

@@ -3,13 +3,13 @@
 
 #include <fmt/format.h>
 
-#include <array>
 #include <cstdio>
 #include <memory>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "cli/commands.h"
+#include "cli/shell.h"
 #include "reports/plot.h"
 
 namespace sinkbench {
@@ -17,11 +17,7 @@ namespace {
 
 /// What git says in the current folder, one line; "" where it says nothing.
 std::string git(const std::string& arguments) {
-  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> pipe(
-      ::popen(("git " + arguments + " 2>/dev/null").c_str(), "r"), ::pclose);
-  std::array<char, 256> line{};
-  if (!pipe || std::fgets(line.data(), line.size(), pipe.get()) == nullptr) return "";
-  const std::string text = line.data();
+  const std::string text = run_command("git " + arguments).text;
   return text.substr(0, text.find('\n'));
 }
 

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "cli/commands.h"
+#include "cli/shell.h"
 #include "eval/experiment/experiment.h"
 
 namespace sinkbench {
@@ -22,13 +23,6 @@ struct Options {
   int64_t shards = 0;
   std::vector<std::string> sbatch;
 };
-
-/// One word of a shell.
-std::string quoted(const std::string& text) {
-  std::string result = "'";
-  for (const char c : text) result += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return result + "'";
-}
 
 std::string script(const Options& options) {
   const Experiment experiment = load_experiment(options.config, options.overrides);
@@ -46,12 +40,13 @@ std::string script(const Options& options) {
   }
   const fs::path out = fs::absolute(options.out.empty() ? fs::path("results") / experiment.name
                                                         : fs::path(options.out));
-  const std::string program = quoted(fs::read_symlink("/proc/self/exe").string());
+  const std::string program = shell_word(fs::read_symlink("/proc/self/exe").string());
 
-  std::string run = fmt::format("{} run {} --out {}", program,
-                                quoted(fs::absolute(options.config).lexically_normal().string()),
-                                quoted(out.string()));
-  for (const std::string& set : options.overrides.set) run += " --set " + quoted(set);
+  std::string run =
+      fmt::format("{} run {} --out {}", program,
+                  shell_word(fs::absolute(options.config).lexically_normal().string()),
+                  shell_word(out.string()));
+  for (const std::string& set : options.overrides.set) run += " --set " + shell_word(set);
   if (options.overrides.limit) run += fmt::format(" --limit {}", *options.overrides.limit);
   if (options.overrides.threads) run += fmt::format(" --threads {}", *options.overrides.threads);
   if (options.overrides.device) run += " --device " + *options.overrides.device;
@@ -60,9 +55,9 @@ std::string script(const Options& options) {
   const auto directive = [&](const std::string& option) { text += "#SBATCH " + option + "\n"; };
   const std::string job =
       fmt::format("sinkbench-{}", fs::path(experiment.name).filename().string());
-  directive("--job-name=" + quoted(job));
+  directive("--job-name=" + shell_word(job));
   directive(fmt::format("--array=1-{}", shards));
-  directive(fmt::format("--output={}", quoted(job + "-%a.log")));
+  directive(fmt::format("--output={}", shell_word(job + "-%a.log")));
   if (options.overrides.threads) {
     directive(fmt::format("--cpus-per-task={}", *options.overrides.threads));
   }
@@ -72,9 +67,9 @@ std::string script(const Options& options) {
   directive("--signal=B:TERM@60");
   for (const std::string& option : options.sbatch) directive(option);
   text += "set -eu\n";
-  text += fmt::format("cd {}\n", quoted(fs::current_path().string()));
+  text += fmt::format("cd {}\n", shell_word(fs::current_path().string()));
   if (const char* libraries = std::getenv("LD_LIBRARY_PATH")) {
-    text += fmt::format("export LD_LIBRARY_PATH={}\n", quoted(libraries));
+    text += fmt::format("export LD_LIBRARY_PATH={}\n", shell_word(libraries));
   }
   text += fmt::format(
       R"(
@@ -88,8 +83,8 @@ MERGE
 fi
 exec {run} --shard "$SLURM_ARRAY_TASK_ID/{shards}"
 )",
-      fmt::arg("out", quoted(out.string())), fmt::arg("job", quoted(job + "-report")),
-      fmt::arg("report", quoted((out / "report.txt").string())), fmt::arg("program", program),
+      fmt::arg("out", shell_word(out.string())), fmt::arg("job", shell_word(job + "-report")),
+      fmt::arg("report", shell_word((out / "report.txt").string())), fmt::arg("program", program),
       fmt::arg("shards", shards), fmt::arg("run", run));
   return text;
 }

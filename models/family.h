@@ -34,7 +34,7 @@ struct GgufArchitecture {
 };
 
 struct Family {
-  std::string name;     ///< model_type in config.json
+  std::string name;  ///< model_type in config.json
   /// Throws InputError naming a field that is missing, wrong, or asks for what isn't supported.
   DecoderConfig (*read_config)(const ConfigReader&);
   DecoderWeights (*read_weights)(const DecoderConfig&, const ConfigReader&, TensorSource&);

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <limits>
 #include <stdexcept>
@@ -65,6 +66,16 @@ NormedSum norm_on_cpu(const at::Tensor& x, const at::Tensor& part, double scale,
 bool takes_norm_on_cpu(const at::Tensor& x, const at::Tensor& weight, at::ScalarType dtype) {
   return on_cpu(x) && x.dim() == 2 && x.scalar_type() == at::kFloat && on_cpu(weight) &&
          (dtype == at::kFloat || dtype == at::kBFloat16);
+}
+
+// Kernels of one row read 16 bytes at a time.
+constexpr int64_t vector = 16;
+bool aligned(const at::Tensor& x) {
+  return x.is_contiguous() && reinterpret_cast<uintptr_t>(x.data_ptr()) % vector == 0;
+}
+/// Whether rows of so many numbers of the weight's type are whole vectors.
+bool in_vectors(int64_t size, const at::Tensor& weight) {
+  return size * static_cast<int64_t>(weight.element_size()) % vector == 0;
 }
 
 }  // namespace
@@ -163,12 +174,7 @@ bool takes_row(const at::Tensor& x, const at::Tensor& weight) {
   if (!takes(x) || x.size(0) != 1 || x.dim() != 2 || weight.scalar_type() != x.scalar_type()) {
     return false;
   }
-  constexpr int64_t vector = 16;  // bytes that are read at a time
-  const auto aligned = [](const at::Tensor& t) {
-    return t.is_contiguous() && reinterpret_cast<uintptr_t>(t.data_ptr()) % vector == 0;
-  };
-  return x.size(1) * static_cast<int64_t>(x.element_size()) % vector == 0 && aligned(x) &&
-         aligned(weight);
+  return in_vectors(x.size(1), weight) && aligned(x) && aligned(weight);
 }
 
 #ifdef SINKBENCH_CUDA
@@ -176,12 +182,9 @@ bool takes_normed_row(const at::Tensor& x, const at::Tensor& norm, const at::Ten
   if (!norm.defined() || !takes(x) || !takes(weight) || x.dim() != 2 || x.size(0) != 1) {
     return false;
   }
-  const auto aligned = [](const at::Tensor& t) {
-    return t.is_contiguous() && reinterpret_cast<uintptr_t>(t.data_ptr()) % 16 == 0;
-  };
   return x.scalar_type() == at::kFloat && norm.scalar_type() == weight.scalar_type() &&
-         x.size(1) * static_cast<int64_t>(weight.element_size()) % 16 == 0 && aligned(x) &&
-         aligned(norm) && aligned(weight) && cuda::takes_norm(type_of(weight), x.size(1));
+         in_vectors(x.size(1), weight) && aligned(x) && aligned(norm) && aligned(weight) &&
+         cuda::takes_norm(type_of(weight), x.size(1));
 }
 #else
 bool takes_normed_row(const at::Tensor&, const at::Tensor&, const at::Tensor&) {
@@ -191,6 +194,13 @@ bool takes_normed_row(const at::Tensor&, const at::Tensor&, const at::Tensor&) {
 
 bool takes_heads(int64_t head_dim, int64_t rotated) {
   return head_dim % 8 == 0 && head_dim <= 256 && rotated % 2 == 0;
+}
+
+bool takes_heads(const DecoderConfig& config) {
+  return takes_heads(config.head_dim, 0) &&
+         std::all_of(
+             config.rotaries.begin(), config.rotaries.end(),
+             [&](const RotaryConfig& rotary) { return takes_heads(config.head_dim, rotary.dims); });
 }
 
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double epsilon,

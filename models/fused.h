@@ -113,6 +113,7 @@ struct Step {
 };
 /// Head dimensions that a step's kernel has.
 bool takes_heads(int64_t head_dim, int64_t rotated);
+bool takes_heads(const DecoderConfig& config);  ///< those of all layers
 /// [1, heads * head_dim]; then the key and the value are in their slot.
 at::Tensor attend_step(const Step& step);
 

@@ -26,9 +26,9 @@ RotaryTable rotary_table(const RotaryConfig& config, std::span<const int64_t> po
 /// config.dims are left as they are. Computed in the table's precision, returned in x's.
 at::Tensor rotate(const RotaryConfig& config, const at::Tensor& x, const RotaryTable& table);
 
-/// The same laid out head by head: out [heads, n, head_dim] in the table's precision, whose heads may
-/// lie apart, as those of a part of a buffer do. `config` null: nothing is rotated, and the table isn't
-/// read.
+/// The same laid out head by head: out [heads, n, head_dim] in the table's precision, whose heads
+/// may lie apart, as those of a part of a buffer do. `config` null: nothing is rotated, and the
+/// table isn't read.
 void place_heads(const RotaryConfig* config, const at::Tensor& x, const RotaryTable& table,
                  const at::Tensor& out);
 

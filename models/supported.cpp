@@ -4,7 +4,8 @@ namespace sinkbench {
 
 const std::vector<SupportedFamily>& supported_families() {
   static const std::vector<SupportedFamily> families = {
-      {"llama", "llama", "Llama 1 to 3, TinyLlama, SmolLM, Yi, Vicuna and others of LlamaForCausalLM"},
+      {"llama", "llama",
+       "Llama 1 to 3, TinyLlama, SmolLM, Yi, Vicuna and others of LlamaForCausalLM"},
       {"mistral", "", "Mistral 7B, Zephyr and others of MistralForCausalLM"},
       {"qwen2", "qwen2", "Qwen2, Qwen2.5 and others of Qwen2ForCausalLM"},
       {"qwen3", "qwen3", "Qwen3's dense models (Qwen3ForCausalLM)"},

@@ -15,6 +15,7 @@
 #include "base/error.h"
 #include "base/gguf.h"
 #include "base/json_reason.h"
+#include "cli/shell.h"
 #include "cli/tensors/commands.h"
 #include "eval/engines/method.h"
 #include "eval/engines/recompute.h"
@@ -138,33 +139,21 @@ void bench_policies(const BenchOptions& options, const std::string& dtype, const
   fmt::print("\n");
 }
 
-std::string quoted(const std::string& word) {  // for the shell
-  std::string text = "'";
-  for (const char c : word) text += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return text + "'";
-}
-
 /// llama.cpp's rates of a prompt of 512 tokens and of decoding behind as many entries as the cache
 /// has, on as many threads.
 std::vector<Row> llama_bench(const BenchOptions& options, const Cache& cache, int64_t threads) {
   const std::string command = fmt::format(
-      "{} -m {} -p 512 -n {} -d {} -r {} -t {}{} -o json 2>/dev/null", quoted(options.llama_bench),
-      quoted(options.model), options.samples, cache.sinks + cache.window, options.repeats, threads,
-      options.device == "cuda" ? " -ngl 999" : " -ngl 0");
-  std::string output;
-  FILE* pipe = ::popen(command.c_str(), "r");
-  if (pipe == nullptr) throw InputError::format("cannot run {}", command);
-  char buffer[4096];
-  for (size_t n = 0; (n = std::fread(buffer, 1, sizeof buffer, pipe)) > 0;)
-    output.append(buffer, n);
-  const int status = ::pclose(pipe);
+      "{} -m {} -p 512 -n {} -d {} -r {} -t {}{} -o json", shell_word(options.llama_bench),
+      shell_word(options.model), options.samples, cache.sinks + cache.window, options.repeats,
+      threads, options.device == "cuda" ? " -ngl 999" : " -ngl 0");
+  const CommandOutput output = run_command(command);
   const auto fail = [&](const std::string& what) {
     throw InputError::format("--llama-bench: {}: {}", command, what);
   };
-  if (status != 0) fail(fmt::format("ended with status {}", WEXITSTATUS(status)));
+  if (output.status != 0) fail(fmt::format("ended with status {}", output.status));
   std::vector<Row> rows;
   try {
-    for (const auto& test : nlohmann::json::parse(output)) {
+    for (const auto& test : nlohmann::json::parse(output.text)) {
       const bool decode = test.at("n_gen").get<int64_t>() > 0;
       const double rate = test.at("avg_ts").get<double>();
       rows.push_back({.dtype = test.at("model_type").get<std::string>(),

@@ -32,10 +32,7 @@ fused::Part attend_band_plainly(const at::Tensor& query, const at::Tensor& keys,
 bool attends_in_parts(const DecoderConfig& config, const DecoderOptions& options) {
   if (!fused::takes(options.device, options.dtype) || options.dtype == at::kFloat) return false;
   if (config.alibi || config.score_cap != 0.0) return false;
-  for (const RotaryConfig& rotary : config.rotaries) {
-    if (!fused::takes_heads(config.head_dim, rotary.dims)) return false;
-  }
-  return fused::takes_heads(config.head_dim, 0);
+  return fused::takes_heads(config);
 }
 
 std::optional<Band> as_band(const std::vector<int64_t>& first, const std::vector<int64_t>& last,
@@ -94,8 +91,17 @@ at::Tensor attend_in_parts(const PartsInput& input) {
   return part.output.reshape({n, -1});
 }
 
-at::Tensor attend_windows(const fused::Heads& heads, const RotaryTable& table, int64_t size,
-                          int64_t rows, int64_t left, double scale, const at::Tensor& sink_logit) {
+at::Tensor attend_windows(const Decoder& decoder, int64_t layer, const Projection& projection,
+                          const std::vector<RotaryTable>& tables, int64_t size, int64_t rows) {
+  const DecoderConfig& config = decoder.config();
+  const int rotary = config.rotary_index(layer);
+  const RotaryTable table = rotary < 0 ? RotaryTable{} : tables[rotary];
+  const fused::Heads heads = {projection.query, projection.key, projection.value,
+                              rotary < 0 ? 0 : config.rotaries[rotary].dims};
+  const int64_t window = config.local_windows.empty() ? 0 : config.local_windows[layer];
+  const int64_t left = window > 0 ? window - 1 : -1;
+  const double scale = config.attention_scale;
+  const at::Tensor& sink_logit = decoder.sink_logit(layer);
   const int64_t n = heads.key.size(0), windows = n / size;
   const int64_t kv_heads = heads.key.size(1), head_dim = heads.key.size(2);
   const at::Tensor keys = at::empty({kv_heads, n, head_dim}, heads.key.options());

@@ -51,9 +51,10 @@ struct PartsInput {
 at::Tensor attend_in_parts(const PartsInput& input);
 
 /// Independent windows of `size` tokens each, laid below each other: causal attention within each,
-/// whose queries see `left` earlier tokens at the most (-1: all). heads: of all tokens, before
-/// rotation by `table`. Gives [windows * rows, heads * head_dim] of each window's last `rows`.
-at::Tensor attend_windows(const fused::Heads& heads, const RotaryTable& table, int64_t size,
-                          int64_t rows, int64_t left, double scale, const at::Tensor& sink_logit);
+/// and no farther than the layer's own window. projection: of all tokens; tables: of each of the
+/// model's rotaries, a row for each token. Gives [windows * rows, heads * head_dim] of each
+/// window's last `rows`.
+at::Tensor attend_windows(const Decoder& decoder, int64_t layer, const Projection& projection,
+                          const std::vector<RotaryTable>& tables, int64_t size, int64_t rows);
 
 }  // namespace sinkbench

@@ -11,28 +11,13 @@ namespace {
 
 template <int bytes, typename T>
 SINKBENCH_INLINE void place_head(const PlaceKeys& k, int64_t head, int64_t from, int64_t to) {
-  constexpr int64_t width = bytes / sizeof(float);
   const int64_t half = k.rotated / 2;
   for (int64_t rank = from; rank < to; ++rank) {
     const int64_t offset = (head * k.slots + k.ranked[rank]) * k.head_dim;
     const T* key = static_cast<const T*>(k.key) + offset;
     float* out = k.placed + offset;
-    const float* cosine = k.cosine + rank * half;
-    const float* sine = k.sine + rank * half;
-    int64_t c = 0;
-    for (; c + width <= half; c += width) {
-      const auto first = simd::load_as_float<bytes>(key + c);
-      const auto second = simd::load_as_float<bytes>(key + half + c);
-      const auto x = simd::load<bytes>(cosine + c), y = simd::load<bytes>(sine + c);
-      simd::store<bytes>(out + c, first * x - second * y);
-      simd::store<bytes>(out + half + c, second * x + first * y);
-    }
-    for (; c < half; ++c) {
-      const float first = simd::as_float(key[c]), second = simd::as_float(key[half + c]);
-      out[c] = first * cosine[c] - second * sine[c];
-      out[half + c] = second * cosine[c] + first * sine[c];
-    }
-    for (c = k.rotated; c < k.head_dim; ++c) out[c] = simd::as_float(key[c]);
+    simd::turn<bytes>(key, half, k.cosine + rank * half, k.sine + rank * half, out);
+    for (int64_t c = k.rotated; c < k.head_dim; ++c) out[c] = simd::as_float(key[c]);
   }
 }
 

@@ -142,13 +142,8 @@ at::Tensor BatchedRecomputeEngine::pass(std::span<const int64_t> queries) {
           *heads = heads->index_select(0, rows);
         }
       }
-      const int rotary = config.rotary_index(layer);
-      const int64_t window = config.local_windows.empty() ? 0 : config.local_windows[layer];
-      const at::Tensor attended = attend_windows(
-          {projection.query, projection.key, projection.value,
-           rotary < 0 ? 0 : config.rotaries[rotary].dims},
-          rotary < 0 ? RotaryTable{} : tables[rotary], size, is_last ? 1 : size,
-          window > 0 ? window - 1 : -1, config.attention_scale, decoder_.sink_logit(layer));
+      const at::Tensor attended =
+          attend_windows(decoder_, layer, projection, tables, size, is_last ? 1 : size);
       x = decoder_.finish(layer, is_last ? x.index_select(0, last) : x, attended);
       continue;
     }

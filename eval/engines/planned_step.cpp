@@ -14,13 +14,6 @@ int64_t offset(size_t kind) {
 
 }  // namespace
 
-bool PlannedStep::takes(const DecoderConfig& config) {
-  for (const RotaryConfig& rotary : config.rotaries) {
-    if (!fused::takes_heads(config.head_dim, rotary.dims)) return false;
-  }
-  return fused::takes_heads(config.head_dim, 0);
-}
-
 PlannedStep::PlannedStep(const Decoder& decoder, KvCache& cache, std::vector<Kind> kinds,
                          std::vector<int64_t> kind_of_layer)
     : decoder_(decoder),

@@ -34,10 +34,8 @@ class PlannedStep {
     std::vector<int64_t> tokens = {};  ///< [room] of each slot, where there are linear biases
   };
 
-  /// Whether such a model's steps can be taken so.
-  static bool takes(const DecoderConfig& config);
-
-  /// Decoder and cache, whose tensors stay where they are, must outlive it.
+  /// Of a model whose heads fused::takes_heads. Decoder and cache, whose tensors stay where they
+  /// are, must outlive it.
   PlannedStep(const Decoder& decoder, KvCache& cache, std::vector<Kind> kinds,
               std::vector<int64_t> kind_of_layer);
 

@@ -92,15 +92,9 @@ at::Tensor RecomputeEngine::pass_row(std::span<const int32_t> ids) {
     const Projection projection = decoder_.project(layer, x);
     bytes += static_cast<int64_t>(projection.key.nbytes() + projection.value.nbytes());
     if (in_parts_) {
-      const int rotary = config.rotary_index(layer);
-      const int64_t window = config.local_windows.empty() ? 0 : config.local_windows[layer];
-      const int64_t rows =
-          layer + 1 == config.layers ? 1 : n;  // of the last layer one is asked for
-      const at::Tensor attended = attend_windows(
-          {projection.query, projection.key, projection.value,
-           rotary < 0 ? 0 : config.rotaries[rotary].dims},
-          rotary < 0 ? RotaryTable{} : tables[rotary], n, rows, window > 0 ? window - 1 : -1,
-          config.attention_scale, decoder_.sink_logit(layer));
+      // Of the last layer one row is asked for.
+      const int64_t rows = layer + 1 == config.layers ? 1 : n;
+      const at::Tensor attended = attend_windows(decoder_, layer, projection, tables, n, rows);
       x = decoder_.finish(layer, x.narrow(0, n - rows, rows), attended);
       continue;
     }

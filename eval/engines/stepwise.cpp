@@ -18,7 +18,7 @@ StepwiseEngine::StepwiseEngine(const Decoder& decoder, const IndexPolicy& policy
     : Engine(decoder),
       views_(policy, decoder.config()),
       kinds_(views_.kinds()),
-      plans_(PlannedStep::takes(decoder.config()) &&
+      plans_(fused::takes_heads(decoder.config()) &&
              (planned || fused::takes(decoder.options().device, decoder.options().dtype))) {}
 
 void StepwiseEngine::check(int64_t fed) const {

@@ -132,20 +132,8 @@ SINKBENCH_INLINE void turn_rows(const Turn& turn, const T* x, int64_t from, int6
     for (int64_t head = 0; head < turn.heads; ++head) {
       const T* in = x + t * turn.token_stride + head * turn.head_dim;
       float* y = out + head * turn.head_stride + t * turn.head_dim;
-      int64_t i = 0;
-      for (; i + width<bytes> <= half; i += width<bytes>) {
-        const Float<bytes> a = simd::load_as_float<bytes>(in + i);
-        const Float<bytes> b = simd::load_as_float<bytes>(in + half + i);
-        const Float<bytes> c = simd::load<bytes>(cosine + i), s = simd::load<bytes>(sine + i);
-        simd::store<bytes>(y + i, a * c - b * s);
-        simd::store<bytes>(y + half + i, b * c + a * s);
-      }
-      for (; i < half; ++i) {
-        const float a = simd::as_float(in[i]), b = simd::as_float(in[half + i]);
-        y[i] = a * cosine[i] - b * sine[i];
-        y[half + i] = b * cosine[i] + a * sine[i];
-      }
-      i = turn.rotated;
+      simd::turn<bytes>(in, half, cosine, sine, y);
+      int64_t i = turn.rotated;
       for (; i + width<bytes> <= turn.head_dim; i += width<bytes>) {
         simd::store<bytes>(y + i, simd::load_as_float<bytes>(in + i));
       }

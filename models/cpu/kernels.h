@@ -16,7 +16,9 @@ concept Stored = std::same_as<T, float> || std::same_as<T, uint16_t>;
 
 /// out [n, size] = act(inner[:, :size]) * inner[:, size:]. Activations: all but gelu, whose erf is
 /// not here.
-inline bool has_gate(Activation activation) { return activation != Activation::gelu; }
+inline bool has_gate(Activation activation) {
+  return activation != Activation::gelu;
+}
 template <Stored T>
 void gate(const T* inner, int64_t n, int64_t size, Activation activation, T* out);
 
@@ -26,8 +28,8 @@ template <Stored T, Stored Weight>
 void add_rms_norm(const float* x, const T* part, float scale, const Weight* weight, float epsilon,
                   int64_t n, int64_t size, float* sum, T* normed);
 
-/// nll[i] = log(sum of exp(logits[i])) - logits[i, target[i]], in nats. Sums over the vocabulary are
-/// carried in float64.
+/// nll[i] = log(sum of exp(logits[i])) - logits[i, target[i]], in nats. Sums over the vocabulary
+/// are carried in float64.
 template <Stored T>
 void negative_log_likelihood(const T* logits, const int64_t* target, int64_t n, int64_t vocab,
                              float* nll);

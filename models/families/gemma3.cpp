@@ -75,9 +75,7 @@ Family gemma3_text_family() {
 }
 
 Family gemma3_family() {
-  return {.name = "gemma3",
-          .read_config = read_config,
-          .read_weights = read_text_weights};
+  return {.name = "gemma3", .read_config = read_config, .read_weights = read_text_weights};
 }
 
 }  // namespace sinkbench

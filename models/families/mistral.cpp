@@ -15,9 +15,7 @@ DecoderConfig read_config(const ConfigReader& reader) {
 }  // namespace
 
 Family mistral_family() {
-  return {.name = "mistral",
-          .read_config = read_config,
-          .read_weights = read_llama_weights};
+  return {.name = "mistral", .read_config = read_config, .read_weights = read_llama_weights};
 }
 
 }  // namespace sinkbench

@@ -92,9 +92,7 @@ DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader& rea
 }  // namespace
 
 Family opt_family() {
-  return {.name = "opt",
-          .read_config = read_config,
-          .read_weights = read_weights};
+  return {.name = "opt", .read_config = read_config, .read_weights = read_weights};
 }
 
 }  // namespace sinkbench

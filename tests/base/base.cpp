@@ -1,5 +1,4 @@
 #include <chrono>
-#include <cstdlib>
 #include <fstream>
 #include <memory>
 #include <thread>
@@ -9,6 +8,7 @@
 #include "base/file.h"
 #include "base/sha256.h"
 #include "tests/catch.h"
+#include "tests/environment.h"
 
 using namespace sinkbench;
 
@@ -34,8 +34,7 @@ TEST_CASE("the SHA-256 of large files is remembered until they change") {
   const auto folder = fs::temp_directory_path() / "sinkbench_sha256_test";
   fs::remove_all(folder);
   fs::create_directories(folder);
-  const std::string old = getenv("XDG_CACHE_HOME") == nullptr ? "" : getenv("XDG_CACHE_HOME");
-  setenv("XDG_CACHE_HOME", (folder / "cache").c_str(), 1);
+  const test::Variable cache("XDG_CACHE_HOME", (folder / "cache").c_str());
   const auto file = folder / "weights";
   const auto hash = [&] {
     const std::vector<std::shared_ptr<const MappedFile>> files{std::make_shared<MappedFile>(file)};
@@ -49,7 +48,8 @@ TEST_CASE("the SHA-256 of large files is remembered until they change") {
   write_file_atomically(file, a);
   CHECK(hash() == sha256_hex(a));
   CHECK(notes() == 0);  // it has just been written
-  while (MappedFile(file).changed_within(5)) std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  while (MappedFile(file).changed_within(5))
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
   CHECK(hash() == sha256_hex(a));
   REQUIRE(notes() == 1);
   const auto note = fs::directory_iterator(folder / "cache/sinkbench/sha256")->path();
@@ -63,8 +63,6 @@ TEST_CASE("the SHA-256 of large files is remembered until they change") {
   std::fstream(file, std::ios::in | std::ios::out | std::ios::binary) << b;
   fs::last_write_time(file, written);
   CHECK(hash() == sha256_hex(b));
-  if (old.empty()) unsetenv("XDG_CACHE_HOME");
-  if (!old.empty()) setenv("XDG_CACHE_HOME", old.c_str(), 1);
   fs::remove_all(folder);
 }
 

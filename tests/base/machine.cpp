@@ -1,12 +1,12 @@
 // What of the machine the process uses: cores, and OpenBLAS's kernels.
 #include <sched.h>
 
-#include <cstdlib>
 #include <fstream>
 
 #include "base/machine_limits.h"
 #include "base/openblas.h"
 #include "tests/catch.h"
+#include "tests/environment.h"
 
 using namespace sinkbench;
 namespace fs = std::filesystem;
@@ -25,24 +25,6 @@ class Root {
   const fs::path path = fs::temp_directory_path() / "sinkbench_machine_test";
 };
 
-/// While it lives, the variable has the value, or none.
-class Variable {
- public:
-  Variable(const char* name, const char* value) : name_(name) {
-    if (const char* old = std::getenv(name)) old_ = old;
-    if (value != nullptr) setenv(name, value, 1);
-    if (value == nullptr) unsetenv(name);
-  }
-  ~Variable() {
-    unsetenv(name_);
-    if (!old_.empty()) setenv(name_, old_.c_str(), 1);
-  }
-
- private:
-  const char* name_;
-  std::string old_;
-};
-
 int64_t processors() {
   cpu_set_t set;
   CPU_ZERO(&set);
@@ -54,7 +36,7 @@ int64_t processors() {
 
 TEST_CASE("cores are the least of affinity, quota and OMP_NUM_THREADS") {
   const Root root;
-  const Variable none("OMP_NUM_THREADS", nullptr);
+  const test::Variable none("OMP_NUM_THREADS", nullptr);
   CHECK(available_cores(root.path).count == processors());
   CHECK(available_cores(root.path).limit == "affinity");
   if (processors() < 2) {
@@ -62,15 +44,15 @@ TEST_CASE("cores are the least of affinity, quota and OMP_NUM_THREADS") {
     return;
   }
   {
-    const Variable one("OMP_NUM_THREADS", "1,4");
+    const test::Variable one("OMP_NUM_THREADS", "1,4");
     CHECK(available_cores(root.path).count == 1);
     CHECK(available_cores(root.path).limit == "OMP_NUM_THREADS");
   }
   {
-    const Variable many("OMP_NUM_THREADS", "100000");
+    const test::Variable many("OMP_NUM_THREADS", "100000");
     CHECK(available_cores(root.path).count == processors());
   }
-  const Variable nonsense("OMP_NUM_THREADS", "many");
+  const test::Variable nonsense("OMP_NUM_THREADS", "many");
   CHECK(available_cores(root.path).count == processors());
 
   SECTION("a quota of the unified hierarchy, of a group around the own one") {
@@ -101,7 +83,7 @@ TEST_CASE("cores are the least of affinity, quota and OMP_NUM_THREADS") {
 }
 
 TEST_CASE("OpenBLAS's kernels are judged by what the processor can") {
-  using enum VectorLevel;
+  using enum simd::Level;
   CHECK(better_openblas_core("Prescott", avx512) == "SKYLAKEX");
   CHECK(better_openblas_core("Zen", avx512) == "SKYLAKEX");
   CHECK(better_openblas_core("Haswell", avx512) == "SKYLAKEX");
@@ -110,6 +92,6 @@ TEST_CASE("OpenBLAS's kernels are judged by what the processor can") {
   CHECK(better_openblas_core("SkylakeX", avx512).empty());
   CHECK(better_openblas_core("SapphireRapids", avx512).empty());
   CHECK(better_openblas_core("Cooperlake", avx2).empty());
-  CHECK(better_openblas_core("Prescott", none).empty());
-  CHECK(better_openblas_core("neoversen1", none).empty());
+  CHECK(better_openblas_core("Prescott", baseline).empty());
+  CHECK(better_openblas_core("neoversen1", baseline).empty());
 }

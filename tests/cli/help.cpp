@@ -7,6 +7,7 @@
 #include "tests/catch.h"
 #include "tests/cli/program.h"
 #include "tests/data.h"
+#include "tests/environment.h"
 #include "tests/files.h"
 
 using namespace sinkbench;
@@ -130,9 +131,8 @@ TEST_CASE("names are found in the help of older and newer versions of CLI11") {
 TEST_CASE("commands without tensors don't load LibTorch") {
   const test::TemporaryFolder folder;
   const auto loaded = [&](const Strings& arguments) {
-    ::setenv("LD_DEBUG", "files", 1);
+    const test::Variable debug("LD_DEBUG", "files");
     const test::Outcome outcome = test::Program(arguments, folder.path()).wait();
-    ::unsetenv("LD_DEBUG");
     INFO("sinkbench " << joined(arguments));
     CHECK_THAT(outcome.err, ContainsSubstring("libc.so"));
     return outcome.err.find("libtorch") != std::string::npos;
@@ -140,23 +140,21 @@ TEST_CASE("commands without tensors don't load LibTorch") {
   const std::string model = test::data("families/llama_gqa").string();
   folder.write("a.txt", "Call me Ishmael.");
   folder.write("run.yaml",
-               "model: " + model +
-                   "\ndataset: {text: a.txt}\npolicies: [{name: dense}]\n");
-  for (const Strings& arguments :
-       std::vector<Strings>{{"--version"},
-                            {"--help"},
-                            {"run", "--help"},
-                            {"run", "nowhere.yaml"},
-                            {"run", "run.yaml", "--dry-run"},
-                            {"list", "policies"},
-                            {"list", "families"},
-                            {"list", "formats"},
-                            {"report", "nowhere"},
-                            {"plot", "nowhere"},
-                            {"compare", "nowhere", "nowhere"},
-                            {"history", "nowhere.sqlite"},
-                            {"slurm", "run.yaml", "--shards", "2"},
-                            {"tokenize", model, "a.txt"}}) {
+               "model: " + model + "\ndataset: {text: a.txt}\npolicies: [{name: dense}]\n");
+  for (const Strings& arguments : std::vector<Strings>{{"--version"},
+                                                       {"--help"},
+                                                       {"run", "--help"},
+                                                       {"run", "nowhere.yaml"},
+                                                       {"run", "run.yaml", "--dry-run"},
+                                                       {"list", "policies"},
+                                                       {"list", "families"},
+                                                       {"list", "formats"},
+                                                       {"report", "nowhere"},
+                                                       {"plot", "nowhere"},
+                                                       {"compare", "nowhere", "nowhere"},
+                                                       {"history", "nowhere.sqlite"},
+                                                       {"slurm", "run.yaml", "--shards", "2"},
+                                                       {"tokenize", model, "a.txt"}}) {
     CHECK_FALSE(loaded(arguments));
   }
   CHECK(loaded({"inspect", model}));

@@ -7,6 +7,7 @@
 #include "tests/catch.h"
 #include "tests/cli/program.h"
 #include "tests/data.h"
+#include "tests/environment.h"
 #include "tests/files.h"
 
 using namespace sinkbench;
@@ -46,9 +47,8 @@ latency: {warmup: 1, samples: 3, seconds: 0, lengths: 8000000}
 TEST_CASE("a cell that can't fit into memory fails with numbers before it starts, others run") {
   const Workplace workplace;
   SECTION("a limit that is set for the program") {
-    ::setenv("SINKBENCH_MEMORY_MIB", "400", 1);
+    const test::Variable memory("SINKBENCH_MEMORY_MIB", "400");
     const test::Outcome outcome = workplace.run();
-    ::unsetenv("SINKBENCH_MEMORY_MIB");
     workplace.check_dense_alone_failed(outcome);
     CHECK_THAT(outcome.out, ContainsSubstring("and 400 MiB are available"));
   }

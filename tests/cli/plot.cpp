@@ -5,6 +5,7 @@
 #include "tests/catch.h"
 #include "tests/cli/model_and_book.h"
 #include "tests/cli/program.h"
+#include "tests/environment.h"
 
 using namespace sinkbench;
 using test::Outcome;
@@ -27,18 +28,6 @@ metrics: [memory]
     return test::Program(std::move(arguments), path()).wait();
   }
   bool has(const fs::path& name) const { return fs::exists(path() / name); }
-};
-
-/// For as long as it lives, programs are looked for in one folder alone.
-class SearchPath {
- public:
-  explicit SearchPath(const fs::path& folder) : before_(std::getenv("PATH")) {
-    ::setenv("PATH", folder.c_str(), 1);
-  }
-  ~SearchPath() { ::setenv("PATH", before_.c_str(), 1); }
-
- private:
-  std::string before_;
 };
 
 }  // namespace
@@ -75,7 +64,7 @@ TEST_CASE("a run draws nothing where it shall not or cannot, and succeeds all th
     CHECK_THAT(run.out, !ContainsSubstring("pictures"));
   }
   SECTION("no gnuplot") {
-    const SearchPath nowhere(place.path());
+    const test::Variable nowhere("PATH", place.path().c_str());
     const Outcome run = place({"run", "small.yaml", "--quiet"});
     CHECK(run.status == 0);
     CHECK_THAT(run.out, ContainsSubstring("\npictures: none; gnuplot is not installed"));
