@@ -10,10 +10,14 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
+#include <cstdio>
 #include <cstring>
 #include <ctime>
+#include <optional>
 #include <utility>
 
+#include "base/console.h"
 #include "base/error.h"
 
 namespace sinkbench {
@@ -24,6 +28,34 @@ constexpr const char* beside_suffix = ".beside";
 
 std::string reason() {
   return std::strerror(errno);
+}
+
+/// Which of this process's open files a path names: 1 for /dev/stdout, 63 for /dev/fd/63.
+std::optional<int> stream_number(const std::filesystem::path& path) {
+  const std::string text = path.lexically_normal().string();
+  if (text == "/dev/stdout") return STDOUT_FILENO;
+  if (text == "/dev/stderr") return STDERR_FILENO;
+  for (const std::string_view folder : {"/dev/fd/", "/proc/self/fd/"}) {
+    if (!text.starts_with(folder)) continue;
+    int number = 0;
+    const char* const end = text.data() + text.size();
+    if (std::from_chars(text.data() + folder.size(), end, number) ==
+        std::from_chars_result{end, std::errc()}) {
+      return number;
+    }
+  }
+  return std::nullopt;
+}
+
+/// What a symbolic link leads to, whether it is there or not; other paths as they are.
+std::filesystem::path behind_links(std::filesystem::path path) {
+  std::error_code error;
+  for (int links = 0; links < 40 && std::filesystem::is_symlink(path, error); ++links) {
+    const std::filesystem::path to = std::filesystem::read_symlink(path, error);
+    if (error) break;
+    path = path.parent_path() / to;  // `to` alone where it is absolute
+  }
+  return path;
 }
 
 /// Closes a file descriptor on every way out.
@@ -81,26 +113,69 @@ std::string read_file(const std::filesystem::path& path) {
   return std::string(MappedFile(path).text());
 }
 
+std::string read_stream(const std::filesystem::path& path) {
+  constexpr size_t most_bytes = size_t{64} << 20;
+  const bool standard_input = path == "-";
+  const Descriptor file{standard_input ? ::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3)
+                                       : ::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+  const std::string name = standard_input ? "standard input" : path.string();
+  if (file.fd < 0) throw InputError::format("{}: cannot open: {}", name, reason());
+  std::string content;
+  char buffer[1 << 16];
+  for (;;) {
+    const ssize_t n = ::read(file.fd, buffer, sizeof buffer);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) throw InputError::format("{}: cannot read: {}", name, reason());
+    if (n == 0) return content;
+    content.append(buffer, static_cast<size_t>(n));
+    if (content.size() > most_bytes) {
+      throw InputError::format("{}: is longer than {} MiB", name, most_bytes >> 20);
+    }
+  }
+}
+
 void throw_write_error(const std::filesystem::path& path, const char* what) {
   const int code = errno;
   const std::string text =
       fmt::format("{}: cannot be {}: {}", path.string(), what, std::strerror(code));
-  for (const int fatal : {ENOSPC, EDQUOT, EFBIG, EIO, EROFS}) {
+  for (const int fatal : {ENOSPC, EDQUOT, EFBIG, EIO, EROFS, ESTALE, ENOTCONN, ETIMEDOUT}) {
     if (code == fatal) throw DiskError(text);
   }
   throw InputError(text);
 }
 
-AtomicFile::AtomicFile(const std::filesystem::path& path)
-    : path_(path), beside_(path.string() + fmt::format(".{}{}", ::getpid(), beside_suffix)) {
-  fd_ = ::open(beside_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+AtomicFile::AtomicFile(const std::filesystem::path& path) : path_(path), target_(path) {
+  if (const std::optional<int> stream = stream_number(path)) {
+    // Its place among what is written there otherwise is kept.
+    std::fflush(nullptr);
+    fd_ = ::fcntl(*stream, F_DUPFD_CLOEXEC, 3);
+    if (fd_ < 0) throw_write_error(path_, "written");
+    return;
+  }
+  struct stat there {};
+  const bool exists = ::stat(path.c_str(), &there) == 0;
+  if (exists && S_ISDIR(there.st_mode)) {
+    throw InputError::format("{}: is a folder; expected a file", path.string());
+  }
+  if (exists && !S_ISREG(there.st_mode)) {
+    fd_ = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
+    if (fd_ < 0) throw_write_error(path_, "opened");
+    return;
+  }
+  target_ = behind_links(path);
+  beside_ = target_.string() + fmt::format(".{}{}", ::getpid(), beside_suffix);
+  ::unlink(beside_.c_str());  // of an earlier process of this number
+  // Not through a link that somebody else may have put there.
+  fd_ = ::open(beside_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   if (fd_ < 0) throw_write_error(path_, "created");
+  // For comfort alone: a file of other permissions is as good.
+  if (exists && ::fchmod(fd_, there.st_mode & 0777) != 0) errno = 0;
 }
 
 AtomicFile::~AtomicFile() {
   if (fd_ < 0) return;
   ::close(fd_);
-  ::unlink(beside_.c_str());
+  if (!beside_.empty()) ::unlink(beside_.c_str());
 }
 
 void AtomicFile::write(std::span<const std::byte> bytes) {
@@ -113,10 +188,14 @@ void AtomicFile::write(std::span<const std::byte> bytes) {
 }
 
 void AtomicFile::commit() {
+  if (beside_.empty()) {
+    if (::close(std::exchange(fd_, -1)) != 0) throw_write_error(path_, "written");
+    return;
+  }
   if (::fsync(fd_) != 0) throw_write_error(path_, "synced");
-  if (::rename(beside_.c_str(), path_.c_str()) != 0) throw_write_error(path_, "replaced");
+  if (::rename(beside_.c_str(), target_.c_str()) != 0) throw_write_error(path_, "replaced");
   ::close(std::exchange(fd_, -1));
-  sync_folder(path_.parent_path());
+  sync_folder(target_.parent_path());
 }
 
 void write_file_atomically(const std::filesystem::path& path, std::string_view content) {
@@ -153,6 +232,14 @@ FolderLock::FolderLock(const std::filesystem::path& folder) {
     char owner[32] = {};
     if (::pread(fd_, owner, sizeof owner - 1, 0) < 0) owner[0] = '\0';
     ::close(fd_);
+    if (code == ENOSYS || code == EOPNOTSUPP || code == ENOLCK || code == EINVAL) {
+      fd_ = -1;
+      remark(
+          "sinkbench: {}: this file system has no locks ({}); see to it that no two runs write "
+          "here\n",
+          folder.string(), std::strerror(code));
+      return;
+    }
     errno = code;
     if (code != EWOULDBLOCK) throw_write_error(path, "locked");
     throw InputError::format(
@@ -165,7 +252,7 @@ FolderLock::FolderLock(const std::filesystem::path& folder) {
 }
 
 FolderLock::~FolderLock() {
-  ::close(fd_);
+  if (fd_ >= 0) ::close(fd_);
 }
 
 }  // namespace sinkbench

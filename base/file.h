@@ -14,7 +14,7 @@
 namespace sinkbench {
 
 /// Thrown where nothing more can be written, whatever the file: the disk is full (or a quota, or
-/// the limit on a file's size), broken or read-only.
+/// the limit on a file's size), broken, read-only or gone (a file server).
 class DiskError : public InputError {
  public:
   using InputError::InputError;
@@ -54,10 +54,15 @@ class MappedFile {
 
 /// The whole file as a string; InputError names the path and the reason.
 std::string read_file(const std::filesystem::path& path);
+/// The same of a pipe or a device too, which can be read once; "-" is standard input. InputError
+/// beyond 64 MiB.
+std::string read_stream(const std::filesystem::path& path);
 
 /// A file that is written beside `path` and put in its place by `commit`: a reader, or a crash at
-/// any moment, finds either the old file or the new one whole. Without `commit` the old file stays
-/// and nothing is left of the new one. Throws DiskError or InputError naming the path.
+/// any moment, finds either the old file or the new one whole, with the old one's permissions.
+/// Without `commit` the old file stays and nothing is left of the new one. A symbolic link stays,
+/// and what it points to is written; a device, a pipe or a stream of this process (/dev/stdout) is
+/// written as it comes. Throws DiskError or InputError naming the path.
 class AtomicFile {
  public:
   explicit AtomicFile(const std::filesystem::path& path);
@@ -70,7 +75,7 @@ class AtomicFile {
   void commit();
 
  private:
-  std::filesystem::path path_, beside_;
+  std::filesystem::path path_, target_, beside_;  // beside_ is empty where nothing is replaced
   int fd_ = -1;
 };
 
@@ -87,7 +92,8 @@ void remove_leftovers(const std::filesystem::path& folder);
 void sync_folder(const std::filesystem::path& folder);
 
 /// Exclusive use of a folder among the processes that ask for it, for as long as the object lives
-/// or the process does: the system takes the lock back however the process ends.
+/// or the process does: the system takes the lock back however the process ends. A file system
+/// without locks is warned of, and there is no lock.
 class FolderLock {
  public:
   /// Throws InputError naming the process that has the lock.

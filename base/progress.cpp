@@ -6,7 +6,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
+#include <cstdlib>
+#include <string_view>
+
+#include "base/console.h"
 
 namespace sinkbench {
 namespace {
@@ -29,7 +32,9 @@ std::string format_duration(double seconds) {
 }
 
 Progress::Style Progress::detect() {
-  return isatty(STDERR_FILENO) ? Style::bar : Style::log;
+  const char* const terminal = std::getenv("TERM");
+  const bool moves = terminal != nullptr && std::string_view(terminal) != "dumb";
+  return isatty(STDERR_FILENO) && moves ? Style::bar : Style::log;
 }
 
 Progress::Progress(Style style, std::string label, int64_t total, std::string unit, int64_t done,
@@ -53,8 +58,7 @@ Progress::Progress(Style style, std::string label, int64_t total, std::string un
 
 Progress::~Progress() {
   if (style_ == Style::bar) {
-    fmt::print(stderr, "\r\033[K");
-    std::fflush(stderr);
+    write_remark("\r\033[K");
   }
 }
 
@@ -82,7 +86,7 @@ void Progress::show(double seconds) {
                          format_duration(static_cast<double>(total_ - done_) / rate));
   }
   if (style_ == Style::log) {
-    fmt::print(stderr, "{}: {}\n", label_, state);
+    remark("{}: {}\n", label_, state);
     return;
   }
   // One column stays free: a full line would wrap on some terminals.
@@ -98,8 +102,7 @@ void Progress::show(double seconds) {
   }
   line += state;
   if (static_cast<int>(line.size()) > room) line = line.substr(line.size() - room);
-  fmt::print(stderr, "\r\033[K{}", line);
-  std::fflush(stderr);
+  remark("\r\033[K{}", line);
 }
 
 }  // namespace sinkbench

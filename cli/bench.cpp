@@ -18,7 +18,7 @@ void add_bench(CLI::App& app) {
       ->capture_default_str();
   command->add_option("--tokens", options->tokens, "Tokens to score")
       ->capture_default_str()
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 32));
+      ->transform(integer(1, int64_t{1} << 32));
   command
       ->add_option("--recomputed", options->recomputed,
                    "Windows of sinks + window tokens to recompute; 0: none")
@@ -26,15 +26,15 @@ void add_bench(CLI::App& app) {
   command->add_option("--chunk", options->chunk, "Queries per block (default: the engine's)");
   command->add_option("--samples", options->samples, "Decode steps to time, in each repetition")
       ->capture_default_str()
-      ->check(CLI::Range(1, 1000000));
+      ->transform(integer(1, 1000000));
   command->add_option("--repeats", options->repeats, "Repetitions: their median, and their spread")
       ->capture_default_str()
-      ->check(CLI::Range(1, 1000));
+      ->transform(integer(1, 1000));
   command
       ->add_option("--policy-tokens", options->policy_tokens,
                    "Tokens to score, in float32, with policies that evict by content; 0: none")
       ->capture_default_str()
-      ->check(CLI::Range(int64_t{0}, int64_t{1} << 32));
+      ->transform(integer(0, int64_t{1} << 32));
   command
       ->add_option("--dense", options->dense, "Tokens to score with dense attention, too; 0: none")
       ->capture_default_str();
@@ -44,14 +44,15 @@ void add_bench(CLI::App& app) {
       ->capture_default_str();
   command->add_option("--ceilings", options->ceilings, "Seconds to measure ceilings for")
       ->capture_default_str()
-      ->check(CLI::Range(0, 3600));
+      ->transform(integer(0, 3600));
   command->add_option("--device", options->device, "cpu or cuda")
       ->check(CLI::IsMember({"cpu", "cuda"}))
       ->capture_default_str();
   command->add_option("--dtype", options->dtypes, "float32, bfloat16, float16 (CUDA)")
       ->check(CLI::IsMember({"float32", "bfloat16", "float16"}))
       ->delimiter(',');
-  command->add_option("--threads", options->threads, "Threads (default: all cores)");
+  command->add_option("--threads", options->threads, "Threads (default: all cores)")
+      ->transform(integer(1, 4096));
   command->add_option("--format", options->format, "table, csv or json")
       ->check(CLI::IsMember({"table", "csv", "json"}))
       ->capture_default_str();

@@ -3,11 +3,13 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <cstdint>
 #include <string>
 
 namespace sinkbench {
 
 void add_run(CLI::App& app);
+void add_eval(CLI::App& app);
 void add_slurm(CLI::App& app);
 void add_reproduce(CLI::App& app);
 void add_report(CLI::App& app);
@@ -32,6 +34,9 @@ void add_overrides(CLI::App& command, Overrides& overrides, const std::string& t
 /// The options of every command that is given texts: --field, --subfolders, --invalid.
 void add_document_options(CLI::App& command, DocumentOptions& options);
 
+/// For an option that takes an integer: decimal digits (010 is ten) from `least` to `most`.
+CLI::Validator integer(int64_t least, int64_t most);
+
 /// Exit statuses, the same for every subcommand.
 enum ExitStatus : int {
   exit_ok = 0,
@@ -39,7 +44,8 @@ enum ExitStatus : int {
   exit_bad_input = 2,           ///< nothing was run; one line on standard error says why
   exit_nothing_comparable = 3,  ///< of a comparison
   exit_incomplete = 4,          ///< some of the work failed, the rest is there
-  exit_interrupted = 130,       ///< SIGINT, as shells have it
+  exit_unsure = 5,         ///< a comparison can't tell: too few measurements, an unsteady machine
+  exit_interrupted = 130,  ///< SIGINT, as shells have it
 };
 
 /// Thrown by a callback to end the program with a status after it has said what there is to say.

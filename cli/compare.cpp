@@ -1,6 +1,16 @@
 // sinkbench compare: two runs, and an exit status that says whether the second is worse.
 #include "reports/compare.h"
 
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <set>
+#include <sstream>
+#include <string_view>
+#include <utility>
+
+#include "base/console.h"
 #include "base/error.h"
 #include "cli/commands.h"
 #include "reports/exports.h"
@@ -29,6 +39,8 @@ ExitStatus status_of(Outcome outcome) {
       return exit_nothing_comparable;
     case Outcome::incomplete:
       return exit_incomplete;
+    case Outcome::unsure:
+      return exit_unsure;
   }
   return exit_ok;
 }
@@ -39,11 +51,38 @@ MeasuredRun baseline_of(const Options& options, const MeasuredRun& candidate) {
   std::optional<MeasuredRun> baseline =
       baseline_from_history(options.history, options.branch, candidate.results);
   if (!baseline) {
-    fmt::print("NOTHING COMPARABLE: no run of branch '{}' in {} has a cell of {}\n", options.branch,
-               options.history, candidate.name);
+    std::set<std::string> branches;
+    if (std::filesystem::exists(options.history)) {
+      for (const HistoryRun& run : read_history(options.history, "")) branches.insert(run.branch);
+    }
+    print_out(
+        "NOTHING COMPARABLE: no other run of branch '{}' in {} has a cell of {} (branches there: "
+        "{})\n",
+        options.branch, options.history, candidate.name,
+        branches.empty() ? "none" : fmt::format("{}", fmt::join(branches, ", ")));
     throw Exit{exit_nothing_comparable};
   }
   return *baseline;
+}
+
+/// Verdicts in colour, each on its line.
+std::string coloured(const std::string& text) {
+  constexpr std::pair<std::string_view, const char*> colours[] = {
+      {"  worse", "\033[31m"},       {"REGRESSION", "\033[31m"},   {"  better", "\033[32m"},
+      {"no regression", "\033[32m"}, {"  can't tell", "\033[33m"}, {"CAN'T TELL", "\033[33m"},
+      {"INCOMPLETE", "\033[33m"},    {"NOTHING COMP", "\033[33m"}};
+  std::string result;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    const auto found =
+        std::find_if(std::begin(colours), std::end(colours), [&](const auto& colour) {
+          return colour.first.front() == ' ' ? line.find(colour.first) != line.npos
+                                             : line.starts_with(colour.first);
+        });
+    result += found == std::end(colours) ? line : found->second + line + "\033[0m";
+    result += '\n';
+  }
+  return result;
 }
 
 void run(const Options& options) {
@@ -61,7 +100,9 @@ void run(const Options& options) {
   const MeasuredRun candidate = read_run(options.folders.back());
   const MeasuredRun baseline = baseline_of(options, candidate);
   const Comparison comparison = compare(baseline, candidate, thresholds);
-  fmt::print("{}", format_comparison(comparison, options.format == "markdown"));
+  const bool markdown = options.format == "markdown";
+  const std::string text = format_comparison(comparison, markdown);
+  write_output(has_colours() && !markdown ? coloured(text) : text);
   for (const Export& to : exports) write_export(to, comparison, candidate.results);
   const ExitStatus status = status_of(comparison.outcome());
   if (status != exit_ok) throw Exit{status};
@@ -102,7 +143,9 @@ void add_compare(CLI::App& app) {
   command->footer(
       "Exits with 0 where nothing is worse, 1 where something is, 2 for bad input, 3 where "
       "nothing\n"
-      "could be compared, 4 where cells failed or are missing.\n"
+      "could be compared, 4 where cells failed or are missing, 5 where measurements are too few or "
+      "the\n"
+      "machine was too unsteady to tell.\n"
       "Examples: sinkbench compare results/before results/after --threshold latency=0.2\n"
       "          sinkbench compare --baseline-from history.db --branch main results/after");
   command->callback([options] { run(*options); });

@@ -1,9 +1,10 @@
 // sinkbench history: runs over time in an SQLite file.
 #include "reports/history.h"
+#include "base/console.h"
 
 #include <fmt/format.h>
 
-#include <cstdio>
+#include <cstdlib>
 #include <memory>
 
 #include "base/error.h"
@@ -19,6 +20,18 @@ namespace {
 std::string git(const std::string& arguments) {
   const std::string text = run_command("git " + arguments).text;
   return text.substr(0, text.find('\n'));
+}
+
+/// The branch that is measured: what git says, or the service where it has checked out a commit.
+std::string current_branch() {
+  const std::string branch = git("symbolic-ref --quiet --short HEAD");
+  if (!branch.empty()) return branch;
+  for (const char* variable : {"GITHUB_HEAD_REF", "GITHUB_REF_NAME", "CI_COMMIT_REF_NAME",
+                               "BUILDKITE_BRANCH", "CIRCLE_BRANCH", "BRANCH_NAME"}) {
+    const char* value = std::getenv(variable);
+    if (value != nullptr && *value != '\0') return value;
+  }
+  return "";
 }
 
 void history_add(CLI::App& history) {
@@ -37,13 +50,17 @@ void history_add(CLI::App& history) {
                       "The commit that was measured (default: what git says here)");
   command->footer("Example: sinkbench history add history.db results/ci --branch main");
   command->callback([options] {
-    const std::string branch =
-        options->branch ? *options->branch : git("symbolic-ref --quiet --short HEAD");
+    const std::string branch = options->branch ? *options->branch : current_branch();
     const std::string commit = options->commit ? *options->commit : git("rev-parse HEAD");
     const Added added = add_to_history(options->database, options->folder, branch, commit);
-    fmt::print("run {}: {}; branch {}, commit {}\n", added.run,
-               added.was_there ? "was there already, nothing is added" : "added",
-               branch.empty() ? "not known" : branch, commit.empty() ? "not known" : commit);
+    print_out("run {}: {}; branch {}, commit {}\n", added.run,
+              added.was_there ? "was there already, nothing is added" : "added",
+              branch.empty() ? "not known" : branch, commit.empty() ? "not known" : commit);
+    if (branch.empty()) {
+      remark(
+          "note: no branch is checked out here; --branch NAME says which one was measured, and "
+          "`compare --baseline-from` looks for it\n");
+    }
   });
 }
 
@@ -62,10 +79,10 @@ void history_show(CLI::App& history) {
   command->footer("Example: sinkbench history show history.db --cell '*-sinks-*'");
   command->callback([options] {
     const std::vector<HistoryRun> runs = read_history(options->database, options->branch);
-    fmt::print("{}", format_history(runs, options->cell,
-                                    options->format == "csv"    ? HistoryFormat::csv
-                                    : options->format == "json" ? HistoryFormat::json
-                                                                : HistoryFormat::table));
+    print_out("{}", format_history(runs, options->cell,
+                                   options->format == "csv"    ? HistoryFormat::csv
+                                   : options->format == "json" ? HistoryFormat::json
+                                                               : HistoryFormat::table));
   });
 }
 
@@ -91,10 +108,10 @@ void history_plot(CLI::App& history) {
     const Pictures pictures = draw_trends(trend, options->out);
     for (const std::string& name : pictures.drawn) {
       for (const char* extension : {".svg", ".png"}) {
-        fmt::print("{}\n", (std::filesystem::path(options->out) / (name + extension)).string());
+        print_out("{}\n", (std::filesystem::path(options->out) / (name + extension)).string());
       }
     }
-    for (const std::string& line : pictures.left_out) fmt::print("left out: {}\n", line);
+    for (const std::string& line : pictures.left_out) print_out("left out: {}\n", line);
   });
 }
 

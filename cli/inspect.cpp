@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "base/console.h"
 #include "cli/commands.h"
 #include "cli/tensors.h"
 #include "reports/text_table.h"
@@ -121,11 +122,11 @@ std::string tokens(const ordered_json& tokens) {
   return parts.empty() ? "none" : fmt::format("{}", fmt::join(parts, ", "));
 }
 
-void print(const ordered_json& model) {
+void print_model(const ordered_json& model) {
   const auto line = [](const char* name, const std::string& value) {
-    fmt::print("  {:<15} {}\n", name, value);
+    print_out("  {:<15} {}\n", name, value);
   };
-  fmt::print("{}: {}\n", model["path"].get<std::string>(), model["family"].get<std::string>());
+  print_out("{}: {}\n", model["path"].get<std::string>(), model["family"].get<std::string>());
   line("runs as", model["runs_as"]);
   line("parameters", count(model["parameters"]));
   line("weights", weights(model));
@@ -160,7 +161,7 @@ void print(const ordered_json& model) {
       line("tokenizer", "can't be used: " + tokenizer["error"].get<std::string>());
     }
   }
-  fmt::print("\n");
+  print_out("\n");
   Column name{.name = "policy", .cells = {}, .number = false, .foldable = false};
   Column allowed{.name = "allowed", .cells = {}, .number = false, .foldable = false};
   Column note{.name = "for", .cells = {}, .number = false, .foldable = false};
@@ -169,15 +170,15 @@ void print(const ordered_json& model) {
     allowed.cells.push_back(policy["allowed"].get<bool>() ? "yes" : "no");
     note.cells.push_back(policy["note"]);
   }
-  fmt::print("{}", render({name, allowed, note}, false));
+  print_out("{}", render({name, allowed, note}, false));
 }
 
 void inspect(const Options& options) {
   const ordered_json model = tensor_commands(/*cuda=*/false).inspect_model(options.model);
   if (options.format == "json") {
-    fmt::print("{}\n", model.dump(2, ' ', false, ordered_json::error_handler_t::replace));
+    print_out("{}\n", model.dump(2, ' ', false, ordered_json::error_handler_t::replace));
   } else {
-    print(model);
+    print_model(model);
   }
 }
 

@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "base/console.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "cli/commands.h"
@@ -178,7 +179,7 @@ List configs(const fs::path& folder) {
   return list;
 }
 
-void print(const List& list, const std::string& format) {
+void print_list(const List& list, const std::string& format) {
   if (format == "json") {
     auto array = nlohmann::ordered_json::array();
     for (const auto& row : list.rows) {
@@ -186,7 +187,7 @@ void print(const List& list, const std::string& format) {
       for (size_t i = 0; i < row.size(); ++i) object[list.names[i]] = row[i];
       array.push_back(object);
     }
-    fmt::print("{}\n", array.dump(2));
+    print_out("{}\n", array.dump(2));
     return;
   }
   Columns columns;  // (markdown is what docs/models.md holds)
@@ -195,7 +196,7 @@ void print(const List& list, const std::string& format) {
     for (const auto& row : list.rows) column.cells.push_back(row[i]);
     columns.push_back(std::move(column));
   }
-  fmt::print("{}", render(columns, format == "markdown"));
+  print_out("{}", render(columns, format == "markdown"));
 }
 
 const std::vector<std::pair<std::string, std::function<List(const Options&)>>>& lists() {
@@ -212,7 +213,7 @@ const std::vector<std::pair<std::string, std::function<List(const Options&)>>>& 
 
 void run(const Options& options) {
   for (const auto& [name, make] : lists()) {
-    if (options.what == name) print(make(options), options.format);
+    if (options.what == name) print_list(make(options), options.format);
   }
 }
 

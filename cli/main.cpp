@@ -1,9 +1,12 @@
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <malloc.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 
+#include "base/console.h"
 #include "base/error.h"
 #include "cli/commands.h"
 #include "cli/tensors.h"
@@ -11,6 +14,60 @@
 
 namespace sinkbench {
 namespace {
+
+/// The command that the arguments call, or the app itself.
+const CLI::App& command_of(const CLI::App& app) {
+  for (const CLI::App* command : app.get_subcommands()) return command_of(*command);
+  return app;
+}
+
+/// One line, as all that is refused.
+std::string usage_error(const CLI::App* app, const CLI::Error& error) {
+  const CLI::App& command = command_of(*app);
+  std::string name;
+  for (const CLI::App* part = &command; part != nullptr; part = part->get_parent()) {
+    name = part->get_name() + (name.empty() ? "" : " " + name);
+  }
+  std::string reason = error.what();
+  if (error.get_name() == "ExtrasError") {
+    std::vector<std::string> options;
+    for (const CLI::Option* option : command.get_options()) {
+      for (const std::string& known : option->get_lnames()) options.push_back("--" + known);
+    }
+    const std::vector<std::string> left = app->remaining(/*recurse=*/true);
+    const auto unknown = std::find_if(left.begin(), left.end(),
+                                      [](const std::string& arg) { return arg.starts_with('-'); });
+    if (unknown != left.end()) {
+      const std::string option = unknown->substr(0, unknown->find('='));
+      const std::string meant = nearest(option, options);
+      reason = fmt::format("unknown option '{}'{}", option,
+                           meant.empty() ? "" : "; did you mean '" + meant + "'?");
+    } else {
+      reason = fmt::format("unexpected '{}'", fmt::join(left, " "));
+    }
+  }
+  return fmt::format("sinkbench: {} (see {} --help)\n", reason, name);
+}
+
+/// Throws where the first words are no command.
+void check_command(const CLI::App& app, const std::vector<std::string>& arguments) {
+  const CLI::App* command = &app;
+  std::string words;
+  for (const std::string& word : arguments) {
+    const auto parts = command->get_subcommands([](const CLI::App*) { return true; });
+    if (parts.empty() || word.starts_with('-')) return;
+    words += (words.empty() ? "" : " ") + word;
+    std::vector<std::string> names;
+    if (command == &app) names.push_back("help");
+    for (const CLI::App* part : parts) names.push_back(part->get_name());
+    const auto found = std::find_if(parts.begin(), parts.end(),
+                                    [&](const CLI::App* part) { return part->get_name() == word; });
+    if (found == parts.end()) {
+      throw InputError::format("unknown command '{}'{}", words, suggestion(word, names));
+    }
+    command = *found;
+  }
+}
 
 int run(int argc, char** argv) {
   // Blocks of a few megabytes come and go with every layer; handed back to the system each time,
@@ -22,10 +79,12 @@ int run(int argc, char** argv) {
       "sinkbench measures what a KV-cache policy costs a language model and what it buys: "
       "perplexity, latency and memory over long text streams.");
   app.name("sinkbench");
-  app.set_version_flag("--version", fmt::format("sinkbench {} ({})", version, commit));
+  app.set_version_flag("-V,--version", fmt::format("sinkbench {} ({})", version, commit));
   app.require_subcommand(1);
+  app.failure_message(usage_error);
   app.footer("Example: sinkbench run configs/quickstart.yaml");
   add_run(app);
+  add_eval(app);
   add_slurm(app);
   add_reproduce(app);
   add_report(app);
@@ -40,7 +99,14 @@ int run(int argc, char** argv) {
   add_compare(app);
   add_history(app);
   try {
-    app.parse(argc, argv);
+    std::vector<std::string> arguments(argv + 1, argv + argc);
+    if (!arguments.empty() && arguments.front() == "help") {  // help [COMMAND]
+      arguments.erase(arguments.begin());
+      arguments.push_back("--help");
+    }
+    check_command(app, arguments);
+    std::reverse(arguments.begin(), arguments.end());  // as CLI11 wants them
+    app.parse(arguments);
     return exit_ok;
   } catch (const CLI::ParseError& error) {
     const int status = app.exit(error);
@@ -48,10 +114,10 @@ int run(int argc, char** argv) {
   } catch (const Exit& exit) {
     return exit.status;
   } catch (const InputError& error) {
-    fmt::print(stderr, "sinkbench: {}\n", error.what());
+    remark("sinkbench: {}\n", error.what());
     return exit_bad_input;
   } catch (const std::exception& error) {
-    fmt::print(stderr, "sinkbench: internal error: {}\n", error.what());
+    remark("sinkbench: internal error: {}\n", error.what());
     return 70;  // EX_SOFTWARE
   }
 }
@@ -60,7 +126,12 @@ int run(int argc, char** argv) {
 }  // namespace sinkbench
 
 int main(int argc, char** argv) {
-  const int status = sinkbench::run(argc, argv);
+  sinkbench::guard_standard_streams();
+  int status = sinkbench::run(argc, argv);
+  if (const std::string reason = sinkbench::finish_output(); !reason.empty()) {
+    sinkbench::remark("sinkbench: standard output: cannot be written: {}\n", reason);
+    if (status == sinkbench::exit_ok) status = sinkbench::exit_incomplete;
+  }
   if (!sinkbench::tensor_commands_loaded()) return status;
   // LibTorch would take a tenth of a second to give back what the system takes back anyway.
   std::fflush(nullptr);

@@ -1,14 +1,33 @@
+#include <fmt/format.h>
+
+#include <charconv>
+
 #include "cli/commands.h"
 #include "eval/experiment/experiment.h"
 
 namespace sinkbench {
 
 void add_overrides(CLI::App& command, Overrides& overrides, const std::string& threads) {
-  command.add_option("--threads", overrides.threads, threads)->check(CLI::Range(1, 4096));
+  command.add_option("--threads", overrides.threads, threads)->transform(integer(1, 4096));
   command.add_option("--device", overrides.device, "cpu or cuda")
       ->check(CLI::IsMember({"cpu", "cuda"}));
   command.add_option("--limit", overrides.limit, "Feed no more than so many tokens")
-      ->check(CLI::Range(int64_t{2}, int64_t{1} << 40));
+      ->transform(integer(2, int64_t{1} << 40));
+}
+
+CLI::Validator integer(int64_t least, int64_t most) {
+  return CLI::Validator(
+      [=](std::string& text) -> std::string {
+        int64_t value = 0;
+        const char* const end = text.data() + text.size();
+        const auto [last, error] = std::from_chars(text.data(), end, value);
+        if (error != std::errc() || last != end || value < least || value > most) {
+          return fmt::format("'{}'; expected an integer from {} to {}", text, least, most);
+        }
+        text = std::to_string(value);  // CLI11 would take 010 for octal
+        return "";
+      },
+      "", "");
 }
 
 void add_document_options(CLI::App& command, DocumentOptions& options) {

@@ -1,5 +1,6 @@
 // sinkbench plot: the pictures of a results folder.
 #include "reports/plot.h"
+#include "base/console.h"
 
 #include <fmt/format.h>
 
@@ -17,9 +18,9 @@ void add_plot(CLI::App& app) {
     const std::filesystem::path plots = std::filesystem::path(*folder) / "plots";
     const Pictures pictures = draw_pictures(read_results(*folder), *folder, plots);
     for (const std::string& name : pictures.drawn) {
-      fmt::print("{}  (and .png, .gp, .csv)\n", (plots / (name + ".svg")).string());
+      print_out("{}  (and .png, .gp, .csv)\n", (plots / (name + ".svg")).string());
     }
-    for (const std::string& line : pictures.left_out) fmt::print("left out: {}\n", line);
+    for (const std::string& line : pictures.left_out) print_out("left out: {}\n", line);
   });
 }
 

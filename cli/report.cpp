@@ -1,4 +1,5 @@
 // sinkbench report: the tables of a results folder again, or of several as one.
+#include "base/console.h"
 #include "reports/tables.h"
 
 #include <fmt/format.h>
@@ -26,7 +27,7 @@ std::string page(const std::vector<std::string>& folders, const std::vector<Resu
     try {
       draw_pictures(results, section.folder, section.folder / "plots");
     } catch (const InputError& error) {
-      fmt::print(stderr, "no pictures: {}\n", error.what());
+      remark("no pictures: {}\n", error.what());
     }
   }
   return html_page(results.info.name, {&section, 1});
@@ -76,7 +77,7 @@ void add_report(CLI::App& app) {
       }
     }
     if (options->out.empty()) {
-      fmt::print("{}", text);
+      print_out("{}", text);
     } else {
       write_file_atomically(options->out, text);
     }

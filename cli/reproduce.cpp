@@ -10,6 +10,7 @@
 #include <set>
 #include <sstream>
 
+#include "base/console.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "cli/commands.h"
@@ -100,7 +101,7 @@ std::vector<fs::path> choose(const std::vector<fs::path>& files,
 
 void refuse_all(const std::vector<std::string>& lines) {
   if (lines.empty()) return;
-  for (const std::string& line : lines) fmt::print(stderr, "sinkbench: {}\n", line);
+  for (const std::string& line : lines) remark("sinkbench: {}\n", line);
   throw Exit{exit_bad_input};
 }
 
@@ -142,7 +143,7 @@ void draw(const Results& results, const fs::path& folder) {
   try {
     draw_pictures(results, folder, folder / "plots");
   } catch (const InputError& error) {
-    fmt::print(stderr, "no pictures: {}\n", error.what());
+    remark("no pictures: {}\n", error.what());
   }
 }
 
@@ -159,7 +160,7 @@ void write_report(const std::string& name, const std::vector<fs::path>& files,
                           .folder = folder,
                           .description = description(file)});
     } catch (const InputError& error) {
-      fmt::print(stderr, "not in the report: {}\n", error.what());
+      remark("not in the report: {}\n", error.what());
     }
   }
   write_file_atomically(out / "report.html", html_page(name, sections));
@@ -182,20 +183,20 @@ void reproduce(const Options& options) {
   bool failed = false;
   for (size_t i = 0; i < files.size(); ++i) {
     if (!options.quiet) {
-      fmt::print(stderr, "{} ({} of {})\n", files[i].stem().string(), i + 1, files.size());
+      remark("{} ({} of {})\n", files[i].stem().string(), i + 1, files.size());
     }
     const RunOutcome outcome = tensors.run_experiment(
         experiments[i], {.out = out / files[i].stem(), .quiet = options.quiet});
     if (!outcome.results.cells.empty()) {
-      fmt::print("{}\n", format_report(outcome.results, ReportFormat::table));
-      std::fflush(stdout);
+      print_out("{}\n", format_report(outcome.results, ReportFormat::table));
+      finish_output();
     }
     if (outcome.interrupted) throw Exit{exit_interrupted};
     draw(outcome.results, outcome.folder);
     failed |= outcome.failed;
   }
   write_report(name, all, out);
-  fmt::print("report: {}\n", (out / "report.html").string());
+  print_out("report: {}\n", (out / "report.html").string());
   if (failed) throw Exit{exit_incomplete};
 }
 

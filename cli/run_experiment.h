@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "eval/experiment/experiment.h"
 #include "eval/results/results.h"
@@ -19,10 +20,11 @@ struct Shard {
 };
 
 struct RunOptions {
-  std::filesystem::path out = {};   ///< empty: results/NAME
-  std::optional<Shard> shard = {};  ///< its results go to OUT/shard-I-of-N
-  bool fresh = false;               ///< nothing of earlier runs is kept
-  bool quiet = false;               ///< no progress
+  std::filesystem::path out = {};      ///< empty: results/NAME
+  std::optional<Shard> shard = {};     ///< its results go to OUT/shard-I-of-N
+  bool fresh = false;                  ///< nothing of earlier runs is kept
+  bool quiet = false;                  ///< no progress
+  std::vector<std::string> only = {};  ///< patterns of ids; other cells stay as they are
 };
 
 struct RunOutcome {
@@ -32,8 +34,25 @@ struct RunOutcome {
   bool interrupted = false;      ///< SIGINT or SIGTERM, after a line that says how to go on
 };
 
+/// What `run --dry-run` says of a cell.
+struct PlannedCell {
+  std::string id;
+  std::string state;         ///< "done", "under way", "to do", "refused"
+  std::string problem = {};  ///< why it is refused
+  double memory = 0;         ///< bytes
+  double seconds = 0;        ///< about how long what is to do takes
+};
+struct Plan {
+  std::filesystem::path folder;
+  std::vector<PlannedCell> cells;
+  double available_memory = 0;  ///< bytes
+};
+
 /// The part of a grid that a shard runs.
 std::vector<Cell> cells_of(const Experiment& experiment, const std::optional<Shard>& shard);
+
+/// Whether an id matches one of the patterns; with none every one does.
+bool is_chosen(const std::string& id, const std::vector<std::string>& only);
 
 /// Whether any of them runs on a CUDA device.
 bool uses_cuda(const std::vector<Cell>& cells);

@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <fnmatch.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -25,6 +26,12 @@ std::vector<Cell> cells_of(const Experiment& experiment, const std::optional<Sha
     cells.push_back(experiment.cells[i]);
   }
   return cells;
+}
+
+bool is_chosen(const std::string& id, const std::vector<std::string>& only) {
+  return only.empty() || std::any_of(only.begin(), only.end(), [&](const std::string& pattern) {
+           return ::fnmatch(pattern.c_str(), id.c_str(), 0) == 0;
+         });
 }
 
 bool uses_cuda(const std::vector<Cell>& cells) {

@@ -3,6 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/console.h"
 #include "base/error.h"
 #include "cli/commands.h"
 #include "cli/notes.h"
@@ -70,12 +71,12 @@ void sinks(Options options) {
   Notes().say(results.text.notes);
   write_sinks(results, folder);
   if (options.format == "json") {
-    fmt::print("{}\n", to_json(results).dump(2, ' ', false,
-                                             nlohmann::ordered_json::error_handler_t::replace));
+    print_out("{}\n", to_json(results).dump(2, ' ', false,
+                                            nlohmann::ordered_json::error_handler_t::replace));
   } else if (options.format == "csv") {
-    fmt::print("{}", sinks_csv(results.statistics));
+    print_out("{}", sinks_csv(results.statistics));
   } else {
-    fmt::print("{}\nresults: {}\n", format_sinks(results), folder.string());
+    print_out("{}\nresults: {}\n", format_sinks(results), folder.string());
   }
   if (options.no_plots) return;
   // What keeps pictures from being drawn is a line.
@@ -85,7 +86,7 @@ void sinks(Options options) {
   } catch (const InputError& error) {
     line = fmt::format("pictures: none; {}", error.what());
   }
-  if (options.format == "table") fmt::print("{}\n", line);
+  if (options.format == "table") print_out("{}\n", line);
 }
 
 }  // namespace
@@ -104,7 +105,7 @@ void add_sinks(CLI::App& app) {
   add_document_options(*command, options->documents);
   command->add_option("--samples", options->sampling.samples, "Disjoint samples of the text")
       ->capture_default_str()
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 32));
+      ->transform(integer(1, int64_t{1} << 32));
   command
       ->add_option("--tokens", options->sampling.tokens, "Tokens of a sample, its BOS included (T)")
       ->capture_default_str();
@@ -124,7 +125,7 @@ void add_sinks(CLI::App& app) {
       ->check(CLI::IsMember({"cpu", "cuda"}))
       ->capture_default_str();
   command->add_option("--threads", options->threads, "Threads (default: all cores)")
-      ->check(CLI::Range(1, 4096));
+      ->transform(integer(1, 4096));
   command->add_option("--format", options->format, "table, json or csv")
       ->check(CLI::IsMember({"table", "json", "csv"}))
       ->capture_default_str();

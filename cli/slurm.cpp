@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "base/console.h"
 #include "base/error.h"
 #include "cli/commands.h"
 #include "cli/shell.h"
@@ -27,7 +28,9 @@ struct Options {
 std::string script(const Options& options) {
   const Experiment experiment = load_experiment(options.config, options.overrides);
   const auto cells = static_cast<int64_t>(experiment.cells.size());
-  const int64_t shards = options.shards > 0 ? options.shards : cells;
+  // Slurm refuses arrays beyond its MaxArraySize, 1001 unless it is set otherwise.
+  constexpr int64_t most_tasks = 1000;
+  const int64_t shards = options.shards > 0 ? options.shards : std::min(cells, most_tasks);
   if (shards > cells) {
     throw InputError::format("--shards is {}; expected no more than the {} cells of the grid",
                              shards, cells);
@@ -96,8 +99,10 @@ void add_slurm(CLI::App& app) {
   CLI::App* command =
       app.add_subcommand("slurm", "Print a Slurm job array that runs an experiment");
   command->add_option("config", options->config, "The experiment, a YAML file")->required();
-  command->add_option("--shards", options->shards, "Tasks (default: one for each cell)")
-      ->check(CLI::Range(1, 1'000'000));
+  command
+      ->add_option("--shards", options->shards,
+                   "Tasks (default: one for each cell, 1000 at the most)")
+      ->transform(integer(1, 1'000'000));
   command->add_option("--set", options->overrides.set, "Replace a value: key=value (repeatable)")
       ->allow_extra_args(false);
   command->add_option("--out", options->out, "Folder for the results (default: results/NAME)");
@@ -110,7 +115,7 @@ void add_slurm(CLI::App& app) {
   command->footer(
       "Submit it with sbatch; submit it again to go on where tasks were stopped.\n"
       "Example: sinkbench slurm configs/long.yaml --shards 4 --sbatch=--mem=16G > job.sbatch");
-  command->callback([options] { fmt::print("{}", script(*options)); });
+  command->callback([options] { print_out("{}", script(*options)); });
 }
 
 }  // namespace sinkbench

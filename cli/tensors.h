@@ -54,6 +54,7 @@ struct TrainingOptions {
 /// The functions of cli/tensors/commands.h, eval/run/inspect.h and eval/metrics/sink_metric.h.
 struct TensorCommands {
   RunOutcome (*run_experiment)(const Experiment&, const RunOptions&);
+  Plan (*plan)(const Experiment&, const RunOptions&);
   std::vector<std::string> (*missing)(const std::vector<Experiment>&);
   bool (*verify)(const Experiment&, const VerifyOptions&);
   void (*bench)(const BenchOptions&);

@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "base/console.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "cli/commands.h"
@@ -76,12 +77,6 @@ std::vector<int32_t> encode(const Tokenizer& tokenizer, const std::vector<std::s
   return ids;
 }
 
-void write(const std::string& text) {
-  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) {
-    throw InputError("standard output: cannot write");
-  }
-}
-
 /// Encodes the text a few times over, on this one thread.
 void measure(const Tokenizer& tokenizer, const std::vector<std::string>& texts) {
   constexpr int passes = 5;
@@ -94,10 +89,10 @@ void measure(const Tokenizer& tokenizer, const std::vector<std::string>& texts) 
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
     megabytes_per_second.push_back(static_cast<double>(bytes) / 1e6 / seconds.count());
   }
-  write(fmt::format("{} bytes, {} tokens: {:.1f} MB/s at first, {:.1f} MB/s at best of {} passes\n",
-                    bytes, tokens, megabytes_per_second.front(),
-                    *std::max_element(megabytes_per_second.begin(), megabytes_per_second.end()),
-                    passes));
+  write_output(fmt::format(
+      "{} bytes, {} tokens: {:.1f} MB/s at first, {:.1f} MB/s at best of {} passes\n", bytes,
+      tokens, megabytes_per_second.front(),
+      *std::max_element(megabytes_per_second.begin(), megabytes_per_second.end()), passes));
 }
 
 void run(const Options& options) {
@@ -107,7 +102,7 @@ void run(const Options& options) {
       options.special_tokens == "text" ? SpecialTokens::text : SpecialTokens::parse;
   if (options.speed) return measure(tokenizer, read_texts(options));
   if (options.decode) {
-    write(tokenizer.decode(read_ids(options.file), options.no_special));
+    write_output(tokenizer.decode(read_ids(options.file), options.no_special));
     return;
   }
   std::vector<int32_t> ids = encode(tokenizer, read_texts(options), !options.no_special, spelled);
@@ -116,8 +111,8 @@ void run(const Options& options) {
     if (!options.no_special) ids.erase(ids.begin(), ids.begin() + own);
     ids.insert(ids.begin(), tokenizer.named_token(options.bos_token, "--bos-token"));
   }
-  write(options.count ? fmt::format("{}\n", ids.size())
-                      : fmt::format("[{}]\n", fmt::join(ids, ",")));
+  write_output(options.count ? fmt::format("{}\n", ids.size())
+                             : fmt::format("[{}]\n", fmt::join(ids, ",")));
 }
 
 }  // namespace

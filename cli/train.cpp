@@ -16,11 +16,11 @@ void add_train(CLI::App& app) {
   command->add_option("--out", options->out,
                       "Folder for model, checkpoint and logs (default: results/train/NAME)");
   command->add_option("--threads", options->threads, "Threads (default: all cores)")
-      ->check(CLI::Range(1, 4096));
+      ->transform(integer(1, 4096));
   command
       ->add_option("--learning-rate-range", options->range_steps,
                    "No training, but so many steps at growing learning rates, to find a good one")
-      ->check(CLI::Range(int64_t{10}, int64_t{1000000}));
+      ->transform(integer(10, 1'000'000));
   command->footer(
       "Example: sinkbench train configs/train/tiny.yaml --set data.text=books.jsonl.zst");
   command->callback([options] {

@@ -14,9 +14,9 @@ void add_verify(CLI::App& app) {
   command
       ->add_option("--limit", options->overrides.limit,
                    "Feed no more than so many tokens (default: 2048)")
-      ->check(CLI::Range(int64_t{2}, int64_t{1} << 40));
+      ->transform(integer(2, int64_t{1} << 40));
   command->add_option("--threads", options->overrides.threads, "Threads (default: all cores)")
-      ->check(CLI::Range(1, 4096));
+      ->transform(integer(1, 4096));
   command->add_option(
       "--tolerance", options->tolerance,
       "Largest difference allowed, in nats per token (default: 1e-4, in float64 1e-9)");

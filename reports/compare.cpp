@@ -11,8 +11,12 @@
 #include <deque>
 #include <limits>
 #include <map>
+#include <numeric>
+#include <set>
 
 #include "base/error.h"
+#include "base/file.h"
+#include "base/yaml.h"
 #include "eval/metrics/batch_means.h"
 #include "eval/results/nll_file.h"
 #include "reports/statistics.h"
@@ -144,6 +148,7 @@ void compare_perplexity(const Context& context, const CellResult& a, const CellR
   }
   if (!std::isfinite(interval.low) && std::isfinite(interval.mean)) {
     perplexity.note = "too few tokens to tell a change from chance";
+    if (perplexity.limit) perplexity.verdict = Verdict::unsure;
   }
   out.push_back(perplexity);
 
@@ -183,6 +188,85 @@ std::string other_machine(const RunInfo& a, const RunInfo& b) {
                                          : "";
 }
 
+// Steps of one run are alike because the machine was the same for all of them: what counts is how
+// much rounds of them differ. And what became slower between two runs may be the machine. So the
+// change of the steps' time has an interval, by Welch's t on the logarithms of the rounds' medians,
+// and so has the change of the yardstick's, the machine's own; the change that is the program's may
+// be anything from one where the machine explains as much as it can to one where it explains
+// nothing.
+
+constexpr size_t most_rounds = 8;  // more of them would be neighbours in time
+constexpr size_t fewest_rounds = 3;
+
+/// What was measured of a cell's steps, by rounds, in logarithms of milliseconds.
+struct Rounds {
+  std::vector<double> steps = {}, yardstick = {};
+};
+
+/// Means over as many groups of neighbours as `most_rounds`.
+std::vector<double> grouped(const std::vector<double>& values) {
+  const size_t groups = std::min(most_rounds, values.size());
+  std::vector<double> result;
+  for (size_t g = 0; g < groups; ++g) {
+    const size_t begin = g * values.size() / groups, end = (g + 1) * values.size() / groups;
+    result.push_back(std::accumulate(values.begin() + static_cast<std::ptrdiff_t>(begin),
+                                     values.begin() + static_cast<std::ptrdiff_t>(end), 0.0) /
+                     static_cast<double>(end - begin));
+  }
+  return result;
+}
+
+/// Results of before have no rounds: neighbouring samples stand for them.
+std::vector<TimingRound> rounds_of(const LatencyResult& timing) {
+  if (!timing.rounds.empty()) return timing.rounds;
+  std::vector<TimingRound> rounds;
+  const size_t samples = timing.samples_ms.size(), count = std::min<size_t>(5, samples);
+  for (size_t r = 0; r < count; ++r) {
+    rounds.push_back(
+        {.samples = static_cast<int64_t>((r + 1) * samples / count - r * samples / count)});
+  }
+  return rounds;
+}
+
+Rounds wall_times(const LatencyResult& timing) {
+  Rounds result;
+  auto sample = timing.samples_ms.begin();
+  for (const TimingRound& round : rounds_of(timing)) {
+    result.steps.push_back(std::log(quantile({sample, sample + round.samples}, 0.5)));
+    if (round.yardstick_ms > 0) result.yardstick.push_back(std::log(round.yardstick_ms));
+    sample += round.samples;
+  }
+  return {grouped(result.steps), grouped(result.yardstick)};
+}
+
+Rounds processor_times(const LatencyResult& timing) {
+  Rounds result;
+  for (const TimingRound& round : timing.rounds) {
+    if (round.processor_ms <= 0 || round.yardstick_processor_ms <= 0) return {};
+    result.steps.push_back(std::log(round.processor_ms));
+    result.yardstick.push_back(std::log(round.yardstick_processor_ms));
+  }
+  return {grouped(result.steps), grouped(result.yardstick)};
+}
+
+/// The program's change, as a share: what the rounds say, and between which bounds.
+Interval program_change(const Rounds& a, const Rounds& b, double confidence) {
+  const Interval steps = difference_of_means(a.steps, b.steps, confidence);
+  Interval machine;
+  if (!a.yardstick.empty() && !b.yardstick.empty()) {
+    machine = difference_of_means(a.yardstick, b.yardstick, confidence);
+  }
+  return {std::expm1(steps.mean), std::expm1(steps.low - std::max(0.0, machine.high)),
+          std::expm1(steps.high - std::min(0.0, machine.low))};
+}
+
+Verdict judge_latency(const Interval& change, double limit) {
+  if (change.low > 0 && change.mean > limit) return Verdict::worse;
+  if (change.high < 0 && change.mean < -limit) return Verdict::better;
+  // A change of twice the limit must be out of the question.
+  return change.mean <= limit && change.high <= 2 * limit ? Verdict::same : Verdict::unsure;
+}
+
 QuantityComparison compare_samples(const LatencyResult& a, const LatencyResult& b,
                                    std::optional<double> limit, double confidence) {
   QuantityComparison result{.quantity = Quantity::latency,
@@ -191,16 +275,34 @@ QuantityComparison compare_samples(const LatencyResult& a, const LatencyResult& 
                             .candidate = b.p50_ms,
                             .change = b.p50_ms / a.p50_ms - 1,
                             .limit = limit};
-  result.p = mann_whitney(b.samples_ms, a.samples_ms).p;
-  // What slows every step slows the fastest ones too; what disturbs some of them, other work on the
-  // machine, does not reach those. A change that both the median and the fastest tenth show counts.
-  const double fastest = quantile(b.samples_ms, 0.1) / quantile(a.samples_ms, 0.1) - 1;
-  const double least = limit.value_or(0);
-  const bool significant = *result.p < 1 - confidence;
-  judge(result, significant && result.change > least && fastest > least,
-        significant && result.change < -least && fastest < -least);
-  const double n = static_cast<double>(std::min(a.samples_ms.size(), b.samples_ms.size()));
-  if (n < 5) result.note = "too few samples to tell a change from chance";
+  const auto take = [&](const Interval& change) {
+    result.change = change.mean;
+    result.low = change.low;
+    result.high = change.high;
+    result.verdict = limit ? judge_latency(change, *limit) : Verdict::shown;
+  };
+  if (a.samples_ms == b.samples_ms) {  // one measurement, not two
+    take({});
+    return result;
+  }
+  const Rounds wall_a = wall_times(a), wall_b = wall_times(b);
+  if (std::min(wall_a.steps.size(), wall_b.steps.size()) < fewest_rounds) {
+    result.verdict = limit ? Verdict::unsure : Verdict::shown;
+    result.note = "too few steps to tell a change from chance";
+    return result;
+  }
+  take(program_change(wall_a, wall_b, confidence));
+  if (result.verdict != Verdict::unsure) return result;
+  const Rounds processor_a = processor_times(a), processor_b = processor_times(b);
+  if (std::min(processor_a.steps.size(), processor_b.steps.size()) >= fewest_rounds) {
+    const Interval change = program_change(processor_a, processor_b, confidence);
+    if (judge_latency(change, *limit) != Verdict::unsure) {
+      take(change);
+      result.note = "by processor time: the machine was not steady";
+      return result;
+    }
+  }
+  result.note = "the machine was not steady; measure both again";
   return result;
 }
 
@@ -336,9 +438,10 @@ std::string table_of(const Comparison& comparison, Quantity first, Quantity last
                              : in_nats    ? nats(q.change)
                              : in_entries ? fmt::format("{:+}", q.change)
                                           : percent(q.change));
-      uncertainty.cells.push_back(q.low ? fmt::format("{} to {}", nats(*q.low), nats(*q.high))
-                                  : q.p ? fmt::format("p {:.2g}", *q.p)
-                                        : none);
+      uncertainty.cells.push_back(!q.low ? none
+                                  : in_nats
+                                      ? fmt::format("{} to {}", nats(*q.low), nats(*q.high))
+                                      : fmt::format("{} to {}", percent(*q.low), percent(*q.high)));
       limit.cells.push_back(!q.limit                ? "off"
                             : in_nats || in_entries ? fmt::format("{:g}", *q.limit)
                                                     : fmt::format("{:g} %", 100 * *q.limit));
@@ -422,6 +525,8 @@ std::string to_string(Verdict verdict) {
       return "better";
     case Verdict::worse:
       return "worse";
+    case Verdict::unsure:
+      return "can't tell";
     case Verdict::shown:
       return "-";
     case Verdict::refused:
@@ -434,7 +539,7 @@ std::string to_string(Verdict verdict) {
 
 Thresholds::Thresholds()
     : rules_{{"*", "perplexity", 0.001},   {"*", "token_nll", std::nullopt},
-             {"*", "latency", 0.1},        {"*", "cache_entries", 0},
+             {"*", "latency", 0.05},       {"*", "cache_entries", 0},
              {"*", "kv_bytes_formula", 0}, {"*", "kv_bytes_held", 0},
              {"*", "weight_bytes", 0},     {"*", "peak_rss_bytes", std::nullopt},
              {"*", confidence_name, 0.99}} {}
@@ -470,12 +575,18 @@ void Thresholds::read(const fs::path& yaml) {
   const auto at = [&](const YAML::Node& node) {
     return fmt::format("{}:{}", yaml.string(), node.Mark().line + 1);
   };
+  const auto once = [&](const YAML::Node& key, std::set<std::string>& seen) {
+    if (seen.insert(key.Scalar()).second) return;
+    throw InputError::format("{}: '{}' stands twice", at(key), key.Scalar());
+  };
   const auto read_mapping = [&](const std::string& pattern, const YAML::Node& mapping) {
     if (!mapping.IsMap()) {
       throw InputError::format("{}: expected a mapping of names to thresholds", at(mapping));
     }
+    std::set<std::string> seen;
     for (const auto& entry : mapping) {
       const std::string name = entry.first.Scalar();
+      once(entry.first, seen);
       if (pattern == "*" && name == "cells") continue;
       if (!entry.second.IsScalar()) {
         throw InputError::format("{}: {}: expected a number, or off", at(entry.first), name);
@@ -483,17 +594,22 @@ void Thresholds::read(const fs::path& yaml) {
       add(pattern, name, entry.second.Scalar(), at(entry.first));
     }
   };
-  try {
-    const YAML::Node root = YAML::LoadFile(yaml.string());
-    read_mapping("*", root);
-    if (!root["cells"]) return;
-    if (!root["cells"].IsMap()) {
-      throw InputError::format("{}: cells: expected a mapping of patterns of ids to thresholds",
-                               at(root["cells"]));
-    }
-    for (const auto& entry : root["cells"]) read_mapping(entry.first.Scalar(), entry.second);
-  } catch (const YAML::Exception& error) {
-    throw InputError::format("{}:{}: {}", yaml.string(), error.mark.line + 1, error.msg);
+  const YAML::Node root = parse_yaml(read_file(yaml), yaml.string());
+  if (root.IsNull()) {
+    throw InputError::format("{}: is empty; expected a mapping of names to thresholds",
+                             yaml.string());
+  }
+  read_mapping("*", root);
+  const YAML::Node cells = root["cells"];
+  if (!cells) return;
+  if (!cells.IsMap()) {
+    throw InputError::format("{}: cells: expected a mapping of patterns of ids to thresholds",
+                             at(cells));
+  }
+  std::set<std::string> seen;
+  for (const auto& entry : cells) {
+    once(entry.first, seen);
+    read_mapping(entry.first.Scalar(), entry.second);
   }
 }
 
@@ -525,6 +641,18 @@ double Thresholds::confidence(const std::string& cell) const {
   return *find(confidence_name, cell);
 }
 
+std::vector<std::string> Thresholds::idle(const std::vector<std::string>& cells) const {
+  std::vector<std::string> result;
+  for (const Rule& rule : rules_) {
+    const bool found = std::any_of(cells.begin(), cells.end(), [&](const std::string& cell) {
+      return ::fnmatch(rule.pattern.c_str(), cell.c_str(), 0) == 0;
+    });
+    const bool said = std::find(result.begin(), result.end(), rule.pattern) != result.end();
+    if (!found && !said && rule.pattern != "*") result.push_back(rule.pattern);
+  }
+  return result;
+}
+
 int64_t Comparison::count(Verdict verdict) const {
   int64_t result = 0;
   for (const CellComparison& cell : cells) {
@@ -536,12 +664,15 @@ int64_t Comparison::count(Verdict verdict) const {
 
 Outcome Comparison::outcome() const {
   if (count(Verdict::worse) > 0) return Outcome::regression;
-  const bool compared = count(Verdict::same) + count(Verdict::better) + count(Verdict::shown) > 0;
+  const bool compared = count(Verdict::same) + count(Verdict::better) + count(Verdict::shown) +
+                            count(Verdict::unsure) >
+                        0;
+  const bool whole = failed.empty() && missing.empty() && count(Verdict::missing) == 0;
   if (!compared && failed.empty() && count(Verdict::missing) == 0) {
     return Outcome::nothing_comparable;
   }
-  const bool whole = failed.empty() && missing.empty() && count(Verdict::missing) == 0;
-  return whole ? Outcome::fine : Outcome::incomplete;
+  if (!whole) return Outcome::incomplete;
+  return count(Verdict::unsure) > 0 || !idle_patterns.empty() ? Outcome::unsure : Outcome::fine;
 }
 
 Comparison compare(const MeasuredRun& baseline, const MeasuredRun& candidate,
@@ -559,11 +690,16 @@ Comparison compare(const MeasuredRun& baseline, const MeasuredRun& candidate,
   }
   const Context context{baseline, candidate, thresholds};
   std::vector<const CellResult*> added;
-  std::vector<std::string> failed_ids;
+  std::vector<std::string> ids, failed_ids;
   for (const CellResult& cell : candidate.results.cells) {
+    ids.push_back(cell.cell.id);
     if (!cell.error.empty()) {
       // Its hashes may not be known: it goes by its name.
-      result.failed.push_back({cell.cell.id, cell.error});
+      const auto& before = baseline.results.cells;
+      const bool in_both = std::any_of(before.begin(), before.end(), [&](const CellResult& other) {
+        return other.cell.id == cell.cell.id && !other.error.empty();
+      });
+      (in_both ? result.failed_in_both : result.failed).push_back({cell.cell.id, cell.error});
       failed_ids.push_back(cell.cell.id);
       continue;
     }
@@ -583,6 +719,7 @@ Comparison compare(const MeasuredRun& baseline, const MeasuredRun& candidate,
 
   std::vector<const CellResult*> missing;
   for (const CellResult& cell : baseline.results.cells) {
+    ids.push_back(cell.cell.id);
     const auto left = unmatched.find(identity_of(cell));
     const bool is_left = cell.error.empty() && std::find(left->second.begin(), left->second.end(),
                                                          &cell) != left->second.end();
@@ -602,6 +739,7 @@ Comparison compare(const MeasuredRun& baseline, const MeasuredRun& candidate,
         {cell->cell.id, other == nullptr ? "no such cell in the baseline"
                                          : differences(identity_of(*other), identity_of(*cell))});
   }
+  result.idle_patterns = thresholds.idle(ids);
   return result;
 }
 
@@ -611,6 +749,9 @@ std::string summary(const Comparison& comparison) {
        {Verdict::worse, Verdict::better, Verdict::same, Verdict::refused, Verdict::missing}) {
     const int64_t count = comparison.count(verdict);
     if (count > 0) counts.push_back(fmt::format("{} {}", count, to_string(verdict)));
+  }
+  if (const int64_t unsure = comparison.count(Verdict::unsure); unsure > 0) {
+    counts.push_back(fmt::format("{} too uncertain to tell", unsure));
   }
   const size_t failed = comparison.failed.size(), missing = comparison.missing.size();
   if (failed > 0) counts.push_back(fmt::format("{} cell{} failed", failed, failed == 1 ? "" : "s"));
@@ -626,6 +767,8 @@ std::string summary(const Comparison& comparison) {
       return "REGRESSION: " + detail;
     case Outcome::incomplete:
       return "INCOMPLETE: " + detail;
+    case Outcome::unsure:
+      return "CAN'T TELL: " + detail;
     case Outcome::nothing_comparable:
       return "NOTHING COMPARABLE" + (detail.empty() ? "" : ": " + detail);
   }
@@ -653,10 +796,15 @@ std::string format_comparison(const Comparison& comparison, bool markdown) {
   add("Latency (median of a decode step)", Quantity::latency, Quantity::latency);
   add("Memory", Quantity::cache_entries, Quantity::peak_rss_bytes);
   text += list_of("Failed in the candidate", comparison.failed, markdown);
+  text += list_of("Failed in both", comparison.failed_in_both, markdown);
   text += list_of("In the baseline alone", comparison.missing, markdown);
   text += list_of("In the candidate alone", comparison.added, markdown);
   for (const std::string& note : comparison.notes) {
     text += fmt::format("\n{}changed: {}\n", markdown ? "> " : "", note);
+  }
+  for (const std::string& pattern : comparison.idle_patterns) {
+    text += fmt::format("\n{}no cell matches the thresholds' pattern '{}'\n", markdown ? "> " : "",
+                        pattern);
   }
   if (!markdown) text += "\n" + summary(comparison) + "\n";
   return text;

@@ -58,7 +58,7 @@ std::string to_string(Quantity quantity);
 /// How large a change must be to count, by quantity and by pattern of the cells' ids.
 class Thresholds {
  public:
-  /// The defaults: perplexity 0.001 nats, latency 0.1, exact memory, token_nll and peak_rss_bytes
+  /// The defaults: perplexity 0.001 nats, latency 0.05, exact memory, token_nll and peak_rss_bytes
   /// off, confidence 0.99.
   Thresholds();
   /// Adds those of a YAML file. Throws InputError with file and line.
@@ -68,8 +68,10 @@ class Thresholds {
 
   /// Nothing where it is off: the change is shown and has no verdict.
   std::optional<double> limit(Quantity quantity, const std::string& cell) const;
-  /// Of the interval of perplexity; 1 - confidence is the level of latency's test.
+  /// Of the intervals of perplexity and latency.
   double confidence(const std::string& cell) const;
+  /// Patterns that none of the cells has.
+  std::vector<std::string> idle(const std::vector<std::string>& cells) const;
 
  private:
   struct Rule {
@@ -87,6 +89,7 @@ enum class Verdict {
   same,
   better,
   worse,
+  unsure,   ///< too few measurements, or too unsteady a machine; the note says which
   shown,    ///< there is no threshold for it
   refused,  ///< can't be compared; the note says why
   missing   ///< the candidate has not measured it
@@ -98,8 +101,7 @@ struct QuantityComparison {
   int64_t cache_entries = 0;                  ///< of latency: at which length
   double baseline = 0, candidate = 0;         ///< perplexity, milliseconds (median), entries, bytes
   double change = 0;                          ///< in the threshold's unit
-  std::optional<double> low = {}, high = {};  ///< confidence interval of perplexity's change
-  std::optional<double> p = {};               ///< of latency's rank test
+  std::optional<double> low = {}, high = {};  ///< the change's confidence interval
   std::optional<double> limit = {};
   Verdict verdict = Verdict::same;
   std::string note = {};
@@ -118,16 +120,18 @@ struct LeftOut {
 };
 
 /// As the program's exit status says it.
-enum class Outcome { fine, regression, nothing_comparable, incomplete };
+enum class Outcome { fine, regression, nothing_comparable, incomplete, unsure };
 
 struct Comparison {
   std::string baseline, candidate;  ///< the runs' names
   RunInfo baseline_info, candidate_info;
-  std::vector<CellComparison> cells = {};  ///< in the candidate's order
-  std::vector<LeftOut> failed = {};        ///< in the candidate
-  std::vector<LeftOut> missing = {};       ///< in the baseline alone
-  std::vector<LeftOut> added = {};         ///< in the candidate alone; no reason to worry
-  std::vector<std::string> notes = {};     ///< what else has changed between the runs
+  std::vector<CellComparison> cells = {};       ///< in the candidate's order
+  std::vector<LeftOut> failed = {};             ///< in the candidate
+  std::vector<LeftOut> failed_in_both = {};     ///< nothing has become worse
+  std::vector<LeftOut> missing = {};            ///< in the baseline alone
+  std::vector<LeftOut> added = {};              ///< in the candidate alone; no reason to worry
+  std::vector<std::string> notes = {};          ///< what else has changed between the runs
+  std::vector<std::string> idle_patterns = {};  ///< thresholds of no cell: not what was meant
   int64_t count(Verdict verdict) const;
   Outcome outcome() const;
 };

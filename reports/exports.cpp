@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -30,7 +31,15 @@ std::string escaped(const std::string& text) {
   const std::string valid =
       json::parse(json(text).dump(-1, ' ', false, json::error_handler_t::replace));
   std::string result;
-  for (const char c : valid) {
+  for (size_t i = 0; i < valid.size(); ++i) {
+    const char c = valid[i];
+    // U+FFFE and U+FFFF are UTF-8 but no characters of XML.
+    if (const std::string_view here = std::string_view(valid).substr(i, 3);
+        here == "\xEF\xBF\xBE" || here == "\xEF\xBF\xBF") {
+      result += "\xEF\xBF\xBD";
+      i += 2;
+      continue;
+    }
     switch (c) {
       case '&':
         result += "&amp;";
@@ -61,7 +70,6 @@ std::string message(const QuantityComparison& q) {
   std::string text = fmt::format("{:g}, was {:g}; change {:+g}, limit {:g}", q.candidate,
                                  q.baseline, q.change, q.limit.value_or(0));
   if (q.low) text += fmt::format(", interval {:+g} to {:+g}", *q.low, *q.high);
-  if (q.p) text += fmt::format(", p {:.2g}", *q.p);
   return q.note.empty() ? text : text + "; " + q.note;
 }
 
@@ -92,7 +100,10 @@ std::string junit(const Comparison& comparison) {
         body = problem("error", "missing", "not measured in the candidate");
       } else if (q.verdict == Verdict::refused) {
         ++skipped;
-        body = "<skipped/>";
+        body = fmt::format("<skipped message=\"{}\"/>", escaped(q.note));
+      } else if (q.verdict == Verdict::unsure) {
+        ++errors;
+        body = problem("error", "unsure", "can't tell: " + message(q));
       }
       add(cell.id, test_name(q), 0, body);
     }
@@ -100,6 +111,15 @@ std::string junit(const Comparison& comparison) {
   for (const LeftOut& cell : comparison.failed) {
     ++errors;
     add(cell.id, "run", 0, problem("error", "failed", cell.reason));
+  }
+  for (const LeftOut& cell : comparison.failed_in_both) {
+    ++skipped;
+    add(cell.id, "run", 0,
+        fmt::format("<skipped message=\"failed in both: {}\"/>", escaped(cell.reason)));
+  }
+  for (const std::string& pattern : comparison.idle_patterns) {
+    ++errors;
+    add(pattern, "thresholds", 0, problem("error", "unsure", "no cell matches this pattern"));
   }
   for (const LeftOut& cell : comparison.missing) {
     ++errors;
@@ -140,7 +160,8 @@ std::string bencher(const Results& candidate) {
   json root = json::object();
   for (const CellResult& cell : candidate.cells) {
     if (!cell.error.empty()) continue;
-    if (cell.perplexity) {
+    // What overflows is no number in JSON, and readers take null for 0: the best there is.
+    if (cell.perplexity && std::isfinite(cell.perplexity->token)) {
       json& perplexity = root[cell.cell.id]["perplexity"];
       perplexity["value"] = cell.perplexity->token;
       if (std::isfinite(cell.perplexity->token_stderr)) {
@@ -167,7 +188,7 @@ std::string github_benchmark(const Results& candidate) {
   json entries = json::array();
   for (const CellResult& cell : candidate.cells) {
     if (!cell.error.empty()) continue;
-    if (cell.perplexity) {
+    if (cell.perplexity && std::isfinite(cell.perplexity->token)) {
       json entry = {{"name", cell.cell.id + " perplexity"},
                     {"unit", "perplexity"},
                     {"value", cell.perplexity->token},
@@ -214,23 +235,34 @@ std::string google_benchmark(const Results& candidate) {
                    {"iterations", 1},
                    {"time_unit", "ms"}};
       // Counters of one's own stand among the other fields.
-      if (cell.perplexity) base["perplexity"] = cell.perplexity->token;
+      if (cell.perplexity && std::isfinite(cell.perplexity->token)) {
+        base["perplexity"] = cell.perplexity->token;
+      }
+      std::vector<double> processor_ms;  // of each sample: its round's
+      for (const TimingRound& round : timing.rounds) {
+        processor_ms.insert(processor_ms.end(), static_cast<size_t>(round.samples),
+                            round.processor_ms);
+      }
+      // Older results have none.
+      if (processor_ms.size() != timing.samples_ms.size()) processor_ms = timing.samples_ms;
       for (const auto& [name, bytes] : memory_of(cell)) base[name] = bytes;
       for (size_t i = 0; i < timing.samples_ms.size(); ++i) {
         json sample = base;
         sample["repetition_index"] = i;
         sample["real_time"] = timing.samples_ms[i];
-        sample["cpu_time"] = timing.samples_ms[i];  // the processor's own time is not measured
+        sample["cpu_time"] = processor_ms[i];
         benchmarks.push_back(sample);
       }
     }
   }
   const std::string cores = fact(info.machine, "cores"), build = fact(info.versions, "build_type");
+  int64_t core_count = 0;  // where that is no number
+  std::from_chars(cores.data(), cores.data() + cores.size(), core_count);
   return dump({{"context",
                 {{"date", info.started},
                  {"host_name", fact(info.machine, "cpu")},
                  {"executable", "sinkbench"},
-                 {"num_cpus", cores.empty() ? 0 : std::stoll(cores)},
+                 {"num_cpus", core_count},
                  {"mhz_per_cpu", 0},
                  {"cpu_scaling_enabled", false},
                  {"caches", json::array()},

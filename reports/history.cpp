@@ -368,7 +368,9 @@ std::optional<MeasuredRun> baseline_from_history(const fs::path& file, const std
     if (cell.error.empty()) wanted.insert(identity_text(cell));
   }
   const std::string itself = fingerprint(candidate);
-  std::vector<HistoryRun> runs = read_history(file, branch);
+  if (!fs::exists(file)) return std::nullopt;  // the first run makes it
+  std::vector<HistoryRun> runs = read_history(file, "");
+  std::erase_if(runs, [&](const HistoryRun& run) { return run.branch != branch; });
   for (auto run = runs.rbegin(); run != runs.rend(); ++run) {
     const auto& cells = run->results.cells;
     if (fingerprint(run->results) == itself) continue;

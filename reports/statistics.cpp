@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numbers>
 #include <numeric>
 #include <random>
 
@@ -12,7 +13,6 @@ namespace {
 constexpr size_t most_blocks = 1024;
 constexpr size_t fewest_values = 5;  // that an interval is made from
 constexpr size_t resamples = 5000;
-constexpr size_t exact_samples = 8;
 
 struct Moments {
   double mean, standard_error;
@@ -24,25 +24,29 @@ Moments moments(double sum, double squares, double n) {
   return {mean, std::sqrt(variance / n)};
 }
 
-/// The probability that U is `u` or more without ties, where all orders are equally likely.
-double exact_upper_tail(double u, size_t n, size_t m) {
-  // ways[j][k]: orders of i samples of the first and j of the second set in which U is k, as a
-  // share of all orders. The largest sample is of the first set (and beats all j) or of the second.
-  std::vector<std::vector<double>> ways(m + 1, std::vector<double>(n * m + 1, 0.0));
-  for (auto& row : ways) row[0] = 1;
-  for (size_t i = 1; i <= n; ++i) {
-    for (size_t j = 1; j <= m; ++j) {
-      const double of_first = static_cast<double>(i) / static_cast<double>(i + j);
-      for (size_t k = i * j + 1; k-- > 0;) {
-        const double first = k >= j ? ways[j][k - j] : 0.0;
-        const double second = ways[j - 1][k];
-        ways[j][k] = of_first * first + (1 - of_first) * second;
-      }
-    }
+/// The share of Student's distribution between -t and t.
+double student_share(double t, int64_t degrees_of_freedom) {
+  const double angle = std::atan(t / std::sqrt(static_cast<double>(degrees_of_freedom)));
+  const double cosine = std::cos(angle);
+  const bool odd = degrees_of_freedom % 2 == 1;
+  double term = odd ? cosine : 1, sum = degrees_of_freedom == 1 ? 0 : term;
+  for (int64_t k = odd ? 3 : 2; k < degrees_of_freedom; k += 2) {
+    term *= static_cast<double>(k - 1) / static_cast<double>(k) * cosine * cosine;
+    sum += term;
   }
-  double tail = 0;
-  for (size_t k = static_cast<size_t>(std::ceil(u)); k <= n * m; ++k) tail += ways[m][k];
-  return tail;
+  return odd ? 2 / std::numbers::pi * (angle + std::sin(angle) * sum) : std::sin(angle) * sum;
+}
+
+struct Sample {
+  double mean, variance, n;
+};
+
+Sample describe(std::span<const double> values) {
+  const double n = static_cast<double>(values.size());
+  const double mean = std::accumulate(values.begin(), values.end(), 0.0) / n;
+  double squares = 0;
+  for (const double value : values) squares += (value - mean) * (value - mean);
+  return {mean, squares / (n - 1), n};
 }
 
 }  // namespace
@@ -92,32 +96,32 @@ Interval bootstrap_mean(std::span<const double> values, double confidence) {
   return {mean, mean - t[t.size() - 1 - tail] * standard_error, mean - t[tail] * standard_error};
 }
 
-RankTest mann_whitney(std::span<const double> a, std::span<const double> b) {
-  if (a.empty() || b.empty()) return {};
-  const double n = static_cast<double>(a.size()), m = static_cast<double>(b.size());
-  std::vector<std::pair<double, bool>> samples;  // value, of the first set
-  for (const double value : a) samples.emplace_back(value, true);
-  for (const double value : b) samples.emplace_back(value, false);
-  std::sort(samples.begin(), samples.end());
-  double rank_sum = 0;  // of the first set; equal samples share their mean rank
-  double ties = 0;      // t^3 - t over groups of equal samples
-  for (size_t begin = 0, end = 0; begin < samples.size(); begin = end) {
-    while (end < samples.size() && samples[end].first == samples[begin].first) ++end;
-    const double equal = static_cast<double>(end - begin);
-    ties += equal * equal * equal - equal;
-    const double rank = static_cast<double>(begin + end + 1) / 2;
-    for (size_t i = begin; i < end; ++i) rank_sum += samples[i].second ? rank : 0;
+double student_t(double confidence, int64_t degrees_of_freedom) {
+  double low = 0, high = 1;
+  while (student_share(high, degrees_of_freedom) < confidence) high *= 2;
+  while (true) {
+    const double middle = (low + high) / 2;
+    if (middle <= low || middle >= high) return high;
+    (student_share(middle, degrees_of_freedom) < confidence ? low : high) = middle;
   }
-  const double u = rank_sum - n * (n + 1) / 2;
-  const double larger = std::max(u, n * m - u);
-  if (ties == 0 && std::min(a.size(), b.size()) <= exact_samples) {
-    return {u, std::min(1.0, 2 * exact_upper_tail(larger, a.size(), b.size()))};
-  }
-  const double total = n + m;
-  const double deviation = std::sqrt(n * m / 12 * ((total + 1) - ties / (total * (total - 1))));
-  if (deviation == 0) return {u, 1};  // all samples are equal
-  const double z = (larger - n * m / 2 - 0.5) / deviation;
-  return {u, std::min(1.0, std::erfc(z / std::sqrt(2.0)))};
+}
+
+Interval difference_of_means(std::span<const double> a, std::span<const double> b,
+                             double confidence) {
+  constexpr double infinity = std::numeric_limits<double>::infinity();
+  const Sample before = describe(a), after = describe(b);
+  const double mean = after.mean - before.mean;
+  if (a.size() < 2 || b.size() < 2) return {mean, -infinity, infinity};
+  const double share_a = before.variance / before.n, share_b = after.variance / after.n;
+  const double variance = share_a + share_b;
+  if (variance == 0) return {mean, mean, mean};
+  const double degrees_of_freedom =
+      variance * variance /
+      (share_a * share_a / (before.n - 1) + share_b * share_b / (after.n - 1));
+  const double reach =
+      student_t(confidence, std::max<int64_t>(1, static_cast<int64_t>(degrees_of_freedom))) *
+      std::sqrt(variance);
+  return {mean, mean - reach, mean + reach};
 }
 
 }  // namespace sinkbench

@@ -22,15 +22,13 @@ struct Interval {
 /// 5 values say nothing: the interval is then infinite.
 Interval bootstrap_mean(std::span<const double> values, double confidence);
 
-struct RankTest {
-  double u = 0;  ///< of the first samples: pairs in which the first is the larger one, ties half
-  double p = 1;  ///< two-sided
-};
+/// The t beyond which, on both sides, Student's distribution has a share of 1 - `confidence`. A
+/// whole number of degrees of freedom, 1 or more. Abramowitz and Stegun, 26.7.3 and 26.7.4.
+double student_t(double confidence, int64_t degrees_of_freedom);
 
-/// Mann and Whitney's test of whether one of two sets of samples tends to be the larger. Exact
-/// where either has 8 samples or fewer and there are no ties; else by the normal approximation with
-/// corrections for ties and continuity (the choices of scipy.stats.mannwhitneyu). p is 1 where
-/// either is empty.
-RankTest mann_whitney(std::span<const double> a, std::span<const double> b);
+/// The difference of the means, `b` less `a`, with Welch's confidence interval (degrees of freedom
+/// rounded down), which is infinite where either has fewer than 2 values.
+Interval difference_of_means(std::span<const double> a, std::span<const double> b,
+                             double confidence);
 
 }  // namespace sinkbench

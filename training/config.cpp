@@ -15,6 +15,7 @@
 #include "base/file.h"
 #include "base/sha256.h"
 #include "base/text.h"
+#include "base/yaml.h"
 
 namespace sinkbench {
 namespace {
@@ -46,11 +47,21 @@ class Section {
     const YAML::Node node = get(key);
     if (!node.IsDefined()) return;
     Value given{};
-    if (!node.IsScalar() || !YAML::convert<Value>::decode(node, given) || !valid(given)) {
+    if (!decode(node, given) || !valid(given)) {
       throw InputError::format("{}: '{}': expected {}, found '{}'", place(path(key), node),
                                path(key), expected, node.IsScalar() ? node.Scalar() : "a list");
     }
     value = given;
+  }
+
+  template <typename Value>
+  static bool decode(const YAML::Node& node, Value& value) {
+    return node.IsScalar() && YAML::convert<Value>::decode(node, value);
+  }
+  static bool decode(const YAML::Node& node, int64_t& value) {
+    const std::optional<int64_t> integer = integer_of(node);
+    if (integer) value = *integer;
+    return integer.has_value();
   }
 
   void read_count(const std::string& key, int64_t& value, int64_t lowest = 1) {
@@ -200,12 +211,7 @@ bool has_bfloat16_products(at::Device device) {
 }
 
 TrainConfig load_train_config(const fs::path& file, const std::vector<std::string>& overrides) {
-  YAML::Node root;
-  try {
-    root = YAML::Load(read_file(file));
-  } catch (const YAML::Exception& error) {
-    throw InputError::format("{}: line {}: {}", file.string(), error.mark.line + 1, error.msg);
-  }
+  const YAML::Node root = parse_yaml(read_file(file), file.string());
   std::set<std::string> overridden;
   for (const std::string& assignment : overrides) {
     overridden.insert(override_value(root, assignment));

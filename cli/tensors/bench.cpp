@@ -12,6 +12,7 @@
 #include <random>
 #include <utility>
 
+#include "base/console.h"
 #include "base/error.h"
 #include "base/gguf.h"
 #include "base/json_reason.h"
@@ -115,8 +116,8 @@ constexpr PolicyRow policy_rows[] = {
 void bench_policies(const BenchOptions& options, const std::string& dtype, const Decoder& decoder,
                     std::span<const int32_t> ids, const Cache& cache) {
   const int64_t capacity = cache.sinks + cache.window;
-  fmt::print("\n  {:<9} {:<32} {:>11} {:>10}\n", "dtype",
-             fmt::format("scoring {} tokens", ids.size() - 1), "tokens/s", "of sinks");
+  print_out("\n  {:<9} {:<32} {:>11} {:>10}\n", "dtype",
+            fmt::format("scoring {} tokens", ids.size() - 1), "tokens/s", "of sinks");
   const auto rate = [&](const Policy& policy) {
     return static_cast<double>(ids.size() - 1) / score_seconds(decoder, policy, ids, options.chunk);
   };
@@ -131,12 +132,12 @@ void bench_policies(const BenchOptions& options, const std::string& dtype, const
       base = std::max(base, rate(*sinks));
       own = std::max(own, rate(*policy));
     }
-    fmt::print(
+    print_out(
         "  {:<9} {:<32} {:>11.0f} {:>8.2f} x\n", dtype,
         fmt::format("{} {}, every {}, {}", row.name, capacity, row.every, to_string(row.positions)),
         own, own / base);
   }
-  fmt::print("\n");
+  print_out("\n");
 }
 
 /// llama.cpp's rates of a prompt of 512 tokens and of decoding behind as many entries as the cache
@@ -179,18 +180,18 @@ class Report {
     row.ceiling = std::max(row.ceiling, row.rate);  // what was reached can be reached
     if (table()) {
       if (rows_.empty()) {
-        fmt::print("  {:<9} {:<8} {:<18} {:>9} {:>6} {:>9} {:>9} {:>15} {:>10}\n", "dtype", "cache",
-                   "what", "tokens/s", "spread", "ms", "events ms", "rate", "of ceiling");
+        print_out("  {:<9} {:<8} {:<18} {:>9} {:>6} {:>9} {:>9} {:>15} {:>10}\n", "dtype", "cache",
+                  "what", "tokens/s", "spread", "ms", "events ms", "rate", "of ceiling");
       }
       const auto number = [](double value) {
         return value > 0 ? fmt::format("{:.3f}", value) : std::string("-");
       };
-      fmt::print("  {:<9} {:<8} {:<18} {:>9.0f} {:>4.0f} % {:>9} {:>9} {:>15} {:>10}\n", row.dtype,
-                 row.cache, row.what, row.tokens_per_second, 100 * row.spread,
-                 number(row.milliseconds), number(row.events),
-                 row.rate > 0 ? fmt::format("{:.1f} G{}", row.rate / 1e9, row.unit) : "-",
-                 row.rate > 0 ? fmt::format("{:.0f} %", 100 * row.rate / row.ceiling) : "-");
-      std::fflush(stdout);
+      print_out("  {:<9} {:<8} {:<18} {:>9.0f} {:>4.0f} % {:>9} {:>9} {:>15} {:>10}\n", row.dtype,
+                row.cache, row.what, row.tokens_per_second, 100 * row.spread,
+                number(row.milliseconds), number(row.events),
+                row.rate > 0 ? fmt::format("{:.1f} G{}", row.rate / 1e9, row.unit) : "-",
+                row.rate > 0 ? fmt::format("{:.0f} %", 100 * row.rate / row.ceiling) : "-");
+      finish_output();
     }
     rows_.push_back(row);
   }
@@ -199,7 +200,7 @@ class Report {
     if (format_ == "json") {
       auto& array = about["rows"] = nlohmann::ordered_json::array();
       for (const Row& row : rows_) array.push_back(object(row));
-      fmt::print("{}\n", about.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
+      print_out("{}\n", about.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
     } else if (format_ == "csv") {
       bool first = true;
       for (const Row& row : rows_) {
@@ -212,8 +213,8 @@ class Report {
                                                      : value.dump();
           line += (line.empty() ? "" : ",") + text;
         }
-        if (std::exchange(first, false)) fmt::print("{}\n", names);
-        fmt::print("{}\n", line);
+        if (std::exchange(first, false)) print_out("{}\n", names);
+        print_out("{}\n", line);
       }
     }
   }
@@ -321,9 +322,9 @@ void bench_cache(const BenchOptions& options, const std::string& dtype, const De
     steps(engine, 10, options.samples, row("decode", 1, once, bytes, "B/s", read));
   }
   if (report.table() && options.device == "cuda") {
-    fmt::print("  {:<9} {:<8} device memory: held {:.2f} GB, peak while scoring {:.2f} GB\n", dtype,
-               fmt::format("{}+{}", cache.sinks, cache.window),
-               static_cast<double>(memory.held) / 1e9, static_cast<double>(memory.peak) / 1e9);
+    print_out("  {:<9} {:<8} device memory: held {:.2f} GB, peak while scoring {:.2f} GB\n", dtype,
+              fmt::format("{}+{}", cache.sinks, cache.window),
+              static_cast<double>(memory.held) / 1e9, static_cast<double>(memory.peak) / 1e9);
   }
   if (report.table() && options.policy_tokens > 0 && dtype == "float32") {
     bench_policies(options, dtype, decoder, first(std::min(options.policy_tokens, options.tokens)),
@@ -349,9 +350,9 @@ void bench(const BenchOptions& options) {
   const RunInfo info = describe_run("bench", "", device_of(options).is_cpu());
   Report report(options.format);
   if (report.table()) {
-    fmt::print("{}, {} threads, LibTorch {}\n{}\n", info.machine.at("cpu"), threads,
-               info.versions.at("libtorch"), info.versions.at("blas"));
-    for (const std::string& warning : info.warnings) fmt::print("warning: {}\n", warning);
+    print_out("{}, {} threads, LibTorch {}\n{}\n", info.machine.at("cpu"), threads,
+              info.versions.at("libtorch"), info.versions.at("blas"));
+    for (const std::string& warning : info.warnings) print_out("warning: {}\n", warning);
   }
   // Through the same library, in the same process.
   const double each =
@@ -362,21 +363,21 @@ void bench(const BenchOptions& options) {
     ceilings[dtype + "_flops"] = product_flops(type_of(dtype), device_of(options), each);
   }
   if (report.table()) {
-    fmt::print("\nCeilings of this {}, through the same library\n",
-               options.device == "cuda" ? "GPU (TF32 is off)" : "machine");
+    print_out("\nCeilings of this {}, through the same library\n",
+              options.device == "cuda" ? "GPU (TF32 is off)" : "machine");
     for (const std::string& dtype : options.dtypes) {
-      fmt::print("  {:<17} {:8.1f} GFLOP/s\n", dtype + " product",
-                 ceilings[dtype + "_flops"].get<double>() / 1e9);
+      print_out("  {:<17} {:8.1f} GFLOP/s\n", dtype + " product",
+                ceilings[dtype + "_flops"].get<double>() / 1e9);
     }
-    fmt::print("  {:<17} {:8.1f} GB/s\n", fmt::format("read of {} GiB", large >> 30),
-               ceilings["read_bytes"].get<double>() / 1e9);
+    print_out("  {:<17} {:8.1f} GB/s\n", fmt::format("read of {} GiB", large >> 30),
+              ceilings["read_bytes"].get<double>() / 1e9);
   }
   int64_t parameters = 0;
   for (const std::string& dtype : options.dtypes) {
     const Decoder decoder = load(options, type_of(dtype));
     if (parameters == 0 && report.table()) {
-      fmt::print("\n{}: {:.1f}M parameters\n", options.model,
-                 static_cast<double>(decoder.parameters()) / 1e6);
+      print_out("\n{}: {:.1f}M parameters\n", options.model,
+                static_cast<double>(decoder.parameters()) / 1e6);
     }
     parameters = decoder.parameters();
     const double product = ceilings[dtype + "_flops"];
@@ -388,7 +389,7 @@ void bench(const BenchOptions& options) {
     }
   }
   if (report.table()) {
-    fmt::print(
+    print_out(
         "\nMedians of {} repetitions; spread: slowest less fastest, of the median. Counted are\n"
         "multiply-adds (as two) of products with weights and of attention, against a product of "
         "this\n"

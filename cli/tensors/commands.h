@@ -18,6 +18,10 @@ void check_cells(Runner& runner, const std::vector<Cell>& cells);
 /// full later on, what was written before is whole, and the same call goes on from there.
 RunOutcome run_experiment(const Experiment& experiment, const RunOptions& options);
 
+/// What `run_experiment` would do: nothing is written and no model loaded. Times are rough: the
+/// operations at half of what a product reaches here, the timed steps at the rate of reading.
+Plan plan(const Experiment& experiment, const RunOptions& options);
+
 /// All that keeps experiments from being run, a line each: files that aren't there, and what
 /// Runner::check says.
 std::vector<std::string> missing(const std::vector<Experiment>& experiments);

@@ -6,6 +6,7 @@
 extern "C" __attribute__((visibility("default")))
 const sinkbench::TensorCommands sinkbench_tensor_commands = {
     .run_experiment = sinkbench::run_experiment,
+    .plan = sinkbench::plan,
     .missing = sinkbench::missing,
     .verify = sinkbench::verify,
     .bench = sinkbench::bench,

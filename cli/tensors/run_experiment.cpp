@@ -1,52 +1,39 @@
 #include "cli/run_experiment.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
-#include <atomic>
-#include <csignal>
+#include <chrono>
+#include <iterator>
+#include <map>
 
+#include "base/console.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "cli/notes.h"
 #include "cli/tensors/commands.h"
+#include "cli/tensors/interruption.h"
 #include "eval/metrics/batch_means.h"
 #include "eval/results/nll_file.h"
+#include "eval/run/bench.h"
 #include "eval/run/cell_checkpoint.h"
+#include "eval/run/dtype.h"
 #include "eval/run/machine.h"
+#include "eval/run/memory_need.h"
 #include "eval/run/run.h"
 #include "policies/registry.h"
 #include "reports/collapse.h"
 #include "reports/tables.h"
+#include "reports/text_table.h"
 
 namespace sinkbench {
 namespace {
 
 namespace fs = std::filesystem;
 
-std::atomic<bool> interrupted = false;
-
-/// For as long as it lives, SIGINT and SIGTERM ask for an orderly end; a second one ends the
-/// program at once. Writing beyond a limit on files' sizes is an error like a full disk.
-class Signals {
- public:
-  Signals() {
-    interrupted = false;
-    for (const int signal : {SIGINT, SIGTERM}) {
-      std::signal(signal, [](int number) {
-        interrupted = true;
-        std::signal(number, SIG_DFL);
-      });
-    }
-    std::signal(SIGXFSZ, SIG_IGN);
-  }
-  ~Signals() {
-    for (const int signal : {SIGINT, SIGTERM, SIGXFSZ}) std::signal(signal, SIG_DFL);
-  }
-};
-
 void say(const std::string& text) {
-  fmt::print(stderr, "{}\n", text);
+  remark("{}\n", text);
 }
 
 std::string counted(size_t n, const std::string& noun) {
@@ -67,16 +54,20 @@ class Earlier {
   }
 
   /// The result of a cell if it is there, without an error, and all that it hangs on is the same.
-  std::optional<CellResult> find(const Cell& cell, Runner& runner, const RunInfo& info) {
+  /// Of a chosen cell it is said where it is not the same; what is not chosen stays, fresh or not.
+  std::optional<CellResult> find(const Cell& cell, Runner& runner, const RunInfo& info,
+                                 bool chosen = true) {
     const auto it = std::find_if(results_.cells.begin(), results_.cells.end(),
                                  [&](const CellResult& r) { return r.cell.id == cell.id; });
-    if (fresh_ || it == results_.cells.end() || !it->error.empty()) return std::nullopt;
+    if ((fresh_ && chosen) || it == results_.cells.end() || !it->error.empty()) return std::nullopt;
     std::string different =
         differences(cell_identity(*it, results_.info), cell_identity(runner.describe(cell), info));
     if (different.empty() && !has_nll(*it)) different = "the NLL file";
     if (!different.empty()) {
-      say(fmt::format("{}: there are results, but not the same: {}; the cell is run afresh",
-                      cell.id, different));
+      if (chosen) {
+        say(fmt::format("{}: there are results, but not the same: {}; the cell is run afresh",
+                        cell.id, different));
+      }
       return std::nullopt;
     }
     ++kept_;
@@ -85,6 +76,15 @@ class Earlier {
 
   size_t kept() const { return kept_; }
   const RunInfo& info() const { return results_.info; }
+
+  /// The same of a cell that was not asked for, whose inputs need not be there.
+  std::optional<CellResult> find_unchosen(const Cell& cell, Runner& runner, const RunInfo& info) {
+    try {
+      return find(cell, runner, info, /*chosen=*/false);
+    } catch (const InputError&) {
+      return std::nullopt;
+    }
+  }
 
   /// Nobody loses a long measurement because a short one went to the same folder.
   void keep_copy() const {
@@ -130,9 +130,55 @@ CellResult failure(const Cell& cell, const std::string& what) {
   return result;
 }
 
+/// What came of a cell, in a line: "perplexity 25.3, decode 1.2 ms, cache 96.0 KiB".
+std::string row(const CellResult& result) {
+  if (!result.error.empty()) return "FAILED: " + result.error;
+  std::vector<std::string> parts;
+  if (result.perplexity) {
+    parts.push_back("perplexity " + significant(result.perplexity->token));
+  }
+  for (const LatencyResult& timing : result.latency) {
+    parts.push_back(fmt::format("decode {} ms", significant(timing.p50_ms)));
+  }
+  if (result.memory) parts.push_back("cache " + format_bytes(result.memory->kv_bytes_held));
+  return fmt::format("{}", fmt::join(parts, ", "));
+}
+
 void add_warning(RunInfo& info, const std::string& warning) {
   const auto it = std::find(info.warnings.begin(), info.warnings.end(), warning);
   if (it == info.warnings.end()) info.warnings.push_back(warning);
+}
+
+fs::path results_folder(const Experiment& experiment, const RunOptions& options) {
+  const fs::path folder = options.out.empty() ? fs::path("results") / experiment.name : options.out;
+  if (!options.shard) return folder;
+  return folder / fmt::format("shard-{}-of-{}", options.shard->index, options.shard->count);
+}
+
+/// About how long a cell takes: operations at half of a product's rate (of recomputing with what
+/// windows share), stepwise and timed steps at the rate of reading weights and cache.
+double estimated_seconds(const Cell& cell, Runner& runner, const MemoryNeed& need, double flops,
+                         double bytes_per_second) {
+  const DecoderConfig& config = runner.config(cell);
+  const auto fed = static_cast<int64_t>(runner.text(cell).stream.ids.size()) - 1;
+  const double step = (need.weights + need.cache) / bytes_per_second;
+  const auto policy = make_policy(cell.policy);
+  const double keys = static_cast<double>(std::min(fed, policy->size().value_or(fed / 2)) + 1);
+  double operations = flops_per_token(config, keys) * static_cast<double>(fed);
+  if (const auto* recompute = dynamic_cast<const RecomputePolicy*>(policy.get())) {
+    operations = scoring_flops(config, *recompute, fed);
+  }
+  double seconds = 0;
+  if (cell.metrics.contains(Metric::perplexity)) {
+    const bool stepwise = cell.engine == "stepwise";
+    seconds += stepwise ? step * static_cast<double>(fed) : operations / (0.5 * flops);
+    if (cell.metrics.contains(Metric::divergence)) seconds *= 2;
+  }
+  if (cell.metrics.contains(Metric::latency)) {
+    const auto steps = static_cast<double>(cell.latency.samples + cell.latency.warmup);
+    seconds += std::min(30.0, std::max(cell.latency.seconds, steps * step));
+  }
+  return seconds;
 }
 
 }  // namespace
@@ -166,21 +212,58 @@ std::vector<std::string> missing(const std::vector<Experiment>& experiments) {
   return lines;
 }
 
+Plan plan(const Experiment& experiment, const RunOptions& options) {
+  Plan plan{.folder = results_folder(experiment, options), .available_memory = available_memory()};
+  const std::vector<Cell> cells = cells_of(experiment, options.shard);
+  const RunInfo info = describe_run(experiment.name, experiment.sha256, false);
+  Runner runner(Progress::Style::silent);
+  Earlier earlier(plan.folder, options.fresh);
+  const double bytes_per_second = read_rate(int64_t{1} << 28, at::kCPU, 0.1);
+  std::map<std::string, double> flops;  // by dtype
+  for (const Cell& cell : cells) {
+    if (!is_chosen(cell.id, options.only)) continue;
+    plan.cells.push_back({.id = cell.id, .state = "to do"});
+    PlannedCell& planned = plan.cells.back();
+    MemoryNeed need;
+    try {
+      need = runner.memory(cell);
+    } catch (const InputError& error) {
+      planned.state = "refused";
+      planned.problem = error.what();
+      continue;
+    }
+    planned.memory = need.total();
+    if (!options.fresh && earlier.find(cell, runner, info, /*chosen=*/false)) {
+      planned.state = "done";
+    } else if (!options.fresh &&
+               fs::exists(checkpoint_path(plan.folder / "nll" / nll_name(cell)))) {
+      planned.state = "under way";
+    }
+    if (planned.state != "done" && cell.device == "cpu") {
+      const auto [rate, is_new] = flops.emplace(cell.dtype, 0);
+      if (is_new) rate->second = product_flops(to_scalar_type(cell.dtype), at::kCPU, 0.2);
+      planned.seconds = estimated_seconds(cell, runner, need, rate->second, bytes_per_second);
+    }
+  }
+  return plan;
+}
+
 RunOutcome run_experiment(const Experiment& experiment, const RunOptions& options) {
   RunOutcome outcome;
-  outcome.folder = options.out.empty() ? fs::path("results") / experiment.name : options.out;
-  if (options.shard) {
-    outcome.folder /= fmt::format("shard-{}-of-{}", options.shard->index, options.shard->count);
-  }
+  outcome.folder = results_folder(experiment, options);
   const fs::path& folder = outcome.folder;
   const std::vector<Cell> cells = cells_of(experiment, options.shard);
+  const auto chosen = [&](const Cell& cell) { return is_chosen(cell.id, options.only); };
   RunInfo& info = outcome.results.info;
   info = describe_run(experiment.name, experiment.sha256,
                       std::any_of(cells.begin(), cells.end(),
                                   [](const Cell& cell) { return cell.device == "cpu"; }));
-  Runner runner(options.quiet ? Progress::Style::silent : Progress::detect(), &interrupted);
-  check_cells(runner, cells);
-  for (const Cell& cell : cells) {
+  Runner runner(options.quiet ? Progress::Style::silent : Progress::detect(),
+                &Interruption::asked());
+  std::vector<Cell> to_check;
+  std::copy_if(cells.begin(), cells.end(), std::back_inserter(to_check), chosen);
+  check_cells(runner, to_check);
+  for (const Cell& cell : to_check) {
     for (const std::string& note : runner.config(cell).notes) {
       add_warning(info, fmt::format("model {}: {}", cell.model.path.string(), note));
     }
@@ -198,21 +281,25 @@ RunOutcome run_experiment(const Experiment& experiment, const RunOptions& option
 
   Earlier earlier(folder, options.fresh);
   std::vector<std::optional<CellResult>> results;
+  size_t to_do = 0;
   for (const Cell& cell : cells) {
-    results.push_back(earlier.find(cell, runner, info));
+    results.push_back(chosen(cell) ? earlier.find(cell, runner, info)
+                                   : earlier.find_unchosen(cell, runner, info));
     if (results.back()) {
       results.back()->cell.reference = cell.reference;
       results.back()->collapse.reset();  // which is no measurement: made anew at the end
+    } else if (chosen(cell)) {
+      ++to_do;
     }
     // What is left of an unfinished run of a finished cell has no use.
-    if (options.fresh || results.back()) forget_cell(nll_file(cell));
+    if (results.back() || (options.fresh && chosen(cell))) forget_cell(nll_file(cell));
   }
   earlier.keep_copy();
   if (earlier.kept() > 0) {
     say(fmt::format("{} of {} in {} from before", earlier.kept(), counted(cells.size(), "cell"),
                     folder.string()));
     info.started = earlier.info().started;
-    if (earlier.kept() == cells.size()) {  // nothing is measured now
+    if (to_do == 0) {  // nothing is measured now
       info.machine = earlier.info().machine;
       info.warnings.clear();
     }
@@ -231,15 +318,19 @@ RunOutcome run_experiment(const Experiment& experiment, const RunOptions& option
     return fmt::format("{}; {} of {} done, and the same command goes on from there", what,
                        outcome.results.cells.size(), counted(cells.size(), "cell"));
   };
-  const Signals signals;  // from here on there is something to lose
+  const Interruption interruption;  // from here on there is something to lose
   try {
-    if (earlier.kept() == cells.size()) gather();
+    if (to_do == 0) gather();
+    const auto begin = std::chrono::steady_clock::now();
+    size_t done = 0;
     for (size_t i = 0; i < cells.size(); ++i) {
-      if (results[i]) continue;
-      if (interrupted) throw Interrupted("before " + cells[i].id);
+      if (results[i] || !chosen(cells[i])) continue;
+      if (Interruption::asked()) throw Interrupted("before " + cells[i].id);
       const fs::path nll = nll_file(cells[i]);
       try {
-        results[i] = runner.run(cells[i], nll, info);
+        const std::string place =
+            to_do > 1 ? fmt::format("cell {} of {}: ", done + 1, to_do) : std::string();
+        results[i] = runner.run(cells[i], nll, info, place);
       } catch (const Interrupted&) {
         throw;
       } catch (const DiskError&) {
@@ -251,6 +342,13 @@ RunOutcome run_experiment(const Experiment& experiment, const RunOptions& option
       }
       gather();
       forget_cell(nll);  // only now that its results are safe
+      ++done;
+      if (options.quiet || to_do == 1) continue;
+      const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - begin;
+      const double left =
+          passed.count() / static_cast<double>(done) * static_cast<double>(to_do - done);
+      say(fmt::format("cell {} of {}: {}: {}{}", done, to_do, cells[i].id, row(*results[i]),
+                      done == to_do ? "" : fmt::format("; about {} left", format_duration(left))));
     }
     if (experiment.collapse) {
       find_collapses(outcome.results, folder, *experiment.collapse);
@@ -260,7 +358,7 @@ RunOutcome run_experiment(const Experiment& experiment, const RunOptions& option
   } catch (const Interrupted& exception) {
     outcome.interrupted = true;
     say(how_to_go_on(fmt::format("sinkbench: interrupted {}", exception.what())));
-  } catch (const DiskError& exception) {
+  } catch (const InputError& exception) {  // of writing, by now
     outcome.failed = true;
     say(how_to_go_on(fmt::format("sinkbench: {}", exception.what())));
   }

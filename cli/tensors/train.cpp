@@ -3,18 +3,18 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <chrono>
-#include <csignal>
-#include <cstdio>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
-#include <thread>
 #include <vector>
 
+#include "base/console.h"
 #include "base/error.h"
+#include "base/machine_limits.h"
 #include "cli/tensors/commands.h"
+#include "cli/tensors/interruption.h"
 #include "eval/run/bench.h"
 #include "reports/training_pictures.h"
 
@@ -23,15 +23,13 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::atomic<bool> interrupted = false;
-
 /// Lines on standard error: on a terminal the last one is written over, in a log one comes every
 /// half minute.
 class ProgressLine {
  public:
   void say(const std::string& text) {
     clear();
-    fmt::print(stderr, "{}\n", text);
+    remark("{}\n", text);
   }
 
   void progress(const std::string& text) {
@@ -39,12 +37,11 @@ class ProgressLine {
     if (now < next_) return;
     next_ = now + (terminal_ ? std::chrono::milliseconds(200) : std::chrono::seconds(30));
     clear();
-    fmt::print(stderr, "{}{}", text, terminal_ ? "" : "\n");
-    std::fflush(stderr);
+    remark("{}{}", text, terminal_ ? "" : "\n");
   }
 
   void clear() const {
-    if (terminal_) fmt::print(stderr, "\r\033[K");
+    if (terminal_) remark("\r\033[K");
   }
 
  private:
@@ -80,7 +77,7 @@ void draw(Draw draw, const fs::path& folder) {
   try {
     draw(folder);
   } catch (const InputError& error) {
-    fmt::print(stderr, "no pictures: {}\n", error.what());
+    remark("no pictures: {}\n", error.what());
   }
 }
 
@@ -89,10 +86,10 @@ void find_learning_rate(const TrainConfig& config, const TrainOptions& training,
   const RateRange range = learning_rate_range(config, training, 1e-5, 1, steps);
   line.clear();
   draw(draw_learning_rate_range, training.out);
-  fmt::print("{}: {} steps, learning rates from {:.2g} to {:.2g}\n",
-             (training.out / "learning-rate-range.csv").string(), range.rates.size(),
-             range.rates.front(), range.rates.back());
-  fmt::print(
+  print_out("{}: {} steps, learning rates from {:.2g} to {:.2g}\n",
+            (training.out / "learning-rate-range.csv").string(), range.rates.size(),
+            range.rates.front(), range.rates.back());
+  print_out(
       "the loss falls fastest at {:.2g}, is lowest at {:.2g}{}\n", range.steepest, range.lowest,
       range.diverged ? fmt::format(", and leaves all bounds past {:.2g}", range.rates.back()) : "");
 }
@@ -105,21 +102,15 @@ bool run_training(const TrainingOptions& options) {
   TrainOptions training;
   training.out =
       options.out.empty() ? fs::path("results") / "train" / config.name : fs::path(options.out);
-  training.threads = options.threads > 0
-                         ? options.threads
-                         : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  training.threads =
+      options.threads > 0 ? options.threads : static_cast<int>(available_cores().count);
   training.say = [&](const std::string& text) { line.say(text); };
   training.progress = [&](const std::string& text) { line.progress(text); };
-  training.should_stop = [handles = false]() mutable {
-    // Only once there are steps: before, nothing is lost when SIGINT ends the program at once, as a
-    // second SIGINT does.
-    if (!std::exchange(handles, true)) {
-      std::signal(SIGINT, [](int) {
-        interrupted = true;
-        std::signal(SIGINT, SIG_DFL);
-      });
-    }
-    return interrupted.load();
+  std::optional<Interruption> interruption;
+  training.should_stop = [&] {
+    // Only once there are steps: before, nothing is lost when SIGINT ends the program at once.
+    if (!interruption) interruption.emplace();
+    return Interruption::asked().load();
   };
 
   if (options.range_steps > 0) {
@@ -129,17 +120,15 @@ bool run_training(const TrainingOptions& options) {
   const TrainResult result = train(config, training);
   line.clear();
   draw(draw_training, training.out);
-  if (result.tokens_per_second > 0) fmt::print(stderr, "{}\n", speed(config, result));
+  if (result.tokens_per_second > 0) remark("{}\n", speed(config, result));
   if (!result.finished) {
-    fmt::print(stderr,
-               "sinkbench: interrupted after {} of {} steps; the same command goes on from {}\n",
-               result.steps, config.schedule.steps, (training.out / "checkpoint.pt").string());
+    remark("sinkbench: interrupted after {} of {} steps; the same command goes on from {}\n",
+           result.steps, config.schedule.steps, (training.out / "checkpoint.pt").string());
     return false;
   }
-  fmt::print("{}: {} steps, {} tokens, held-out loss {:.4f} nats per token\n",
-             training.out.string(), result.steps,
-             result.steps * config.schedule.batch * config.schedule.sample_tokens,
-             result.held_out_loss);
+  print_out("{}: {} steps, {} tokens, held-out loss {:.4f} nats per token\n", training.out.string(),
+            result.steps, result.steps * config.schedule.batch * config.schedule.sample_tokens,
+            result.held_out_loss);
   return true;
 }
 

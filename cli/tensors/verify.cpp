@@ -7,6 +7,7 @@
 #include <set>
 #include <tuple>
 
+#include "base/console.h"
 #include "base/error.h"
 #include "cli/run_experiment.h"
 #include "cli/tensors/commands.h"
@@ -28,7 +29,7 @@ bool verify(const Experiment& experiment, const VerifyOptions& options) {
   check_cells(runner, experiment.cells);
   size_t width = 4;
   for (const Cell& cell : experiment.cells) width = std::max(width, cell.id.size());
-  fmt::print("  {:<{}}  {:>8}  {:>12}  {:>12}\n", "cell", width, "tokens", "largest", "mean");
+  print_out("  {:<{}}  {:>8}  {:>12}  {:>12}\n", "cell", width, "tokens", "largest", "mean");
   bool agree = true;
   std::set<double> tolerances;
   // Cells that differ only in the block's size share the oracle, and under a policy that evicts by
@@ -74,19 +75,19 @@ bool verify(const Experiment& experiment, const VerifyOptions& options) {
     const bool same_decisions = !own || cell.dtype != "float64";
     const bool within = largest <= tolerance && same_decisions;
     agree = agree && within;
-    fmt::print("  {:<{}}  {:>8}  {:>12.2e}  {:>12.2e}{}\n", cell.id, width, a.size(), largest,
-               sum / static_cast<double>(a.size()),
-               largest > tolerance ? "  above the tolerance" : "");
+    print_out("  {:<{}}  {:>8}  {:>12.2e}  {:>12.2e}{}\n", cell.id, width, a.size(), largest,
+              sum / static_cast<double>(a.size()),
+              largest > tolerance ? "  above the tolerance" : "");
     if (own) {
-      fmt::print(
+      print_out(
           "    {} first decision that another engine or block would have made otherwise: after "
           "token {}, layer {}, head {}, evict [{}], not [{}]; scores {:.2g} apart\n",
           same_decisions ? "the" : "DIFFERENT: the", own->own.t, own->own.layer, own->own.head,
           fmt::join(own->own.places, ", "), fmt::join(own->followed, ", "), own->gap);
     }
   }
-  fmt::print("\nnats per token, chunked against stepwise; tolerance {:g}: {}\n",
-             fmt::join(tolerances, ", "), agree ? "the engines agree" : "the engines DISAGREE");
+  print_out("\nnats per token, chunked against stepwise; tolerance {:g}: {}\n",
+            fmt::join(tolerances, ", "), agree ? "the engines agree" : "the engines DISAGREE");
   return agree;
 }
 

@@ -1,6 +1,5 @@
 #include "eval/experiment/experiment.h"
 
-#include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
@@ -15,6 +14,9 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/sha256.h"
+#include "base/yaml.h"
+#include "datasets/unicode_classes.h"
+#include "datasets/utf8.h"
 #include "eval/experiment/engine_names.h"
 #include "policies/registry.h"
 
@@ -29,6 +31,32 @@ constexpr int64_t most_steps = 1'000'000;  // that are timed
 constexpr int64_t most_seconds = 30;       // of one cell's timed steps, which end there
 constexpr int64_t most_threads = 4096;
 constexpr int64_t largest_seed = std::numeric_limits<int64_t>::max();
+
+/// Whether an experiment comes through a pipe or a device: it has no name and no place.
+bool is_stream(const fs::path& yaml) {
+  std::error_code error;
+  const fs::file_status status = fs::status(yaml, error);
+  return yaml == "-" ||
+         (fs::exists(status) && !fs::is_regular_file(status) && !fs::is_directory(status));
+}
+
+/// The path without "." and "..", which above a symbolic link is where the link leads.
+fs::path without_dots(const fs::path& path) {
+  fs::path result;
+  for (const fs::path& part : path) {
+    if (part == "..") {
+      std::error_code error;
+      if (fs::is_symlink(result, error)) {
+        const fs::path target = fs::canonical(result, error);
+        if (!error) result = target;
+      }
+      result = result.parent_path();
+    } else if (part != ".") {
+      result /= part;
+    }
+  }
+  return result;
+}
 
 /// A place in the configuration: a node, the dotted key that leads to it, and how to speak of it.
 class Place {
@@ -49,7 +77,10 @@ class Place {
 
   [[noreturn]] void fail(const std::string& text) const {
     if (from_command_line()) throw InputError::format("--set {}: {}", key_, text);
-    throw InputError::format("{}:{}: {}{}", file_.string(), node_.Mark().line + 1,
+    // What --set has put a value into has no line of its own.
+    const YAML::Mark mark = node_.Mark();
+    throw InputError::format("{}{}: {}{}", file_ == "-" ? "the experiment" : file_.string(),
+                             mark.is_null() ? "" : fmt::format(":{}", mark.line + 1),
                              key_.empty() ? "" : key_ + ": ", text);
   }
 
@@ -80,6 +111,10 @@ class Place {
       if (!entry.first.IsScalar()) fail("has a key that is no word");
       const std::string name = entry.first.Scalar();
       const Place child(entry.first, key_.empty() ? name : key_ + "." + name, file_, set_keys_);
+      if (key_.empty() && name.starts_with("x-")) continue;  // a place for anchors
+      if (name == "<<") {
+        child.fail("merge keys are not supported; expected an alias for the whole mapping");
+      }
       if (std::find(valid.begin(), valid.end(), name) == valid.end()) {
         child.fail(fmt::format("unknown key '{}'{}", name, suggestion(name, valid)));
       }
@@ -97,14 +132,14 @@ class Place {
   }
 
   int64_t integer(int64_t minimum, int64_t maximum = largest_policy_argument) const {
-    int64_t value = 0;
-    if (!node_.IsScalar() || !YAML::convert<int64_t>::decode(node_, value) || value < minimum) {
+    const std::optional<int64_t> value = integer_of(node_);
+    if (!value || *value < minimum) {
       fail(fmt::format("is {}; expected an integer of {} or more", shown(), minimum));
     }
-    if (value > maximum) {
+    if (*value > maximum) {
       fail(fmt::format("is {}; expected an integer of {} or less", shown(), maximum));
     }
-    return value;
+    return *value;
   }
   bool yes() const {
     bool value = false;
@@ -159,14 +194,20 @@ class Place {
       result += rest.substr(0, begin) + value;
       rest.erase(0, end + 1);
     }
-    return result + rest;
+    result += rest;
+    if (result == "~" || result.starts_with("~/")) {
+      const char* home = std::getenv("HOME");
+      if (home != nullptr && *home != '\0') result.replace(0, 1, home);
+    }
+    return result;
   }
   fs::path path() const {
     const fs::path value = expanded();
-    if (value.is_absolute()) return value.lexically_normal();
-    const fs::path base =
-        from_command_line() ? fs::current_path() : fs::absolute(file_).parent_path();
-    return (base / value).lexically_normal();
+    if (value.is_absolute()) return without_dots(value);
+    const fs::path base = from_command_line() || is_stream(file_)
+                              ? fs::current_path()
+                              : fs::absolute(file_).parent_path();
+    return without_dots(base / value);
   }
 
  private:
@@ -432,6 +473,10 @@ CollapseSpec read_collapse(const Place& place) {
   return collapse;
 }
 
+std::string short_hash(const std::string& text) {
+  return sha256_hex(text).substr(0, 8);
+}
+
 LatencySpec read_latency(const Place& place) {
   place.check_keys({"warmup", "samples", "seconds", "lengths"});
   LatencySpec latency;
@@ -446,19 +491,28 @@ LatencySpec read_latency(const Place& place) {
   return latency;
 }
 
+/// What may be part of a file's name and is no punctuation, in any script.
+bool is_plain(uint32_t c) {
+  if (c < 0x80) return std::isalnum(static_cast<int>(c)) || c == '.' || c == '_' || c == '+';
+  const bool space_or_format = c <= 0xA0 || c == 0xAD || (c >= 0x2000 && c <= 0x206F) ||
+                               c == 0x3000 || c == 0xFEFF || (c >= 0xFFF0 && c <= 0xFFFF);
+  return !space_or_format && !(c >= 0xE000 && c <= 0xF8FF) && c < 0xE0000;
+}
+
 std::string slug(const std::string& text) {
   std::string result;
-  for (const char c : text) {
-    const bool plain =
-        std::isalnum(static_cast<unsigned char>(c)) || c == '.' || c == '_' || c == '+';
-    if (plain)
-      result += c;
+  const std::string valid = to_valid_utf8(text);
+  for (size_t at = 0; at < valid.size();) {
+    const CodePoint c = decode_utf8(valid.data() + at);
+    if (is_plain(c.value))
+      result += valid.substr(at, static_cast<size_t>(c.length));
     else if (!result.empty() && result.back() != '-')
       result += '-';
+    at += static_cast<size_t>(c.length);
   }
   while (!result.empty() && (result.back() == '-' || result.back() == '.')) result.pop_back();
   while (!result.empty() && (result.front() == '-' || result.front() == '.')) result.erase(0, 1);
-  return result.empty() ? "unnamed" : result;
+  return result.empty() ? "unnamed." + short_hash(text) : result;
 }
 
 /// The last part of a path that says something: not "" of "models/tiny/", not the extension.
@@ -469,10 +523,6 @@ std::string path_slug(const fs::path& path) {
 
 /// Leaves room for an extension in a file's name of 255 bytes.
 constexpr size_t longest_id = 200;
-
-std::string short_hash(const std::string& text) {
-  return sha256_hex(text).substr(0, 8);
-}
 
 /// What the paths' last parts, which an id shows, leave unsaid.
 std::string sources(const Cell& cell) {
@@ -527,7 +577,10 @@ std::string cell_id(const Cell& cell) {
   if (cell.engine != Cell().engine) id += "-" + cell.engine;
   if (cell.chunk != 0) id += fmt::format("-chunk{}", cell.chunk);
   if (cell.device != Cell().device) id += "-" + slug(cell.device);
-  return id.size() > longest_id ? id.substr(0, longest_id - 9) + "-" + short_hash(id) : id;
+  if (id.size() <= longest_id) return id;
+  size_t end = longest_id - 9;
+  while ((static_cast<unsigned char>(id[end]) & 0xC0) == 0x80) --end;  // at a whole character
+  return id.substr(0, end) + "-" + short_hash(id);
 }
 
 /// Which of the policies `reference` names: by label, by its part of an id, or by the id of a cell.
@@ -568,21 +621,18 @@ size_t find_reference(const Place& top, const std::vector<PolicySpec>& policies,
       .fail(fmt::format("'{}' is no policy of the grid{}", name, suggestion(name, names)));
 }
 
-/// Takes notice of nothing in a YAML document.
-struct Ignore final : YAML::EventHandler {
-  void OnDocumentStart(const YAML::Mark&) override {}
-  void OnDocumentEnd() override {}
-  void OnNull(const YAML::Mark&, YAML::anchor_t) override {}
-  void OnAlias(const YAML::Mark&, YAML::anchor_t) override {}
-  void OnScalar(const YAML::Mark&, const std::string&, YAML::anchor_t,
-                const std::string&) override {}
-  void OnSequenceStart(const YAML::Mark&, const std::string&, YAML::anchor_t,
-                       YAML::EmitterStyle::value) override {}
-  void OnSequenceEnd() override {}
-  void OnMapStart(const YAML::Mark&, const std::string&, YAML::anchor_t,
-                  YAML::EmitterStyle::value) override {}
-  void OnMapEnd() override {}
-};
+/// A node of its own with the same children: what an alias shares is not changed.
+YAML::Node unshared(const YAML::Node& node) {
+  YAML::Node copy;
+  if (node.IsSequence()) {
+    for (const YAML::Node& child : node) copy.push_back(child);
+  } else if (node.IsMap()) {
+    for (const auto& entry : node) copy[entry.first] = entry.second;
+  } else {
+    copy = YAML::Clone(node);
+  }
+  return copy;
+}
 
 /// Puts the values of --set into the tree.
 void apply(YAML::Node root, const std::string& assignment, std::vector<std::string>& set_keys) {
@@ -611,19 +661,21 @@ void apply(YAML::Node root, const std::string& assignment, std::vector<std::stri
         throw InputError::format("--set {}: '{}' is no index into a list of {} elements",
                                  assignment, part, node.size());
       }
-      if (last)
-        node[std::stoul(part)] = value;
-      else
-        node.reset(node[std::stoul(part)]);
+      const size_t index = std::stoul(part);
+      node[index] = last ? value : unshared(node[index]);
+      if (!last) node.reset(node[index]);
     } else {
       if (node.IsScalar()) {
         throw InputError::format("--set {}: '{}' stands below a value that is no mapping",
                                  assignment, part);
       }
-      if (last)
-        node[part] = value;
-      else
-        node.reset(node[part]);
+      if (number && !node.IsMap()) {
+        throw InputError::format(
+            "--set {}: there is no list to have an element {}; expected {}=[...]", assignment, part,
+            key.substr(0, begin - 1));
+      }
+      node[part] = last ? value : unshared(node[part]);
+      if (!last) node.reset(node[part]);
     }
     begin = dot + 1;
   }
@@ -632,21 +684,8 @@ void apply(YAML::Node root, const std::string& assignment, std::vector<std::stri
 
 /// The file's one YAML document, a mapping.
 YAML::Node read_yaml(const fs::path& yaml) {
-  const std::string content = read_file(yaml);
-  YAML::Node root;
-  try {
-    // Not LoadAll: on some broken files it finds documents without end.
-    std::istringstream stream(content);
-    YAML::Parser parser(stream);
-    Ignore ignore;
-    if (parser.HandleNextDocument(ignore) && parser.HandleNextDocument(ignore)) {
-      throw InputError::format("{}: has several YAML documents; expected one", yaml.string());
-    }
-    root = YAML::Load(content);
-  } catch (const YAML::Exception& error) {
-    throw InputError::format("{}:{}: not valid YAML: {}", yaml.string(), error.mark.line + 1,
-                             error.msg);
-  }
+  const std::string content = is_stream(yaml) ? read_stream(yaml) : read_file(yaml);
+  const YAML::Node root = parse_yaml(content, yaml.string());
   if (!root.IsMap()) {
     throw InputError::format("{}: expected a mapping of keys such as model, dataset and policies",
                              yaml.string());
@@ -721,11 +760,72 @@ const std::vector<std::string>& dtype_names() {
   return names;
 }
 
+namespace {
+
+/// "sinks:sinks=4,window=[60,508]" as {sinks: {sinks: 4, window: [60, 508]}}; "budget.floor=0.2" as
+/// {budget: {floor: 0.2}}.
+YAML::Node policy_in_words(const std::string& words) {
+  const size_t colon = words.find(':');
+  const std::string name = words.substr(0, colon);
+  if (colon == std::string::npos) return YAML::Node(name);
+  YAML::Node parameters(YAML::NodeType::Map);
+  size_t begin = colon + 1;
+  int depth = 0;  // of brackets, in which commas are part of a value
+  for (size_t i = begin; i <= words.size(); ++i) {
+    const char c = i < words.size() ? words[i] : ',';
+    depth += c == '[' || c == '{' ? 1 : c == ']' || c == '}' ? -1 : 0;
+    if (c != ',' || (depth > 0 && i < words.size())) continue;
+    const std::string assignment = words.substr(begin, i - begin);
+    begin = i + 1;
+    const size_t equals = assignment.find('=');
+    if (equals == std::string::npos || equals == 0) {
+      throw InputError::format(
+          "--policy {}: '{}'; expected NAME:KEY=VALUE,KEY=VALUE, such as sinks:sinks=4,window=508",
+          words, assignment);
+    }
+    YAML::Node node = parameters;
+    std::string key = assignment.substr(0, equals);
+    for (size_t dot; (dot = key.find('.')) != std::string::npos; key.erase(0, dot + 1)) {
+      node.reset(node[key.substr(0, dot)]);
+    }
+    node[key] = parse_yaml(assignment.substr(equals + 1), "--policy " + words);
+  }
+  YAML::Node policy;
+  policy[name] = parameters;
+  return policy;
+}
+
+Experiment make_experiment(YAML::Node root, const fs::path& yaml, std::vector<std::string> set_keys,
+                           const Overrides& overrides);
+
+}  // namespace
+
+Experiment quick_experiment(const QuickExperiment& quick, const Overrides& overrides) {
+  YAML::Node root;
+  root["name"] = fmt::format("eval-{}-{}", slug(fs::path(quick.model).lexically_normal().string()),
+                             path_slug(quick.text));
+  root["model"] = quick.model;
+  root["dataset"]["text"] = quick.text;
+  root["dataset"]["tokens"] = quick.tokens;
+  for (const std::string& words : quick.policies)
+    root["policies"].push_back(policy_in_words(words));
+  for (const std::string& metric : quick.metrics) root["metrics"].push_back(metric);
+  if (!quick.dtype.empty()) root["dtype"] = quick.dtype;
+  if (!quick.engine.empty()) root["engine"] = quick.engine;
+  return make_experiment(root, "-", {}, overrides);
+}
+
 Experiment load_experiment(const fs::path& yaml, const Overrides& overrides) {
   YAML::Node root = read_yaml(yaml);
   std::vector<std::string> set_keys;
   for (const std::string& assignment : overrides.set) apply(root, assignment, set_keys);
+  return make_experiment(root, yaml, std::move(set_keys), overrides);
+}
 
+namespace {
+
+Experiment make_experiment(YAML::Node root, const fs::path& yaml, std::vector<std::string> set_keys,
+                           const Overrides& overrides) {
   const Place top(root, "", yaml, set_keys);
   top.check_keys({"name", "model", "dataset", "policies", "engine", "dtype", "device", "threads",
                   "chunk", "metrics", "latency", "reference", "collapse", "evicted_mass",
@@ -734,7 +834,9 @@ Experiment load_experiment(const fs::path& yaml, const Overrides& overrides) {
     if (!top.has(key)) top.fail(fmt::format("key '{}' is missing", key));
   }
   Experiment experiment;
-  experiment.name = top.has("name") ? top.at("name").text() : slug(yaml.stem().string());
+  experiment.name = top.has("name")   ? top.at("name").text()
+                    : is_stream(yaml) ? "experiment"
+                                      : slug(yaml.stem().string());
   if (experiment.name != slug(experiment.name)) {
     top.at("name").fail(
         fmt::format("is '{}'; expected letters, digits, '-', '_', '+' and '.', since "
@@ -839,6 +941,8 @@ Experiment load_experiment(const fs::path& yaml, const Overrides& overrides) {
   experiment.sha256 = sha256_hex(YAML::Dump(root));
   return experiment;
 }
+
+}  // namespace
 
 bool is_experiment(const fs::path& yaml) {
   return read_yaml(yaml)["policies"].IsDefined();

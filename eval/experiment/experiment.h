@@ -102,6 +102,19 @@ struct Overrides {
 /// environment variables in paths that aren't set.
 Experiment load_experiment(const std::filesystem::path& yaml, const Overrides& overrides);
 
+/// An experiment in a few words.
+struct QuickExperiment {
+  std::string model, text;
+  std::vector<std::string> policies;  ///< "sinks:sinks=4,window=508", "dense"
+  int64_t tokens = 0;
+  std::vector<std::string> metrics = {};  ///< empty: the usual ones
+  std::string dtype = {}, engine = {};    ///< empty: the usual one
+};
+
+/// The experiment that a YAML file of the same content would be, by the name of eval-MODEL-TEXT;
+/// InputError as load_experiment has it.
+Experiment quick_experiment(const QuickExperiment& quick, const Overrides& overrides);
+
 /// Whether a YAML file is meant as an experiment and not as data or a training: it has policies.
 /// Throws InputError where it is no valid YAML.
 bool is_experiment(const std::filesystem::path& yaml);

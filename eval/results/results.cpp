@@ -219,6 +219,13 @@ json cell_to_json(const CellResult& result) {
                             {"bits_per_byte", optional_number(p.bits_per_byte)}};
   }
   for (const LatencyResult& l : result.latency) {
+    json rounds = json::array();
+    for (const TimingRound& r : l.rounds) {
+      rounds.push_back({{"samples", r.samples},
+                        {"processor_ms", r.processor_ms},
+                        {"yardstick_ms", r.yardstick_ms},
+                        {"yardstick_processor_ms", r.yardstick_processor_ms}});
+    }
     object["latency"].push_back({{"p50_ms", l.p50_ms},
                                  {"p90_ms", l.p90_ms},
                                  {"p99_ms", l.p99_ms},
@@ -226,7 +233,8 @@ json cell_to_json(const CellResult& result) {
                                  {"samples", l.samples},
                                  {"cache_entries", l.cache_entries},
                                  {"fewest_entries", l.fewest_entries},
-                                 {"samples_ms", l.samples_ms}});
+                                 {"samples_ms", l.samples_ms},
+                                 {"rounds", rounds}});
   }
   if (result.memory) {
     const MemoryResult& m = *result.memory;
@@ -386,6 +394,20 @@ CellResult cell_from_json(const json& object) {
          .fewest_entries =
              integer(l.contains("fewest_entries") ? l["fewest_entries"] : l.at("cache_entries")),
          .samples_ms = samples_ms});
+    if (!l.contains("rounds")) continue;
+    int64_t samples = 0;
+    for (const json& r : l["rounds"]) {
+      result.latency.back().rounds.push_back(
+          {.samples = integer(r.at("samples")),
+           .processor_ms = r.at("processor_ms").get<double>(),
+           .yardstick_ms = r.at("yardstick_ms").get<double>(),
+           .yardstick_processor_ms = r.at("yardstick_processor_ms").get<double>()});
+      samples += result.latency.back().rounds.back().samples;
+    }
+    if (!l["rounds"].empty() && samples != static_cast<int64_t>(samples_ms.size())) {
+      throw InputError::format("latency: the rounds have {} samples; expected {}", samples,
+                               samples_ms.size());
+    }
   }
   if (const json& m = object.at("memory"); !m.is_null()) {
     result.memory = {.cache_entries = integer(m.at("cache_entries")),
@@ -432,6 +454,9 @@ json conventions() {
       {"perplexity", "exp(mean NLL in nats) over scored tokens; every token after the first"},
       {"latency",
        "one-token decode steps at a cache as full as it gets, after warm-up; recompute: one pass"},
+      {"rounds",
+       "neighbouring steps; the yardstick is a fixed piece of work around them, which tells the "
+       "machine's speed from the program's"},
       {"memory",
        "keys and values of the cached tokens; the query's own is counted where a round comes after "
        "it, under a policy by score"},

@@ -29,12 +29,21 @@ struct PerplexityResult {
 
 /// One-token decode steps at a cache as full as it gets; for a policy that recomputes, whole
 /// passes.
+/// Neighbouring samples of a cell's latency, and what the machine did then.
+struct TimingRound {
+  int64_t samples = 0;
+  double processor_ms = 0;            ///< of a step: the mean over the round, all threads together
+  double yardstick_ms = 0;            ///< of a fixed piece of work (eval/run/yardstick.h); 0: none
+  double yardstick_processor_ms = 0;  ///< the same, of the processors
+};
+
 struct LatencyResult {
   double p50_ms = 0, p90_ms = 0, p99_ms = 0, max_ms = 0;
   int64_t samples = 0;
   int64_t cache_entries = 0;   ///< keys that the query attended to beside itself, at the most
   int64_t fewest_entries = 0;  ///< at the least, over the timed steps
   std::vector<double> samples_ms;
+  std::vector<TimingRound> rounds = {};  ///< of the samples, in their order; none in older results
 };
 
 struct MemoryResult {

@@ -9,6 +9,7 @@
 #include <cmath>
 #include <list>
 #include <set>
+#include <thread>
 
 #include "base/error.h"
 #include "base/gguf.h"
@@ -20,6 +21,7 @@
 #include "eval/run/dtype.h"
 #include "eval/run/machine.h"
 #include "eval/run/memory_need.h"
+#include "eval/run/yardstick.h"
 #include "models/family.h"
 #include "policies/registry.h"
 
@@ -32,6 +34,9 @@ using Clock = std::chrono::steady_clock;
 /// Timing stops here even if fewer samples than asked for are there, so that a slow cell ends.
 constexpr double latency_budget_seconds = 30.0;
 constexpr size_t fewest_samples = 5;
+
+constexpr int64_t rounds_of_samples = 5;  // that the samples after a warm-up are timed in
+constexpr std::chrono::milliseconds pause_between_rounds(20);
 
 double seconds_since(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
@@ -161,15 +166,18 @@ struct Runner::State {
     return decoder && decoder_key == std::make_tuple(cell.model, cell.dtype, cell.device);
   }
 
+  static MemoryNeed need(const Cell& cell, const Shape& shape, const Policy& policy, int64_t fed) {
+    const bool beside = cell.metrics.contains(Metric::divergence) && cell.reference != cell.id;
+    const auto reference = beside ? make_policy(cell.reference_policy) : nullptr;
+    return memory_need(cell, shape.config, shape.parameters, policy, fed, reference.get());
+  }
+
   /// Throws where a cell needs more memory than there is.
   void check_memory(const Cell& cell, const Shape& shape, const Policy& policy, int64_t fed) {
     if (cell.device != "cpu") return;  // the device's own memory is what counts
     if (!has_decoder(cell)) decoder.reset();
     ::malloc_trim(0);  // what the last cell had is free again
-    const bool beside = cell.metrics.contains(Metric::divergence) && cell.reference != cell.id;
-    const auto reference = beside ? make_policy(cell.reference_policy) : nullptr;
-    MemoryNeed need =
-        memory_need(cell, shape.config, shape.parameters, policy, fed, reference.get());
+    MemoryNeed need = this->need(cell, shape, policy, fed);
     if (decoder) need.weights = 0;  // they are there
     const double available = available_memory();
     if (need.total() <= available) return;
@@ -283,33 +291,58 @@ struct Runner::State {
     return result;
   }
 
-  /// Times `step` after warm-up, in as many rounds as the settings ask for, each after `restart`;
-  /// whole periods of steps.
+  struct Timing {
+    std::vector<double> samples_ms = {};
+    std::vector<TimingRound> rounds = {};
+  };
+
+  /// Times `step` after warm-up, over and over until the settings' seconds are in the samples, each
+  /// time after `restart`; in rounds apart in time, each of whole periods of steps. The yardstick,
+  /// where there is one, is laid on before and after each round.
   template <typename Restart, typename Step>
-  std::vector<double> time(const std::string& id, const LatencySpec& spec, int64_t period,
-                           Restart restart, Step step) {
+  Timing time(const std::string& id, const LatencySpec& spec, int64_t period,
+              const Yardstick* yardstick, Restart restart, Step step) {
     const auto begin = Clock::now();
-    std::vector<double> samples_ms;
+    const int64_t periods = spec.samples / period;
+    Timing timing;
     double timed_ms = 0;
+    bool in_time = true;
     do {
       restart();
       for (int64_t i = 0; i < spec.warmup && seconds_since(begin) < latency_budget_seconds / 2;
            ++i) {
         step(i);
       }
-      for (int64_t i = 0; i < spec.samples; ++i) {
-        if (stopped()) throw Interrupted("in " + id + ", while its steps were timed");
-        if (samples_ms.size() >= fewest_samples && i % period == 0 &&
-            seconds_since(begin) > latency_budget_seconds) {
-          return samples_ms;
+      const int64_t rounds = std::min(rounds_of_samples, periods);
+      WorkTime pace = yardstick != nullptr ? yardstick->measure() : WorkTime{};
+      for (int64_t r = 0; r < rounds && in_time; ++r) {
+        TimingRound round;
+        const Stopwatch processor;
+        for (int64_t i = r * periods / rounds * period; i < (r + 1) * periods / rounds * period;
+             ++i) {
+          if (stopped()) throw Interrupted("in " + id + ", while its steps were timed");
+          in_time = timing.samples_ms.size() < fewest_samples || i % period != 0 ||
+                    seconds_since(begin) <= latency_budget_seconds;
+          if (!in_time) break;
+          const auto start = Clock::now();
+          step(spec.warmup + i);
+          timing.samples_ms.push_back(1e3 * seconds_since(start));
+          timed_ms += timing.samples_ms.back();
+          ++round.samples;
         }
-        const auto start = Clock::now();
-        step(spec.warmup + i);
-        samples_ms.push_back(1e3 * seconds_since(start));
-        timed_ms += samples_ms.back();
+        if (round.samples == 0) break;
+        round.processor_ms = processor.elapsed().processor_ms / static_cast<double>(round.samples);
+        if (yardstick != nullptr) {
+          const WorkTime after = yardstick->measure();
+          round.yardstick_ms = (pace.wall_ms + after.wall_ms) / 2;
+          round.yardstick_processor_ms = (pace.processor_ms + after.processor_ms) / 2;
+          pace = after;
+        }
+        timing.rounds.push_back(round);
+        std::this_thread::sleep_for(pause_between_rounds);
       }
-    } while (timed_ms < 1e3 * spec.seconds);
-    return samples_ms;
+    } while (in_time && timed_ms < 1e3 * spec.seconds);
+    return timing;
   }
 
   std::vector<LatencyResult> latency(const Cell& cell, const Decoder& decoder, const Method& method,
@@ -324,6 +357,8 @@ struct Runner::State {
     if (method.grows() && !spec.lengths.empty()) {
       lengths.assign(spec.lengths.begin(), spec.lengths.end());
     }
+    std::optional<Yardstick> yardstick;  // of the CPU
+    if (decoder.options().device.is_cpu()) yardstick.emplace(at::get_num_threads());
     std::vector<LatencyResult> results;
     for (const std::optional<int64_t>& length : lengths) {
       int64_t fewest = 0, most = 0;  // entries; where the cache grows, those that it begins with
@@ -331,12 +366,14 @@ struct Runner::State {
         decoding->fill(length, stream.longest(), steps);
         fewest = most = decoding->entries();
       };
-      const std::vector<double> samples_ms = time(cell.id, spec, period, restart, [&](int64_t i) {
+      const Yardstick* const laid_on = yardstick ? &*yardstick : nullptr;
+      const Timing timing = time(cell.id, spec, period, laid_on, restart, [&](int64_t i) {
         fewest = std::min(fewest, decoding->entries());
         decoding->step(stream.ids[i % stream.ids.size()]);
         if (decoder.options().device.is_cuda()) decoder.synchronize();
       });
-      results.push_back(summarize(samples_ms, fewest, most));
+      results.push_back(summarize(timing.samples_ms, fewest, most));
+      results.back().rounds = timing.rounds;
     }
     return results;
   }
@@ -461,7 +498,14 @@ std::vector<double> Runner::score(const Cell& cell, const DecisionOptions& decis
   return result;
 }
 
-CellResult Runner::run(const Cell& cell, const fs::path& nll_file, const RunInfo& info) {
+MemoryNeed Runner::memory(const Cell& cell) {
+  check(cell);
+  return state_->need(cell, state_->checked.at(config_path(cell.model)), *make_policy(cell.policy),
+                      as_stream(state_->texts.back().stream).longest());
+}
+
+CellResult Runner::run(const Cell& cell, const fs::path& nll_file, const RunInfo& info,
+                       const std::string& place) {
   const auto begin = Clock::now();
   reset_peak_rss();
   CellResult result;
@@ -489,6 +533,7 @@ CellResult Runner::run(const Cell& cell, const fs::path& nll_file, const RunInfo
     const auto reference =
         cell.metrics.contains(Metric::divergence) ? make_policy(cell.reference_policy) : nullptr;
     const CellIdentity identity = cell_identity(result, info);
+    const std::string label = place + cell.id;
     const Scored scored = score_to_file({.cell = cell,
                                          .decoder = decoder,
                                          .policy = *policy,
@@ -497,6 +542,7 @@ CellResult Runner::run(const Cell& cell, const fs::path& nll_file, const RunInfo
                                          .nll_file = nll_file,
                                          .identity = identity,
                                          .progress = state_->style,
+                                         .label = label,
                                          .stop = state_->stop});
     result.perplexity = State::perplexity(scored.means, method->stride(), text.stream);
     result.divergence = scored.divergence;

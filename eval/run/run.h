@@ -18,6 +18,7 @@ namespace sinkbench {
 
 class Decoder;
 struct DecoderConfig;
+struct MemoryNeed;
 
 /// The files that a cell names and that aren't there: for each a line that says how to get it.
 std::vector<std::string> missing_inputs(const Cell& cell);
@@ -63,8 +64,12 @@ class Runner {
   /// Measures. With perplexity, the NLL of each scored token is written to `nll_file` as raw
   /// little-endian float32, in a float64 cell float64. Where a checkpoint of the same cell, model,
   /// text, program and machine lies beside it, scoring goes on from there; when interrupted, one is
-  /// left there.
-  CellResult run(const Cell& cell, const std::filesystem::path& nll_file, const RunInfo& info);
+  /// left there. `place` stands before the cell's id in the progress: "2 of 5: ".
+  CellResult run(const Cell& cell, const std::filesystem::path& nll_file, const RunInfo& info,
+                 const std::string& place = "");
+
+  /// What a cell will take of memory; InputError as `check` has it.
+  MemoryNeed memory(const Cell& cell);
 
  private:
   struct State;

@@ -7,6 +7,7 @@
 #include <optional>
 #include <utility>
 
+#include "base/console.h"
 #include "base/error.h"
 #include "eval/engines/method.h"
 #include "eval/results/decision_file.h"
@@ -125,7 +126,7 @@ class Scoring {
   }
 
   void score_rest() {
-    Progress progress(job_.progress, job_.cell.id, to_score(), "tokens", means_.count());
+    Progress progress(job_.progress, job_.label, to_score(), "tokens", means_.count());
     CheckpointClock clock;
     since_ = Clock::now();
     while (!engine_->done()) {
@@ -175,7 +176,7 @@ class Scoring {
     checkpoint_.divergence.clear();
   }
 
-  void say(const std::string& text) const { fmt::print(stderr, "{}: {}\n", job_.cell.id, text); }
+  void say(const std::string& text) const { remark("{}: {}\n", job_.cell.id, text); }
 
   const ScoringJob& job_;
   const Stream stream_;

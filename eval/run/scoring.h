@@ -30,6 +30,7 @@ struct ScoringJob {
   const std::filesystem::path& nll_file;
   const CellIdentity& identity;
   Progress::Style progress;
+  const std::string& label;       ///< of the progress
   const std::atomic<bool>* stop;  ///< looked at after each block; may be null
 };
 

@@ -145,7 +145,6 @@ TEST_CASE("commands without tensors don't load LibTorch") {
                                                        {"--help"},
                                                        {"run", "--help"},
                                                        {"run", "nowhere.yaml"},
-                                                       {"run", "run.yaml", "--dry-run"},
                                                        {"list", "policies"},
                                                        {"list", "families"},
                                                        {"list", "formats"},

@@ -6,6 +6,7 @@
 #include "tests/catch.h"
 #include "tests/cli/model_and_book.h"
 #include "tests/cli/program.h"
+#include "tests/environment.h"
 #include "tests/files.h"
 
 using namespace sinkbench;
@@ -80,6 +81,20 @@ TEST_CASE("history add takes branch and commit from git") {
   const test::Outcome added = place({"history", "add", "h.db", "results/a"});
   CHECK_THAT(added.out, ContainsSubstring("run 1: added; branch topic, commit "));
   CHECK(added.out.size() == std::string("run 1: added; branch topic, commit \n").size() + 40);
+  // A service checks out a commit, and says of which branch.
+  const std::string detach = "cd " + place.path().string() + " && git checkout -q --detach";
+  REQUIRE(std::system(detach.c_str()) == 0);
+  std::vector<std::unique_ptr<test::Variable>> unset;
+  for (const char* name : {"GITHUB_HEAD_REF", "GITHUB_REF_NAME", "CI_COMMIT_REF_NAME",
+                           "BUILDKITE_BRANCH", "CIRCLE_BRANCH", "BRANCH_NAME"}) {
+    unset.push_back(std::make_unique<test::Variable>(name, nullptr));
+  }
+  const test::Outcome unknown = place({"history", "add", "h.db", "results/b"});
+  CHECK_THAT(unknown.out, ContainsSubstring("branch not known"));
+  CHECK_THAT(unknown.err, ContainsSubstring("--branch NAME says which one was measured"));
+  const test::Variable service("CI_COMMIT_REF_NAME", "feature");
+  CHECK_THAT(place({"history", "add", "other.db", "results/b"}).out,
+             ContainsSubstring("branch feature"));
 }
 
 TEST_CASE("compare takes its baseline from a history") {
@@ -100,7 +115,8 @@ TEST_CASE("compare takes its baseline from a history") {
   });
   const test::Outcome nothing = compare({});
   CHECK(nothing.status == 3);
-  CHECK_THAT(nothing.out, ContainsSubstring("NOTHING COMPARABLE: no run of branch 'main' in h.db"));
+  CHECK_THAT(nothing.out,
+             ContainsSubstring("NOTHING COMPARABLE: no other run of branch 'main' in h.db"));
 
   const auto refused = [&](const test::Outcome& outcome, const std::string& message) {
     CHECK(outcome.status == 2);
@@ -108,9 +124,12 @@ TEST_CASE("compare takes its baseline from a history") {
     CHECK_THAT(outcome.err, ContainsSubstring(message));
     CHECK(std::count(outcome.err.begin(), outcome.err.end(), '\n') == 1);
   };
-  refused(compare({"--branch", "mian"}), "h.db: no run of branch 'mian'; there are: main");
+  // The first run of a branch, or of all, is no bad input.
+  const test::Outcome first = compare({"--branch", "mian"});
+  CHECK(first.status == 3);
+  CHECK_THAT(first.out, ContainsSubstring("(branches there: main)"));
+  CHECK(place({"compare", "results/b", "--baseline-from", "none.db"}).status == 3);
   refused(compare({"results/a"}), "2 folders; expected the candidate's alone");
   refused(place({"compare", "results/a"}), "1 folders; expected two");
-  refused(place({"compare", "results/b", "--baseline-from", "none.db"}), "none.db: no such file");
   refused(place({"history", "show", "small.yaml"}), "small.yaml: file is not a database");
 }

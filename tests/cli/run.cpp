@@ -7,6 +7,7 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <regex>
 #include <thread>
 
 #include "eval/results/nll_file.h"
@@ -223,11 +224,19 @@ TEST_CASE("a dry run prints the grid and writes nothing") {
   const Workplace workplace;
   const Outcome outcome = workplace({"run", "small.yaml", "--dry-run"});
   CHECK(outcome.status == 0);
-  CHECK(outcome.out ==
-        "model-book-dense-float32\n"
-        "model-book-sinks-2+10-float32\n"
-        "2 cells\n");
+  const std::regex grid(
+      " *cell +state +memory +about *\n[ -]*\n"
+      " *model-book-dense-float32 +to do +[0-9.]+ [KM]iB +0:0\\d *\n"
+      " *model-book-sinks-2\\+10-float32 +to do +[0-9.]+ [KM]iB +0:0\\d *\n"
+      "2 cells: 2 to do; results: results/small\n"
+      "time: about 0:\\d\\d, a rough estimate\n"
+      "memory: up to [0-9.]+ [KM]iB of the [0-9.]+ [MG]iB that are available\n");
+  INFO(outcome.out);
+  CHECK(std::regex_match(outcome.out, grid));
   CHECK(!workplace.has("results"));
+  CHECK(workplace({"run", "small.yaml", "--quiet", "--only", "*-dense-*"}).status == 0);
+  const Outcome half = workplace({"run", "small.yaml", "--dry-run"});
+  CHECK_THAT(half.out, ContainsSubstring("2 cells: 1 done, 1 to do"));
 }
 
 TEST_CASE("the command line changes the experiment") {

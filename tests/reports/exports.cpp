@@ -1,6 +1,7 @@
 #include "reports/exports.h"
 
 #include <cstdio>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
@@ -45,7 +46,7 @@ Comparison example_comparison() {
       {.quantity = Quantity::latency, .cache_entries = 8191, .verdict = Verdict::missing},
       {.quantity = Quantity::kv_bytes_held, .baseline = 8, .candidate = 8}};
   comparison.cells = {cell};
-  comparison.failed = {{"tiny-window-0+256", "out of <memory>\x01 & \xff patience"}};
+  comparison.failed = {{"tiny-window-0+256", "out of <memory>\x01 & \xff patience \xef\xbf\xbe"}};
   comparison.missing = {{"tiny-dense", "no such cell in the candidate"}};
   return comparison;
 }
@@ -71,11 +72,12 @@ TEST_CASE("JUnit is well-formed XML with a case for every quantity") {
   CHECK(xpath("number(//testsuite/@skipped) = count(//skipped)") == "true");
   CHECK(xpath("string(//testcase[failure]/@name)") == "perplexity");
   CHECK(xpath("string(//testcase[skipped]/@name)") == "latency at 256 cached");
+  CHECK(xpath("string(//skipped/@message)") == "another machine");
   CHECK(xpath("string(//failure/@message)") ==
         "21, was 20; change +0.0488, limit 0.001, interval +0.04 to +0.06");
   CHECK(xpath("count(//error)") == "3");
   CHECK(xpath("string(//testcase[@classname=\"tiny-window-0+256\"]/error)") ==
-        "out of <memory>  & \xef\xbf\xbd patience");
+        "out of <memory>  & \xef\xbf\xbd patience \xef\xbf\xbd");
   CHECK(xpath("string(//property[@name=\"candidate\"]/@value)") == "results/\"c\" <d>");
   // What Ant's schema wants in this order, of these types.
   CHECK(xpath("string(//testsuite/@timestamp)") == "2026-01-02T03:04:05");
@@ -148,6 +150,33 @@ TEST_CASE("Google Benchmark's JSON has a repetition for each timed step") {
   CHECK(times["tiny-book-8192-dense-float32/256"] == std::vector<double>{1.5, 1.25, 2.25});
   CHECK(times["tiny-book-8192-dense-float32/8191"] == std::vector<double>{10, 10.25});
   CHECK(root["benchmarks"][0]["perplexity"] == 1234.5678);
+}
+
+TEST_CASE("what is no number in JSON is left out, and a machine's cores may be words") {
+  Results results = test::example_results();
+  for (CellResult& cell : results.cells) {
+    if (cell.perplexity) cell.perplexity->token = std::numeric_limits<double>::infinity();
+  }
+  results.info.machine["cores"] = "two";
+  for (const char* format : {"bencher", "github-benchmark", "google-benchmark"}) {
+    const std::string text = export_text(format, example_comparison(), results);
+    INFO(format);
+    CHECK(text.find("null") == text.npos);
+    CHECK(text.find("perplexity") == text.npos);
+    CHECK(text.find("kv") != text.npos);
+  }
+  const json root = json::parse(export_text("google-benchmark", example_comparison(), results));
+  CHECK(root["context"]["num_cpus"] == 0);
+}
+
+TEST_CASE("Google Benchmark's JSON has the processors' time where it was measured") {
+  Results results = test::example_results();
+  LatencyResult& timing = results.cells[0].latency.at(0);
+  timing.samples_ms = {1.5, 1.25, 2.25};
+  timing.rounds = {{.samples = 2, .processor_ms = 2.5}, {.samples = 1, .processor_ms = 3.5}};
+  const json root = json::parse(export_text("google-benchmark", example_comparison(), results));
+  CHECK(root["benchmarks"][1]["cpu_time"] == 2.5);
+  CHECK(root["benchmarks"][2]["cpu_time"] == 3.5);
 }
 
 TEST_CASE("markdown leads with the outcome") {

@@ -115,7 +115,6 @@ TEST_CASE("a comparison with a run of a history is that with its folder") {
       CHECK(x.change == y.change);
       CHECK(x.low == y.low);
       CHECK(x.high == y.high);
-      CHECK(x.p == y.p);
       CHECK(x.verdict == y.verdict);
     }
   }

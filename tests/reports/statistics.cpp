@@ -13,101 +13,44 @@ namespace {
 
 using Samples = std::vector<double>;
 
-/// The share of all ways to call n of the samples the first set in which U lies as far from its
-/// middle as here, or farther: the test's definition.
-double enumerated_p(const Samples& a, const Samples& b) {
-  Samples all = a;
-  all.insert(all.end(), b.begin(), b.end());
-  std::vector<bool> first(all.size(), false);
-  std::fill(first.end() - static_cast<long>(a.size()), first.end(), true);
-  const auto u = [&](const std::vector<bool>& is_first) {
-    double pairs = 0;
-    for (size_t i = 0; i < all.size(); ++i) {
-      for (size_t j = 0; j < all.size(); ++j) {
-        if (is_first[i] && !is_first[j] && all[i] > all[j]) ++pairs;
-      }
-    }
-    return pairs;
-  };
-  std::vector<bool> given(all.size(), false);
-  std::fill(given.begin(), given.begin() + static_cast<long>(a.size()), true);
-  const double middle = static_cast<double>(a.size() * b.size()) / 2;
-  const double here = std::abs(u(given) - middle);
-  double ways = 0, as_far = 0;
-  do {
-    ++ways;
-    as_far += std::abs(u(first) - middle) >= here;
-  } while (std::next_permutation(first.begin(), first.end()));
-  return as_far / ways;
-}
-
 }  // namespace
 
-TEST_CASE("Mann-Whitney: a worked example") {
-  // From the documentation of scipy.stats.mannwhitneyu: ages at the onset of diabetes.
-  const Samples males = {19, 22, 16, 29, 24}, females = {20, 11, 17, 12};
-  const RankTest test = mann_whitney(males, females);
-  CHECK(test.u == 17);
-  CHECK(test.p == Approx(1.0 / 9).epsilon(1e-12));
-  const RankTest swapped = mann_whitney(females, males);
-  CHECK(swapped.u == 3);
-  CHECK(swapped.p == Approx(test.p).epsilon(1e-12));
+TEST_CASE("Student's t has its tables' values") {
+  // scipy.stats.t.ppf((1 + confidence) / 2, df)
+  CHECK(student_t(0.95, 1) == Approx(12.706204736174694).epsilon(1e-12));
+  CHECK(student_t(0.99, 2) == Approx(9.924843200918287).epsilon(1e-12));
+  CHECK(student_t(0.99, 3) == Approx(5.840909309733355).epsilon(1e-12));
+  CHECK(student_t(0.999, 7) == Approx(5.407882520861828).epsilon(1e-12));
+  CHECK(student_t(0.99, 8) == Approx(3.355387331333395).epsilon(1e-12));
+  CHECK(student_t(0.95, 30) == Approx(2.0422724563012378).epsilon(1e-12));
+  CHECK(student_t(0.99, 100) == Approx(2.6258905214380173).epsilon(1e-12));
 }
 
-TEST_CASE("Mann-Whitney: small samples agree with counting every order") {
-  std::mt19937 random(3);
-  for (const auto& [n, m] : {std::pair{1, 1}, {1, 6}, {2, 3}, {4, 4}, {5, 7}, {8, 6}}) {
-    for (int trial = 0; trial < 4; ++trial) {
-      Samples all(static_cast<size_t>(n + m));
-      std::iota(all.begin(), all.end(), 0.0);
-      std::shuffle(all.begin(), all.end(), random);
-      const Samples a(all.begin(), all.begin() + n), b(all.begin() + n, all.end());
-      INFO(n << " against " << m);
-      CHECK(mann_whitney(a, b).p == Approx(enumerated_p(a, b)).epsilon(1e-12));
-    }
-  }
+TEST_CASE("Welch's interval: a worked example") {
+  // With numpy's variances, and scipy's t at 5 of scipy.stats.ttest_ind's 5.56 degrees of freedom.
+  const Samples a = {20.1, 19.8, 20.4, 20.2, 19.9}, b = {22.5, 21.2, 23.1, 22.0, 24.3, 21.8};
+  const Interval difference = difference_of_means(a, b, 0.99);
+  CHECK(difference.mean == Approx(2.4033333333333324).epsilon(1e-12));
+  CHECK(difference.low == Approx(0.545287701169552).epsilon(1e-9));
+  CHECK(difference.high == Approx(4.261378965497113).epsilon(1e-9));
+  CHECK(difference_of_means(Samples{1, 1}, Samples{3, 3}, 0.99).high == 2);
+  CHECK(std::isinf(difference_of_means(Samples{1}, Samples{3, 3}, 0.99).high));
 }
 
-TEST_CASE("Mann-Whitney: many samples, with ties") {
-  // By hand: 1..12 in pairs of equals, all even places of the first set, gives U = n m / 2.
-  Samples a, b;
-  for (int i = 0; i < 20; ++i) {
-    a.push_back(i);
-    b.push_back(i);
-  }
-  CHECK(mann_whitney(a, b).u == 200);
-  CHECK(mann_whitney(a, b).p == 1);
-  // All of one set above the other: U = 400, the variance 20 * 20 * 41 / 12, no ties.
-  for (double& value : b) value += 100;
-  const double z = (400 - 200 - 0.5) / std::sqrt(20.0 * 20.0 * 41.0 / 12.0);
-  CHECK(mann_whitney(b, a).u == 400);
-  CHECK(mann_whitney(b, a).p == Approx(std::erfc(z / std::sqrt(2.0))));
-  // With ties the variance is smaller: two values alone, 10 + 30 and 30 + 10 of each.
-  Samples c(40, 0.0), d(40, 0.0);
-  std::fill(c.begin() + 10, c.end(), 1.0);
-  std::fill(d.begin() + 30, d.end(), 1.0);
-  const double u = 30 * 30 + 0.5 * (10 * 30 + 30 * 10);
-  const double variance = 40.0 * 40.0 / 12 * (81 - 2 * (64000.0 - 40) / (80.0 * 79.0));
-  CHECK(mann_whitney(c, d).u == u);
-  CHECK(mann_whitney(c, d).p ==
-        Approx(std::erfc((u - 800 - 0.5) / std::sqrt(variance) / std::sqrt(2.0))));
-  CHECK(mann_whitney(Samples(20, 1.0), Samples(20, 1.0)).p == 1);
-  CHECK(mann_whitney(Samples{}, a).p == 1);
-}
-
-TEST_CASE("Mann-Whitney rejects as rarely as it says where nothing has changed") {
+TEST_CASE("Welch's interval misses as rarely as it says") {
   std::mt19937 random(5);
-  std::exponential_distribution<double> time(1.0);
-  int rejected = 0;
-  constexpr int trials = 2000;
+  std::normal_distribution<double> noise(0.0, 1.0);
+  int missed = 0;
+  constexpr int trials = 4000;
   for (int trial = 0; trial < trials; ++trial) {
-    Samples a(30), b(40);
-    for (double& value : a) value = time(random);
-    for (double& value : b) value = time(random);
-    rejected += mann_whitney(a, b).p < 0.05;
+    Samples a(5), b(8);
+    for (double& value : a) value = 3 * noise(random);
+    for (double& value : b) value = 1 + noise(random);
+    const Interval difference = difference_of_means(a, b, 0.95);
+    missed += difference.low > 1 || difference.high < 1;
   }
-  CHECK(rejected > 0.035 * trials);
-  CHECK(rejected < 0.065 * trials);
+  CHECK(missed > 0.03 * trials);
+  CHECK(missed < 0.06 * trials);
 }
 
 TEST_CASE("blocks take every value once and differ by one in length") {

@@ -9,6 +9,7 @@
 #include "eval/results/results.h"
 #include "tests/catch.h"
 #include "tests/data.h"
+#include "tests/environment.h"
 #include "tests/eval/experiment/example.h"
 #include "tests/files.h"
 
@@ -744,6 +745,64 @@ TEST_CASE("paths may hold environment variables") {
   }
   CHECK(refusal("policies: [dense]\ndataset: {text: b.txt}\nmodel: '${HOME'\n") ==
         "grid.yaml:3: model: is '${HOME'; expected '}' after '${'");
+}
+
+TEST_CASE("integers are decimal, whatever they begin with") {
+  const auto window = [](const std::string& text) {
+    return load("model: m\ndataset: {text: book.txt}\npolicies: [window: {window: " + text + "}]\n")
+        .cells.at(0)
+        .policy.arguments.at("window")
+        .integer();
+  };
+  CHECK(window("010") == 10);
+  CHECK(window("+7") == 7);
+  for (const char* text : {"0x10", "0o10", "1_000", "1e3", "64.0", ".inf", "+-3"}) {
+    CHECK_THAT(refusal("model: m\ndataset: {text: book.txt}\npolicies: [window: {window: " +
+                       std::string(text) + "}]\n"),
+               ContainsSubstring("window: is '" + std::string(text) + "'; expected an integer"));
+  }
+}
+
+TEST_CASE("set changes the value that it names, not what an alias shares with it") {
+  const std::string yaml =
+      "model: m\ndataset: {text: book.txt}\npolicies: [window: &w {window: 64}, sinks: *w]\n";
+  CHECK(ids(set(yaml, {"policies.0.window.window=99"})) ==
+        Strings{"m-book-window-0+99-float32", "m-book-sinks-4+64-float32"});
+  CHECK_THAT(refusal(one_cell, {.set = {"metrics.0=memory"}}),
+             ContainsSubstring("--set metrics.0=memory: there is no list to have an element 0; "
+                               "expected metrics=[...]"));
+}
+
+TEST_CASE("anchors have a place, merge keys have none") {
+  CHECK(load("x-common: &w {window: 64}\n" + std::string(one_cell)).cells.size() == 1);
+  CHECK_THAT(refusal("model: m\ndataset: {text: book.txt}\n"
+                     "policies: [window: &w {window: 64}, sinks: {<<: *w, sinks: 2}]\n"),
+             ContainsSubstring("merge keys are not supported"));
+}
+
+TEST_CASE("names in any script are names") {
+  const test::TemporaryFolder folder;
+  const fs::path file = folder.write("\u0438\u043c\u044f.yaml", R"(model: m
+dataset: [{text: "\u043a\u043d\u0438\u0433\u0430.txt"}, {text: "\u672c.txt"}, {text: "\u2028.txt"}]
+policies: [dense]
+)");
+  const Experiment experiment = load_experiment(file, {});
+  CHECK(experiment.name == "\u0438\u043c\u044f");
+  CHECK(experiment.cells.at(0).id == "m-\u043a\u043d\u0438\u0433\u0430-dense-float32");
+  CHECK(experiment.cells.at(1).id == "m-\u672c-dense-float32");
+  CHECK_THAT(experiment.cells.at(2).id, Catch::Matchers::StartsWith("m-unnamed."));
+}
+
+TEST_CASE("paths are the system's: above a link is where it leads, and ~ is the home folder") {
+  const test::TemporaryFolder folder;
+  fs::create_directories(folder.path() / "far/configs");
+  fs::create_directory_symlink("far/configs", folder.path() / "link");
+  folder.write("far/configs/grid.yaml",
+               "model: ../models/m\ndataset: {text: ~/book.txt}\npolicies: [dense]\n");
+  const test::Variable home("HOME", "/home/reader");
+  const Cell cell = load_experiment(folder.path() / "link/grid.yaml", {}).cells.at(0);
+  CHECK(cell.model.path == fs::canonical(folder.path() / "far") / "models/m");
+  CHECK(cell.dataset.texts.at(0) == "/home/reader/book.txt");
 }
 
 TEST_CASE("how to get what is missing stands beside a path") {

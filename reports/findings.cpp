@@ -1,0 +1,54 @@
+#include "reports/findings.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <tuple>
+
+namespace sinkbench {
+namespace {
+
+bool same_but_for_policy(const Cell& a, const Cell& b) {
+  const auto rest = [](const Cell& cell) {
+    return std::tie(cell.model, cell.dataset, cell.engine, cell.dtype, cell.device, cell.chunk);
+  };
+  return rest(a) == rest(b);
+}
+
+/// "4 % above dense", "2.1 times dense's", "as dense"
+std::string against(double ratio) {
+  const double percent = 100 * (ratio - 1);
+  if (std::abs(percent) < 0.05) return "as dense";
+  if (ratio >= 2) return fmt::format("{:.{}f} times dense's", ratio, ratio < 10 ? 1 : 0);
+  return fmt::format("{:.{}f} % {} dense", std::abs(percent), std::abs(percent) < 10 ? 1 : 0,
+                     percent > 0 ? "above" : "below");
+}
+
+}  // namespace
+
+std::vector<std::string> findings(const Results& results) {
+  std::vector<std::string> lines;
+  const auto& cells = results.cells;
+  for (const CellResult& cell : cells) {
+    if (cell.cell.policy.name == "dense" || !cell.perplexity) continue;
+    const auto dense = std::find_if(cells.begin(), cells.end(), [&](const CellResult& other) {
+      return other.cell.policy.name == "dense" && other.perplexity &&
+             same_but_for_policy(other.cell, cell.cell);
+    });
+    if (dense == cells.end()) continue;
+    const double ratio = cell.perplexity->token / dense->perplexity->token;
+    if (!std::isfinite(ratio)) continue;
+    std::string line = fmt::format("{} {}: perplexity {}", cell.cell.policy.name, cell.cache_label,
+                                   against(ratio));
+    if (cell.memory && dense->memory && cell.memory->kv_bytes_held > 0) {
+      const double share = static_cast<double>(dense->memory->kv_bytes_held) /
+                           static_cast<double>(cell.memory->kv_bytes_held);
+      if (share >= 1.5) line += fmt::format(", at 1/{:.0f} of its memory", share);
+    }
+    if (std::find(lines.begin(), lines.end(), line) == lines.end()) lines.push_back(line);
+  }
+  return lines;
+}
+
+}  // namespace sinkbench
