@@ -15,6 +15,23 @@
 namespace sinkbench {
 namespace {
 
+/// What is built, and of what.
+std::string version_text() {
+  const std::string cli11 = CLI11_VERSION;
+  return fmt::format(
+      "sinkbench {} ({}, {})\nLibTorch {}, CLI11 {}, fmt {}.{}.{}, nlohmann-json {}.{}.{}, "
+      "compiled by {} {}",
+      version, commit, build_type, SINKBENCH_TORCH_VERSION, cli11, FMT_VERSION / 10000,
+      FMT_VERSION / 100 % 100, FMT_VERSION % 100, NLOHMANN_JSON_VERSION_MAJOR,
+      NLOHMANN_JSON_VERSION_MINOR, NLOHMANN_JSON_VERSION_PATCH,
+#ifdef __clang__
+      "clang", __clang_version__
+#else
+      "g++", __VERSION__
+#endif
+  );
+}
+
 /// The command that the arguments call, or the app itself.
 const CLI::App& command_of(const CLI::App& app) {
   for (const CLI::App* command : app.get_subcommands()) return command_of(*command);
@@ -29,7 +46,7 @@ std::string usage_error(const CLI::App* app, const CLI::Error& error) {
     name = part->get_name() + (name.empty() ? "" : " " + name);
   }
   std::string reason = error.what();
-  if (error.get_name() == "ExtrasError") {
+  if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::ExtrasError)) {
     std::vector<std::string> options;
     for (const CLI::Option* option : command.get_options()) {
       for (const std::string& known : option->get_lnames()) options.push_back("--" + known);
@@ -79,7 +96,7 @@ int run(int argc, char** argv) {
       "sinkbench measures what a KV-cache policy costs a language model and what it buys: "
       "perplexity, latency and memory over long text streams.");
   app.name("sinkbench");
-  app.set_version_flag("-V,--version", fmt::format("sinkbench {} ({})", version, commit));
+  app.set_version_flag("-V,--version", version_text);
   app.require_subcommand(1);
   app.failure_message(usage_error);
   app.footer("Example: sinkbench run configs/quickstart.yaml");

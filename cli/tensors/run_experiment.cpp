@@ -11,6 +11,7 @@
 #include "base/console.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/machine_limits.h"
 #include "cli/notes.h"
 #include "cli/tensors/commands.h"
 #include "cli/tensors/interruption.h"
@@ -267,6 +268,14 @@ RunOutcome run_experiment(const Experiment& experiment, const RunOptions& option
     for (const std::string& note : runner.config(cell).notes) {
       add_warning(info, fmt::format("model {}: {}", cell.model.path.string(), note));
     }
+  }
+
+  const int64_t cores = available_cores().count;
+  for (const Cell& cell : to_check) {
+    if (cell.threads <= cores) continue;
+    add_warning(info,
+                fmt::format("{} threads on {} {}: times are not what they would be on so many",
+                            cell.threads, cores, cores == 1 ? "core" : "cores"));
   }
 
   std::error_code error;

@@ -521,6 +521,11 @@ std::string path_slug(const fs::path& path) {
   return slug(clean.stem().string());
 }
 
+/// The name of a checkpoint's folder or file.
+std::string model_slug(const fs::path& path) {
+  return slug((path.has_filename() ? path : path.parent_path()).filename().string());
+}
+
 /// Leaves room for an extension in a file's name of 255 bytes.
 constexpr size_t longest_id = 200;
 
@@ -562,7 +567,7 @@ std::string cell_id(const Cell& cell) {
     id = model.filename() == "config.json" ? path_slug(model.parent_path()) : path_slug(model);
     id += fmt::format("-random{}", cell.model.seed);
   } else {
-    id = slug((model.has_filename() ? model : model.parent_path()).filename().string());
+    id = model_slug(model);
   }
   id += "-" + path_slug(cell.dataset.texts.empty() ? cell.dataset.tokens_file
                                                    : cell.dataset.texts.front());
@@ -802,8 +807,7 @@ Experiment make_experiment(YAML::Node root, const fs::path& yaml, std::vector<st
 
 Experiment quick_experiment(const QuickExperiment& quick, const Overrides& overrides) {
   YAML::Node root;
-  root["name"] = fmt::format("eval-{}-{}", slug(fs::path(quick.model).lexically_normal().string()),
-                             path_slug(quick.text));
+  root["name"] = fmt::format("eval-{}-{}", model_slug(quick.model), path_slug(quick.text));
   root["model"] = quick.model;
   root["dataset"]["text"] = quick.text;
   root["dataset"]["tokens"] = quick.tokens;

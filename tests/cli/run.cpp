@@ -366,7 +366,7 @@ TEST_CASE("wrong usage is status 2 and says where help is") {
   CHECK(!workplace.has("results"));
 }
 
-TEST_CASE("help has an example for every command, and the version is one line") {
+TEST_CASE("help has an example for every command, and the version says of what it is made") {
   const Workplace workplace;
   const Outcome help = workplace({"--help"});
   CHECK(help.status == 0);
@@ -379,7 +379,8 @@ TEST_CASE("help has an example for every command, and the version is one line") 
   const Outcome version = workplace({"--version"});
   CHECK(version.status == 0);
   CHECK_THAT(version.out, Catch::Matchers::StartsWith("sinkbench 0."));
-  CHECK(lines(version.out) == 1);
+  CHECK_THAT(version.out, ContainsSubstring("\nLibTorch "));
+  CHECK(lines(version.out) == 2);
 }
 
 TEST_CASE("a cell that fails is said, the others are kept, and the status is 4") {

@@ -395,7 +395,7 @@ TEST_CASE("too little is no reason to be content") {
       compare(cut(example_run(), 19, 0), cut(example_run(), 19, 3), defaults);
   CHECK(find(comparison, Quantity::perplexity).verdict == Verdict::unsure);
   CHECK(comparison.outcome() == Outcome::unsure);
-  CHECK_THAT(summary(comparison), StartsWith("CAN'T TELL"));
+  CHECK_THAT(summary(comparison), Catch::Matchers::StartsWith("CAN'T TELL"));
 }
 
 TEST_CASE("cells that failed in both are no regression") {
