@@ -39,6 +39,7 @@ int run(int argc, char** argv) {
   add_list(app);
   add_compare(app);
   add_history(app);
+  add_completion(app);
   try {
     app.parse(argc, argv);
     return exit_ok;
