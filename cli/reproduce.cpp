@@ -45,8 +45,8 @@ std::vector<fs::path> experiments_in(const fs::path& folder) {
   return files;
 }
 
-/// The folder configs/ below the current one, of the checkout that the program was built in, or of its
-/// installation.
+/// The folder configs/ below the current one, of the checkout that the program was built in, or of
+/// its installation.
 fs::path configs_folder() {
   if (fs::is_directory("configs")) return fs::current_path() / "configs";
   std::error_code ignored;
