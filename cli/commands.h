@@ -23,6 +23,7 @@ void add_sinks(CLI::App& app);
 void add_list(CLI::App& app);
 void add_compare(CLI::App& app);
 void add_history(CLI::App& app);
+void add_completion(CLI::App& app);
 
 struct DocumentOptions;
 struct Overrides;

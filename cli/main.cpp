@@ -38,13 +38,18 @@ const CLI::App& command_of(const CLI::App& app) {
   return app;
 }
 
-/// One line, as all that is refused.
-std::string usage_error(const CLI::App* app, const CLI::Error& error) {
-  const CLI::App& command = command_of(*app);
+/// "sinkbench history show"
+std::string full_name(const CLI::App& command) {
   std::string name;
   for (const CLI::App* part = &command; part != nullptr; part = part->get_parent()) {
     name = part->get_name() + (name.empty() ? "" : " " + name);
   }
+  return name;
+}
+
+/// One line, as all that is refused.
+std::string usage_error(const CLI::App* app, const CLI::Error& error) {
+  const CLI::App& command = command_of(*app);
   std::string reason = error.what();
   if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::ExtrasError)) {
     std::vector<std::string> options;
@@ -63,7 +68,7 @@ std::string usage_error(const CLI::App* app, const CLI::Error& error) {
       reason = fmt::format("unexpected '{}'", fmt::join(left, " "));
     }
   }
-  return fmt::format("sinkbench: {} (see {} --help)\n", reason, name);
+  return fmt::format("sinkbench: {} (see {} --help)\n", reason, full_name(command));
 }
 
 /// Throws where the first words are no command.
@@ -80,7 +85,8 @@ void check_command(const CLI::App& app, const std::vector<std::string>& argument
     const auto found = std::find_if(parts.begin(), parts.end(),
                                     [&](const CLI::App* part) { return part->get_name() == word; });
     if (found == parts.end()) {
-      throw InputError::format("unknown command '{}'{}", words, suggestion(word, names));
+      throw InputError::format("unknown command '{}'{} (see {} --help)", words,
+                               suggestion(word, names), full_name(*command));
     }
     command = *found;
   }
@@ -115,6 +121,7 @@ int run(int argc, char** argv) {
   add_list(app);
   add_compare(app);
   add_history(app);
+  add_completion(app);
   try {
     std::vector<std::string> arguments(argv + 1, argv + argc);
     if (!arguments.empty() && arguments.front() == "help") {  // help [COMMAND]

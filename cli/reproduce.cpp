@@ -46,16 +46,19 @@ std::vector<fs::path> experiments_in(const fs::path& folder) {
   return files;
 }
 
-/// The folder configs/ below the current one, or of the checkout that the program was built in.
+/// The folder configs/ below the current one, of the checkout that the program was built in, or of
+/// its installation.
 fs::path configs_folder() {
+  if (fs::is_directory("configs")) return fs::current_path() / "configs";
   std::error_code ignored;
-  fs::path below = fs::current_path();
-  fs::path program = fs::read_symlink("/proc/self/exe", ignored);
-  while (!fs::is_directory(below / "configs")) {
-    if (program == program.parent_path()) return {};
-    below = program = program.parent_path();
+  fs::path above = fs::read_symlink("/proc/self/exe", ignored);
+  while (above != above.parent_path()) {
+    above = above.parent_path();
+    for (const fs::path& place : {above / "configs", above / "share/sinkbench/configs"}) {
+      if (fs::is_directory(place)) return place;
+    }
   }
-  return below / "configs";
+  return {};
 }
 
 /// The folder that a set's name, or a path, means.

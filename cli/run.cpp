@@ -96,7 +96,7 @@ void run(const Options& options, const Experiment& experiment) {
     print_out("results: {}\n", outcome.folder.string());
     // Of a shard they would show a part; `report` and `plot` take the whole.
     if (!options.no_plots && !how.shard && !outcome.interrupted) draw(outcome);
-  } else if (!outcome.interrupted) {
+  } else if (!outcome.interrupted && !outcome.failed) {
     print_out("no cells in this shard\n");
   }
   if (outcome.interrupted) throw Exit{exit_interrupted};

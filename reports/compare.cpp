@@ -134,7 +134,10 @@ void compare_perplexity(const Context& context, const CellResult& a, const CellR
   for (size_t i = 0; i < nll_a.block_means.size(); ++i) {
     differences.push_back(nll_b.block_means[i] - nll_a.block_means[i]);
   }
-  const Interval interval = bootstrap_mean(differences, context.thresholds.confidence(id));
+  const bool all_equal = std::all_of(differences.begin(), differences.end(),
+                                     [](double difference) { return difference == 0; });
+  const Interval interval =
+      all_equal ? Interval{} : bootstrap_mean(differences, context.thresholds.confidence(id));
   perplexity.change = interval.mean;
   perplexity.low = interval.low;
   perplexity.high = interval.high;

@@ -16,6 +16,7 @@ packages+=("${test_packages[@]}")
 install_packages
 choose_blas
 cd "$root"
+forget_other_checkout "$root/build-$preset"
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 say "building test programs with sanitizers ($preset): ${folders[*]}"

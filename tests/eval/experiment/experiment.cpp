@@ -312,9 +312,9 @@ policies:
   - window: {window: 16}
   - recompute: {window: 16, stride: [1, 8]}
 )yaml");
-  CHECK(ids(experiment) == Strings{"my-model-new-Don-Quixote-window-0+16-float32",
-                                   "my-model-new-Don-Quixote-recompute-16-float32",
-                                   "my-model-new-Don-Quixote-recompute-16-1-in-8-float32"});
+  CHECK(ids(experiment) == Strings{"my-model-new-Don-Quixote-é-window-0+16-float32",
+                                   "my-model-new-Don-Quixote-é-recompute-16-float32",
+                                   "my-model-new-Don-Quixote-é-recompute-16-1-in-8-float32"});
 }
 
 TEST_CASE("an id is no longer than a file's name may be") {
