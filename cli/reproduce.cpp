@@ -18,6 +18,7 @@
 #include "reports/html.h"
 #include "reports/plot.h"
 #include "reports/tables.h"
+#include "reports/text_table.h"
 
 namespace sinkbench {
 namespace {
@@ -187,7 +188,7 @@ void reproduce(const Options& options) {
     const RunOutcome outcome = tensors.run_experiment(
         experiments[i], {.out = out / files[i].stem(), .quiet = options.quiet});
     if (!outcome.results.cells.empty()) {
-      fmt::print("{}\n", format_report(outcome.results, ReportFormat::table));
+      fmt::print("{}\n", format_report(outcome.results, ReportFormat::table, terminal_width()));
       std::fflush(stdout);
     }
     if (outcome.interrupted) throw Exit{exit_interrupted};

@@ -7,6 +7,7 @@
 #include "cli/tensors.h"
 #include "reports/plot.h"
 #include "reports/tables.h"
+#include "reports/text_table.h"
 
 namespace sinkbench {
 namespace {
@@ -33,6 +34,7 @@ void draw(const RunOutcome& outcome) {
   try {
     const Pictures pictures = draw_pictures(outcome.results, outcome.folder, plots);
     if (!pictures.drawn.empty()) fmt::print("pictures: {}\n", plots.string());
+    for (const std::string& line : pictures.left_out) fmt::print("left out: {}\n", line);
   } catch (const InputError& error) {
     fmt::print("pictures: none; {}\n", error.what());
   }
@@ -52,7 +54,8 @@ void run(const Options& options) {
               experiment,
               {.out = options.out, .shard = shard, .fresh = options.fresh, .quiet = options.quiet});
   if (!outcome.results.cells.empty()) {
-    fmt::print("{}\nresults: {}\n", format_report(outcome.results, ReportFormat::table),
+    fmt::print("{}\nresults: {}\n",
+               format_report(outcome.results, ReportFormat::table, terminal_width()),
                outcome.folder.string());
     // Of a shard they would show a part; `report` and `plot` take the whole.
     if (!options.no_plots && !shard && !outcome.interrupted) draw(outcome);
