@@ -38,6 +38,7 @@ caption { text-align: left; padding-bottom: 0.5rem; }
 th, td { padding: 0.25rem 0.75rem 0.25rem 0; text-align: left; white-space: nowrap;
          border-bottom: 1px solid var(--grid); }
 tbody th { font-weight: inherit; }
+th:first-child { position: sticky; left: 0; background: var(--paper); }
 .number { text-align: right; font-variant-numeric: tabular-nums; }
 thead button { font: inherit; color: inherit; background: none; border: 0; padding: 0; cursor: pointer; }
 thead button::after { content: "\2195"; opacity: 0.5; padding-left: 0.2em; }

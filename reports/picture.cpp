@@ -613,7 +613,7 @@ Drawable drawable(const std::vector<Picture>& candidates) {
 }
 
 std::string finding(const Picture& picture) {
-  constexpr size_t most = 8;
+  constexpr size_t most = most_lines;
   std::vector<std::string> parts;
   const auto at = [&](const Point& p) {
     const std::string place = picture.ticks.empty()

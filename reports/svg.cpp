@@ -9,8 +9,8 @@
 namespace sinkbench {
 namespace {
 
-constexpr double width = 760, letter = 7;  // a letter's width, roughly
-constexpr size_t most_hints = 64;          // points of a line that say their values
+constexpr double width = 760, letter = 7.6;  // a letter's width, roughly
+constexpr size_t most_hints = 64;            // points of a line that say their values
 
 /// Places of a picture's values in the SVG.
 class Canvas {

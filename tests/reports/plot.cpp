@@ -310,7 +310,7 @@ TEST_CASE("an axis has round numbers, more than one of them") {
   };
   CHECK(ticks(0.2, 1) == std::vector<std::string>{"0.2", "0.4", "0.6", "0.8", "1"});
   CHECK(ticks(24, 300) == std::vector<std::string>{"20", "50", "100", "200"});  // by logarithm
-  CHECK(ticks(5, 5) == std::vector<std::string>{"4.8", "4.9", "5", "5.1", "5.2"});
+  CHECK(ticks(5, 5) == std::vector<std::string>{"4.8", "5", "5.2"});
   CHECK(ticks(3, 1e12).size() > 3);
 }
 
