@@ -616,10 +616,7 @@ std::string finding(const Picture& picture) {
   constexpr size_t most = most_lines;
   std::vector<std::string> parts;
   const auto at = [&](const Point& p) {
-    const std::string place = picture.ticks.empty()
-                                  ? fmt::format("{:.10g}", p.x)
-                                  : picture.ticks.at(static_cast<size_t>(p.x) - 1);
-    return fmt::format("{}{} at {}", significant(p.y), picture.unit, place);
+    return fmt::format("{}{} at {:.10g}", significant(p.y), picture.unit, p.x);
   };
   for (const Series& s : picture.series) {
     if (parts.size() == most) {

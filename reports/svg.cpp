@@ -16,7 +16,7 @@ constexpr size_t most_hints = 64;            // points of a line that say their 
 class Canvas {
  public:
   Canvas(const Picture& picture, const Layout& layout) : layout_(layout) {
-    size_t longest = picture.ticks.empty() ? 0 : 8;
+    size_t longest = 0;
     for (const Series& series : picture.series) {
       longest = std::max(longest, label_of(series).size());
     }
@@ -79,10 +79,7 @@ std::string axes(const Picture& picture, const Layout& layout, const Canvas& at)
 
 std::string hint(const Picture& picture, const Series& series, const Point& p) {
   std::string text = series.name;
-  if (!series.everywhere) {
-    text += picture.ticks.empty() ? fmt::format(" at {:.10g}", p.x)
-                                  : " at " + picture.ticks[static_cast<size_t>(p.x) - 1];
-  }
+  if (!series.everywhere) text += fmt::format(" at {:.10g}", p.x);
   text += fmt::format(": {}{}", significant(p.y), picture.unit);
   if (p.low < p.high) text += fmt::format(" ({} to {})", significant(p.low), significant(p.high));
   return "<title>" + html_escaped(text) + "</title>";

@@ -7,24 +7,9 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <initializer_list>
 
 namespace sinkbench {
-namespace {
-
-/// Columns on a terminal that a text takes: its code points, all of ours being one wide.
-size_t width_of(const std::string& text) {
-  return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) {
-    return (static_cast<unsigned char>(c) & 0xC0) != 0x80;
-  }));
-}
-
-std::string padded(const std::string& text, size_t width, bool right) {
-  const std::string space(width - std::min(width, width_of(text)), ' ');
-  return right ? space + text : text + space;
-}
-
-}  // namespace
-
 namespace {
 
 /// One character of UTF-8: its bytes, or a single one that isn't part of any.
@@ -50,11 +35,57 @@ Character character_at(std::string_view text, size_t i) {
   return valid ? Character{code, bytes, true} : Character{};
 }
 
+/// Inclusive ranges of characters.
+using Ranges = std::initializer_list<std::pair<char32_t, char32_t>>;
+
+bool is_within(char32_t c, Ranges ranges) {
+  return std::any_of(ranges.begin(), ranges.end(),
+                     [c](const auto& range) { return c >= range.first && c <= range.second; });
+}
+
+/// What a terminal acts upon instead of showing it, and what is no character.
 bool is_obeyed(char32_t c) {
-  const auto within = [c](char32_t first, char32_t last) { return c >= first && c <= last; };
-  return c < 0x20 || within(0x7F, 0x9F) || within(0x200E, 0x200F) || within(0x2028, 0x202E) ||
-         within(0x2066, 0x2069) || c == 0x061C || c == 0xFEFF || (c & 0xFFFE) == 0xFFFE ||
-         within(0xFDD0, 0xFDEF);
+  return (c & 0xFFFE) == 0xFFFE || is_within(c, {{0, 0x1F},
+                                                 {0x7F, 0x9F},
+                                                 {0x61C, 0x61C},
+                                                 {0x200E, 0x200F},
+                                                 {0x2028, 0x202E},
+                                                 {0x2066, 0x2069},
+                                                 {0xFDD0, 0xFDEF},
+                                                 {0xFEFF, 0xFEFF}});
+}
+
+/// Columns on a terminal: two of East Asian letters and pictures, none of marks on other letters.
+size_t width_of(char32_t c) {
+  if (is_within(c, {{0x300, 0x36F}, {0x200B, 0x200D}, {0xFE00, 0xFE0F}, {0x1F3FB, 0x1F3FF}}))
+    return 0;
+  return is_within(c, {{0x1100, 0x115F},
+                       {0x2E80, 0x303E},
+                       {0x3041, 0xA4CF},
+                       {0xAC00, 0xD7A3},
+                       {0xF900, 0xFAFF},
+                       {0xFE30, 0xFE6F},
+                       {0xFF00, 0xFF60},
+                       {0xFFE0, 0xFFE6},
+                       {0x1F300, 0x1FAFF},
+                       {0x20000, 0x3FFFD}})
+             ? 2
+             : 1;
+}
+
+size_t width_of(const std::string& text) {
+  size_t width = 0;
+  for (size_t i = 0; i < text.size();) {
+    const Character c = character_at(text, i);
+    width += width_of(c.code);
+    i += c.bytes;
+  }
+  return width;
+}
+
+std::string padded(const std::string& text, size_t width, bool right) {
+  const std::string space(width - std::min(width, width_of(text)), ' ');
+  return right ? space + text : text + space;
 }
 
 /// The columns, by their indices, of each of the tables that fit the width.

@@ -488,6 +488,11 @@ TEST_CASE("columns line up for letters of several bytes, and a bar breaks no mar
   CHECK_THAT(table[3], Catch::Matchers::StartsWith("  a|b|c|d  sinks   4+252  "));
   CHECK_THAT(format_table(results, Table::memory, ReportFormat::markdown),
              ContainsSubstring("| a\\|b\\|c\\|d | sinks  |"));
+  results.cells[1].cell.model.path = "/models/日本";  // letters of two columns each
+  const auto wide = lines_of(format_table(results, Table::memory, ReportFormat::table));
+  CHECK_THAT(wide[0], Catch::Matchers::StartsWith("  model  policy  "));
+  CHECK_THAT(wide[2], Catch::Matchers::StartsWith("  käse   sinks   "));
+  CHECK_THAT(wide[3], Catch::Matchers::StartsWith("  日本   sinks   "));
 }
 
 TEST_CASE("numbers have the digits that a reader compares") {
