@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "base/console.h"
 #include "cli/commands.h"
 #include "cli/shell.h"
 
@@ -246,7 +247,7 @@ void add_completion(CLI::App& app) {
   command->callback([&app, shell] {
     std::vector<Command> commands;
     collect(app, {}, commands);
-    fmt::print("{}", shells.at(*shell)(commands));
+    print_out("{}", shells.at(*shell)(commands));
   });
 }
 

@@ -11,24 +11,18 @@
 #include "cli/commands.h"
 #include "reports/html.h"
 #include "reports/merge.h"
-#include "reports/plot.h"
+#include "reports/text_table.h"
 
 namespace sinkbench {
 namespace {
 
-/// One results folder with its pictures, drawn if they aren't there; several as one, without.
+/// Several folders as one have their NLL files in several places: without pictures of these.
 std::string page(const std::vector<std::string>& folders, const std::vector<Results>& runs,
                  const Results& results) {
   HtmlSection section{.title = results.info.name, .results = results, .folder = folders.front()};
   if (runs.size() > 1) {
-    section.folder.clear();  // NLL files are in several folders
+    section.folder.clear();
     section.provenance = format_provenance(folders, runs);
-  } else if (!std::filesystem::exists(section.folder / "plots")) {
-    try {
-      draw_pictures(results, section.folder, section.folder / "plots");
-    } catch (const InputError& error) {
-      remark("no pictures: {}\n", error.what());
-    }
   }
   return html_page(results.info.name, {&section, 1});
 }
@@ -69,9 +63,11 @@ void add_report(CLI::App& app) {
     } else if (options->format == "html") {
       text = page(options->folders, runs, results);
     } else {
-      text = format_report(results, options->format == "csv"        ? ReportFormat::csv
-                                    : options->format == "markdown" ? ReportFormat::markdown
-                                                                    : ReportFormat::table);
+      text = format_report(results,
+                           options->format == "csv"        ? ReportFormat::csv
+                           : options->format == "markdown" ? ReportFormat::markdown
+                                                           : ReportFormat::table,
+                           options->out.empty() ? terminal_width() : 0);
       if (several && options->format != "csv") {
         text += "\n" + format_provenance(options->folders, runs);
       }

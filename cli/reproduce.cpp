@@ -19,6 +19,7 @@
 #include "reports/html.h"
 #include "reports/plot.h"
 #include "reports/tables.h"
+#include "reports/text_table.h"
 
 namespace sinkbench {
 namespace {
@@ -191,7 +192,7 @@ void reproduce(const Options& options) {
     const RunOutcome outcome = tensors.run_experiment(
         experiments[i], {.out = out / files[i].stem(), .quiet = options.quiet});
     if (!outcome.results.cells.empty()) {
-      print_out("{}\n", format_report(outcome.results, ReportFormat::table));
+      print_out("{}\n", format_report(outcome.results, ReportFormat::table, terminal_width()));
       finish_output();
     }
     if (outcome.interrupted) throw Exit{exit_interrupted};

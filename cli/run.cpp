@@ -68,6 +68,7 @@ void draw(const RunOutcome& outcome) {
   try {
     const Pictures pictures = draw_pictures(outcome.results, outcome.folder, plots);
     if (!pictures.drawn.empty()) print_out("pictures: {}\n", plots.string());
+    for (const std::string& line : pictures.left_out) print_out("left out: {}\n", line);
   } catch (const InputError& error) {
     print_out("pictures: none; {}\n", error.what());
   }
@@ -91,7 +92,7 @@ void run(const Options& options, const Experiment& experiment) {
   }
   const RunOutcome outcome = tensors.run_experiment(experiment, how);
   if (!outcome.results.cells.empty()) {
-    print_out("{}\n", format_report(outcome.results, ReportFormat::table));
+    print_out("{}\n", format_report(outcome.results, ReportFormat::table, terminal_width()));
     for (const std::string& line : findings(outcome.results)) print_out("{}\n", line);
     print_out("results: {}\n", outcome.folder.string());
     // Of a shard they would show a part; `report` and `plot` take the whole.

@@ -29,16 +29,19 @@ const CellResult* reference_of(const Results& results, const CellResult& cell) {
   return best;
 }
 
+/// Of so many tokens, one in `own_stride`, those that are one in `stride`.
+int64_t every(int64_t stride, size_t tokens, int64_t own_stride) {
+  const int64_t step = stride / own_stride;
+  return (static_cast<int64_t>(tokens) + step - 1) / step;
+}
+
 }  // namespace
 
 std::optional<int64_t> collapse_onset(const StridedNll& cell, const StridedNll& reference,
                                       const CollapseSpec& spec) {
   const int64_t stride = std::lcm(cell.stride, reference.stride);
-  const auto count = [&](const StridedNll& series) {
-    const int64_t step = stride / series.stride;
-    return (static_cast<int64_t>(series.nll.size()) + step - 1) / step;
-  };
-  const int64_t n = std::min(count(cell), count(reference));
+  const int64_t n = std::min(every(stride, cell.nll.size(), cell.stride),
+                             every(stride, reference.nll.size(), reference.stride));
   const auto at = [&](const StridedNll& series, int64_t i) {
     return static_cast<double>(series.nll[i * (stride / series.stride)]);
   };
@@ -53,6 +56,20 @@ std::optional<int64_t> collapse_onset(const StridedNll& cell, const StridedNll& 
     if (above == spec.window + 1) return (i - spec.window) * stride + 1;
   }
   return std::nullopt;
+}
+
+bool can_collapse(const Results& results, const CellResult& cell) {
+  if (!cell.collapse || !cell.perplexity) return false;
+  const auto scored = [](const CellResult& r) { return static_cast<size_t>(r.perplexity->scored); };
+  const int64_t own = cell.perplexity->stride;
+  int64_t common = cell.perplexity->scored;
+  for (const CellResult& other : results.cells) {
+    if (other.cell.id != cell.collapse->reference || !other.perplexity) continue;
+    const int64_t stride = std::lcm(own, other.perplexity->stride);
+    common = std::min(every(stride, scored(cell), own),
+                      every(stride, scored(other), other.perplexity->stride));
+  }
+  return common / 2 >= cell.collapse->window;
 }
 
 void find_collapses(Results& results, const std::filesystem::path& folder,

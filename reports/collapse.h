@@ -26,6 +26,10 @@ struct StridedNll {
 std::optional<int64_t> collapse_onset(const StridedNll& cell, const StridedNll& reference,
                                       const CollapseSpec& spec);
 
+/// Whether the cell and its reference scored enough common tokens for an onset to be found, which
+/// takes twice the window.
+bool can_collapse(const Results& results, const CellResult& cell);
+
 /// Sets each cell's `collapse` from the NLL files in `folder`, or to nothing: of cells without
 /// perplexity, of the reference itself and where the reference isn't there. The reference is the
 /// cell that `cell.reference` names; where that is empty, of the cells with the same model, text,

@@ -2,54 +2,121 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <openssl/evp.h>
 
-#include <algorithm>
 #include <map>
-#include <set>
+#include <sstream>
 
-#include "base/file.h"
+#include "base/error.h"
+#include "reports/names.h"
+#include "reports/picture.h"
 #include "reports/published.h"
+#include "reports/svg.h"
 #include "reports/tables.h"
 #include "reports/text_table.h"
 
 namespace sinkbench {
 namespace {
 
-namespace fs = std::filesystem;
-
 constexpr const char* style = R"(
-:root { color: #1b1b1b; background: #ffffff; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 0 auto; padding: 1rem; }
-h1, h2, h3 { line-height: 1.2; }
-h2 { margin-top: 2.5rem; border-top: 2px solid #dddddd; padding-top: 1.5rem; }
-.scroll { overflow-x: auto; }
+:root { color-scheme: light dark; --ink: #1b1b1b; --paper: #ffffff; --faint: #5f5f5f; --grid: #e4e4e4;
+        --warning: #b84a00; --link: #0b5cad; --line0: #1b1b1b; --line1: #0072b2; --line2: #d55e00;
+        --line3: #008a64; --line4: #b5598d; --line5: #9a6a00; --line6: #2f8fc9; }
+@media screen and (prefers-color-scheme: dark) {
+  :root { --ink: #e8e8e8; --paper: #16181c; --faint: #a8adb5; --grid: #363a42; --warning: #ff9a5c;
+          --link: #7fb8f5; --line0: #e8e8e8; --line1: #4da3e0; --line2: #ff8a4c; --line3: #2fc898;
+          --line4: #e79cc4; --line5: #f0b429; --line6: #9ad5ff; }
+}
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 0 auto; padding: 1rem;
+       color: var(--ink); background: var(--paper); }
+a { color: var(--link); }
+h1, h2, h3 { line-height: 1.2; overflow-wrap: anywhere; }
+h2 { margin-top: 2.5rem; border-top: 2px solid var(--grid); padding-top: 1.5rem; }
+.scroll { overflow-x: auto; margin: 1.5rem 0; }
 table { border-collapse: collapse; font-size: 0.9rem; }
+caption :is(h2, h3) { margin: 0; border: 0; padding: 0; font-size: 1.17rem; }
+caption { text-align: left; padding-bottom: 0.5rem; }
 th, td { padding: 0.25rem 0.75rem 0.25rem 0; text-align: left; white-space: nowrap;
-         border-bottom: 1px solid #e4e4e4; }
+         border-bottom: 1px solid var(--grid); }
+tbody th { font-weight: inherit; }
+th:first-child { position: sticky; left: 0; background: var(--paper); }
 .number { text-align: right; font-variant-numeric: tabular-nums; }
-figure { margin: 1.5rem 0; overflow-x: auto; }
-img { max-width: 100%; min-width: 36rem; height: auto; }
+thead button { font: inherit; color: inherit; background: none; border: 0; padding: 0; cursor: pointer; }
+thead button::after { content: "\2195"; opacity: 0.5; padding-left: 0.2em; }
+[aria-sort] button::after { opacity: 1; }
+[aria-sort=ascending] button::after { content: "\2191"; }
+[aria-sort=descending] button::after { content: "\2193"; }
+figure { margin: 1.5rem 0; }
+figure .scroll { margin: 0.5rem 0; }
+figcaption, .facts, dd { overflow-wrap: anywhere; }
+figcaption strong { display: block; }
 summary { font-size: 1.17rem; font-weight: 700; }
-dt { font-weight: 600; }
-dd { margin: 0 0 0.5rem 1rem; overflow-wrap: anywhere; }
-.facts { overflow-wrap: anywhere; }
-.warning { border-left: 4px solid #d55e00; padding-left: 0.75rem; overflow-wrap: anywhere; }
+dt { font-weight: 600; overflow-wrap: anywhere; }
+dd { margin: 0 0 0.5rem 1rem; }
+.warning { border-left: 4px solid var(--warning); padding-left: 0.75rem; overflow-wrap: anywhere; }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; font-size: 0.85rem; }
+@media print {
+  body { max-width: none; padding: 0; font-size: 10pt; }
+  .scroll { overflow: visible; }
+  table { font-size: 8pt; }
+  th, td { white-space: normal; padding-right: 0.4rem; }
+  thead button::after { content: ""; }
+  tr, figure { break-inside: avoid; }
+  h2, h3, caption { break-after: avoid; }
+  svg { min-width: 0; }
+}
+)";
+
+/// A heading sorts its table's rows, again the other way round; what has no value comes last.
+constexpr const char* script = R"(
+const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
+const order = new Intl.Collator('en', {numeric: true});
+function amount(text) {
+  const found = /^([+-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?)(?: (B|[KMGT]iB)$)?/.exec(text);
+  return found ? Number(found[1]) * 1024 ** Math.max(0, units.indexOf(found[2])) : NaN;
+}
+function sort(heading) {
+  const up = heading.getAttribute('aria-sort') !== 'ascending';
+  for (const other of heading.parentNode.children) other.removeAttribute('aria-sort');
+  heading.setAttribute('aria-sort', up ? 'ascending' : 'descending');
+  const body = heading.closest('table').tBodies[0];
+  const number = heading.classList.contains('number');
+  const rows = Array.from(body.rows, (row) => {
+    const text = row.cells[heading.cellIndex].textContent;
+    return {row, text, amount: number ? amount(text) : 0};
+  });
+  rows.sort((a, b) => {
+    if (isNaN(a.amount) || isNaN(b.amount)) return isNaN(a.amount) - isNaN(b.amount);
+    return (up ? 1 : -1) * (a.amount - b.amount || order.compare(a.text, b.text));
+  });
+  body.append(...rows.map((entry) => entry.row));
+}
+for (const heading of document.querySelectorAll('thead th')) {
+  const button = document.createElement('button');
+  button.type = 'button';
+  button.append(...heading.childNodes);
+  button.addEventListener('click', () => sort(heading));
+  heading.append(button);
+}
+addEventListener('beforeprint', () => {
+  for (const details of document.querySelectorAll('details')) details.open = true;
+});
 )";
 
 constexpr const char* conventions = R"(<h2>Conventions</h2>
 <dl>
-<dt>perplexity</dt><dd>exp of the mean NLL (natural logarithm) over all scored tokens; ± is one
-standard error by batch means, as neighbouring tokens are correlated. Per word and bits per byte
+<dt>±</dt><dd>one standard error of the mean, by batch means, as neighbouring tokens are
+correlated.</dd>
+<dt>perplexity</dt><dd>exp of the mean NLL (natural logarithm) over all scored tokens. Per word and bits per byte
 count the words and bytes of the text that the scored tokens stand for.</dd>
 <dt>fidelity</dt><dd>KL is the Kullback-Leibler divergence of the cell's next-token distribution
 from the reference's, in nats; same top the share of tokens whose most likely one is the same;
-collapse the place in the stream from where on the NLL stays above the reference's by a margin; evicted
+collapse the place in the stream from where on the NLL stays above the reference's by a margin, "-" where the
+stream is too short to tell; evicted
 mass the share of dense attention that goes to tokens which the policy has evicted.</dd>
 <dt>cache</dt><dd>sinks + window: so many of the stream's first tokens, and so many of the last,
 are kept; 0+W is a sliding window, a single number the tokens of a recomputed pass, or the entries that a round of a policy by score
-leaves in each head's cache, with what departs from its defaults; "all" dense.</dd>
+leaves in each head's cache, with what departs from its defaults; "all" dense. Cached are, of a step, the entries that the query
+attends to beside itself, of memory those that are kept.</dd>
 <dt>latency</dt><dd>one decode step of one token at a full cache, quantiles of single steps,
 whole rounds of eviction among them, and the longest; for recomputation one pass. Scoring speed (tokens/s) is never a latency.</dd>
 <dt>memory</dt><dd>keys and values by formula (slots × layers × key heads × head size × 2 ×
@@ -61,48 +128,44 @@ std::string paragraph(const std::string& text, const char* kind) {
   return fmt::format("<p class=\"{}\">{}</p>\n", kind, html_escaped(text));
 }
 
-std::string scrolling(const std::string& table) {
-  return "<div class=\"scroll\">\n" + table + "</div>\n";
-}
-
-/// An image of its own: what two SVGs call by the same name can't get mixed up.
-std::string figure(const fs::path& svg) {
-  const std::string bytes = read_file(svg);
-  std::string encoded(4 * ((bytes.size() + 2) / 3) + 1, '\0');
-  const int size = EVP_EncodeBlock(reinterpret_cast<unsigned char*>(encoded.data()),
-                                   reinterpret_cast<const unsigned char*>(bytes.data()),
-                                   static_cast<int>(bytes.size()));
-  encoded.resize(static_cast<size_t>(size));
-  std::string name = svg.stem().string();
-  std::replace(name.begin(), name.end(), '-', ' ');
+/// What may be wider than the screen can be scrolled, by the keyboard too.
+std::string scrolling(const std::string& content, const std::string& name) {
   return fmt::format(
-      "<figure><img alt=\"{}\" width=\"760\" height=\"440\" "
-      "src=\"data:image/svg+xml;base64,{}\"></figure>\n",
-      html_escaped(name), encoded);
+      "<div class=\"scroll\" role=\"region\" tabindex=\"0\" aria-label=\"{}\">\n{}</div>\n",
+      html_escaped(name), content);
 }
 
-std::string pictures(const fs::path& folder) {
-  std::vector<fs::path> files;
-  if (!folder.empty() && fs::is_directory(folder / "plots")) {
-    for (const auto& entry : fs::directory_iterator(folder / "plots")) {
-      if (entry.path().extension() == ".svg") files.push_back(entry.path());
-    }
+/// Of a part of a section: the page's second level, or the third below the sections' titles.
+struct Headings {
+  int level = 2;
+  std::string operator()(const std::string& text) const {
+    return fmt::format("<h{0}>{1}</h{0}>", level, html_escaped(text));
   }
-  // In the order of the tables: NLL and perplexity, latency, memory.
-  const auto rank = [](const fs::path& file) {
-    const std::string name = file.filename().string();
-    int rank = 0;
-    for (const char* kind : {"nll-", "perplexity-", "latency-", "memory-"}) {
-      if (name.starts_with(kind)) break;
-      ++rank;
-    }
-    return std::pair(rank, name);
-  };
-  std::sort(files.begin(), files.end(),
-            [&](const fs::path& a, const fs::path& b) { return rank(a) < rank(b); });
+};
+
+std::string figure(const Picture& picture) {
+  const std::string found = finding(picture);
+  return fmt::format(
+      "<figure>\n<figcaption><strong>{}</strong> {}</figcaption>\n{}</figure>\n",
+      html_escaped(picture.title), html_escaped(found),
+      scrolling(svg_picture(picture, picture.title + ". " + found), "Picture: " + picture.title));
+}
+
+/// From these results, whatever pictures lie beside them.
+std::string pictures(const HtmlSection& section, const Headings& heading) {
+  std::string notes;
+  std::vector<Picture> candidates;
+  try {
+    candidates = result_pictures(section.results, section.folder);
+  } catch (const InputError& error) {
+    notes = paragraph(fmt::format("no picture of the NLL: {}", error.what()), "warning");
+    candidates = result_pictures(section.results, "");
+  }
+  const Drawable chosen = drawable(candidates);
   std::string html;
-  for (const fs::path& file : files) html += figure(file);
-  return html.empty() ? "" : "<h3>Pictures</h3>\n" + html;
+  for (const Picture& picture : chosen.pictures) html += figure(picture);
+  for (const std::string& line : chosen.left_out) notes += paragraph("not drawn: " + line, "facts");
+  return html.empty() ? notes : heading("Pictures") + "\n" + html + notes;
 }
 
 /// What a published value is of: "perplexity of the first 1024".
@@ -112,10 +175,12 @@ std::string quantity_name(const Published& value) {
   return value.first == 0 ? "perplexity" : fmt::format("perplexity, first {}", value.first);
 }
 
-std::string published(const HtmlSection& section) {
-  Columns columns = {{.name = "model", .number = false},
-                     {.name = "policy", .number = false},
-                     {.name = "cache"},
+std::string published(const HtmlSection& section, const Headings& heading) {
+  const std::string title = "Published values beside the measured";
+  const Names names(measured_cells(section.results));
+  Columns columns = {{.name = "model", .number = false, .key = true},
+                     {.name = "policy", .number = false, .key = true},
+                     {.name = "cache", .key = true},
                      {.name = "of", .number = false},
                      {.name = "measured"},
                      {.name = "published"},
@@ -126,36 +191,40 @@ std::string published(const HtmlSection& section) {
       const std::optional<double> ours = measured(value, cell, section.folder);
       if (!ours) continue;
       const std::vector<std::string> row = {
-          model_name(cell.cell),    cell.cell.policy.name,  cell.cache_label,
+          names.model(cell),        cell.cell.policy.name,  cell.cache_label,
           quantity_name(value),     significant(*ours),     fmt::format("{}", value.value),
           std::string(value.where), std::string(value.over)};
       for (size_t i = 0; i < row.size(); ++i) columns[i].cells.push_back(row[i]);
     }
   }
   if (columns[0].cells.empty()) return "";
-  return "<h3>Published values beside the measured</h3>\n" + scrolling(render_html(columns)) +
+  return scrolling(render_html(columns, heading(title)), title) +
          "<p>Figures and tables are the StreamingLLM paper's (arXiv 2309.17453v4), what the "
          "benchmark of attention_sinks 0.4.0 published is perplexity over the first so many scored "
          "tokens. Steps are their medians, memory is that of weights and cache. Another text, "
          "another share of it, or another machine has other values.</p>\n";
 }
 
-std::string inputs(const Results& results) {
+std::string inputs(const Results& results, const Headings& heading) {
+  const Names names(measured_cells(results));
   std::map<std::string, std::string> items;
   for (const CellResult& cell : results.cells) {
     if (!cell.error.empty()) continue;
-    items["model " + model_name(cell.cell)] =
+    items["model " + names.model(cell)] =
         fmt::format("{:.1f} million parameters, trained on {} positions, SHA-256 {}",
                     static_cast<double>(cell.parameters) / 1e6,
                     cell.context > 0 ? std::to_string(cell.context) : "an unstated number of",
                     cell.model_sha256);
-    items["dataset " + dataset_name(cell.cell)] = "SHA-256 of the token ids " + cell.dataset_sha256;
+    std::string& hashes = items["dataset " + names.dataset(cell)];
+    if (hashes.find(cell.dataset_sha256) == hashes.npos) {
+      hashes += (hashes.empty() ? "SHA-256 of the token ids " : ", ") + cell.dataset_sha256;
+    }
   }
   std::string html;
   for (const auto& [name, text] : items) {
     html += fmt::format("<dt>{}</dt><dd>{}</dd>\n", html_escaped(name), html_escaped(text));
   }
-  return html.empty() ? "" : "<h3>What was measured</h3>\n<dl>\n" + html + "</dl>\n";
+  return html.empty() ? "" : heading("What was measured") + "\n<dl>\n" + html + "</dl>\n";
 }
 
 std::string machine(const RunInfo& info) {
@@ -169,7 +238,7 @@ std::string machine(const RunInfo& info) {
   return "<details><summary>Machine and program</summary>\n<dl>\n" + html + "</dl>\n</details>\n";
 }
 
-std::string section_body(const HtmlSection& section) {
+std::string section_body(const HtmlSection& section, const Headings& heading) {
   const Results& results = section.results;
   std::string html;
   if (!section.description.empty()) html += paragraph(section.description, "facts");
@@ -184,14 +253,16 @@ std::string section_body(const HtmlSection& section) {
     html += paragraph(fmt::format("failed: {}: {}", cell.cell.id, cell.error), "warning");
   }
   for (const Table table : all_tables) {
-    const std::string body = format_table(results, table, ReportFormat::html);
-    if (body.empty()) continue;
-    html += fmt::format("<h3>{}</h3>\n", html_escaped(title(table))) + scrolling(body);
+    const std::string body = html_table(results, table, heading(title(table)));
+    if (!body.empty()) html += scrolling(body, title(table));
   }
-  html += published(section) + pictures(section.folder) + inputs(results) + machine(results.info);
+  html += published(section, heading) + pictures(section, heading) + inputs(results, heading) +
+          machine(results.info);
   if (!section.provenance.empty()) {
-    html += fmt::format("<h3>Where the cells come from</h3>\n<pre>{}</pre>\n",
-                        html_escaped(section.provenance));
+    html += heading("Where the cells come from") + "\n<pre>";
+    std::istringstream lines(section.provenance);
+    for (std::string line; std::getline(lines, line);) html += html_escaped(line) + "\n";
+    html += "</pre>\n";
   }
   return html;
 }
@@ -202,24 +273,28 @@ std::string html_page(const std::string& title, std::span<const HtmlSection> sec
   std::string html = fmt::format(
       "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
       "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
+      "<meta name=\"color-scheme\" content=\"light dark\">\n"
+      "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; "
+      "style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:\">\n"
       "<link rel=\"icon\" href=\"data:,\">\n"
-      "<title>{0}</title>\n<style>{1}</style>\n</head>\n<body>\n<h1>{0}</h1>\n",
-      html_escaped(title), style);
-  if (sections.size() > 1) {
-    html += "<ul>\n";
+      "<title>{0}</title>\n<style>{1}{2}</style>\n</head>\n<body>\n<main>\n<h1>{0}</h1>\n",
+      html_escaped(title), style, svg_style);
+  const bool several = sections.size() > 1;
+  if (several) {
+    html += "<nav aria-label=\"Parts\">\n<ul>\n";
     for (size_t i = 0; i < sections.size(); ++i) {
       html += fmt::format("<li><a href=\"#part-{}\">{}</a></li>\n", i + 1,
                           html_escaped(sections[i].title));
     }
-    html += "</ul>\n";
+    html += "</ul>\n</nav>\n";
   }
   for (size_t i = 0; i < sections.size(); ++i) {
-    if (sections.size() > 1) {
+    if (several) {
       html += fmt::format("<h2 id=\"part-{}\">{}</h2>\n", i + 1, html_escaped(sections[i].title));
     }
-    html += section_body(sections[i]);
+    html += section_body(sections[i], {several ? 3 : 2});
   }
-  return html + conventions + "</body>\n</html>\n";
+  return html + conventions + "</main>\n<script>" + script + "</script>\n</body>\n</html>\n";
 }
 
 }  // namespace sinkbench

@@ -1,4 +1,5 @@
-// Results as one HTML page that needs nothing beside it: no network, no script, no other file.
+// Results as one HTML page that needs nothing beside it: no network, no other file; its own script
+// sorts tables, without which it is as complete.
 #pragma once
 
 #include <filesystem>
@@ -13,7 +14,7 @@ namespace sinkbench {
 struct HtmlSection {
   std::string title;
   Results results;
-  /// A folder whose `plots` holds pictures (SVG), or empty: without pictures.
+  /// Where the NLL files are; empty: unknown, and without what is made of them.
   std::filesystem::path folder;
   std::string provenance = {};   ///< of merged results: format_provenance
   std::string description = {};  ///< what the experiment is for
@@ -21,7 +22,8 @@ struct HtmlSection {
 
 /// The page: for each section what was run, its tables, its pictures and, where a model is one of
 /// the paper's, the published values beside the measured ones; then the conventions and machines.
-/// Pictures are those in FOLDER/plots; one that can't be read is an InputError.
+/// Pictures are drawn of these results. An NLL file that can't be read is said where the picture of
+/// it would stand.
 std::string html_page(const std::string& title, std::span<const HtmlSection> sections);
 
 }  // namespace sinkbench

@@ -6,32 +6,16 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <map>
 #include <optional>
+#include <set>
 #include <tuple>
 
 #include "base/file.h"
+#include "reports/collapse.h"
 #include "reports/text_table.h"
 
 namespace sinkbench {
-
-std::string model_name(const Cell& cell) {
-  const auto& path = cell.model.path;
-  if (cell.model.random) {
-    const auto name =
-        path.filename() == "config.json" ? path.parent_path().filename() : path.stem();
-    return name.string() + " (random weights)";
-  }
-  return (path.has_filename() ? path : path.parent_path()).filename().string();
-}
-
-std::string dataset_name(const Cell& cell) {
-  if (cell.dataset.texts.empty()) return cell.dataset.tokens_file.filename().string();
-  const auto& path = cell.dataset.texts.front();
-  std::string name = (path.has_filename() ? path : path.parent_path()).filename().string();
-  if (cell.dataset.texts.size() > 1)
-    name += fmt::format(" and {} more", cell.dataset.texts.size() - 1);
-  return name;
-}
 
 namespace {
 
@@ -62,6 +46,16 @@ void add(Columns& columns, const std::vector<Row>& rows, const std::string& name
   Column column{.name = name, .cells = {}, .number = number, .foldable = foldable};
   for (const Row& row : rows) column.cells.push_back(cell(row));
   columns.push_back(std::move(column));
+}
+
+using CellText = std::function<std::string(const CellResult&)>;
+
+/// What a row is of: left out of the table where all rows of all tables have the same.
+void add_key(Columns& columns, const std::vector<Row>& rows, const std::string& name,
+             const CellText& text, bool number = false, bool foldable = true) {
+  add(
+      columns, rows, name, [&](const Row& r) { return text(*r.result); }, number, foldable);
+  columns.back().key = true;
 }
 
 /// The cell of the same results that differs in its dtype alone, which is float32; or null.
@@ -98,8 +92,11 @@ std::string reference_name(const Results& results, const CellResult& cell) {
   return id;
 }
 
-std::string percent(double share) {
-  return std::isfinite(share) ? fmt::format("{:.2f}%", 100 * share) : none;
+/// Where the cell's NLL leaves the reference's: a place, "none", or "" where nothing is known as
+/// the stream is too short.
+std::string onset_text(const Results& results, const CellResult& cell) {
+  if (cell.collapse->onset) return std::to_string(*cell.collapse->onset);
+  return can_collapse(results, cell) ? "none" : "";
 }
 
 void add_fidelity_columns(Columns& columns, const std::vector<Row>& rows, const Results& results) {
@@ -120,12 +117,10 @@ void add_fidelity_columns(Columns& columns, const std::vector<Row>& rows, const 
         [&](const Row& r) { return reference_name(results, *r.result); }, false);
   }
   if (any(divergence)) {
-    number("KL", divergence,
-           [](const CellResult& r) { return fmt::format("{:.4f}", r.divergence->kl_mean); });
-    number("±", divergence,
-           [](const CellResult& r) { return fmt::format("{:.4f}", r.divergence->kl_stderr); });
+    number("KL", divergence, [](const CellResult& r) { return fixed(r.divergence->kl_mean, 4); });
+    number("±", divergence, [](const CellResult& r) { return fixed(r.divergence->kl_stderr, 4); });
     number("largest", divergence,
-           [](const CellResult& r) { return fmt::format("{:.2f}", r.divergence->kl_max); });
+           [](const CellResult& r) { return fixed(r.divergence->kl_max, 2); });
     number("same top", divergence,
            [](const CellResult& r) { return percent(r.divergence->same_top); });
     number("±", divergence,
@@ -134,8 +129,9 @@ void add_fidelity_columns(Columns& columns, const std::vector<Row>& rows, const 
            [](const CellResult& r) { return std::to_string(r.divergence->tokens); });
   }
   if (any(collapse)) {
-    number("collapse", collapse, [](const CellResult& r) {
-      return r.collapse->onset ? std::to_string(*r.collapse->onset) : std::string("none");
+    number("collapse", collapse, [&](const CellResult& r) -> std::string {
+      const std::string text = onset_text(results, r);
+      return text.empty() ? none : text;
     });
   }
   if (any(evicted)) {
@@ -144,56 +140,108 @@ void add_fidelity_columns(Columns& columns, const std::vector<Row>& rows, const 
   }
 }
 
-void add_setting_columns(Columns& columns, const std::vector<Row>& rows, Table table) {
-  add(
-      columns, rows, "model", [](const Row& r) { return model_name(r.result->cell); }, false);
-  add(
-      columns, rows, "dataset", [](const Row& r) { return dataset_name(r.result->cell); }, false);
-  add(
-      columns, rows, "bos",
-      [](const Row& r) {
-        const DatasetSpec& dataset = r.result->cell.dataset;
-        return to_string(dataset.bos) + (dataset.bos_token.empty() ? "" : " " + dataset.bos_token);
-      },
-      false);
-  const auto spelled = [](const Row& r) { return r.result->cell.dataset.special_tokens; };
-  if (std::any_of(rows.begin(), rows.end(),
-                  [&](const Row& r) { return spelled(r) != SpecialTokens::parse; })) {
-    add(
-        columns, rows, "special tokens", [&](const Row& r) { return to_string(spelled(r)); },
-        false);
+/// Parameters of policies that a cache's label doesn't tell and that differ between cells.
+std::set<std::string> untold_parameters(const CellList& cells) {
+  std::map<std::pair<std::string, std::string>, const PolicyArguments*> first;
+  std::set<std::string> names;
+  for (const CellResult* cell : cells) {
+    const PolicySpec& policy = cell->cell.policy;
+    const PolicyArguments& other =
+        *first.try_emplace({policy.name, cell->cache_label}, &policy.arguments).first->second;
+    for (const auto& [name, value] : policy.arguments) {
+      const auto it = other.find(name);
+      if (it == other.end() || it->second != value) names.insert(name);
+    }
+    for (const auto& [name, value] : other) {
+      if (!policy.arguments.contains(name)) names.insert(name);
+    }
   }
-  const auto reset_of = [](const Row& r) {
-    const auto& reset = r.result->cell.dataset.reset;
-    return reset ? to_string(*reset) : none;
+  return names;
+}
+
+/// A column for what still tells rows apart, where there are such that nothing else does.
+void add_untold(Columns& columns, const std::vector<Row>& rows) {
+  const auto settings = [&](size_t r) {
+    std::vector<std::string> texts;
+    for (const Column& column : columns) texts.push_back(column.cells[r]);
+    return texts;
   };
-  if (std::any_of(rows.begin(), rows.end(),
-                  [&](const Row& r) { return r.result->cell.dataset.reset.has_value(); })) {
-    add(columns, rows, "reset", reset_of, false);
+  const std::pair<const char*, CellText> more[] = {
+      {"token ids", [](const CellResult& r) { return r.dataset_sha256.substr(0, 7); }},
+      {"cell", [](const CellResult& r) { return r.cell.id; }}};
+  for (const auto& [name, text] : more) {
+    std::map<std::vector<std::string>, const CellResult*> seen;
+    bool tells = false;
+    for (size_t r = 0; r < rows.size(); ++r) {
+      const CellResult* other = seen.try_emplace(settings(r), rows[r].result).first->second;
+      tells |= other != rows[r].result && text(*other) != text(*rows[r].result);
+    }
+    if (tells) add_key(columns, rows, name, text, false, false);
   }
-  add(
-      columns, rows, "dtype", [](const Row& r) { return r.result->cell.dtype; }, false);
-  add(
-      columns, rows, "device", [](const Row& r) { return r.result->cell.device; }, false);
-  add(columns, rows, "threads", [](const Row& r) { return std::to_string(r.result->threads); });
-  if (table == Table::perplexity) {
-    add(
-        columns, rows, "engine", [](const Row& r) { return r.result->cell.engine; }, false);
+}
+
+void add_setting_columns(Columns& columns, const std::vector<Row>& rows, const CellList& cells,
+                         Table table) {
+  const Names names(cells);
+  const auto key = [&](const std::string& name, const CellText& text, bool number = false,
+                       bool foldable = true) {
+    add_key(columns, rows, name, text, number, foldable);
+  };
+  const auto any = [&](auto is) {
+    return std::any_of(cells.begin(), cells.end(), [&](const CellResult* r) { return is(*r); });
+  };
+  const auto where_it_differs = [&](const std::string& name, const CellText& text, bool number) {
+    if (any([&](const CellResult& r) { return text(r) != text(*cells.front()); }))
+      key(name, text, number);
+  };
+  key("model", [&](const CellResult& r) { return names.model(r); });
+  key("dataset", [&](const CellResult& r) { return names.dataset(r); });
+  where_it_differs("stream", stream_length, true);
+  key("bos", [](const CellResult& r) {
+    const DatasetSpec& dataset = r.cell.dataset;
+    return to_string(dataset.bos) + (dataset.bos_token.empty() ? "" : " " + dataset.bos_token);
+  });
+  if (any([](const CellResult& r) {
+        return r.cell.dataset.special_tokens != SpecialTokens::parse;
+      })) {
+    key("special tokens",
+        [](const CellResult& r) { return to_string(r.cell.dataset.special_tokens); });
   }
-  add(
-      columns, rows, "positions",
-      [](const Row& r) { return positions_label(r.result->cell.policy); }, false);
-  add(
-      columns, rows, "policy", [](const Row& r) { return r.result->cell.policy.name; }, false,
-      false);
-  add(
-      columns, rows, "cache", [](const Row& r) { return r.result->cache_label; }, true, false);
+  if (any([](const CellResult& r) { return r.cell.dataset.reset.has_value(); })) {
+    key("reset", [](const CellResult& r) {
+      return r.cell.dataset.reset ? to_string(*r.cell.dataset.reset) : none;
+    });
+  }
+  key("dtype", [](const CellResult& r) { return r.cell.dtype; });
+  key("device", [](const CellResult& r) { return r.cell.device; });
+  key(
+      "threads", [](const CellResult& r) { return std::to_string(r.threads); }, true);
+  const CellText engine = [](const CellResult& r) { return r.cell.engine; };
+  if (table == Table::perplexity)
+    key("engine", engine);
+  else
+    where_it_differs("engine", engine, false);
+  key("positions", [](const CellResult& r) { return positions_label(r.cell.policy); });
+  key(
+      "policy", [](const CellResult& r) { return r.cell.policy.name; }, false, false);
+  key(
+      "cache", [](const CellResult& r) { return r.cache_label; }, true, false);
+  for (const std::string& name : untold_parameters(cells)) {
+    key(
+        name,
+        [&](const CellResult& r) {
+          const auto it = r.cell.policy.arguments.find(name);
+          return it != r.cell.policy.arguments.end() ? to_string(it->second) : none;
+        },
+        true, false);
+  }
+  add_untold(columns, rows);
 }
 
 Columns columns_of(const Results& results, Table table) {
   const std::vector<Row> rows = rows_of(results, table);
   Columns columns;
-  add_setting_columns(columns, rows, table);
+  add_setting_columns(columns, rows, measured_cells(results), table);
   const auto number = [&](const std::string& name,
                           const std::function<std::string(const Row&)>& cell) {
     add(columns, rows, name, cell, true, false);
@@ -205,8 +253,7 @@ Columns columns_of(const Results& results, Table table) {
     case Table::perplexity:
       number("perplexity", [](const Row& r) { return significant(r.result->perplexity->token); });
       number("±", [](const Row& r) { return significant(r.result->perplexity->token_stderr); });
-      number("NLL",
-             [](const Row& r) { return fmt::format("{:.4f}", r.result->perplexity->nll_mean); });
+      number("NLL", [](const Row& r) { return fixed(r.result->perplexity->nll_mean, 4); });
       if (std::any_of(rows.begin(), rows.end(),
                       [&](const Row& r) { return nll_over_float32(results, *r.result); })) {
         number("over float32", [&](const Row& r) {
@@ -217,7 +264,7 @@ Columns columns_of(const Results& results, Table table) {
       number("per word", [](const Row& r) { return significant(r.result->perplexity->word); });
       number("bits/byte", [](const Row& r) {
         const auto& bits = r.result->perplexity->bits_per_byte;
-        return bits ? fmt::format("{:.3f}", *bits) : none;
+        return bits ? fixed(*bits, 3) : none;
       });
       number("scored", [](const Row& r) {
         const PerplexityResult& p = *r.result->perplexity;
@@ -225,8 +272,8 @@ Columns columns_of(const Results& results, Table table) {
                              : fmt::format("{} (1 in {})", p.scored, p.stride);
       });
       number("tokens/s", [](const Row& r) {
-        return fmt::format("{:.0f}", static_cast<double>(r.result->perplexity->scored) /
-                                         r.result->scoring_seconds);
+        return fixed(static_cast<double>(r.result->perplexity->scored) / r.result->scoring_seconds,
+                     0);
       });
       break;
     case Table::latency:
@@ -234,10 +281,11 @@ Columns columns_of(const Results& results, Table table) {
         const auto [most, fewest] = std::pair(r.latency->cache_entries, r.latency->fewest_entries);
         return fewest == most ? std::to_string(most) : fmt::format("{}-{}", fewest, most);
       });
-      number("p50 ms", [](const Row& r) { return fmt::format("{:.3f}", r.latency->p50_ms); });
-      number("p90 ms", [](const Row& r) { return fmt::format("{:.3f}", r.latency->p90_ms); });
-      number("p99 ms", [](const Row& r) { return fmt::format("{:.3f}", r.latency->p99_ms); });
-      number("max ms", [](const Row& r) { return fmt::format("{:.3f}", r.latency->max_ms); });
+      columns.back().key = true;
+      number("p50 ms", [](const Row& r) { return fixed(r.latency->p50_ms, 3); });
+      number("p90 ms", [](const Row& r) { return fixed(r.latency->p90_ms, 3); });
+      number("p99 ms", [](const Row& r) { return fixed(r.latency->p99_ms, 3); });
+      number("max ms", [](const Row& r) { return fixed(r.latency->max_ms, 3); });
       number("samples", [](const Row& r) { return std::to_string(r.latency->samples); });
       break;
     case Table::memory:
@@ -254,20 +302,40 @@ Columns columns_of(const Results& results, Table table) {
   return columns;
 }
 
-bool is_constant(const Column& column) {
-  return std::all_of(column.cells.begin(), column.cells.end(),
-                     [&](const std::string& cell) { return cell == column.cells.front(); });
+/// All tables' columns: those that have the same in every row of every table are left out, and said
+/// in `facts`.
+struct Tables {
+  std::map<Table, Columns> columns;
+  std::vector<std::string> facts;
+};
+
+Tables tables_of(const Results& results) {
+  Tables tables;
+  std::map<std::string, std::set<std::string>> values;
+  for (const Table table : all_tables) {
+    for (const Column& column : tables.columns[table] = columns_of(results, table)) {
+      values[column.name].insert(column.cells.begin(), column.cells.end());
+    }
+  }
+  const auto folded = [&](const Column& column) {
+    return column.foldable && values[column.name].size() == 1;
+  };
+  for (const Table table : all_tables) {
+    Columns& columns = tables.columns[table];
+    for (const Column& column : columns) {
+      if (!folded(column) || column.cells.empty()) continue;
+      const std::string fact = fmt::format("{} {}", column.name, column.cells.front());
+      if (std::find(tables.facts.begin(), tables.facts.end(), fact) == tables.facts.end())
+        tables.facts.push_back(fact);
+    }
+    std::erase_if(columns, folded);
+  }
+  return tables;
 }
 
-/// RFC 4180.
-std::string quoted(const std::string& text) {
-  if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
-  std::string result = "\"";
-  for (const char c : text) {
-    if (c == '"') result += '"';
-    result += c;
-  }
-  return result + "\"";
+std::string format_columns(const Columns& columns, Table table, ReportFormat format, size_t width) {
+  if (format == ReportFormat::html) return render_html(columns, html_escaped(title(table)));
+  return render(columns, format == ReportFormat::markdown, width);
 }
 
 std::string csv(const Results& results, Table table) {
@@ -336,8 +404,8 @@ std::string csv(const Results& results, Table table) {
       collapse("collapse_window", [](const CollapseResult& c) { return std::to_string(c.window); });
       collapse("collapse_margin",
                [](const CollapseResult& c) { return fmt::format("{}", c.margin); });
-      collapse("collapse_onset", [](const CollapseResult& c) {
-        return c.onset ? std::to_string(*c.onset) : std::string("none");
+      text("collapse_onset", [&](const Row& r) {
+        return r.result->collapse ? onset_text(results, *r.result) : std::string();
       });
       number("evicted_mass", [](const Row& r) {
         return r.result->evicted_mass ? Value(r.result->evicted_mass->mean) : std::nullopt;
@@ -390,7 +458,7 @@ std::string csv(const Results& results, Table table) {
   std::string out;
   const auto line = [&](const std::function<const std::string&(const Column&)>& cell) {
     for (size_t c = 0; c < columns.size(); ++c)
-      out += (c > 0 ? "," : "") + quoted(cell(columns[c]));
+      out += (c > 0 ? "," : "") + csv_quoted(cell(columns[c]));
     out += "\n";
   };
   line([](const Column& column) -> const std::string& { return column.name; });
@@ -430,30 +498,25 @@ std::string title(Table table) {
   return "";
 }
 
+std::string stream_length(const CellResult& cell) {
+  const auto& tokens = cell.cell.dataset.tokens;
+  return tokens ? fmt::format("{} tokens", *tokens) : "whole text";
+}
+
 std::vector<std::string> common_facts(const Results& results) {
-  std::vector<std::string> common;
-  for (const Table table : all_tables) {
-    for (const Column& column : columns_of(results, table)) {
-      if (!column.foldable || column.cells.empty() || !is_constant(column)) continue;
-      const std::string fact = fmt::format("{} {}", column.name, column.cells.front());
-      if (std::find(common.begin(), common.end(), fact) == common.end()) common.push_back(fact);
-    }
-  }
-  return common;
+  return tables_of(results).facts;
 }
 
-std::string format_table(const Results& results, Table table, ReportFormat format) {
+std::string format_table(const Results& results, Table table, ReportFormat format, size_t width) {
   if (format == ReportFormat::csv) return csv(results, table);
-  Columns shown;
-  for (Column& column : columns_of(results, table)) {
-    const bool folded = column.foldable && !column.cells.empty() && is_constant(column);
-    if (!folded) shown.push_back(std::move(column));
-  }
-  if (format == ReportFormat::html) return render_html(shown);
-  return render(shown, format == ReportFormat::markdown);
+  return format_columns(tables_of(results).columns[table], table, format, width);
 }
 
-std::string format_report(const Results& results, ReportFormat format) {
+std::string html_table(const Results& results, Table table, const std::string& caption_html) {
+  return render_html(tables_of(results).columns[table], caption_html);
+}
+
+std::string format_report(const Results& results, ReportFormat format, size_t width) {
   std::string text;
   if (format == ReportFormat::csv) {
     for (const Table table : all_tables) {
@@ -463,32 +526,43 @@ std::string format_report(const Results& results, ReportFormat format) {
     return text;
   }
   const bool markdown = format == ReportFormat::markdown;
+  const RunInfo& info = results.info;
+  const Tables tables = tables_of(results);
   // What every row of every table has in common, said once.
-  const std::vector<std::string> common = common_facts(results);
-  text += fmt::format("{}{}{}{}\n", markdown ? "# " : "", results.info.name,
-                      common.empty() ? "" : ": ", fmt::join(common, ", "));
-  const auto machine = results.info.machine.find("cpu");
-  if (machine != results.info.machine.end()) {
+  const std::string common = printable(fmt::format("{}", fmt::join(tables.facts, ", ")));
+  text += markdown ? fmt::format("# {}\n", printable(info.name))
+                   : printable(info.name) + (common.empty() ? "" : ": ");
+  text +=
+      (markdown && !common.empty() ? "\n" : "") + common + (markdown && common.empty() ? "" : "\n");
+  const auto machine = info.machine.find("cpu");
+  if (machine != info.machine.end()) {
+    const auto cores = info.machine.find("cores");
     text +=
-        fmt::format("{}{}, {} cores, {}\n", markdown ? "\n" : "", machine->second,
-                    results.info.machine.contains("cores") ? results.info.machine.at("cores") : "?",
-                    results.info.started);
+        fmt::format("{}{}, {}, {}\n", markdown ? "\n" : "", printable(machine->second),
+                    counted(cores != info.machine.end() ? printable(cores->second) : "?", "core"),
+                    printable(info.started));
   }
+  bool errors = false;
   for (const Table table : all_tables) {
-    const std::string body = format_table(results, table, format);
+    const Columns& columns = tables.columns.at(table);
+    const std::string body = format_columns(columns, table, format, width);
     if (body.empty()) continue;
     text += fmt::format("\n{}{}\n{}{}", markdown ? "## " : "", title(table), markdown ? "\n" : "",
                         body);
+    errors |= std::any_of(columns.begin(), columns.end(),
+                          [](const Column& column) { return column.name == "±"; });
   }
+  if (errors) text += "\n±: one standard error of the mean, neighbouring tokens being correlated\n";
   bool first = true;
   for (const CellResult& cell : results.cells) {
     if (cell.error.empty()) continue;
     if (first) text += fmt::format("\n{}Failed\n{}", markdown ? "## " : "", markdown ? "\n" : "");
     first = false;
-    text += fmt::format("{}{}: {}\n", markdown ? "- " : "  ", cell.cell.id, cell.error);
+    text += fmt::format("{}{}: {}\n", markdown ? "- " : "  ", printable(cell.cell.id),
+                        printable(cell.error));
   }
-  for (const std::string& warning : results.info.warnings) {
-    text += fmt::format("\n{}warning: {}\n", markdown ? "> " : "", warning);
+  for (const std::string& warning : info.warnings) {
+    text += fmt::format("\n{}warning: {}\n", markdown ? "> " : "", printable(warning));
   }
   return text;
 }

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "reports/gnuplot.h"
+#include "reports/picture.h"
 #include "tests/catch.h"
 #include "tests/eval/experiment/example.h"
 #include "tests/files.h"
@@ -172,6 +173,158 @@ TEST_CASE("lines that are more than there are colours can be told apart", "[plot
     looks.insert((*it)[1].str() + (*it)[2].str());
   }
   CHECK(looks.size() == 8);
+}
+
+namespace {
+
+/// So many cells under sinks, of caches of their own.
+Results many_cells(int64_t count) {
+  Results results = test::example_results();
+  const CellResult dense = results.cells[0], cell = results.cells[1];
+  results.cells = {dense};
+  for (int64_t i = 0; i < count; ++i) {
+    results.cells.push_back(cell);
+    CellResult& result = results.cells.back();
+    result.cell.id = fmt::format("cell-{}", i);
+    result.cell.policy.arguments["window"] = 10 + i;
+    result.policy_label = fmt::format("4+{}", 10 + i);
+    result.cache_size = 14 + i;
+  }
+  return results;
+}
+
+}  // namespace
+
+TEST_CASE("of many lines each has its name within a picture, and none is lost unsaid", "[plot]") {
+  const test::TemporaryFolder folder;
+  for (const int64_t count : {11, 12, 50, 100}) {
+    const Results results = many_cells(count);
+    write_nll(folder, results);
+    const Drawable chosen = drawable(result_pictures(results, folder.path()));
+    std::multiset<std::string> names;
+    size_t pictures = 0;
+    for (const Picture& picture : chosen.pictures) {
+      if (!picture.name.starts_with("nll-over-position")) continue;
+      ++pictures;
+      CHECK(picture.series.size() <= 12);
+      CHECK(picture.series[0].name == "dense");  // in each
+      for (const Series& series : picture.series) names.insert(series.name);
+      const Layout layout = layout_of(picture);
+      std::set<double> places;
+      std::set<std::pair<size_t, bool>> looks;
+      for (const Look& look : layout.looks) {
+        CHECK((look.label >= 0 && look.label <= 1));
+        places.insert(look.label);
+        looks.emplace(look.colour, look.dotted);
+      }
+      CHECK(places.size() == picture.series.size());
+      for (auto it = places.begin(); std::next(it) != places.end(); ++it)
+        CHECK(*std::next(it) - *it > 0.05);
+      size_t marks = 0;
+      for (const Mark& mark : layout.marks) marks += mark.text.starts_with("cache");
+      CHECK(marks == 0);
+    }
+    const size_t drawn = std::min<size_t>(count, 8 * 11);
+    CHECK(pictures == (drawn + 10) / 11);
+    CHECK(names.count("dense") == pictures);
+    CHECK(names.size() == drawn + pictures);
+    CHECK(std::set(names.begin(), names.end()).size() == drawn + 1);
+    const bool said =
+        std::any_of(chosen.left_out.begin(), chosen.left_out.end(), [](const std::string& line) {
+          return line.starts_with("nll-over-position: too many lines: sinks 4+98, ");
+        });
+    CHECK(said == (count > 88));
+  }
+}
+
+TEST_CASE("a line's long name is shortened in its middle") {
+  Series series{.name = "sinks 4+252", .policy = "sinks"};
+  CHECK(label_of(series) == "sinks 4+252");
+  series.name = "ä" + std::string(50, 'x') + "end";
+  CHECK(label_of(series) == "ä" + std::string(19, 'x') + "…" + std::string(16, 'x') + "end");
+}
+
+TEST_CASE("what a picture leaves out is named with the reason") {
+  const test::TemporaryFolder folder;
+  Results results = test::example_results();
+  results.cells[2].perplexity->scored = 38;
+  results.cells[1].perplexity->token = INFINITY;
+  write_nll(folder, results);
+  CHECK(drawable(result_pictures(results, folder.path())).left_out ==
+        std::vector<std::string>{
+            "nll-over-position: fewer than 64 scored tokens: recompute 256 (1 in 8)",
+            "perplexity-by-cache: the perplexity overflows: sinks 4+252",
+            "perplexity-by-cache: no policy was measured at two cache sizes",
+            "memory-by-cache: no policy was measured at two cache sizes"});
+}
+
+TEST_CASE("pictures of models and texts of one name have titles of their own") {
+  const test::TemporaryFolder folder;
+  Results results = test::example_results();
+  results.cells.resize(2);
+  results.cells[1].cell.model.path = "/other/tiny";
+  const auto titles = [&] {
+    write_nll(folder, results);
+    std::vector<std::string> found;
+    for (const Picture& picture : result_pictures(results, folder.path())) {
+      if (picture.name.starts_with("nll")) found.push_back(picture.title);
+    }
+    return found;
+  };
+  CHECK(titles() ==
+        std::vector<std::string>{"NLL over position: models/tiny, book.txt, 8192 tokens, float32",
+                                 "NLL over position: other/tiny, book.txt, 8192 tokens, float32"});
+  results.cells[1].cell.model = results.cells[0].cell.model;
+  results.cells[1].cell.engine = "stepwise";
+  CHECK(titles()[1] == "NLL over position: tiny, book.txt, 8192 tokens, float32, stepwise");
+  results.cells[1].cell.engine = results.cells[0].cell.engine;
+  results.cells[1].dataset_sha256 = "another text";
+  CHECK(titles()[1] == "NLL over position: tiny, book.txt, 8192 tokens, float32 (2)");
+}
+
+TEST_CASE("panels whose titles have no letter of ASCII have files of their own", "[plot]") {
+  const test::TemporaryFolder folder;
+  Results results = test::example_results();
+  results.cells.resize(2);
+  results.cells[0].cell.dataset.texts = {"/книга.txt"};
+  results.cells[1].cell.dataset.texts = {"/本.txt"};
+  const std::vector<TrendRun> runs = {{.label = "one", .results = &results},
+                                      {.label = "two", .results = &results}};
+  std::set<std::string> names;
+  for (const Picture& picture : trend_pictures(runs)) names.insert(picture.name);
+  CHECK(names.size() == 6);
+}
+
+TEST_CASE("an axis has round numbers, more than one of them") {
+  const auto ticks = [](double low, double high) {
+    Picture picture{.name = "a", .title = "a", .y_label = "y", .log_y_spans = true};
+    picture.series = {
+        {.name = "a", .policy = "dense", .points = {{1, low, low, low}, {2, high, high, high}}}};
+    const Axis axis = layout_of(picture).y;
+    std::vector<std::string> names;
+    for (const auto& [place, name] : axis.ticks) {
+      CHECK((place >= axis.low && place <= axis.high));
+      names.push_back(name);
+    }
+    return names;
+  };
+  CHECK(ticks(0.2, 1) == std::vector<std::string>{"0.2", "0.4", "0.6", "0.8", "1"});
+  CHECK(ticks(24, 300) == std::vector<std::string>{"20", "50", "100", "200"});  // by logarithm
+  CHECK(ticks(5, 5) == std::vector<std::string>{"4.8", "5", "5.2"});
+  CHECK(ticks(3, 1e12).size() > 3);
+}
+
+TEST_CASE("a picture in words has its main numbers") {
+  const test::TemporaryFolder folder;
+  Results results = many_cells(2);
+  write_nll(folder, results);
+  const std::vector<Picture> pictures = result_pictures(results, folder.path());
+  REQUIRE(pictures.size() == 4);
+  CHECK(finding(pictures[0]) ==
+        "dense perplexity 1235; sinks 4+10 perplexity 45.68; sinks 4+11 perplexity 45.68");
+  CHECK(finding(pictures[1]) == "dense 1235; sinks 4+ 45.68 at 14 to 45.68 at 15");
+  CHECK(finding(pictures[2]) ==
+        "dense 1.500 ms at 256 to 10.12 ms at 8191; sinks 4+ 1.500 ms at 14 to 1.500 ms at 15");
 }
 
 TEST_CASE("without gnuplot the error says what to install", "[plot]") {

@@ -2,9 +2,11 @@
 
 #include <functional>
 #include <limits>
+#include <set>
 #include <sstream>
 
 #include "base/file.h"
+#include "reports/text_table.h"
 #include "tests/catch.h"
 #include "tests/eval/experiment/example.h"
 #include "tests/files.h"
@@ -55,6 +57,8 @@ Memory
   dense     all    8191       12.0 MiB  12.0 MiB  6.00 MiB          512 MiB
   sinks   4+252     256        384 KiB   384 KiB  6.00 MiB          100 MiB
 
+±: one standard error of the mean, neighbouring tokens being correlated
+
 Failed
   tiny-book-8192-window-0+256-float32: out of memory
 
@@ -72,7 +76,7 @@ TEST_CASE("markdown is the same as a table of GitHub's") {
 )");
   const std::string report = format_report(test::example_results(), ReportFormat::markdown);
   for (const char* part :
-       {"# example: model tiny, ", "\n## Perplexity\n\n| policy ", "\n## Memory\n\n| policy ",
+       {"# example\n\nmodel tiny, ", "\n## Perplexity\n\n| policy ", "\n## Memory\n\n| policy ",
         "\n## Failed\n\n- tiny-book-8192-window-0+256-float32: out of memory\n",
         "\n> warning: the machine is busy\n"}) {
     CHECK_THAT(report, ContainsSubstring(part));
@@ -172,11 +176,11 @@ TEST_CASE("fidelity: what was measured against the reference") {
   results.cells[1].evicted_mass = {.mean = 0.3, .tokens = 4096, .by_head = {{0.3}}};
   CHECK(
       format_table(results, Table::fidelity, ReportFormat::table) ==
-      R"(  policy     cache      KL       ±  largest  same top      ±  tokens  collapse  evicted mass
-  ---------  -----  ------  ------  -------  --------  -----  ------  --------  ------------
-  dense        all  0.0000  0.0000     0.00   100.00%  0.00%    8191         -             -
-  sinks      4+252  0.1235  0.0013     7.25    81.25%  0.46%    8191      4711        30.00%
-  recompute    256       -       -        -         -      -       -      none             -
+      R"(  policy     cache      KL       ±  largest  same top       ±  tokens  collapse  evicted mass
+  ---------  -----  ------  ------  -------  --------  ------  ------  --------  ------------
+  dense        all  0.0000  0.0000     0.00  100.00 %  0.00 %    8191         -             -
+  sinks      4+252  0.1235  0.0013     7.25   81.25 %  0.46 %    8191      4711       30.00 %
+  recompute    256       -       -        -         -       -       -      none             -
 )");
   CHECK_THAT(format_report(results, ReportFormat::table), ContainsSubstring(", reference dense\n"));
   const auto rows = lines_of(format_table(results, Table::fidelity, ReportFormat::csv));
@@ -193,6 +197,268 @@ TEST_CASE("fidelity: what was measured against the reference") {
   CHECK_THAT(format_table(results, Table::fidelity, ReportFormat::markdown),
              ContainsSubstring("     KL |"));
   CHECK_THAT(format_table(results, Table::fidelity, ReportFormat::html), ContainsSubstring("4711"));
+}
+
+TEST_CASE("what isn't a finite number is no number in any table") {
+  Results results = one_cell();
+  CellResult& cell = results.cells[0];
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  cell.perplexity = {.token = nan,
+                     .token_stderr = nan,
+                     .nll_mean = nan,
+                     .nll_stderr = nan,
+                     .scored = 2,
+                     .word = nan,
+                     .byte = nan,
+                     .bits_per_byte = nan};
+  cell.scoring_seconds = 0;
+  cell.latency[0].p50_ms = cell.latency[0].max_ms = nan;
+  cell.divergence = {.reference = cell.cell.id,
+                     .kl_mean = nan,
+                     .kl_stderr = nan,
+                     .kl_max = std::numeric_limits<double>::infinity(),
+                     .same_top = nan,
+                     .same_top_stderr = nan,
+                     .tokens = 2};
+  cell.evicted_mass = {.mean = nan, .tokens = 2, .by_head = {}};
+  for (const ReportFormat format :
+       {ReportFormat::table, ReportFormat::markdown, ReportFormat::csv, ReportFormat::html}) {
+    for (const Table table : all_tables) {
+      const std::string text = format_table(results, table, format);
+      CHECK_THAT(text, !ContainsSubstring("nan") && !ContainsSubstring("inf"));
+    }
+  }
+}
+
+TEST_CASE("a stream too short for a collapse to be found has none to say") {
+  Results results = test::example_results();
+  for (CellResult& cell : results.cells) {
+    if (cell.perplexity && cell.cell.policy.name != "dense")
+      cell.collapse = {
+          .reference = results.cells[0].cell.id, .window = 256, .margin = 0.5, .onset = {}};
+  }
+  const auto collapse = [&](size_t cell) {
+    const std::string row =
+        lines_of(format_table(results, Table::fidelity, ReportFormat::csv))[cell];
+    return row.substr(row.rfind(",0.5,") + 5);
+  };
+  CHECK(collapse(1) == "none,,");
+  CHECK(collapse(2) == "none,,");  // every 8th of 8191 tokens are 1024
+  results.cells[1].perplexity->scored = 512;
+  CHECK(collapse(1) == "none,,");
+  results.cells[1].perplexity->scored = 511;
+  CHECK(collapse(1) == ",,");
+  CHECK_THAT(format_table(results, Table::fidelity, ReportFormat::table),
+             ContainsSubstring("sinks      4+252         -\n"));
+  results.cells[0].perplexity->scored = 8 * 511;  // of which recomputation has 511
+  CHECK(collapse(2) == ",,");
+  results.cells[1].collapse->onset = 17;  // what was found was found
+  CHECK(collapse(1) == "17,,");
+}
+
+namespace {
+
+/// No two rows of a table begin with the same settings: all but the numbers.
+void check_told_apart(const Results& results) {
+  for (const Table table : all_tables) {
+    const std::string text = format_table(results, table, ReportFormat::html);
+    INFO(text);
+    std::set<std::string> rows;
+    size_t count = 0;
+    for (const std::string& line : lines_of(text)) {
+      if (!line.starts_with("<tr>")) continue;
+      ++count;
+      std::string keys;
+      for (size_t at = 0; (at = line.find("<th", at)) != line.npos; ++at) {
+        keys += line.substr(at, line.find("</th>", at) - at);
+      }
+      rows.insert(keys);
+    }
+    CHECK(rows.size() == count);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("whatever differs between cells, each row says what it is of") {
+  Results results = one_cell();
+  results.cells[0].divergence = {.reference = results.cells[0].cell.id, .tokens = 8191};
+  results.cells.push_back(results.cells[0]);
+  results.cells[1].cell.id = "another";
+  Cell& cell = results.cells[1].cell;
+  const auto shown = [&](const std::string& text) {
+    check_told_apart(results);
+    for (const Table table : all_tables) {
+      CHECK_THAT(format_table(results, table, ReportFormat::table), ContainsSubstring(text));
+    }
+  };
+  SECTION("models of one name") {
+    cell.model.path = "/other/tiny";
+    shown("models/tiny  ");
+    shown("other/tiny   ");
+  }
+  SECTION("models whose folders have one name, too") {
+    cell.model.path = "/other/models/tiny/";
+    shown("/models/tiny ");
+    shown("other/models/tiny ");
+  }
+  SECTION("texts of one name") {
+    cell.dataset.texts = {"/books/book.txt"};
+    shown("texts/book.txt  ");
+    shown("books/book.txt  ");
+  }
+  SECTION("texts that begin with the same file") {
+    results.cells[0].cell.dataset.texts = {"/texts/book.txt", "/texts/a.txt"};
+    cell.dataset.texts = {"/texts/book.txt", "/texts/b.txt"};
+    shown("book.txt + a.txt");
+    shown("book.txt + b.txt");
+  }
+  SECTION("lengths") {
+    cell.dataset.tokens = 40;
+    shown(" 8192 tokens  ");
+    shown("   40 tokens  ");
+    cell.dataset.tokens.reset();
+    shown("   whole text  ");
+  }
+  SECTION("strides of recomputation") {
+    for (CellResult& result : results.cells) {
+      result.cell.policy = {.name = "recompute", .arguments = {{"window", 256}, {"stride", 1}}};
+      result.cache_label = "256";
+    }
+    cell.policy.arguments["stride"] = 4;
+    shown("  stride  ");
+    check_told_apart(results);
+  }
+  SECTION("random weights") {
+    for (CellResult& result : results.cells)
+      result.cell.model = {.path = "/shapes/a.json", .random = true, .seed = 1};
+    cell.model.seed = 2;
+    shown("a (random weights, seed 2)");
+  }
+  SECTION("a model that has changed in its place") {
+    results.cells[1].model_sha256 = "0123456789abcdef";
+    shown("tiny @m0");
+    shown("tiny @0123456 ");
+  }
+  SECTION("a text that has changed in its place") {
+    results.cells[1].dataset_sha256 = "0123456789abcdef";
+    shown("token ids");
+  }
+  SECTION("engines") {
+    cell.engine = "stepwise";
+    shown("stepwise");
+  }
+  SECTION("what no column is for") {
+    cell.chunk = 64;
+    shown("another");
+  }
+}
+
+TEST_CASE("what a table doesn't fold away there is no fact of all") {
+  Results results = one_cell();
+  results.cells.push_back(results.cells[0]);
+  results.cells[1].cell.model.path = "/models/other";
+  results.cells[1].memory.reset();
+  const auto lines = lines_of(format_report(results, ReportFormat::table));
+  CHECK(lines[0].starts_with("example: dataset book.txt, bos stream,"));
+  CHECK_THAT(format_table(results, Table::memory, ReportFormat::table),
+             Catch::Matchers::StartsWith("  model  policy  cache  "));
+}
+
+TEST_CASE("a snapshot in the hub's cache is called by its repository") {
+  Results results = one_cell();
+  Cell& cell = results.cells[0].cell;
+  const std::string hub = "/home/me/.cache/huggingface/hub/models--";
+  cell.model.path =
+      hub + "EleutherAI--pythia-70m/snapshots/a39f36b100fe8a5377810d56c3f4789b9c53ac42";
+  CHECK(model_name(cell) == "pythia-70m");
+  results.cells.push_back(results.cells[0]);
+  Cell& other = results.cells[1].cell;
+  const auto both = [&] {
+    const Names names(measured_cells(results));
+    return std::pair(names.model(results.cells[0]), names.model(results.cells[1]));
+  };
+  other.model.path = hub + "me--pythia-70m/snapshots/0123456789abcdef0123456789abcdef01234567";
+  CHECK(both() == std::pair<std::string, std::string>("EleutherAI/pythia-70m", "me/pythia-70m"));
+  other.model.path =
+      hub + "EleutherAI--pythia-70m/snapshots/0123456789abcdef0123456789abcdef01234567";
+  CHECK(both() == std::pair<std::string, std::string>("pythia-70m@a39f36b", "pythia-70m@0123456"));
+  cell.model.path = hub + "gpt2/snapshots/a39f36b100fe8a5377810d56c3f4789b9c53ac42/";
+  CHECK(model_name(cell) == "gpt2");
+  cell.model.path = "/models--of--mine/x";
+  CHECK(model_name(cell) == "x");
+}
+
+TEST_CASE("names can't break a table or speak to a terminal") {
+  Results results = one_cell();
+  results.info.warnings = {"a\nb"};
+  results.cells.push_back(results.cells[0]);
+  results.cells[0].cell.dataset.texts = {"/texts/a\nb.txt"};
+  results.cells[1].cell.dataset.texts = {"/texts/\x1b[31mred\u202e\u009b\xff.txt"};
+  results.cells[1].cell.policy.positions = Positions::original;
+  for (const ReportFormat format : {ReportFormat::table, ReportFormat::markdown}) {
+    const std::string text = format_report(results, format);
+    CHECK_THAT(text, ContainsSubstring(" a\\nb.txt ") &&
+                         ContainsSubstring(" \\x1b[31mred\\u202e\\u009b\\xff.txt ") &&
+                         ContainsSubstring("warning: a\\nb\n"));
+    CHECK(std::none_of(text.begin(), text.end(),
+                       [](char c) { return c != '\n' && static_cast<unsigned char>(c) < ' '; }));
+  }
+  CHECK_THAT(format_table(results, Table::memory, ReportFormat::html),
+             ContainsSubstring(">a\\nb.txt</th>"));
+  // Letters of every script stay as they are.
+  CHECK(printable("Käse, книга, 本, 👍🏽, a\u200db") ==
+        "Käse, книга, 本, 👍🏽, a\u200db");
+}
+
+TEST_CASE("a table is folded where the terminal is narrower, and each part says what rows are of") {
+  const Results results = test::example_results();
+  CHECK(format_table(results, Table::latency, ReportFormat::table, 45) ==
+        R"(  policy  cache  cached  p50 ms  p90 ms
+  ------  -----  ------  ------  ------
+  dense     all     256   1.500   1.750
+  dense     all    8191  10.125  11.000
+  sinks   4+252     256   1.500   1.600
+
+  policy  cache  cached  p99 ms  max ms
+  ------  -----  ------  ------  ------
+  dense     all     256   2.250   2.250
+  dense     all    8191  12.000  12.500
+  sinks   4+252     256   1.700   1.750
+
+  policy  cache  cached  samples
+  ------  -----  ------  -------
+  dense     all     256        3
+  dense     all    8191        2
+  sinks   4+252     256      128
+)");
+  for (const Table table : all_tables) {
+    const std::string whole = format_table(results, table, ReportFormat::table);
+    size_t widest = 0;
+    for (const std::string& line : lines_of(whole)) widest = std::max(widest, line.size());
+    CHECK(format_table(results, table, ReportFormat::table, widest) == whole);
+    for (size_t width = 50; width < widest; ++width) {
+      for (std::string line : lines_of(format_table(results, table, ReportFormat::table, width))) {
+        INFO(line);
+        if (const size_t two = line.find("±"); two != line.npos) {
+          line.erase(two, 1);                                  // one column, two bytes
+          CHECK_THAT(line, ContainsSubstring("perplexity "));  // never alone
+        }
+        CHECK(line.size() <= width);
+      }
+    }
+    CHECK(format_table(results, table, ReportFormat::markdown, 40) ==
+          format_table(results, table, ReportFormat::markdown));
+  }
+}
+
+TEST_CASE("one of a thing isn't several") {
+  CHECK(counted("1", "core") == "1 core");
+  CHECK(counted("2", "core") == "2 cores");
+  Results results = one_cell();
+  results.info.machine["cores"] = "1";
+  CHECK_THAT(format_report(results, ReportFormat::table),
+             ContainsSubstring("A Processor, 1 core, "));
 }
 
 TEST_CASE("models and datasets are called by their names") {
@@ -222,6 +488,11 @@ TEST_CASE("columns line up for letters of several bytes, and a bar breaks no mar
   CHECK_THAT(table[3], Catch::Matchers::StartsWith("  a|b|c|d  sinks   4+252  "));
   CHECK_THAT(format_table(results, Table::memory, ReportFormat::markdown),
              ContainsSubstring("| a\\|b\\|c\\|d | sinks  |"));
+  results.cells[1].cell.model.path = "/models/日本";  // letters of two columns each
+  const auto wide = lines_of(format_table(results, Table::memory, ReportFormat::table));
+  CHECK_THAT(wide[0], Catch::Matchers::StartsWith("  model  policy  "));
+  CHECK_THAT(wide[2], Catch::Matchers::StartsWith("  käse   sinks   "));
+  CHECK_THAT(wide[3], Catch::Matchers::StartsWith("  日本   sinks   "));
 }
 
 TEST_CASE("numbers have the digits that a reader compares") {
