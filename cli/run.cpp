@@ -67,8 +67,20 @@ void draw(const RunOutcome& outcome) {
   const std::filesystem::path plots = outcome.folder / "plots";
   try {
     const Pictures pictures = draw_pictures(outcome.results, outcome.folder, plots);
-    if (!pictures.drawn.empty()) print_out("pictures: {}\n", plots.string());
-    for (const std::string& line : pictures.left_out) print_out("left out: {}\n", line);
+    const auto& left_out = pictures.left_out;
+    if (pictures.drawn.empty()) {
+      if (!left_out.empty()) print_out("pictures: none; {}\n", left_out.front());
+      return;
+    }
+    print_out("pictures: {}\n", plots.string());
+    // What is missing in one of them; of those that there was nothing for, `plot` speaks.
+    for (const std::string& line : left_out) {
+      const std::string picture = line.substr(0, line.find(':'));
+      if (std::find(pictures.drawn.begin(), pictures.drawn.end(), picture) !=
+          pictures.drawn.end()) {
+        print_out("left out: {}\n", line);
+      }
+    }
   } catch (const InputError& error) {
     print_out("pictures: none; {}\n", error.what());
   }

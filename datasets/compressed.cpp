@@ -2,6 +2,7 @@
 
 #include <bzlib.h>
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <lzma.h>
 #include <unistd.h>
 #include <zlib.h>
@@ -22,6 +23,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr size_t chunk_bytes = 1 << 17;
+constexpr uint64_t suspicious_bytes = uint64_t{1} << 28;
+constexpr uint64_t most_times = 250;
 
 }  // namespace
 
@@ -298,6 +301,14 @@ size_t CompressedFile::read(char* to, size_t size) {
         decompressor_->step(in, std::span(to + done, size - done));
     input_->skip(progress.taken);
     done += progress.made;
+    taken_ += progress.taken;
+    made_ += progress.made;
+    if (made_ > suspicious_bytes && made_ / most_times > taken_) {
+      input_->fail(
+          fmt::format("expands to more than {} times its size, as no text does; decompress "
+                      "it to see what it is",
+                      most_times));
+    }
     if (progress.taken > 0 || progress.made > 0) continue;
     if (!in.empty()) input_->fail("cannot be decompressed: it leads nowhere");
     if (!decompressor_->complete()) input_->fail("the compressed data end too early");

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -21,7 +22,8 @@ std::string without_compression_suffix(const std::string& name);
 /// A few hundred KiB are in memory at a time, and what the decompressor needs.
 ///
 /// InputError names the file: where it can't be read, where the compressed data are damaged, end
-/// too early or have something else behind them.
+/// too early or have something else behind them, and where more than 256 MiB come of less than a
+/// 250th, as of files that are made to fill a memory and not of text.
 class CompressedFile {
  public:
   explicit CompressedFile(const std::filesystem::path& path);
@@ -45,6 +47,7 @@ class CompressedFile {
 
   std::unique_ptr<Input> input_;
   std::unique_ptr<Decompressor> decompressor_;  // nothing of a file that isn't compressed
+  uint64_t taken_ = 0, made_ = 0;               // bytes, compressed and not
 };
 
 }  // namespace sinkbench

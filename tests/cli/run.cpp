@@ -186,7 +186,9 @@ TEST_CASE("a run prints three tables and leaves results that report prints again
   for (const char* heading : {"\nPerplexity\n", "\nLatency of ", "\nMemory\n"}) {
     CHECK_THAT(run.out, ContainsSubstring(heading));
   }
-  CHECK_THAT(run.out, Catch::Matchers::EndsWith("\nresults: results/small\n"));
+  CHECK_THAT(run.out, Catch::Matchers::EndsWith("\nresults: results/small\npictures: none; "
+                                                "nll-over-position: fewer than 64 scored tokens: "
+                                                "dense, sinks 2+10\n"));
 
   const Results results = read_results(workplace.path() / "results/small");
   REQUIRE(results.cells.size() == 2);

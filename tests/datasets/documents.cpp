@@ -421,6 +421,16 @@ TEST_CASE("what is no text is refused by what it is, with the way out") {
   CHECK(texts({folder.write("page.html", "<!DOCTYPE html>")}).size() == 1);
 }
 
+TEST_CASE("a file that is made to fill a memory is refused") {
+  const test::TemporaryFolder folder;
+  const fs::path bomb = folder.write("bomb.txt.gz", gzip(std::string(size_t{300} << 20, 'a')));
+  CHECK_THROWS_WITH(texts({bomb}), ContainsSubstring("expands to more than 250 times its size"));
+  // As much as that of what is no more than monotonous.
+  std::string poem;
+  for (int i = 0; poem.size() < (size_t{2} << 20); ++i) poem += "line " + std::to_string(i) + "\n";
+  CHECK(texts({folder.write("poem.txt.gz", gzip(poem))}).front() == poem);
+}
+
 TEST_CASE("bad datasets are refused by file, line, field and value") {
   const Folder folder;
   const auto refused = [&](const fs::path& path, const std::string& message) {

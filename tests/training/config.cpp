@@ -99,6 +99,6 @@ TEST_CASE("a bad training YAML is refused by line, key and value") {
              ContainsSubstring("'training.repeats.max_tokens': expected at least min_tokens"));
   CHECK_THAT(refusal("data: {held_out: 0.1}\n"),
              ContainsSubstring("'data.text': expected the path of a text"));
-  CHECK_THAT(refusal(kData + "model: [\n"), ContainsSubstring("line "));
+  CHECK_THAT(refusal(kData + "model: [\n"), ContainsSubstring(":3: not valid YAML: "));
   CHECK_THAT(refusal("just words\n"), ContainsSubstring("expected a mapping"));
 }
