@@ -358,7 +358,7 @@ struct Runner::State {
       lengths.assign(spec.lengths.begin(), spec.lengths.end());
     }
     std::optional<Yardstick> yardstick;  // of the CPU
-    if (decoder.options().device.is_cpu()) yardstick.emplace(at::get_num_threads());
+    if (decoder.options().device.is_cpu()) yardstick.emplace();
     std::vector<LatencyResult> results;
     for (const std::optional<int64_t>& length : lengths) {
       int64_t fewest = 0, most = 0;  // entries; where the cache grows, those that it begins with

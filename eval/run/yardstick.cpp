@@ -1,6 +1,6 @@
 #include "eval/run/yardstick.h"
 
-#include <ATen/Parallel.h>
+#include <ATen/ATen.h>
 
 #include <ctime>
 
@@ -9,9 +9,7 @@
 namespace sinkbench {
 namespace {
 
-constexpr int64_t row = 1024;
-constexpr int64_t rows = 768;  // of each thread: 3 MiB
-constexpr int64_t passes = 4;
+constexpr int64_t layers = 8, narrow = 256, wide = 1024, heads = 8;
 constexpr int repetitions = 7;
 
 double milliseconds(clockid_t clock) {
@@ -30,30 +28,27 @@ WorkTime Stopwatch::elapsed() const {
           milliseconds(CLOCK_PROCESS_CPUTIME_ID) - processor_};
 }
 
-Yardstick::Yardstick(int64_t threads)
-    : threads_(threads),
-      weights_(static_cast<size_t>(threads * rows * row), 0.5F),
-      results_(static_cast<size_t>(threads * rows)) {}
+Yardstick::Yardstick() : input_(at::ones({narrow})) {
+  for (int64_t layer = 0; layer < layers; ++layer) {
+    up_.push_back(at::full({wide, narrow}, 1.0 / narrow));
+    down_.push_back(at::full({narrow, wide}, 1.0 / wide));
+  }
+}
 
 void Yardstick::work() const {
-  at::parallel_for(0, threads_ * rows, rows, [&](int64_t begin, int64_t end) {
-    for (int64_t pass = 0; pass < passes; ++pass) {
-      for (int64_t r = begin; r < end; ++r) {
-        const float* const weights = weights_.data() + r * row;
-        float sums[16] = {};
-        for (int64_t i = 0; i < row; i += 16) {
-          for (int64_t k = 0; k < 16; ++k) sums[k] += weights[i + k] * weights[i + k];
-        }
-        float sum = results_[static_cast<size_t>(r)] * 0.25F;
-        for (const float part : sums) sum += part;
-        results_[static_cast<size_t>(r)] = sum;
-      }
-    }
-  });
+  at::Tensor x = input_;
+  for (int64_t layer = 0; layer < layers; ++layer) {
+    const at::Tensor norm = x * at::rsqrt(x.square().mean() + 1e-5);
+    const at::Tensor up = at::mv(up_[layer], norm);
+    const at::Tensor weights = at::softmax(up.view({heads, wide / heads}), -1);
+    const at::Tensor mixed = (weights * up.view({heads, wide / heads})).sum(-1);
+    x = x + at::mv(down_[layer], at::silu(up) * up) + mixed.repeat({narrow / heads});
+  }
 }
 
 WorkTime Yardstick::measure() const {
   std::vector<double> wall, processor;
+  const c10::InferenceMode no_gradients;
   work();  // back into the caches
   for (int i = 0; i < repetitions; ++i) {
     const Stopwatch stopwatch;

@@ -1,6 +1,8 @@
 // How fast the machine is at the moment.
 #pragma once
 
+#include <ATen/core/Tensor.h>
+
 #include <cstdint>
 #include <vector>
 
@@ -22,21 +24,21 @@ class Stopwatch {
   double wall_, processor_;
 };
 
-/// A fixed piece of work, of the kind that decode steps consist of: products of a vector with rows
-/// of weights that the last-level cache holds, on all threads. Where it takes longer than before,
-/// it is the machine that has become slower: other work on it, less power, another guest.
+/// A fixed piece of work of the kind that decode steps consist of: LibTorch's own operators on a
+/// few small tensors, and products of a vector with 16 MiB of weights, which pass through the
+/// caches. It has nothing of this program in it: where it takes longer than before, it is the
+/// machine that has become slower, by other work on it, less power, another guest.
 class Yardstick {
  public:
-  explicit Yardstick(int64_t threads);
+  Yardstick();
   /// The median of several repetitions, some milliseconds together.
   WorkTime measure() const;
 
  private:
   void work() const;
 
-  int64_t threads_;
-  std::vector<float> weights_;
-  mutable std::vector<float> results_;
+  std::vector<at::Tensor> up_, down_;  // of each layer, [wide, narrow] and [narrow, wide]
+  at::Tensor input_;                   // [narrow]
 };
 
 }  // namespace sinkbench
