@@ -26,6 +26,11 @@ struct Options {
 };
 
 std::string script(const Options& options) {
+  if (!fs::is_regular_file(options.config) &&
+      (options.config == "-" || fs::exists(options.config))) {
+    throw InputError::format("{}: expected a file, which the job's tasks can read again",
+                             options.config);
+  }
   const Experiment experiment = load_experiment(options.config, options.overrides);
   const auto cells = static_cast<int64_t>(experiment.cells.size());
   // Slurm refuses arrays beyond its MaxArraySize, 1001 unless it is set otherwise.

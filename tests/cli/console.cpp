@@ -1,11 +1,10 @@
 // What becomes of output that can't be written, and of words that the program doesn't know.
 #include <fmt/format.h>
 
-#include <csignal>
-
 #include "tests/catch.h"
 #include "tests/cli/model_and_book.h"
 #include "tests/cli/program.h"
+#include "tests/environment.h"
 
 using namespace sinkbench;
 using test::Outcome;
@@ -22,23 +21,8 @@ struct Workplace : test::ModelAndBook {
           "policies: [dense, window: {window: 4}]\nthreads: 1\nmetrics: [perplexity]\n");
   }
   Outcome bash(const std::string& script) const {
-    const fs::path out = path() / "stdout", err = path() / "stderr";
-    const pid_t child = ::fork();
-    if (child == 0) {
-      constexpr int flags = O_WRONLY | O_CREAT | O_TRUNC;
-      ::dup2(::open(out.c_str(), flags, 0600), STDOUT_FILENO);
-      ::dup2(::open(err.c_str(), flags, 0600), STDERR_FILENO);
-      ::setenv("S", SINKBENCH_PROGRAM, 1);
-      ::setenv("FAULTS", SINKBENCH_FAULTS, 1);
-      if (::chdir(path().c_str()) == 0) {
-        ::execlp("bash", "bash", "-c", script.c_str(), static_cast<char*>(nullptr));
-      }
-      ::_exit(127);
-    }
-    int status = 0;
-    ::waitpid(child, &status, 0);
-    return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), read_file(out),
-            read_file(err)};
+    const test::Variable program("S", SINKBENCH_PROGRAM), faults("FAULTS", SINKBENCH_FAULTS);
+    return test::Process({"bash", "-c", script}, path()).wait();
   }
 };
 
@@ -145,6 +129,10 @@ TEST_CASE("an experiment may come through a pipe") {
     CHECK(outcome.err.empty());
     CHECK(outcome.status == 0);
   }
+  // A job's tasks would read it again, each.
+  const Outcome slurm = workplace.bash("$S slurm - <small.yaml");
+  CHECK(slurm.status == 2);
+  CHECK(slurm.err == "sinkbench: -: expected a file, which the job's tasks can read again\n");
 }
 
 TEST_CASE("eval needs no file, and is an experiment like others") {

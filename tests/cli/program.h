@@ -8,6 +8,7 @@
 
 #include <filesystem>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/file.h"
@@ -19,21 +20,20 @@ struct Outcome {
   std::string out, err;
 };
 
-/// A running sinkbench, its current folder `folder`.
-class Program {
+/// A running command, its current folder `folder`.
+class Process {
  public:
-  Program(std::vector<std::string> arguments, const std::filesystem::path& folder)
+  Process(std::vector<std::string> command, const std::filesystem::path& folder)
       : out_(folder / "stdout"), err_(folder / "stderr") {
-    arguments.insert(arguments.begin(), SINKBENCH_PROGRAM);
     std::vector<char*> argv;
-    for (std::string& argument : arguments) argv.push_back(argument.data());
+    for (std::string& word : command) argv.push_back(word.data());
     argv.push_back(nullptr);
     pid_ = ::fork();
     if (pid_ != 0) return;
     constexpr int flags = O_WRONLY | O_CREAT | O_TRUNC;
     ::dup2(::open(out_.c_str(), flags, 0600), STDOUT_FILENO);
     ::dup2(::open(err_.c_str(), flags, 0600), STDERR_FILENO);
-    if (::chdir(folder.c_str()) == 0) ::execv(argv[0], argv.data());
+    if (::chdir(folder.c_str()) == 0) ::execvp(argv[0], argv.data());
     ::_exit(127);
   }
 
@@ -49,6 +49,19 @@ class Program {
  private:
   std::filesystem::path out_, err_;
   pid_t pid_;
+};
+
+/// A running sinkbench.
+class Program : public Process {
+ public:
+  Program(std::vector<std::string> arguments, const std::filesystem::path& folder)
+      : Process(with_program(std::move(arguments)), folder) {}
+
+ private:
+  static std::vector<std::string> with_program(std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), SINKBENCH_PROGRAM);
+    return arguments;
+  }
 };
 
 }  // namespace sinkbench::test
