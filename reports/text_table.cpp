@@ -9,6 +9,9 @@
 #include <functional>
 #include <initializer_list>
 
+#include "datasets/unicode_classes.h"
+#include "datasets/utf8.h"
+
 namespace sinkbench {
 namespace {
 
@@ -20,19 +23,9 @@ struct Character {
 };
 
 Character character_at(std::string_view text, size_t i) {
-  const auto byte = [&](size_t k) { return static_cast<unsigned char>(text[k]); };
-  const unsigned char first = byte(i);
-  if (first < 0x80) return {first, 1, true};
-  const size_t bytes = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : 2;
-  if (first < 0xC2 || first > 0xF4 || i + bytes > text.size()) return {};
-  char32_t code = first & (0xFF >> (bytes + 1));
-  for (size_t k = 1; k < bytes; ++k) {
-    if ((byte(i + k) & 0xC0) != 0x80) return {};
-    code = code << 6 | (byte(i + k) & 0x3F);
-  }
-  constexpr char32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-  const bool valid = code >= least[bytes] && code <= 0x10FFFF && (code < 0xD800 || code > 0xDFFF);
-  return valid ? Character{code, bytes, true} : Character{};
+  if (valid_utf8_prefix(text.substr(i, 4)) == 0) return {};
+  const CodePoint c = decode_utf8(text.data() + i);
+  return {c.value, static_cast<size_t>(c.length), true};
 }
 
 /// Inclusive ranges of characters.

@@ -40,7 +40,10 @@ for ((i = 0; i < busy; ++i)); do
   loads+=($!)
 done
 
-measure() { "$1" run "$config" --quiet --no-plots --fresh --set 'metrics=[latency]' --out "$2" >/dev/null; }
+measure() {
+  rm -rf "$2"
+  "$1" run "$config" --quiet --no-plots --set 'metrics=[latency]' --out "$2" >/dev/null
+}
 for ((pair = 1; pair <= pairs; ++pair)); do
   measure "$before" "$work/before"
   measure "$after" "$work/after"
