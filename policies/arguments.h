@@ -12,30 +12,33 @@
 
 namespace sinkbench {
 
-/// An integer, a word or a list of integers.
+/// An integer, a real number, a word or a list of integers.
 class PolicyValue {
  public:
   PolicyValue() : value_(int64_t{0}) {}
   template <std::integral T>
   PolicyValue(T value) : value_(static_cast<int64_t>(value)) {}
+  PolicyValue(double number) : value_(number) {}
   PolicyValue(const char* word) : value_(std::string(word)) {}
   PolicyValue(std::string word) : value_(std::move(word)) {}
   PolicyValue(std::vector<int64_t> list) : value_(std::move(list)) {}
 
   bool is_integer() const { return std::holds_alternative<int64_t>(value_); }
+  bool is_real() const { return std::holds_alternative<double>(value_); }
   bool is_word() const { return std::holds_alternative<std::string>(value_); }
   bool is_list() const { return std::holds_alternative<std::vector<int64_t>>(value_); }
   int64_t integer() const { return std::get<int64_t>(value_); }
+  double real() const { return std::get<double>(value_); }
   const std::string& word() const { return std::get<std::string>(value_); }
   const std::vector<int64_t>& list() const { return std::get<std::vector<int64_t>>(value_); }
 
   auto operator<=>(const PolicyValue&) const = default;
 
  private:
-  std::variant<int64_t, std::string, std::vector<int64_t>> value_;
+  std::variant<int64_t, double, std::string, std::vector<int64_t>> value_;
 };
 
-/// "4", "mean", "[48, 32, 16]"
+/// "4", "0.3", "mean", "[48, 32, 16]"
 std::string to_string(const PolicyValue& value);
 
 /// By name; one of a group has a dot in it, as "budget.by_layer".

@@ -18,6 +18,7 @@ std::string to_string(Positions positions) {
 
 std::string to_string(const PolicyValue& value) {
   if (value.is_integer()) return std::to_string(value.integer());
+  if (value.is_real()) return fmt::format("{}", value.real());
   if (value.is_word()) return value.word();
   return fmt::format("[{}]", fmt::join(value.list(), ", "));
 }

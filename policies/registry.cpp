@@ -44,6 +44,14 @@ std::vector<PolicyParameter> common_parameters(const PolicyEntry& entry) {
                       .words = {"mean", "max"},
                       .only_with = PolicyParameter::Condition{"scope", "head"}});
   }
+  if (entry.shares) {
+    result.push_back({.name = "values",
+                      .meaning = "what the score is combined with: nothing, the norm of the value, "
+                                 "or how far it is from the head's output (caote; fast_caote: from "
+                                 "the mean value)",
+                      .fallback = "none",
+                      .words = {"none", "norm", "caote", "fast_caote"}});
+  }
   result.push_back({.name = "seed", .meaning = "of what is drawn", .fallback = 0});
   return result;
 }
@@ -60,6 +68,13 @@ void check_value(const std::string& policy, const PolicyParameter& parameter,
     const auto& words = parameter.words;
     if (!value.is_word() || std::find(words.begin(), words.end(), value.word()) == words.end()) {
       refuse(policy, parameter, value, fmt::format("{}", fmt::join(words, " or ")));
+    }
+    return;
+  }
+  if (parameter.real) {
+    const auto [least, most] = *parameter.real;
+    if (!value.is_real() || !(value.real() >= least && value.real() <= most)) {
+      refuse(policy, parameter, value, fmt::format("a number from {} to {}", least, most));
     }
     return;
   }
@@ -140,6 +155,13 @@ Retention retention_of(const PolicyEntry& entry, const PolicyArguments& argument
       retention.reduce = Retention::Reduce::max;
     }
   }
+  if (entry.shares) {
+    const std::string& word = arguments.at("values").word();
+    retention.values = word == "norm"         ? Retention::Values::norm
+                       : word == "caote"      ? Retention::Values::caote
+                       : word == "fast_caote" ? Retention::Values::fast_caote
+                                              : Retention::Values::none;
+  }
   retention.cache = cache_label(entry, arguments);
   return retention;
 }
@@ -216,7 +238,8 @@ PolicyArguments with_defaults(const PolicyEntry& entry, PolicyArguments argument
 PolicyArguments smallest_arguments(const PolicyEntry& entry) {
   PolicyArguments arguments;
   for (const PolicyParameter& parameter : entry.parameters) {
-    const bool integer = parameter.words.empty() && !parameter.list && !parameter.only_with;
+    const bool integer =
+        parameter.words.empty() && !parameter.list && !parameter.real && !parameter.only_with;
     if (integer) arguments[parameter.name] = parameter.minimum;
   }
   return arguments;
@@ -240,6 +263,12 @@ std::unique_ptr<Policy> make_policy(std::string_view name, PolicyArguments argum
     }
     throw InputError::format("policy {}: unknown parameter '{}'{}", name, key,
                              suggestion(key, names));
+  }
+  for (const PolicyParameter& parameter : entry.parameters) {
+    const auto it = arguments.find(parameter.name);
+    if (parameter.real && it != arguments.end() && it->second.is_integer()) {
+      it->second = static_cast<double>(it->second.integer());
+    }
   }
   arguments = with_defaults(entry, std::move(arguments));
   for (const PolicyParameter& parameter : entry.parameters) {

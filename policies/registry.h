@@ -15,14 +15,18 @@ namespace sinkbench {
 
 /// A parameter of a policy as users write it: an integer unless it says otherwise.
 struct PolicyParameter {
+  struct Bounds {
+    double least, most;
+  };
   std::string name;
   std::string meaning;                       ///< one line
   int64_t minimum = 0;                       ///< of integers, those of a list too
   std::optional<PolicyValue> fallback = {};  ///< the value where none is given; nothing: it must be
-  bool size = false;      ///< the cache's size: along it, results of one policy are one line
-  bool odd = false;       ///< an odd integer
-  bool list = false;      ///< a list of integers, one for each layer
-  bool optional = false;  ///< may be left out though there is no fallback
+  bool size = false;  ///< the cache's size: along it, results of one policy are one line
+  bool odd = false;   ///< an odd integer
+  std::optional<Bounds> real = {};      ///< a real number within these
+  bool list = false;                    ///< a list of integers, one for each layer
+  bool optional = false;                ///< may be left out though there is no fallback
   std::vector<std::string> words = {};  ///< a word, one of these
   /// Has a meaning, and its fallback, only where another parameter has this value.
   struct Condition {
@@ -55,8 +59,10 @@ struct PolicyEntry {
   std::vector<PolicyPreset> presets = {};
   /// Those that make a difference from Positions::cache.
   std::vector<Positions> positions = {Positions::original, Positions::frozen, Positions::capped};
-  /// Of a score policy, whether it looks at attention weights, and if so, whose by default.
+  /// Of a score policy, whether it looks at attention weights.
   bool weights = false;
+  /// Whether its scores are shares of the attention, so that they may be combined with values.
+  bool shares = false;
   Retention::Scope scope = Retention::Scope::head;
   /// Builds the policy from arguments that are complete and within bounds.
   std::variant<MakePolicy, MakeScorePolicy> make;

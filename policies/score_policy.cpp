@@ -8,6 +8,7 @@
 #include <stdexcept>
 
 #include "base/simd.h"
+#include "policies/values.h"
 
 #pragma GCC diagnostic ignored "-Wpsabi"
 
@@ -93,6 +94,17 @@ std::optional<int64_t> ScorePolicy::size() const {
 
 std::optional<int64_t> ScorePolicy::capacity() const {
   return *size() + retention_.every - 1;
+}
+
+Needs needs_of(const ScorePolicy& policy) {
+  Needs needs = policy.needs();
+  needs.values = needs.values || policy.retention().values != Retention::Values::none;
+  return needs;
+}
+
+void score_entries(const ScorePolicy& policy, const Round& round, std::span<double> scores) {
+  policy.score(round, scores);
+  combine_with_values(policy.retention().values, round.values, round.value_dim, scores);
 }
 
 std::vector<int64_t> evicted(const Retention& retention, const Round& round,

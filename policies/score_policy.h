@@ -1,6 +1,6 @@
-// Policies that choose by content: by the attention that an entry receives, by its key. A policy
-// says which statistics it needs and gives every kept entry a score; engines own and update the
-// statistics, evict the lowest scores, and see to protection, ties and positions. See
+// Policies that choose by content: by the attention that an entry receives, by its key or value. A
+// policy says which statistics it needs and gives every kept entry a score; engines own and update
+// the statistics, evict the lowest scores, and see to protection, ties and positions. See
 // docs/policies.md for the contract.
 #pragma once
 
@@ -24,6 +24,8 @@ struct Retention {
   int64_t every = 1;    ///< a round after each token t with (t + 1) % every == 0
   enum class Reduce { mean, max } reduce = Reduce::mean;  ///< of the weights of a key head's group
   enum class Scope { head, layer } scope = Scope::head;   ///< layer: all heads keep the same tokens
+  /// What a score that is a share of the attention is combined with; see policies/values.h.
+  enum class Values { none, norm, caote, fast_caote } values = Values::none;
   uint64_t seed = 0;
 
   int64_t capacity_of(int64_t layer) const {
@@ -36,11 +38,46 @@ struct Retention {
 struct Needs {
   bool sum = false;          ///< of all weights so far, in float64
   double decay = 1.0;        ///< by which the sum is multiplied before each query's weight is added
+  bool squares = false;      ///< sum of the weights' squares, in float64
   bool last = false;         ///< weight of the last query
   int64_t rows = 0;          ///< weights of the last so many queries
+  int64_t own = 0;           ///< numbers of each entry that `observe` sees to
   bool keys = false;         ///< keys, rotated at their place in the stream
+  bool values = false;       ///< values
   bool entry_score = false;  ///< what `enter` says of each entry
-  bool weights() const { return sum || last || rows > 0; }
+  bool queries = false;      ///< moments of the queries so far, but for those of the first `sinks`
+  bool weights() const { return sum || squares || last || rows > 0 || own > 0; }
+};
+
+/// Numbers of entries, a row for each of some statistic: number i of row r at r * stride + i.
+template <typename T>
+struct Rows {
+  T* data = nullptr;
+  int64_t stride = 0;
+  T* operator[](int64_t row) const { return data + row * stride; }
+};
+
+/// A query has seen the entries of a key head.
+struct Observation {
+  int64_t layer, head;
+  int64_t t;                        ///< the query's place
+  std::span<const int64_t> place;   ///< [n] in the stream, the query's own the last
+  std::span<const double> weights;  ///< [n] reduced
+};
+
+/// Of the queries of each query head of a group, before rotation.
+struct QueryMoments {
+  int64_t count = 0;
+  std::span<const double> sum;       ///< [group, head_dim]
+  std::span<const double> products;  ///< [group, head_dim, head_dim] sums of products of two
+  double scale = 1.0;                ///< by which the product of a query and a key is multiplied
+};
+
+/// How the model rotates what stands at place p: dimensions c and c + frequencies.size() by
+/// p * frequencies[c], and what is rotated is multiplied by `magnitude`.
+struct Rotation {
+  std::span<const double> frequencies;
+  double magnitude = 1.0;
 };
 
 /// What comes into the cache.
@@ -53,18 +90,23 @@ struct Entry {
 /// The entries of one key head at a round, in the order of the stream.
 struct Round {
   int64_t layer, head;
-  int64_t next;                    ///< place of the next token; rounds are numbered by it
-  std::span<const int64_t> place;  ///< [n] in the stream
-  std::span<const double> sum;     ///< [n], those that are asked for
-  std::span<const double> last;    ///< [n]
-  /// [rows of Needs, row_stride], the first n of each: the weights that query t gave are in row
-  /// t % rows; 0 where that was before the entry came.
-  const double* rows = nullptr;
-  int64_t row_stride;
-  int64_t row_count;             ///< rows that there are so far
-  std::span<const double> keys;  ///< [n, head_dim]
-  int64_t head_dim;
-  std::span<const double> entry_score;  ///< [n]
+  int64_t next;                          ///< place of the next token; rounds are numbered by it
+  std::span<const int64_t> place;        ///< [n] in the stream
+  std::span<const double> sum = {};      ///< [n], those that are asked for
+  std::span<const double> squares = {};  ///< [n]
+  std::span<const double> last = {};     ///< [n]
+  /// [rows of Needs], n of each: the weights that query t gave are in row t % rows; 0 where that
+  /// was before the entry came.
+  Rows<const double> rows = {};
+  int64_t row_count = 0;              ///< rows that there are so far
+  Rows<const double> own = {};        ///< [own of Needs], n of each
+  std::span<const double> keys = {};  ///< [n, head_dim]
+  int64_t head_dim = 0;
+  std::span<const double> values = {};  ///< [n, value_dim]
+  int64_t value_dim = 0;  ///< head_dim; with scope: layer, the key heads' values one after another
+  std::span<const double> entry_score = {};  ///< [n]
+  QueryMoments queries = {};
+  Rotation rotation = {};
   /// Queries that saw an entry, its own among them.
   double seen(size_t i) const { return static_cast<double>(next - place[i]); }
 };
@@ -76,6 +118,9 @@ class ScorePolicy : public Policy {
   virtual Needs needs() const = 0;
   /// A score of its own for an entry that comes, where that is asked for.
   virtual double enter(const Entry&) const { return 0; }
+  /// After each query, where numbers of its own are asked for: [own of Needs], n of each; those of
+  /// the entry that has just come are 0.
+  virtual void observe(const Observation&, Rows<double> own) const {}
   /// The score of each entry: [n], the highest stay. Pure; called for several heads at once.
   virtual void score(const Round& round, std::span<double> scores) const = 0;
 
@@ -90,6 +135,12 @@ class ScorePolicy : public Policy {
  private:
   Retention retention_;
 };
+
+/// What engines have to see to: what the policy needs and, where scores are combined with values,
+/// these.
+Needs needs_of(const ScorePolicy& policy);
+/// The policy's scores, combined with the values where that is asked for.
+void score_entries(const ScorePolicy& policy, const Round& round, std::span<double> scores);
 
 /// Which entries of a head a round evicts, by index: of n entries in the order of the stream with
 /// these scores all but `capacity`, ascending (score rounded to float32, place), but for the first

@@ -25,7 +25,7 @@ std::vector<int64_t> Decisions::decide(const ScorePolicy& policy, const Round& r
     return {};
   }
   std::vector<double> scores(round.place.size());
-  policy.score(round, scores);
+  score_entries(policy, round, scores);
   std::vector<int64_t> indices = evicted(policy.retention(), round, scores);
   if (options_.follow != nullptr) indices = follow(round, scores, indices);
   if (options_.sink) {

@@ -33,6 +33,30 @@ void compact(T* data, int64_t n, std::span<const int64_t> evicted, int64_t size 
   }
 }
 
+/// Whether the rounds of a block are known before its attention.
+bool foreseen(const Needs& needs, Positions positions) {
+  return !needs.weights() && !needs.queries && positions != Positions::cache;
+}
+
+/// Which number of an entry is in which row of its statistics; -1 where there is none.
+struct Columns {
+  Columns() = default;
+  explicit Columns(const Needs& needs) {
+    const auto next = [&](int64_t rows) {
+      const int64_t first = rows > 0 ? count : -1;
+      count += rows;
+      return first;
+    };
+    sum = next(needs.sum ? 1 : 0);
+    squares = next(needs.squares ? 1 : 0);
+    entry_score = next(needs.entry_score ? 1 : 0);
+    rows = next(needs.rows);
+    own = next(needs.own);
+  }
+  int64_t sum = -1, squares = -1, entry_score = -1, rows = -1, own = -1;
+  int64_t count = 0;
+};
+
 /// Rounds of a block that were foreseen: each entry's first and last query, and who stays.
 struct Foreseen {
   std::vector<int32_t> first, last;  // of the cache's entries, then of the block's
@@ -60,7 +84,7 @@ class Scan final : public LayerScan {
       layer.positions = rules_.positions(l);
       layer.rotary = config_.rotary_index(l);
       layer.room = rules_.slots(l, fed);
-      if (layer.score != nullptr) layer.needs = layer.score->needs();
+      if (layer.score != nullptr) layer.needs = needs_of(*layer.score);
       layer.by_layer =
           layer.score == nullptr || layer.score->retention().scope == Retention::Scope::layer;
       layer.sets = layer.by_layer ? 1 : config_.kv_heads;
@@ -74,12 +98,11 @@ class Scan final : public LayerScan {
       if (layer.positions == Positions::capped) layer.far_key = keys();
       layer.value = at::zeros({K, room, d}, exact);
       layer.place = at::zeros({layer.sets, room}, at::kLong);
-      if (layer.needs.sum) layer.sum = at::zeros({layer.sets, room}, number);
-      if (layer.needs.rows > 0) {
-        layer.rows = at::zeros({layer.sets, layer.needs.rows, room}, number);
-      }
-      if (layer.needs.entry_score) layer.entry_score = at::zeros({layer.sets, room}, number);
+      layer.columns = Columns(layer.needs);
+      layer.statistics = at::zeros({layer.sets, layer.columns.count, room}, number);
       if (layer.needs.keys) layer.rotated = at::zeros({layer.sets, room, d}, number);
+      if (layer.needs.queries)
+        layer.moments = at::zeros({layer.sets, group_ * d * (1 + d)}, number);
       most = std::max(most, room);
       layers_.push_back(std::move(layer));
     }
@@ -108,10 +131,9 @@ class Scan final : public LayerScan {
       layer.key.normal_();
       layer.value.normal_();
       if (layer.far_key.defined()) layer.far_key.normal_();
-      for (at::Tensor* t : {&layer.sum, &layer.rows, &layer.entry_score}) {
-        if (t->defined()) t->uniform_();
-      }
+      layer.statistics.uniform_();
       if (layer.rotated.defined()) layer.rotated.normal_();
+      if (layer.moments.defined()) layer.moments.uniform_();
       for (int64_t s = 0; s < layer.sets; ++s) {
         int64_t* place = layer.place.template data_ptr<int64_t>() + s * layer.room;
         for (int64_t i = 0; i < layer.n; ++i) place[i] = next - layer.n + i;
@@ -148,7 +170,7 @@ class Scan final : public LayerScan {
       stream_begin_ = begin;
       stream_size_ = block.size;
     }
-    const bool foreseeable = !layer.needs.weights() && layer.positions != Positions::cache;
+    const bool foreseeable = foreseen(layer.needs, layer.positions);
     if (foreseeable && block.size >= fewest_foreseen) {
       attend_foreseen(layer, block);
     } else {
@@ -168,10 +190,10 @@ class Scan final : public LayerScan {
       result.push_back(layer.key.narrow(2, 0, layer.n));
       if (layer.far_key.defined()) result.push_back(layer.far_key.narrow(2, 0, layer.n));
       result.push_back(layer.value.narrow(1, 0, layer.n));
-      for (const at::Tensor* t : {&layer.place, &layer.sum, &layer.entry_score, &layer.rotated}) {
-        if (t->defined()) result.push_back(t->narrow(1, 0, layer.n));
-      }
-      if (layer.rows.defined()) result.push_back(layer.rows.narrow(2, 0, layer.n));
+      result.push_back(layer.place.narrow(1, 0, layer.n));
+      result.push_back(layer.statistics.narrow(2, 0, layer.n));
+      if (layer.rotated.defined()) result.push_back(layer.rotated.narrow(1, 0, layer.n));
+      if (layer.moments.defined()) result.push_back(layer.moments);
     }
     return result;
   }
@@ -229,13 +251,13 @@ class Scan final : public LayerScan {
     // Keys are transposed: [kv_heads, head_dim, room]. Under Positions::cache they are as they came
     // and put at their ranks as they are used; else they are where they stay.
     at::Tensor key;
-    at::Tensor far_key;      // capped: as they came
-    at::Tensor value;        // [kv_heads, room, head_dim]
-    at::Tensor place;        // int64 [sets, room]
-    at::Tensor sum;          // double [sets, room]
-    at::Tensor rows;         // double [sets, rows, room]
-    at::Tensor entry_score;  // double [sets, room]
-    at::Tensor rotated;      // double [sets, room, head_dim]: at their place in the stream
+    at::Tensor far_key;  // capped: as they came
+    at::Tensor value;    // [kv_heads, room, head_dim]
+    at::Tensor place;    // int64 [sets, room]
+    Columns columns;
+    at::Tensor statistics;  // double [sets, columns, room]
+    at::Tensor rotated;     // double [sets, room, head_dim]: at their place in the stream
+    at::Tensor moments;     // double [sets, -1]: as QueryMoments has them, sums, then products
   };
 
   /// What is to be attended to, of all heads.
@@ -251,14 +273,21 @@ class Scan final : public LayerScan {
   /// Entries and statistics of one set.
   struct Set {
     int64_t* place;
-    double *sum, *rows, *entry_score, *rotated;
+    Rows<double> statistics;
+    double *rotated, *moments;
+
+    /// Null where there is no such statistic.
+    double* of(int64_t column) const { return column < 0 ? nullptr : statistics[column]; }
+    Rows<double> from(int64_t column) const { return {of(column), statistics.stride}; }
   };
   Set set_of(const Layer& layer, int64_t s) const {
     const auto at = [&](const at::Tensor& t) {
       return t.defined() ? t.data_ptr<double>() + s * t.stride(0) : nullptr;
     };
-    return {layer.place.template data_ptr<int64_t>() + s * layer.room, at(layer.sum),
-            at(layer.rows), at(layer.entry_score), at(layer.rotated)};
+    return {layer.place.template data_ptr<int64_t>() + s * layer.room,
+            {at(layer.statistics), layer.room},
+            at(layer.rotated),
+            at(layer.moments)};
   }
   T* key_of(const Layer& layer, int64_t h) const {
     return layer.key.template data_ptr<T>() + h * layer.key.stride(0);
@@ -275,7 +304,7 @@ class Scan final : public LayerScan {
     std::vector<T> placed, query, far_query, weights, key, far_key, value, sink_logit;
     std::vector<int64_t> far, query_place, entry_place, ids;
     std::vector<int32_t> query_of, first, last;
-    std::vector<double> reduced, slope, vector;
+    std::vector<double> reduced, slope, vector, values;
     std::vector<T*> output;
     int64_t placed_stride = 0;
     int64_t dirty = 0;  // columns from here on are not where they stand
@@ -333,9 +362,9 @@ class Scan final : public LayerScan {
              int64_t at, Scratch& scratch) const {
     const int64_t d = config_.head_dim, place = block.begin + i;
     set.place[at] = place;
-    if (set.sum != nullptr) set.sum[at] = 0;
-    for (int64_t r = 0; r < layer.needs.rows; ++r) set.rows[r * layer.room + at] = 0;
-    if (set.entry_score == nullptr && set.rotated == nullptr) return;
+    for (int64_t c = 0; c < layer.columns.count; ++c) set.statistics[c][at] = 0;
+    double* const entry_score = set.of(layer.columns.entry_score);
+    if (entry_score == nullptr && set.rotated == nullptr) return;
     const T* key = block.key + (i * config_.kv_heads + s) * d;
     scratch.vector.assign(key, key + d);
     double* const rotated = set.rotated != nullptr ? set.rotated + at * d : nullptr;
@@ -351,9 +380,9 @@ class Scan final : public LayerScan {
         rotated[c + half] = y * cosine + x * sine;
       }
     }
-    if (set.entry_score == nullptr) return;
+    if (entry_score == nullptr) return;
     const auto count = static_cast<size_t>(d);
-    set.entry_score[at] =
+    entry_score[at] =
         layer.score->enter({.layer = block.layer,
                             .head = s,
                             .place = place,
@@ -363,18 +392,43 @@ class Scan final : public LayerScan {
   }
 
   /// The weights of query t, reduced, go into the statistics.
-  void observe(const Layer& layer, const Set& set, int64_t t,
+  void observe(const Layer& layer, int64_t l, int64_t s, const Set& set, int64_t t,
                std::span<const double> reduced) const {
     const int64_t n = std::ssize(reduced);
-    if (set.sum != nullptr) {
+    const Columns& columns = layer.columns;
+    if (double* const sum = set.of(columns.sum)) {
       if (layer.needs.decay == 1.0) {
-        for (int64_t j = 0; j < n; ++j) set.sum[j] += reduced[j];
+        for (int64_t j = 0; j < n; ++j) sum[j] += reduced[j];
       } else {
-        for (int64_t j = 0; j < n; ++j) set.sum[j] = set.sum[j] * layer.needs.decay + reduced[j];
+        for (int64_t j = 0; j < n; ++j) sum[j] = sum[j] * layer.needs.decay + reduced[j];
       }
     }
-    if (set.rows != nullptr) {
-      std::copy_n(reduced.data(), n, set.rows + t % layer.needs.rows * layer.room);
+    if (double* const squares = set.of(columns.squares)) {
+      for (int64_t j = 0; j < n; ++j) squares[j] += reduced[j] * reduced[j];
+    }
+    if (columns.rows >= 0) {
+      std::copy_n(reduced.data(), n, set.of(columns.rows + t % layer.needs.rows));
+    }
+    if (columns.own >= 0) {
+      layer.score->observe(
+          {.layer = l, .head = s, .t = t, .place = {set.place, reduced.size()}, .weights = reduced},
+          set.from(columns.own));
+    }
+  }
+
+  /// A query goes into the moments of its head.
+  void observe_queries(const Layer& layer, const Block& block, int64_t i, int64_t s, const Set& set,
+                       Scratch& scratch) const {
+    if (block.begin + i < layer.score->retention().sinks) return;
+    const int64_t d = config_.head_dim;
+    for (int64_t g = 0; g < group_; ++g) {
+      const T* query = block.query + (i * config_.heads + s * group_ + g) * d;
+      scratch.vector.assign(query, query + d);
+      double* const products = set.moments + (group_ + g * d) * d;
+      add_scaled(1.0, scratch.vector.data(), set.moments + g * d, d);
+      for (int64_t c = 0; c < d; ++c) {
+        add_scaled(scratch.vector[c], scratch.vector.data(), products + c * d, d);
+      }
     }
   }
 
@@ -399,9 +453,12 @@ class Scan final : public LayerScan {
     for (double& x : reduced) x *= share;
   }
 
-  /// Indices of the entries of a set that leave after token t.
+  /// Indices of the entries of a set that leave after token t. `value_of_entry(h, j)`: where key
+  /// head h's value of entry j is.
+  template <typename ValueOf>
   std::vector<int64_t> round(const Layer& layer, int64_t l, int64_t s, const Set& set, int64_t t,
-                             int64_t n, const double* last_weights) const {
+                             int64_t n, const double* last_weights, Scratch& scratch,
+                             const ValueOf& value_of_entry) const {
     if (layer.score == nullptr) {
       std::vector<int64_t> leave;
       if (rules_.kept(l, t + 1) == n) return leave;
@@ -413,32 +470,63 @@ class Scan final : public LayerScan {
       }
       return leave;
     }
-    if ((t + 1) % layer.score->retention().every != 0) return {};
+    const Retention& retention = layer.score->retention();
+    if ((t + 1) % retention.every != 0 || n <= retention.capacity_of(l)) return {};
+    const int64_t d = config_.head_dim;
     const auto count = static_cast<size_t>(n);
     const auto span = [&](const double* data, int64_t width = 1) {
       return data != nullptr ? std::span(data, count * width) : std::span<const double>();
     };
+    const auto rows = [&](int64_t column) {
+      return Rows<const double>{set.of(column), set.statistics.stride};
+    };
+    const int64_t value_heads = config_.kv_heads / layer.sets;
+    if (layer.needs.values) {
+      scratch.values.resize(n * value_heads * d);
+      double* value = scratch.values.data();
+      for (int64_t j = 0; j < n; ++j) {
+        for (int64_t h = s; h < s + value_heads; ++h, value += d) {
+          std::copy_n(value_of_entry(h, j), d, value);
+        }
+      }
+    }
+    QueryMoments queries;
+    Rotation rotation;
+    if (layer.needs.queries) {
+      const auto size = static_cast<size_t>(group_ * d);
+      queries = {.count = t + 1 - std::min(retention.sinks, t + 1),
+                 .sum = {set.moments, size},
+                 .products = {set.moments + size, size * static_cast<size_t>(d)},
+                 .scale = config_.attention_scale};
+      if (const RotaryConfig* rotary = config_.rotary(l)) {
+        rotation = {.frequencies = rotary->inverse_frequencies, .magnitude = rotary->magnitude};
+      }
+    }
     const Round round = {.layer = l,
                          .head = s,
                          .next = t + 1,
                          .place = {set.place, count},
-                         .sum = span(set.sum),
+                         .sum = span(set.of(layer.columns.sum)),
+                         .squares = span(set.of(layer.columns.squares)),
                          .last = layer.needs.last ? span(last_weights) : span(nullptr),
-                         .rows = set.rows,
-                         .row_stride = layer.room,
+                         .rows = rows(layer.columns.rows),
                          .row_count = std::min(layer.needs.rows, t + 1),
-                         .keys = span(set.rotated, config_.head_dim),
-                         .head_dim = config_.head_dim,
-                         .entry_score = span(set.entry_score)};
+                         .own = rows(layer.columns.own),
+                         .keys = span(set.rotated, d),
+                         .head_dim = d,
+                         .values = layer.needs.values ? std::span<const double>(scratch.values)
+                                                      : std::span<const double>(),
+                         .value_dim = value_heads * d,
+                         .entry_score = span(set.of(layer.columns.entry_score)),
+                         .queries = queries,
+                         .rotation = rotation};
     return decisions_.decide(*layer.score, round, layer.by_layer ? config_.kv_heads : 1);
   }
 
   void evict_from_set(const Layer& layer, const Set& set, int64_t n,
                       std::span<const int64_t> leave) const {
     compact(set.place, n, leave);
-    if (set.sum != nullptr) compact(set.sum, n, leave);
-    for (int64_t r = 0; r < layer.needs.rows; ++r) compact(set.rows + r * layer.room, n, leave);
-    if (set.entry_score != nullptr) compact(set.entry_score, n, leave);
+    for (int64_t c = 0; c < layer.columns.count; ++c) compact(set.statistics[c], n, leave);
     if (set.rotated != nullptr) compact(set.rotated, n, leave, config_.head_dim);
   }
 
@@ -487,11 +575,15 @@ class Scan final : public LayerScan {
       for (int64_t q = i; layer.needs.weights() && q < end; ++q) {
         reduce(layer.score->retention(), scratches, (q - i) * group_ * stride, stride,
                n + q - i + 1, reduced);
-        observe(layer, set, block.begin + q, reduced);
+        observe(layer, block.layer, s, set, block.begin + q, reduced);
+      }
+      for (int64_t q = i; layer.needs.queries && q < end; ++q) {
+        observe_queries(layer, block, q, s, set, scratches[0]);
       }
       n += end - i;
       const std::vector<int64_t> leave =
-          round(layer, block.layer, s, set, block.begin + end - 1, n, reduced.data());
+          round(layer, block.layer, s, set, block.begin + end - 1, n, reduced.data(), scratches[0],
+                [&](int64_t h, int64_t j) { return value_of(layer, h) + j * config_.head_dim; });
       if (leave.empty()) continue;
       evict_from_set(layer, set, n, leave);
       for (int64_t h = 0; h < heads; ++h) {
@@ -560,7 +652,7 @@ class Scan final : public LayerScan {
                  .keep_weights = layer.needs.weights()});
   }
 
-  struct Rows {
+  struct Entries {
     int64_t entries;
     const T* key;
     int64_t key_stride;
@@ -572,7 +664,7 @@ class Scan final : public LayerScan {
   };
   /// The queries i .. end-1 of head h's group, over these entries.
   void attend_rows(const Layer& layer, const Block& block, int64_t h, int64_t i, int64_t end,
-                   Scratch& scratch, const Rows& rows) const {
+                   Scratch& scratch, const Entries& rows) const {
     const int64_t d = config_.head_dim, count = (end - i) * group_;
     const T scale = static_cast<T>(config_.attention_scale);
     const int64_t stride = padded_entries(rows.entries);
@@ -670,7 +762,12 @@ class Scan final : public LayerScan {
         ids[n++] = layer.n + q;
       }
       const std::vector<int64_t> leave =
-          round(layer, block.layer, s, set, block.begin + end - 1, n, nullptr);
+          round(layer, block.layer, s, set, block.begin + end - 1, n, nullptr, scratch,
+                [&](int64_t h, int64_t j) {
+                  const int64_t d = config_.head_dim, id = ids[j];
+                  return id < layer.n ? value_of(layer, h) + id * d
+                                      : block.value + ((id - layer.n) * config_.kv_heads + h) * d;
+                });
       if (leave.empty()) continue;
       for (const int64_t j : leave) result.last[ids[j]] = static_cast<int32_t>(end - 1);
       evict_from_set(layer, set, n, leave);
@@ -827,17 +924,16 @@ ScanBytes scan_bytes(const LayerRules& rules, const DecoderConfig& config, at::S
     bytes.keys_and_values += (capped ? 3 : 2) * K * d * room * element;
     const ScorePolicy* score = rules.score(l);
     const bool by_layer = score == nullptr || score->retention().scope == Retention::Scope::layer;
-    const Needs needs = score != nullptr ? score->needs() : Needs{};
-    const double numbers = 1.0 + (needs.sum ? 1 : 0) + static_cast<double>(needs.rows) +
-                           (needs.entry_score ? 1 : 0) +
-                           (needs.keys ? static_cast<double>(d) : 0.0);
-    bytes.statistics += 8.0 * numbers * static_cast<double>((by_layer ? 1 : K) * room);
+    const Needs needs = score != nullptr ? needs_of(*score) : Needs{};
+    const int64_t numbers = 1 + Columns(needs).count + (needs.keys ? d : 0);
+    bytes.statistics += 8.0 * static_cast<double>(numbers * (by_layer ? 1 : K) * room);
+    if (needs.queries) bytes.statistics += 8.0 * static_cast<double>(config.heads * d * (d + 1));
     double scratch = 0;
     const int64_t queries = std::min(block, most_queries);
     const auto attention = [&](int64_t entries, int64_t rows) {
       return static_cast<double>(element * (rows * padded_entries(entries) + queries * group * d));
     };
-    if (!needs.weights() && rules.positions(l) != Positions::cache) {
+    if (foreseen(needs, rules.positions(l))) {
       const int64_t entries = std::min(room + queries, fed);
       scratch = static_cast<double>(element * (capped ? 2 : 1) * K * d * block) +
                 static_cast<double>(threads) *
@@ -850,6 +946,10 @@ ScanBytes scan_bytes(const LayerRules& rules, const DecoderConfig& config, at::S
                                 : 0.0;
       scratch = static_cast<double>(by_layer ? K : threads) *
                 (attention(room, needs.weights() ? step * group : tile_rows) + placed);
+    }
+    const auto sets = static_cast<double>(by_layer ? 1 : std::min(threads, K));
+    if (needs.values) {
+      scratch += 8.0 * sets * static_cast<double>((by_layer ? K : 1) * d * room);
     }
     bytes.scratch = std::max(bytes.scratch, scratch);
   }

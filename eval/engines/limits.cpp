@@ -87,9 +87,11 @@ void check_rules(const LayerRules& rules, const DecoderConfig& config, int64_t f
           policy.label(), layers, config.layers);
     }
     const Needs needs = score->needs();
-    if (retention.scope == Retention::Scope::layer && (needs.keys || needs.entry_score)) {
+    if (retention.scope == Retention::Scope::layer &&
+        (needs.keys || needs.entry_score || needs.queries)) {
       throw InputError::format(
-          "policy {}: it reads keys, which each head has of its own; expected scope: head",
+          "policy {}: it reads keys or queries, which each head has of its own; expected scope: "
+          "head",
           policy.label());
     }
   }

@@ -49,13 +49,16 @@ void ScoredStepwiseEngine::prepare() {
   entries_.clear();
   for (int64_t layer = 0; layer < config.layers; ++layer) {
     const ScorePolicy* score = rules_.score(layer);
-    const int64_t rows = score != nullptr ? score->needs().rows : 0;
+    const Needs needs = score != nullptr ? needs_of(*score) : Needs{};
     entries_.push_back({.place = at::zeros({K, 0}, at::kLong),
                         .frozen = at::zeros({K, 0}, at::kLong),
                         .key = at::zeros({K, 0, d}, exact),
                         .value = at::zeros({K, 0, d}, exact),
                         .sum = at::zeros({K, 0}, at::kDouble),
-                        .rows = at::zeros({K, 0, rows}, at::kDouble)});
+                        .squares = at::zeros({K, 0}, at::kDouble),
+                        .rows = at::zeros({K, 0, needs.rows}, at::kDouble),
+                        .own = at::zeros({K, 0, needs.own}, at::kDouble),
+                        .queries = at::zeros({config.heads, 0, d}, at::kDouble)});
   }
 }
 
@@ -63,6 +66,7 @@ std::vector<at::Tensor> ScoredStepwiseEngine::state() const {
   std::vector<at::Tensor> result;
   for (Entries layer : entries_) {
     for (const at::Tensor* part : layer.parts()) result.push_back(*part);
+    result.push_back(layer.queries);
   }
   return result;
 }
@@ -74,6 +78,11 @@ void ScoredStepwiseEngine::restore(const std::vector<at::Tensor>& state) {
       sizes[1] = rules_.kept(static_cast<int64_t>(layer), next_);
       *part = at::zeros(sizes, part->options());
     }
+    const ScorePolicy* score = rules_.score(static_cast<int64_t>(layer));
+    if (score == nullptr || !needs_of(*score).queries) continue;
+    std::vector<int64_t> sizes = entries_[layer].queries.sizes().vec();
+    sizes[1] = next_;
+    entries_[layer].queries = at::zeros(sizes, at::kDouble);
   }
   copy_state(state, this->state());
 }
@@ -103,10 +112,16 @@ at::Tensor ScoredStepwiseEngine::attend(int64_t layer, int64_t t, const Projecti
   e.place = at::cat({e.place, at::full({K, 1}, t, at::kLong)}, 1);
   e.key = at::cat({e.key, here(projection.key)}, 1);
   e.value = at::cat({e.value, here(projection.value)}, 1);
-  e.sum = at::cat({e.sum, at::zeros({K, 1}, at::kDouble)}, 1);
-  e.rows = at::cat({e.rows, at::zeros({K, 1, e.rows.size(2)}, at::kDouble)}, 1);
+  for (at::Tensor* numbers : {&e.sum, &e.squares, &e.rows, &e.own}) {
+    std::vector<int64_t> one = numbers->sizes().vec();
+    one[1] = 1;
+    *numbers = at::cat({*numbers, at::zeros(one, at::kDouble)}, 1);
+  }
 
   const at::Tensor query = here(projection.query);  // [heads, 1, head_dim]
+  if (rules_.score(layer) != nullptr && needs_of(*rules_.score(layer)).queries) {
+    e.queries = at::cat({e.queries, query.to(at::kDouble)}, 1);
+  }
   std::vector<at::Tensor> outputs, weights;
   for (int64_t head = 0; head < config.heads; ++head) {
     const int64_t h = head / group;
@@ -172,9 +187,21 @@ void ScoredStepwiseEngine::evict(int64_t layer, int64_t t, const at::Tensor& red
     }
     stay.assign(K, seen.nonzero().view({-1}));
   } else {
-    const Needs needs = score->needs();
+    const Needs needs = needs_of(*score);
     e.sum = e.sum * needs.decay + reduced;
+    e.squares = e.squares + reduced * reduced;
     if (needs.rows > 0) e.rows.select(2, t % needs.rows).copy_(reduced);
+    for (int64_t h = 0; needs.own > 0 && h < K; ++h) {
+      const at::Tensor place = e.place[h].contiguous(), weights = reduced[h].contiguous();
+      at::Tensor own = e.own[h].t().contiguous();
+      score->observe({.layer = layer,
+                      .head = h,
+                      .t = t,
+                      .place = {place.data_ptr<int64_t>(), static_cast<size_t>(n)},
+                      .weights = numbers(weights)},
+                     {own.data_ptr<double>(), n});
+      e.own[h].copy_(own.t());
+    }
     if ((t + 1) % score->retention().every != 0) return;
     const bool by_layer = score->retention().scope == Retention::Scope::layer;
     for (int64_t h = 0; h < K; ++h) {
@@ -195,19 +222,44 @@ void ScoredStepwiseEngine::evict(int64_t layer, int64_t t, const at::Tensor& red
                           .rotated = needs.keys ? numbers(keys[j]) : std::span<const double>()}));
       }
       const at::Tensor place = e.place[h].contiguous(), sum = e.sum[h].contiguous();
+      const at::Tensor squares = e.squares[h].contiguous(), own = e.own[h].t().contiguous();
+      // With all heads keeping the same tokens: their values one after another.
+      const at::Tensor values = (by_layer ? e.value.transpose(0, 1).reshape({n, -1}) : e.value[h])
+                                    .to(at::kDouble)
+                                    .contiguous();
+      QueryMoments queries;
+      Rotation rotation;
+      at::Tensor query_sum, query_products;
+      if (needs.queries) {
+        const int64_t group = config.heads / K, sinks = std::min(score->retention().sinks, t + 1);
+        const at::Tensor q = e.queries.narrow(0, h * group, group).narrow(1, sinks, t + 1 - sinks);
+        query_sum = q.sum(1).contiguous();
+        query_products = at::matmul(q.transpose(1, 2), q).contiguous();
+        queries = {
+            .count = t + 1 - sinks, .sum = numbers(query_sum), .products = numbers(query_products),
+                   .scale = config.attention_scale};
+        if (const RotaryConfig* rotary = config.rotary(layer)) {
+          rotation = {.frequencies = rotary->inverse_frequencies, .magnitude = rotary->magnitude};
+        }
+      }
       const at::Tensor last = reduced[h].contiguous(), rows = e.rows[h].t().contiguous();
       const Round round = {.layer = layer,
                            .head = h,
                            .next = t + 1,
                            .place = {place.data_ptr<int64_t>(), static_cast<size_t>(n)},
                            .sum = needs.sum ? numbers(sum) : std::span<const double>(),
+                           .squares = needs.squares ? numbers(squares) : std::span<const double>(),
                            .last = needs.last ? numbers(last) : std::span<const double>(),
-                           .rows = rows.data_ptr<double>(),
-                           .row_stride = n,
+                           .rows = {rows.data_ptr<double>(), n},
                            .row_count = std::min(needs.rows, t + 1),
+                           .own = {own.data_ptr<double>(), n},
                            .keys = needs.keys ? numbers(keys) : std::span<const double>(),
                            .head_dim = config.head_dim,
-                           .entry_score = entry_score};
+                           .values = needs.values ? numbers(values) : std::span<const double>(),
+                           .value_dim = values.size(1),
+                           .entry_score = entry_score,
+                           .queries = queries,
+                           .rotation = rotation};
       at::Tensor kept = at::ones({n}, at::kBool);
       for (const int64_t i : decisions_.decide(*score, round, by_layer ? K : 1)) kept[i] = false;
       stay.push_back(kept.nonzero().view({-1}));

@@ -19,13 +19,18 @@ class ScoredStepwiseEngine final : public Engine {
  private:
   /// The entries of a layer, of all key heads, in the order of the stream.
   struct Entries {
-    at::Tensor place;   // int64 [kv_heads, n]
-    at::Tensor frozen;  // int64 [kv_heads, n]: how many there were when each came
-    at::Tensor key;     // [kv_heads, n, head_dim] before rotation
-    at::Tensor value;   // [kv_heads, n, head_dim]
-    at::Tensor sum;     // double [kv_heads, n]
-    at::Tensor rows;    // double [kv_heads, n, rows]
-    std::vector<at::Tensor*> parts() { return {&place, &frozen, &key, &value, &sum, &rows}; }
+    at::Tensor place;    // int64 [kv_heads, n]
+    at::Tensor frozen;   // int64 [kv_heads, n]: how many there were when each came
+    at::Tensor key;      // [kv_heads, n, head_dim] before rotation
+    at::Tensor value;    // [kv_heads, n, head_dim]
+    at::Tensor sum;      // double [kv_heads, n]
+    at::Tensor squares;  // double [kv_heads, n]
+    at::Tensor rows;     // double [kv_heads, n, rows]
+    at::Tensor own;      // double [kv_heads, n, own]
+    std::vector<at::Tensor*> parts() {
+      return {&place, &frozen, &key, &value, &sum, &squares, &rows, &own};
+    }
+    at::Tensor queries;  // [heads, t, head_dim] all of them, where a policy asks for their moments
   };
   void check(int64_t fed) const override;
   void prepare() override;

@@ -156,14 +156,15 @@ class Place {
     }
     return value;
   }
-  double seconds() const {
+  double number(double least, double most, const char* what = "number") const {
     double value = 0;
     if (!node_.IsScalar() || !YAML::convert<double>::decode(node_, value) ||
-        !(value >= 0 && value <= most_seconds)) {
-      fail(fmt::format("is {}; expected a number of seconds from 0 to {}", shown(), most_seconds));
+        !(value >= least && value <= most)) {
+      fail(fmt::format("is {}; expected a {} from {} to {}", shown(), what, least, most));
     }
     return value;
   }
+  double seconds() const { return number(0, most_seconds, "number of seconds"); }
   std::string text() const {
     if (!node_.IsScalar() || node_.Scalar().empty()) {
       fail(fmt::format("is {}; expected a word", shown()));
@@ -378,6 +379,7 @@ std::vector<std::string> policy_keys(const PolicyEntry& entry) {
 
 PolicyValue read_argument(const PolicyParameter& parameter, const Place& place) {
   if (!parameter.words.empty()) return place.choice(parameter.words);
+  if (parameter.real) return place.number(parameter.real->least, parameter.real->most);
   if (!parameter.list) return place.integer(parameter.minimum);
   std::vector<int64_t> list;
   for (const Place& element : place.each()) list.push_back(element.integer(parameter.minimum));

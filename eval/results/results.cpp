@@ -96,6 +96,7 @@ json arguments_to_json(const PolicyArguments& arguments) {
     json& place =
         dot == name.npos ? object[name] : object[name.substr(0, dot)][name.substr(dot + 1)];
     if (value.is_integer()) place = value.integer();
+    if (value.is_real()) place = value.real();
     if (value.is_word()) place = value.word();
     if (value.is_list()) place = value.list();
   }
@@ -114,6 +115,8 @@ PolicyArguments arguments_from_json(const json& object, const std::string& group
       std::vector<int64_t> list;
       for (const json& element : value) list.push_back(integer(element));
       arguments[group + name] = list;
+    } else if (value.is_number_float()) {
+      arguments[group + name] = value.get<double>();
     } else {
       arguments[group + name] = integer(value);
     }

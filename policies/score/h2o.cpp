@@ -49,6 +49,7 @@ PolicyEntry h2o_policy() {
                              spec.arguments.try_emplace("recent", capacity->second.integer() / 2);
                            }}},
           .weights = true,
+          .shares = true,
           .make = [](const Retention& retention, const PolicyArguments& arguments) {
             const std::string& score = arguments.at("score").word();
             const double decay =

@@ -19,14 +19,13 @@ class Snapkv final : public ScorePolicy {
     const int64_t old = std::max<int64_t>(0, static_cast<int64_t>(scores.size()) - rows_);
     std::vector<double> mean(old);
     int64_t row = 0;
-    const auto weights = [&](int64_t r) { return round.rows + r * round.row_stride; };
     for (; row + 4 <= rows_; row += 4) {
-      const double *a = weights(row), *b = weights(row + 1), *c = weights(row + 2),
-                   *d = weights(row + 3);
+      const double *a = round.rows[row], *b = round.rows[row + 1], *c = round.rows[row + 2],
+                   *d = round.rows[row + 3];
       for (int64_t i = 0; i < old; ++i) mean[i] += (a[i] + b[i]) + (c[i] + d[i]);
     }
     for (; row < rows_; ++row) {
-      for (int64_t i = 0; i < old; ++i) mean[i] += weights(row)[i];
+      for (int64_t i = 0; i < old; ++i) mean[i] += round.rows[row][i];
     }
     for (double& m : mean) m /= static_cast<double>(round.row_count);
     std::fill(scores.begin() + old, scores.end(), std::numeric_limits<double>::infinity());
@@ -71,6 +70,7 @@ PolicyEntry snapkv_policy() {
       .presets = {paper_preset(
           "of the published code: 64 rows, pools of 5, distances of the stream", {{"rows", 64}})},
       .weights = true,
+      .shares = true,
       .make = [](Retention retention, const PolicyArguments& arguments) {
         const int64_t rows = arguments.at("rows").integer();
         retention.recent = std::max(retention.recent, rows);

@@ -24,6 +24,7 @@ PolicyEntry tova_policy() {
           .source = "Oren et al. 2024, arXiv 2401.06104",
           .presets = {paper_preset("the paper's: nothing protected, distances of the stream")},
           .weights = true,
+          .shares = true,
           .scope = Retention::Scope::layer,  // the same tokens for all heads, as in the paper
           .make = [](const Retention& retention, const PolicyArguments&) {
             return std::make_unique<Tova>(retention);

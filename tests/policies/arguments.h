@@ -22,6 +22,7 @@ inline PolicyArguments arguments_of_size(const PolicyEntry& entry, int64_t size)
       arguments[name] = std::min(arguments[name].integer(), size / 4);
     }
     if (arguments.contains("rows")) arguments["rows"] = std::max<int64_t>(1, size / 4);
+    if (arguments.contains("lag")) arguments["lag"] = std::max<int64_t>(2, size / 4);
   }
   return arguments;
 }

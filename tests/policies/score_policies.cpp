@@ -3,6 +3,7 @@
 #include <map>
 
 #include "policies/registry.h"
+#include "policies/values.h"
 #include "tests/catch.h"
 #include "tests/policies/arguments.h"
 
@@ -15,6 +16,7 @@ namespace {
 const std::vector<std::vector<double>> affinity = {
     {1}, {3, 1}, {2, 1, 1}, {4, 1, 3, 2}, {2, 2, 5, 1, 2}};
 const std::vector<std::vector<double>> key = {{3, 4}, {0, 1}, {1, 1}, {2, 0}};
+const std::vector<double> value = {1, -1, 0, 2};
 
 /// The tokens that a policy evicts after t = 3 and t = 4, of weights and keys worked out here.
 std::vector<int64_t> choices(const std::string& name, PolicyArguments arguments, int64_t recent,
@@ -24,7 +26,8 @@ std::vector<int64_t> choices(const std::string& name, PolicyArguments arguments,
   const auto& policy = dynamic_cast<const ScorePolicy&>(*made);
   const Needs needs = policy.needs();
   std::vector<int64_t> place, result;
-  std::map<int64_t, double> sum, last;
+  std::map<int64_t, double> sum, square, last;
+  std::map<int64_t, std::vector<double>> own;
   std::map<int64_t, std::map<int64_t, double>> rows;  // by row, then by token
   for (int64_t t = 0; t < tokens; ++t) {
     place.push_back(t);
@@ -35,15 +38,28 @@ std::vector<int64_t> choices(const std::string& name, PolicyArguments arguments,
     for (const int64_t j : place) {
       const double weight = affinity[t][j] / visible;
       sum[j] = sum[j] * needs.decay + weight;
+      square[j] += weight * weight;
       last[j] = weight;
       rows[t % std::max<int64_t>(needs.rows, 1)][j] = weight;
     }
     const int64_t n = static_cast<int64_t>(place.size());
+    std::vector<double> sums, squares, lasts, all_rows, keys, values, entry_scores, scores(n);
+    std::vector<double> owns(needs.own * n);
+    for (int64_t i = 0; i < n; ++i) {
+      lasts.push_back(last[place[i]]);
+      own[place[i]].resize(needs.own);
+      for (int64_t r = 0; r < needs.own; ++r) owns[r * n + i] = own[place[i]][r];
+    }
+    policy.observe({.layer = 0, .head = 0, .t = t, .place = place, .weights = lasts},
+                   {owns.data(), n});
+    for (int64_t i = 0; i < n; ++i) {
+      for (int64_t r = 0; r < needs.own; ++r) own[place[i]][r] = owns[r * n + i];
+    }
     if (n <= 3) continue;
-    std::vector<double> sums, lasts, all_rows, keys, entry_scores, scores(n);
     for (const int64_t j : place) {
       sums.push_back(sum[j]);
-      lasts.push_back(last[j]);
+      squares.push_back(square[j]);
+      values.push_back(value.at(j < 4 ? j : 0));
       const auto k = key.at(j < 4 ? j : 0);
       keys.insert(keys.end(), k.begin(), k.end());
       if (needs.entry_score) {
@@ -59,14 +75,17 @@ std::vector<int64_t> choices(const std::string& name, PolicyArguments arguments,
                          .next = t + 1,
                          .place = place,
                          .sum = sums,
+                         .squares = squares,
                          .last = lasts,
-                         .rows = all_rows.data(),
-                         .row_stride = n,
+                         .rows = {all_rows.data(), n},
                          .row_count = std::min(needs.rows, t + 1),
+                         .own = {owns.data(), n},
                          .keys = keys,
                          .head_dim = 2,
+                         .values = values,
+                         .value_dim = 1,
                          .entry_score = entry_scores};
-    policy.score(round, scores);
+    score_entries(policy, round, scores);
     const std::vector<int64_t> leave = evicted(policy.retention(), round, scores);
     REQUIRE(leave.size() == 1);
     result.push_back(place[leave[0]]);
@@ -80,13 +99,18 @@ using Tokens = std::vector<int64_t>;
 /// A round of n entries at places 0, 10, 20 ..., each number of which is a draw.
 struct AnyRound {
   AnyRound(const ScorePolicy& policy, int64_t n, int64_t head_dim) {
-    const Needs needs = policy.needs();
+    const Needs needs = needs_of(policy);
     uint64_t draws = 0;
     const auto fill = [&](std::vector<double>& values, int64_t size) {
       for (int64_t i = 0; i < size; ++i) values.push_back(uniform(3, 0, 0, 0, ++draws));
     };
     for (int64_t i = 0; i < n; ++i) place.push_back(10 * i);
     fill(sum, needs.sum ? n : 0);
+    fill(squares, needs.squares ? n : 0);
+    fill(own, needs.own * n);
+    fill(values, needs.values ? n * head_dim : 0);
+    fill(query_sum, needs.queries ? 2 * head_dim : 0);
+    fill(query_products, needs.queries ? 2 * head_dim * head_dim : 0);
     fill(last, needs.last ? n : 0);
     fill(rows, needs.rows * n);
     fill(keys, needs.keys ? n * head_dim : 0);
@@ -97,16 +121,21 @@ struct AnyRound {
              .next = 10 * n - 5,
              .place = place,
              .sum = sum,
+             .squares = squares,
              .last = last,
-             .rows = rows.data(),
-             .row_stride = n,
+             .rows = {rows.data(), n},
              .row_count = needs.rows,
+             .own = {own.data(), n},
              .keys = keys,
              .head_dim = head_dim,
-             .entry_score = entry_score};
+             .values = values,
+             .value_dim = head_dim,
+             .entry_score = entry_score,
+             .queries = {.count = 9, .sum = query_sum, .products = query_products, .scale = 0.3}};
   }
   std::vector<int64_t> place;
-  std::vector<double> sum, last, rows, keys, entry_score;
+  std::vector<double> sum, squares, last, rows, own, keys, values, entry_score, query_sum,
+      query_products;
   Round round;
 };
 
@@ -126,6 +155,217 @@ TEST_CASE("the worked example: who leaves a cache of three") {
   CHECK(choices("snapkv", {{"rows", 2}, {"pool", 3}, {"pooling", "max"}}, 0, 4) == Tokens{0});
   CHECK(choices("knorm", {}, 0, 4) == Tokens{0});
   CHECK(choices("keydiff", {}, 0, 4) == Tokens{2});
+  CHECK(choices("roco", {}, 1, 4) == Tokens{1});
+  // Of 0, 1 and 2, the one whose weights vary the most is safe: means .2 and .275 are left.
+  CHECK(choices("roco", {{"ratio", 0.34}}, 1, 4) == Tokens{1});
+  // Two are safe: token 2, whose weights don't vary at all, is left alone.
+  CHECK(choices("roco", {{"ratio", 0.67}}, 1, 4) == Tokens{2});
+  // How often each had at least the average: 4, 0, 1.
+  CHECK(choices("scissorhands", {}, 1, 4) == Tokens{1});
+  CHECK(choices("scissorhands", {{"window", 0}}, 1, 4) == Tokens{1});
+  // The most of both rows' shares of 0 and 1, .8 and 1/3.
+  CHECK(choices("morphkv", {{"rows", 2}}, 0, 4) == Tokens{1});
+  CHECK(choices("morphkv", {{"rows", 2}, {"fusion", "sum"}}, 0, 4) == Tokens{1});
+  // .2, .1889, .3 and .325; with the plain mean .5 of the values: .3333, .1667, .2143 and .375.
+  CHECK(choices("tova", {{"values", "caote"}}, 0, 4) == Tokens{1});
+  CHECK(choices("tova", {{"values", "fast_caote"}}, 0, 4) == Tokens{1});
+  // 2.65, .6 and 0.
+  CHECK(choices("h2o", {{"values", "norm"}}, 1, 4) == Tokens{2});
+}
+
+TEST_CASE(
+    "scores combined with values, by hand and as the change of the output that they stand for") {
+  const std::vector<double> weights = {.4, .1, .3, .2};
+  const auto combined = [&](Retention::Values how, std::vector<double> scores) {
+    combine_with_values(how, value, 1, scores);
+    return scores;
+  };
+  using enum Retention::Values;
+  CHECK(combined(none, weights) == weights);
+  CHECK_THAT(combined(norm, weights), Catch::Matchers::Approx(std::vector<double>{.4, .1, 0, .4}));
+  // The output changes by so much where one entry is gone and the others' weights are made to sum
+  // to 1 again.
+  std::vector<double> change;
+  for (size_t gone = 0; gone < 4; ++gone) {
+    double all = 0, rest = 0, left = 0;
+    for (size_t i = 0; i < 4; ++i) {
+      all += weights[i] * value[i];
+      if (i != gone) rest += weights[i] * value[i], left += weights[i];
+    }
+    change.push_back(std::abs(rest / left - all));
+  }
+  CHECK_THAT(combined(caote, weights), Catch::Matchers::Approx(change));
+  CHECK_THAT(change,
+             Catch::Matchers::Approx(std::vector<double>{.2, .188889, .3, .325}).epsilon(1e-5));
+  CHECK_THAT(
+      combined(fast_caote, weights),
+      Catch::Matchers::Approx(std::vector<double>{.333333, .166667, .214286, .375}).epsilon(1e-5));
+  // Any multiple of the weights is as good; what is infinite stays and takes no part.
+  const double most = std::numeric_limits<double>::infinity();
+  CHECK_THAT(combined(caote, {4, 1, 3, 2}), Catch::Matchers::Approx(change));
+  CHECK(combined(caote, {most, 0, 1, 0}) == std::vector<double>{most, 0, most, 0});
+  CHECK(combined(norm, {most, 2, 1, 1}) == std::vector<double>{most, 2, 0, 2});
+  CHECK(combined(caote, {0, 0, 0, 0}) == std::vector<double>{0, 0, 0, 0});
+}
+
+namespace {
+
+/// The scores that a policy gives n entries at places 0, 1, ... with these statistics.
+std::vector<double> scores_of(const std::string& name, PolicyArguments arguments, Round round,
+                              int64_t n) {
+  arguments.merge(PolicyArguments{{"capacity", 4}, {"sinks", 0}, {"recent", 0}});
+  const auto policy = make_policy(name, arguments);
+  std::vector<int64_t> place(n);
+  for (int64_t i = 0; i < n; ++i) place[i] = i;
+  round.place = place;
+  round.next = n;
+  std::vector<double> scores(n, NAN);
+  dynamic_cast<const ScorePolicy&>(*policy).score(round, scores);
+  return scores;
+}
+
+}  // namespace
+
+TEST_CASE("LagKV: shares of what stands out from the next partition") {
+  // (1, 3) and (3, 3) on the scale from (0, 0) to (4, 4): deviations of .353553 and 0.
+  const std::vector<double> both = {1, 3, 3, 3, 0, 0, 4, 4, 5, 5};
+  const Round round = {.layer = 0,
+                       .head = 0,
+                       .next = 0,
+                       .place = {},
+                       .keys = both,
+                       .head_dim = 2,
+                       .values = both,
+                       .value_dim = 2};
+  CHECK_THAT(scores_of("lagkv", {{"lag", 2}, {"score", "share"}}, round, 5),
+             Catch::Matchers::Approx(std::vector<double>{.587479, .412521, 1, 1, 1}).epsilon(1e-5));
+  CHECK(scores_of("lagkv", {{"lag", 2}}, round, 5) == std::vector<double>{.5, 0, 1, 1, 1});
+  // Too few for two partitions: by age.
+  CHECK(scores_of("lagkv", {{"lag", 3}}, round, 5) == std::vector<double>{0, .2, .4, .6, .8});
+  // A dimension in which all that follow are alike says nothing.
+  const std::vector<double> flat = {1, 3, 3, 9, 0, 7, 4, 7};
+  CHECK(scores_of("lagkv", {{"lag", 2}, {"score", "share"}},
+                  {.layer = 0,
+                   .head = 0,
+                   .next = 0,
+                   .place = {},
+                   .keys = flat,
+                   .head_dim = 2,
+                   .values = flat,
+                   .value_dim = 2},
+                  4)[2] == 1);
+}
+
+TEST_CASE("R-KV: of three equal keys the first is the most redundant") {
+  const std::vector<double> keys = {1, 0, 1, 0, 1, 0}, row = {.5, .3, .2};
+  const Round round = {.layer = 0,
+                       .head = 0,
+                       .next = 0,
+                       .place = {},
+                       .rows = {row.data(), 3},
+                       .row_count = 1,
+                       .keys = keys,
+                       .head_dim = 2};
+  // The softmax of 2/3, 1/3 and 0; the last entry is protected.
+  const std::vector<double> scores = scores_of("rkv", {{"rows", 1}, {"lambda", 0.0}}, round, 3);
+  CHECK(scores[0] == Approx(-.4484).epsilon(1e-4));
+  CHECK(scores[1] == Approx(-.3213).epsilon(1e-4));
+  CHECK(std::isinf(scores[2]));
+  // The attention alone, pooled and apart: .5 and .3 of .8.
+  CHECK(scores_of("rkv", {{"rows", 1}, {"lambda", 1.0}, {"pool", 1}}, round, 3)[1] == Approx(.375));
+  CHECK(scores_of("rkv", {{"rows", 1}, {"lambda", 1.0}, {"pool", 3}}, round, 3)[1] == Approx(.625));
+}
+
+TEST_CASE("Expected Attention: a mean of 1 and a variance of 4, keys 0 and 1") {
+  const std::vector<double> keys = {0, 1}, values = {1, 1}, sum = {1}, products = {5};
+  const Round round = {.layer = 0,
+                       .head = 0,
+                       .next = 0,
+                       .place = {},
+                       .keys = keys,
+                       .head_dim = 1,
+                       .values = values,
+                       .value_dim = 1,
+                       .queries = {.count = 1, .sum = sum, .products = products}};
+  // The softmax of 0 and 1 + 2.
+  CHECK_THAT(scores_of("expected_attention", {}, round, 2),
+             Catch::Matchers::Approx(std::vector<double>{.047426, .952574}).epsilon(1e-5));
+  CHECK_THAT(scores_of("expected_attention", {{"moments", "mean"}}, round, 2),
+             Catch::Matchers::Approx(
+                 std::vector<double>{1 / (1 + std::exp(1)), std::exp(1) / (1 + std::exp(1))}));
+}
+
+TEST_CASE("Expected Attention expects what a known query gives at the places to come") {
+  // One query again and again, and one place to come: the weights of that query there.
+  const std::vector<double> query = {.3, -.7, .5, .2}, frequencies = {1.0, .1};
+  const std::vector<double> keys = {.1, .9, -.4, .3, 1.2, -.5, .8, -.1, .4, .4, -.9, .6};
+  std::vector<double> sum, products, values(12, 0.5);
+  for (const double q : query) sum.push_back(6 * q);
+  for (const double a : query) {
+    for (const double b : query) products.push_back(6 * a * b);
+  }
+  const Round round = {.layer = 0,
+                       .head = 0,
+                       .next = 0,
+                       .place = {},
+                       .keys = keys,
+                       .head_dim = 4,
+                       .values = values,
+                       .value_dim = 4,
+                       .queries = {.count = 6, .sum = sum, .products = products, .scale = 0.5},
+                       .rotation = {.frequencies = frequencies, .magnitude = 1.1}};
+  std::vector<double> turned(4), expected;
+  for (int c = 0; c < 2; ++c) {
+    const double angle = 3 * frequencies[c];  // the next place
+    turned[c] = 1.1 * (query[c] * std::cos(angle) - query[c + 2] * std::sin(angle));
+    turned[c + 2] = 1.1 * (query[c + 2] * std::cos(angle) + query[c] * std::sin(angle));
+  }
+  double total = 0;
+  for (int i = 0; i < 3; ++i) {
+    expected.push_back(std::exp(0.5 * dot(turned.data(), keys.data() + 4 * i, 4)));
+    total += expected.back();
+  }
+  for (double& e : expected) e /= total;  // and the values' norm is 1
+  CHECK_THAT(scores_of("expected_attention", {{"future", 1}}, round, 3),
+             Catch::Matchers::Approx(expected));
+}
+
+TEST_CASE("OpenVINO: weights pooled forwards, and whole blocks") {
+  const auto made = make_policy(
+      "openvino", {{"capacity", 4}, {"sinks", 0}, {"recent", 0}, {"every", 2}, {"pool", 2}});
+  const auto& policy = dynamic_cast<const ScorePolicy&>(*made);
+  std::vector<double> weights = {.4, .1, .3, .2}, own(4), scores(4);
+  std::vector<int64_t> place = {0, 1, 2, 3};
+  policy.observe({.layer = 0, .head = 0, .t = 3, .place = place, .weights = weights},
+                 {own.data(), 4});
+  CHECK(own == std::vector<double>{.4, .3, .3, .2});
+  CHECK_THAT(scores_of("openvino", {{"capacity", 2}, {"every", 2}, {"pool", 2}, {"score", "sum"}},
+                       {.layer = 0, .head = 0, .next = 0, .place = {}, .own = {own.data(), 4}}, 4),
+             Catch::Matchers::Approx(std::vector<double>{.7, .7, .5, .5}));
+  CHECK_THROWS_WITH(
+      make_policy("openvino", {{"capacity", 30}, {"every", 8}, {"recent", 8}, {"sinks", 8}}),
+      ContainsSubstring("policy openvino: capacity is 30; expected a multiple of "
+                        "every, 8, the size of a block"));
+}
+
+TEST_CASE("Scissorhands counts the last queries alone") {
+  const auto made =
+      make_policy("scissorhands", {{"capacity", 4}, {"sinks", 0}, {"recent", 0}, {"window", 50}});
+  const auto& policy = dynamic_cast<const ScorePolicy&>(*made);
+  const int64_t rows = policy.needs().own;
+  CHECK(rows == 3);
+  std::vector<double> own(rows);
+  std::vector<int64_t> place = {0};
+  // Above the average at every third query, and the plain count of the last 50.
+  std::vector<bool> above;
+  for (int64_t t = 0; t < 200; ++t) {
+    above.push_back(t % 3 == 0);
+    const std::vector<double> weight = {above.back() ? 1.0 : 0.5};
+    policy.observe({.layer = 0, .head = 0, .t = t, .place = place, .weights = weight},
+                   {own.data(), 1});
+    const auto from = above.end() - std::min<int64_t>(50, t + 1);
+    REQUIRE(own[0] == static_cast<double>(std::count(from, above.end(), true)));
+  }
 }
 
 TEST_CASE("an ema halves after its half-life") {
@@ -177,17 +417,7 @@ TEST_CASE("eviction goes by the score in float32, then by age, around what is pr
   retention.sinks = 2;
   retention.recent = 1;
   std::vector<int64_t> place = {0, 5, 6, 7, 8, 9};
-  const Round round = {.layer = 0,
-                       .head = 2,
-                       .next = 10,
-                       .place = place,
-                       .sum = {},
-                       .last = {},
-                       .row_stride = 0,
-                       .row_count = 0,
-                       .keys = {},
-                       .head_dim = 0,
-                       .entry_score = {}};
+  const Round round = {.layer = 0, .head = 2, .next = 10, .place = place};
   const auto leave = [&](const std::vector<double>& scores) {
     return evicted(retention, round, scores);
   };
