@@ -11,18 +11,17 @@ namespace sinkbench {
 namespace {
 
 /// The mean of the rotations at `count` places from `first` on: by dimension pair a multiple of a
-/// rotation, [cosine, sine].
+/// rotation, [cosine, sine]. That of angles in equal steps is the one in the middle, shortened.
 std::vector<std::pair<double, double>> mean_rotation(const Rotation& rotation, int64_t first,
                                                      int64_t count) {
   std::vector<std::pair<double, double>> mean;
+  const auto n = static_cast<double>(count);
   for (const double frequency : rotation.frequencies) {
-    double cosine = 0, sine = 0;
-    for (int64_t place = first; place < first + count; ++place) {
-      cosine += std::cos(static_cast<double>(place) * frequency);
-      sine += std::sin(static_cast<double>(place) * frequency);
-    }
-    const double scale = rotation.magnitude / static_cast<double>(count);
-    mean.emplace_back(cosine * scale, sine * scale);
+    const double sine = std::sin(frequency / 2);
+    const double length = sine == 0.0 ? 1.0 : std::sin(n * frequency / 2) / (n * sine);
+    const double middle = (static_cast<double>(first) + (n - 1) / 2) * frequency;
+    const double scale = rotation.magnitude * length;
+    mean.emplace_back(std::cos(middle) * scale, std::sin(middle) * scale);
   }
   return mean;
 }

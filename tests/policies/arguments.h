@@ -27,4 +27,11 @@ inline PolicyArguments arguments_of_size(const PolicyEntry& entry, int64_t size)
   return arguments;
 }
 
+/// With a round after so many tokens; where that is a block's size too, a power of 2 near it.
+inline PolicyArguments with_rounds(const PolicyEntry& entry, PolicyArguments arguments,
+                                   int64_t every) {
+  arguments["every"] = entry.name == "openvino" && every > 1 ? 4 : every;
+  return arguments;
+}
+
 }  // namespace sinkbench::test

@@ -15,12 +15,16 @@ PolicyArguments random_arguments(const PolicyEntry& entry, std::mt19937& random)
   PolicyArguments arguments;
   for (const PolicyParameter& parameter : entry.parameters) {
     if (parameter.list || parameter.only_with) continue;
-    if (parameter.words.empty()) {
+    if (parameter.real) {
+      const auto [least, most] = *parameter.real;
+      arguments[parameter.name] = least + (most - least) * static_cast<double>(any()) / 12;
+    } else if (parameter.words.empty()) {
       arguments[parameter.name] = parameter.minimum + (parameter.odd ? 2 : 1) * any();
     } else if (parameter.name != "score") {  // which may ask for another
       arguments[parameter.name] = parameter.words[any() % parameter.words.size()];
     }
   }
+  if (entry.name == "openvino") arguments["every"] = 1;  // the other sizes are multiples of it
   // Where a capacity counts what is protected, it is above that.
   if (const auto it = arguments.find("capacity"); it != arguments.end()) {
     int64_t capacity = it->second.integer();
@@ -98,7 +102,9 @@ TEST_CASE("a policy's arguments may be as large as they come") {
       const bool counted =  // below the capacity
           parameter.name == "sinks" || parameter.name == "recent" || parameter.name == "rows";
       if (counted && arguments.contains("capacity")) continue;
-      if (parameter.list || parameter.only_with || !parameter.words.empty()) continue;
+      if (parameter.list || parameter.only_with || parameter.real || !parameter.words.empty())
+        continue;
+      if (entry.name == "openvino" && parameter.name == "every") continue;
       arguments[parameter.name] = largest_policy_argument - (parameter.odd ? 1 : 0);
       const auto policy = make_policy(entry.name, arguments);
       INFO(policy->label());
