@@ -53,6 +53,7 @@ void add_bench(CLI::App& app) {
       ->delimiter(',');
   command->add_option("--threads", options->threads, "Threads (default: all cores)")
       ->transform(integer(1, 4096));
+  add_plugins(*command, options->plugins);
   command->add_option("--format", options->format, "table, csv or json")
       ->check(CLI::IsMember({"table", "csv", "json"}))
       ->capture_default_str();

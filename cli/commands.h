@@ -4,7 +4,9 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdint>
+#include <filesystem>
 #include <string>
+#include <vector>
 
 namespace sinkbench {
 
@@ -34,6 +36,9 @@ void add_overrides(CLI::App& command, Overrides& overrides, const std::string& t
 
 /// The options of every command that is given texts: --field, --subfolders, --invalid.
 void add_document_options(CLI::App& command, DocumentOptions& options);
+
+/// The option of every command that loads plug-ins: --plugin.
+void add_plugins(CLI::App& command, std::vector<std::filesystem::path>& plugins);
 
 /// For an option that takes an integer: decimal digits (010 is ten) from `least` to `most`.
 CLI::Validator integer(int64_t least, int64_t most);

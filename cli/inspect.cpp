@@ -20,6 +20,7 @@ using nlohmann::ordered_json;
 struct Options {
   std::string model;
   std::string format = "table";
+  std::vector<std::filesystem::path> plugins;
 };
 
 std::string count(int64_t value) {
@@ -174,7 +175,8 @@ void print_model(const ordered_json& model) {
 }
 
 void inspect(const Options& options) {
-  const ordered_json model = tensor_commands(/*cuda=*/false).inspect_model(options.model);
+  const ordered_json model =
+      tensor_commands(/*cuda=*/false).inspect_model(options.model, options.plugins);
   if (options.format == "json") {
     print_out("{}\n", model.dump(2, ' ', false, ordered_json::error_handler_t::replace));
   } else {
@@ -195,6 +197,7 @@ void add_inspect(CLI::App& app) {
   command->add_option("--format", options->format, "table or json")
       ->capture_default_str()
       ->check(CLI::IsMember({"table", "json"}));
+  add_plugins(*command, options->plugins);
   command->footer("Example: sinkbench inspect models/tiny");
   command->callback([options] { inspect(*options); });
 }

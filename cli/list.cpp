@@ -20,6 +20,7 @@
 #include "datasets/gguf_pre_tokenizers.h"
 #include "models/ggml_blocks.h"
 #include "models/supported.h"
+#include "policies/plugin.h"
 #include "policies/registry.h"
 #include "reports/text_table.h"
 
@@ -32,6 +33,7 @@ struct Options {
   std::string what;
   std::string folder = "configs";
   std::string format = "table";
+  std::vector<fs::path> plugins;
 };
 
 /// Rows under names; every value is text.
@@ -201,7 +203,11 @@ void print_list(const List& list, const std::string& format) {
 
 const std::vector<std::pair<std::string, std::function<List(const Options&)>>>& lists() {
   static const std::vector<std::pair<std::string, std::function<List(const Options&)>>> lists = {
-      {"policies", [](const Options&) { return policies(); }},
+      {"policies",
+       [](const Options& options) {
+         for (const fs::path& plugin : options.plugins) load_plugin(plugin);
+         return policies();
+       }},
       {"families", [](const Options&) { return families(); }},
       {"formats", [](const Options&) { return formats(); }},
       {"models", [](const Options&) { return models(); }},
@@ -230,6 +236,7 @@ void add_list(CLI::App& app) {
       ->check(CLI::IsMember(names));
   command->add_option("--folder", options->folder, "Where to look for configs")
       ->capture_default_str();
+  add_plugins(*command, options->plugins);
   command->add_option("--format", options->format, "table, markdown or json")
       ->capture_default_str()
       ->check(CLI::IsMember({"table", "markdown", "json"}));

@@ -15,6 +15,13 @@ void add_overrides(CLI::App& command, Overrides& overrides, const std::string& t
       ->transform(integer(2, int64_t{1} << 40));
 }
 
+void add_plugins(CLI::App& command, std::vector<std::filesystem::path>& plugins) {
+  command
+      .add_option("--plugin", plugins,
+                  "A shared library with policies, whose code is run (repeatable; docs/plugins.md)")
+      ->allow_extra_args(false);
+}
+
 CLI::Validator integer(int64_t least, int64_t most) {
   return CLI::Validator(
       [=](std::string& text) -> std::string {

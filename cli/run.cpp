@@ -42,7 +42,8 @@ void print_plan(const Plan& plan) {
     cell.cells.push_back(planned.id);
     state.cells.push_back(planned.state);
     const bool known = planned.problem.empty();
-    memory.cells.push_back(known ? format_bytes(static_cast<int64_t>(planned.memory)) : none);
+    memory.cells.push_back(
+        known && planned.memory > 0 ? format_bytes(static_cast<int64_t>(planned.memory)) : none);
     time.cells.push_back(planned.seconds > 0 ? format_duration(planned.seconds) : none);
     ++states[planned.state];
     if (!known) problems.insert(planned.problem);
@@ -58,6 +59,7 @@ void print_plan(const Plan& plan) {
   print_out("memory: up to {} of the {} that are available\n",
             format_bytes(static_cast<int64_t>(most_memory)),
             format_bytes(static_cast<int64_t>(plan.available_memory)));
+  for (const std::string& note : plan.notes) print_out("{}\n", note);
   for (const std::string& problem : problems) remark("sinkbench: {}\n", problem);
   if (!problems.empty()) throw Exit{exit_bad_input};
 }
@@ -120,6 +122,7 @@ void run(const Options& options, const Experiment& experiment) {
 void add_run_options(CLI::App& command, Options& options) {
   command.add_option("--out", options.out, "Folder for the results (default: results/NAME)");
   add_overrides(command, options.overrides, "Threads (default: all cores)");
+  add_plugins(command, options.overrides.plugins);
   command.add_flag("--fresh", options.fresh, "Start over instead of going on from earlier runs");
   command.add_flag("--dry-run", options.dry_run,
                    "Print the cells, the memory and about the time that they take, and stop");
@@ -148,8 +151,10 @@ void add_run(CLI::App& app) {
   add_run_options(*command, *options);
   command->footer(
       "Example: sinkbench run configs/quickstart.yaml --set dataset.text=book.txt --limit 4096");
-  command->callback(
-      [options] { run(*options, load_experiment(options->config, options->overrides)); });
+  command->callback([options] {
+    options->overrides.load_plugins = !options->dry_run;
+    run(*options, load_experiment(options->config, options->overrides));
+  });
 }
 
 void add_eval(CLI::App& app) {
@@ -189,6 +194,7 @@ void add_eval(CLI::App& app) {
                                   .dtype = quick->dtype,
                                   .engine = quick->engine};
     if (experiment.policies.empty()) experiment.policies = {"dense"};
+    quick->options.overrides.load_plugins = !quick->options.dry_run;
     run(quick->options, quick_experiment(experiment, quick->options.overrides));
   });
 }

@@ -46,6 +46,7 @@ struct Plan {
   std::filesystem::path folder;
   std::vector<PlannedCell> cells;
   double available_memory = 0;  ///< bytes
+  std::vector<std::string> notes = {};
 };
 
 /// The part of a grid that a shard runs.

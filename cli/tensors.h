@@ -41,6 +41,7 @@ struct BenchOptions {
   std::vector<std::string> dtypes = {"float32", "bfloat16"};
   std::string format = "table";
   std::string llama_bench;  ///< llama.cpp's program, or ""
+  std::vector<std::filesystem::path> plugins;
 };
 
 struct TrainingOptions {
@@ -57,8 +58,10 @@ struct TensorCommands {
   Plan (*plan)(const Experiment&, const RunOptions&);
   std::vector<std::string> (*missing)(const std::vector<Experiment>&);
   bool (*verify)(const Experiment&, const VerifyOptions&);
+  bool (*verify_policies)(const std::vector<std::filesystem::path>&);
   void (*bench)(const BenchOptions&);
-  nlohmann::ordered_json (*inspect_model)(const std::filesystem::path&);
+  nlohmann::ordered_json (*inspect_model)(const std::filesystem::path&,
+                                          const std::vector<std::filesystem::path>&);
   SinkResults (*run_sinks)(Cell, const SinkSampling&, const SinkOptions&, Progress::Style);
   bool (*train)(const TrainingOptions&);
 };

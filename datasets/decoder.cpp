@@ -6,7 +6,7 @@
 
 #include "datasets/byte_level.h"
 #include "datasets/pre_tokenizer.h"
-#include "datasets/utf8.h"
+#include "base/utf8.h"
 
 namespace sinkbench {
 namespace {

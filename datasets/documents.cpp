@@ -8,7 +8,7 @@
 #include "datasets/json_records.h"
 #include "datasets/text_file.h"
 #include "datasets/text_folder.h"
-#include "datasets/utf8.h"
+#include "base/utf8.h"
 
 namespace sinkbench {
 namespace {

@@ -21,7 +21,7 @@ struct Document {
 };
 
 /// What becomes of bytes that are no UTF-8. Each maximal ill-formed subpart becomes one U+FFFD
-/// (datasets/utf8.h); with `refuse`, a file with more than one such byte in 1,000 characters of its
+/// (base/utf8.h); with `refuse`, a file with more than one such byte in 1,000 characters of its
 /// documents is an error, since it's no UTF-8 text then but something else.
 enum class InvalidBytes { refuse, replace };
 

@@ -13,7 +13,7 @@
 #include "base/sha256.h"
 #include "datasets/gguf_pre_tokenizers.h"
 #include "datasets/pieces.h"
-#include "datasets/utf8.h"
+#include "base/utf8.h"
 
 namespace sinkbench {
 namespace {

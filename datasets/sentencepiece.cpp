@@ -13,7 +13,7 @@
 #include "base/sha256.h"
 #include "datasets/pieces.h"
 #include "datasets/unicode_classes.h"
-#include "datasets/utf8.h"
+#include "base/utf8.h"
 
 namespace sinkbench {
 namespace {

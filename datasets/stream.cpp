@@ -9,7 +9,7 @@
 #include "base/json_reason.h"
 #include "base/sha256.h"
 #include "datasets/text_folder.h"
-#include "datasets/utf8.h"
+#include "base/utf8.h"
 
 namespace sinkbench {
 namespace {

@@ -5,7 +5,7 @@
 
 #include "base/error.h"
 #include "base/placeholder.h"
-#include "datasets/utf8.h"
+#include "base/utf8.h"
 
 namespace sinkbench {
 namespace {

@@ -22,7 +22,7 @@
 #include "datasets/tokenizer_config.h"
 #include "datasets/tokenizer_json.h"
 #include "datasets/unigram.h"
-#include "datasets/utf8.h"
+#include "base/utf8.h"
 #include "datasets/vocab_and_merges.h"
 #include "datasets/word_cache.h"
 

@@ -46,7 +46,7 @@ class Tokenizer {
 
   /// The ids of `text`. `add_special_tokens` lets the post-processor add its own (a BOS); special
   /// tokens that are spelled out in the text, such as "<|endoftext|>", are what `spelled` says.
-  /// Invalid UTF-8 is read as `to_valid_utf8` (datasets/utf8.h) writes it.
+  /// Invalid UTF-8 is read as `to_valid_utf8` (base/utf8.h) writes it.
   std::vector<int32_t> encode(std::string_view text, bool add_special_tokens = true,
                               SpecialTokens spelled = SpecialTokens::parse) const;
 

@@ -11,7 +11,7 @@
 #include "base/placeholder.h"
 #include "base/sha256.h"
 #include "datasets/unicode_classes.h"
-#include "datasets/utf8.h"
+#include "base/utf8.h"
 
 namespace sinkbench {
 namespace {

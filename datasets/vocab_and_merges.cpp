@@ -8,7 +8,7 @@
 #include "base/placeholder.h"
 #include "base/sha256.h"
 #include "datasets/split_patterns.h"
-#include "datasets/utf8.h"
+#include "base/utf8.h"
 
 namespace sinkbench {
 namespace {

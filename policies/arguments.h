@@ -47,11 +47,20 @@ using PolicyArguments = std::map<std::string, PolicyValue>;
 /// No argument is larger; keeps sums of arguments and stream places far from overflow.
 inline constexpr int64_t largest_policy_argument = int64_t{1} << 40;
 
+/// The shared library that a policy comes from.
+struct PolicyPlugin {
+  std::string file = {};     ///< empty: the policy is of the program
+  std::string sha256 = {};   ///< of the file; empty where it has not been looked at
+  std::string version = {};  ///< as it says itself
+  auto operator<=>(const PolicyPlugin&) const = default;
+};
+
 struct PolicySpec {
   std::string name;
   PolicyArguments arguments = {};
   Positions positions = Positions::cache;
   int64_t cap = 0;  ///< Positions::capped: the largest distance; else 0
+  PolicyPlugin plugin = {};
   auto operator<=>(const PolicySpec&) const = default;
 };
 

@@ -9,7 +9,16 @@
 #include "base/error.h"
 
 namespace sinkbench {
+
+/// Those of index/ and score/; the build writes it.
+std::vector<PolicyEntry> built_in_policies();
+
 namespace {
+
+std::vector<PolicyEntry>& registry() {
+  static std::vector<PolicyEntry> entries = with_common_parameters(built_in_policies());
+  return entries;
+}
 
 const char* const by_layer = "budget.by_layer";
 
@@ -78,11 +87,8 @@ void check_value(const std::string& policy, const PolicyParameter& parameter,
     }
     return;
   }
-  const auto within = [&](int64_t x) {
-    return x >= parameter.minimum && x <= largest_policy_argument;
-  };
-  const std::string bounds =
-      fmt::format("from {} to {}", parameter.minimum, largest_policy_argument);
+  const auto within = [&](int64_t x) { return x >= parameter.minimum && x <= parameter.maximum; };
+  const std::string bounds = fmt::format("from {} to {}", parameter.minimum, parameter.maximum);
   if (parameter.list) {
     if (!value.is_list() || value.list().empty() ||
         !std::all_of(value.list().begin(), value.list().end(), within)) {
@@ -210,6 +216,26 @@ std::vector<PolicyEntry> with_common_parameters(std::vector<PolicyEntry> entries
   std::sort(entries.begin(), entries.end(),
             [](const PolicyEntry& a, const PolicyEntry& b) { return a.name < b.name; });
   return entries;
+}
+
+const std::vector<PolicyEntry>& policy_registry() {
+  return registry();
+}
+
+void add_policy(PolicyEntry entry) {
+  std::vector<PolicyEntry> all = with_common_parameters({std::move(entry)});
+  const auto at =
+      std::lower_bound(registry().begin(), registry().end(), all.front(),
+                       [](const PolicyEntry& a, const PolicyEntry& b) { return a.name < b.name; });
+  registry().insert(at, std::move(all.front()));
+}
+
+std::vector<std::string> common_parameter_names() {
+  PolicyEntry any;
+  any.weights = any.shares = true;
+  std::vector<std::string> names = {"positions", "cap", "preset", "budget"};
+  for (const PolicyParameter& parameter : common_parameters(any)) names.push_back(parameter.name);
+  return names;
 }
 
 const PolicyEntry* policy_named(std::string_view name) {

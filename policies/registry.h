@@ -24,10 +24,11 @@ struct PolicyParameter {
   std::optional<PolicyValue> fallback = {};  ///< the value where none is given; nothing: it must be
   bool size = false;  ///< the cache's size: along it, results of one policy are one line
   bool odd = false;   ///< an odd integer
-  std::optional<Bounds> real = {};      ///< a real number within these
-  bool list = false;                    ///< a list of integers, one for each layer
-  bool optional = false;                ///< may be left out though there is no fallback
-  std::vector<std::string> words = {};  ///< a word, one of these
+  std::optional<Bounds> real = {};            ///< a real number within these
+  bool list = false;                          ///< a list of integers, one for each layer
+  bool optional = false;                      ///< may be left out though there is no fallback
+  std::vector<std::string> words = {};        ///< a word, one of these
+  int64_t maximum = largest_policy_argument;  ///< of integers
   /// Has a meaning, and its fallback, only where another parameter has this value.
   struct Condition {
     std::string name, word;
@@ -66,12 +67,17 @@ struct PolicyEntry {
   Retention::Scope scope = Retention::Scope::head;
   /// Builds the policy from arguments that are complete and within bounds.
   std::variant<MakePolicy, MakeScorePolicy> make;
+  PolicyPlugin plugin = {};  ///< that it comes from
 
   bool is_score_policy() const { return std::holds_alternative<MakeScorePolicy>(make); }
 };
 
 /// Every policy, by name.
 const std::vector<PolicyEntry>& policy_registry();
+/// One more, which a plug-in brings; references to entries are no longer good.
+void add_policy(PolicyEntry entry);
+/// Names that a score policy's own parameters can't have.
+std::vector<std::string> common_parameter_names();
 /// The entries as files define them, with the parameters of every score policy before each one's.
 std::vector<PolicyEntry> with_common_parameters(std::vector<PolicyEntry> entries);
 

@@ -110,7 +110,7 @@ void score_entries(const ScorePolicy& policy, const Round& round, std::span<doub
 std::vector<int64_t> evicted(const Retention& retention, const Round& round,
                              std::span<const double> scores) {
   const int64_t n = static_cast<int64_t>(scores.size());
-  const int64_t surplus = n - retention.capacity_of(round.layer);
+  const int64_t surplus = n - round.keep;
   if (surplus <= 0) return {};
   // The first tokens of the stream, as many as are still there, stand at the front.
   int64_t first = 0;

@@ -91,6 +91,7 @@ struct Entry {
 struct Round {
   int64_t layer, head;
   int64_t next;                          ///< place of the next token; rounds are numbered by it
+  int64_t keep;                          ///< entries that the round leaves
   std::span<const int64_t> place;        ///< [n] in the stream
   std::span<const double> sum = {};      ///< [n], those that are asked for
   std::span<const double> squares = {};  ///< [n]
@@ -143,7 +144,7 @@ Needs needs_of(const ScorePolicy& policy);
 void score_entries(const ScorePolicy& policy, const Round& round, std::span<double> scores);
 
 /// Which entries of a head a round evicts, by index: of n entries in the order of the stream with
-/// these scores all but `capacity`, ascending (score rounded to float32, place), but for the first
+/// these scores all but round.keep, ascending (score rounded to float32, place), but for the first
 /// tokens of the stream and the last entries, which are protected. Ascending. Rounding makes equal
 /// what differs by the order of a sum alone. Throws std::runtime_error naming the policy, layer,
 /// head and token where a score is not a number.

@@ -197,7 +197,9 @@ class Panels {
       if (cell.dataset.reset) title += ", reset " + to_string(*cell.dataset.reset);
       title += ", " + cell.dtype;
       if (cell.device != Cell().device) title += ", " + cell.device;
-      for (const auto& [name, text] : settings) {
+      for (const auto& setting : settings) {
+        const std::string& name = setting.first;
+        const auto& text = setting.second;
         if (std::any_of(cells.begin(), cells.end(),
                         [&](const CellResult* other) { return text(other->cell) != text(cell); })) {
           title += fmt::format(", {}{}", name, text(cell));

@@ -10,7 +10,7 @@
 #include <initializer_list>
 
 #include "datasets/unicode_classes.h"
-#include "datasets/utf8.h"
+#include "base/utf8.h"
 
 namespace sinkbench {
 namespace {

@@ -25,6 +25,7 @@
 #include "eval/results/results.h"
 #include "eval/run/machine.h"
 #include "models/cuda/graph.h"
+#include "policies/plugin.h"
 #include "policies/registry.h"
 
 namespace sinkbench {
@@ -101,11 +102,11 @@ Cache parse_cache(const std::string& text) {
 
 /// What policies that evict by content cost beside sinks, which evicts by index.
 struct PolicyRow {
-  const char* name;
+  std::string name;
   int64_t every;
   Positions positions;
 };
-constexpr PolicyRow policy_rows[] = {
+const std::vector<PolicyRow> policy_rows = {
     {"knorm", 1, Positions::original},    {"random", 1, Positions::original},
     {"keydiff", 16, Positions::original}, {"h2o", 16, Positions::cache},
     {"tova", 16, Positions::cache},       {"snapkv", 16, Positions::cache},
@@ -121,7 +122,12 @@ void bench_policies(const BenchOptions& options, const std::string& dtype, const
   const auto rate = [&](const Policy& policy) {
     return static_cast<double>(ids.size() - 1) / score_seconds(decoder, policy, ids, options.chunk);
   };
-  for (const PolicyRow& row : policy_rows) {
+  std::vector<PolicyRow> rows = policy_rows;
+  for (const PolicyEntry& entry : policy_registry()) {
+    if (entry.plugin.file.empty() || !entry.is_score_policy()) continue;
+    for (const int64_t every : {16, 1}) rows.push_back({entry.name, every, Positions::cache});
+  }
+  for (const PolicyRow& row : rows) {
     const auto sinks =
         make_policy("sinks", {{"sinks", cache.sinks}, {"window", cache.window}}, row.positions);
     const auto policy =
@@ -335,6 +341,7 @@ void bench_cache(const BenchOptions& options, const std::string& dtype, const De
 }  // namespace
 
 void bench(const BenchOptions& options) {
+  for (const std::filesystem::path& plugin : options.plugins) load_plugin(plugin);
   std::vector<Cache> caches;
   for (const std::string& text : options.caches) caches.push_back(parse_cache(text));
   if (!options.llama_bench.empty() && !is_gguf(options.model)) {

@@ -29,6 +29,10 @@ std::vector<std::string> missing(const std::vector<Experiment>& experiments);
 /// Compares and prints; whether all cells agree.
 bool verify(const Experiment& experiment, const VerifyOptions& options);
 
+/// Tries the policies of these plug-ins on the terms of policies/properties.h and, with a small
+/// random model, on those of engines, and prints; whether all keep them.
+bool verify_policies(const std::vector<std::filesystem::path>& plugins);
+
 void bench(const BenchOptions& options);
 
 /// Trains and prints; false where it was interrupted.

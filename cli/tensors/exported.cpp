@@ -9,6 +9,7 @@ const sinkbench::TensorCommands sinkbench_tensor_commands = {
     .plan = sinkbench::plan,
     .missing = sinkbench::missing,
     .verify = sinkbench::verify,
+    .verify_policies = sinkbench::verify_policies,
     .bench = sinkbench::bench,
     .inspect_model = sinkbench::inspect_model,
     .run_sinks = sinkbench::run_sinks,

@@ -12,6 +12,7 @@
 #include "cli/run_experiment.h"
 #include "cli/tensors/commands.h"
 #include "eval/run/run.h"
+#include "policies/plugin.h"
 #include "policies/registry.h"
 
 namespace sinkbench {
@@ -25,6 +26,7 @@ double default_tolerance(const Cell& cell) {
 }  // namespace
 
 bool verify(const Experiment& experiment, const VerifyOptions& options) {
+  for (const std::filesystem::path& plugin : experiment.plugins) load_plugin(plugin);
   Runner runner(options.quiet ? Progress::Style::silent : Progress::detect());
   check_cells(runner, experiment.cells);
   size_t width = 4;

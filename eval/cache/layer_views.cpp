@@ -64,6 +64,7 @@ int64_t LayerViews::example(int64_t kind) const {
 View LayerViews::view(int64_t kind, int64_t t) const {
   const Kind& k = kinds_[kind];
   View view = policy_->view(k.layer, t);
+  if (view.empty() || view.back().end != t) view.push_back({t, t});
   if (k.own_positions) return view;
   for (Range& range : view) {
     range.end = std::max(range.end, t - k.window);

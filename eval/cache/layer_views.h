@@ -32,6 +32,7 @@ class LayerViews {
   int64_t layers(int64_t kind) const;   ///< how many are of this kind
   int64_t example(int64_t kind) const;  ///< one of them
 
+  /// As the policy has it; its last range always ends at t, be it an empty one.
   View view(int64_t kind, int64_t t) const;
   Positions positions(int64_t kind) const;
   /// The most that a view holds, as Policy::capacity.

@@ -21,9 +21,7 @@ Decisions::Decisions(const DecisionOptions& options, int64_t layers, int64_t hea
 
 std::vector<int64_t> Decisions::decide(const ScorePolicy& policy, const Round& round,
                                        int64_t copies) {
-  if (static_cast<int64_t>(round.place.size()) <= policy.retention().capacity_of(round.layer)) {
-    return {};
-  }
+  if (std::ssize(round.place) <= round.keep) return {};
   std::vector<double> scores(round.place.size());
   score_entries(policy, round, scores);
   std::vector<int64_t> indices = evicted(policy.retention(), round, scores);

@@ -505,6 +505,7 @@ class Scan final : public LayerScan {
     const Round round = {.layer = l,
                          .head = s,
                          .next = t + 1,
+                         .keep = retention.capacity_of(l),
                          .place = {set.place, count},
                          .sum = span(set.of(layer.columns.sum)),
                          .squares = span(set.of(layer.columns.squares)),

@@ -246,6 +246,7 @@ void ScoredStepwiseEngine::evict(int64_t layer, int64_t t, const at::Tensor& red
       const Round round = {.layer = layer,
                            .head = h,
                            .next = t + 1,
+                           .keep = score->retention().capacity_of(layer),
                            .place = {place.data_ptr<int64_t>(), static_cast<size_t>(n)},
                            .sum = needs.sum ? numbers(sum) : std::span<const double>(),
                            .squares = needs.squares ? numbers(squares) : std::span<const double>(),

@@ -14,10 +14,11 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/sha256.h"
+#include "base/utf8.h"
 #include "base/yaml.h"
 #include "datasets/unicode_classes.h"
-#include "datasets/utf8.h"
 #include "eval/experiment/engine_names.h"
+#include "policies/plugin.h"
 #include "policies/registry.h"
 
 namespace sinkbench {
@@ -426,7 +427,36 @@ PolicySpec read_policy(const PolicyEntry& entry, const Values& values) {
   return policy;
 }
 
-std::vector<PolicySpec> read_policies(const Place& place) {
+/// A policy of a plug-in that isn't loaded: its arguments are what they look like.
+PolicySpec read_unknown_policy(const std::string& name, const Values& values,
+                               const std::string& plugins) {
+  PolicySpec policy{.name = name, .arguments = {}};
+  policy.plugin.file = plugins;
+  for (const auto& [key, place] : values) {
+    const YAML::Node node = place.node();
+    if (key == "positions") {
+      const std::vector<std::string>& rules = positions_names();
+      policy.positions = static_cast<Positions>(
+          std::find(rules.begin(), rules.end(), place.choice(rules)) - rules.begin());
+    } else if (key == "cap") {
+      policy.cap = place.integer(1);
+    } else if (key == "budget" && node.IsMap() && place.has("by_layer")) {
+      std::vector<int64_t> list;
+      for (const Place& element : place.at("by_layer").each()) list.push_back(element.integer(1));
+      policy.arguments["budget.by_layer"] = list;
+    } else if (const std::optional<int64_t> integer = integer_of(node)) {
+      policy.arguments[key] = *integer;
+    } else if (double real = 0; node.IsScalar() && YAML::convert<double>::decode(node, real)) {
+      policy.arguments[key] = real;
+    } else {
+      policy.arguments[key] = place.text();
+    }
+  }
+  return policy;
+}
+
+/// @param plugins that were not loaded, for people; empty: every policy is known
+std::vector<PolicySpec> read_policies(const Place& place, const std::string& plugins) {
   std::vector<std::string> names;
   for (const PolicyEntry& entry : policy_registry()) names.push_back(entry.name);
   std::vector<PolicySpec> policies;
@@ -441,19 +471,29 @@ std::vector<PolicySpec> read_policies(const Place& place) {
             "sinks: {sinks: 4, window: 252}");
       }
       name = entry.node().begin()->first.Scalar();
-      if (std::find(names.begin(), names.end(), name) == names.end()) {
+      const bool known = std::find(names.begin(), names.end(), name) != names.end();
+      if (!known && plugins.empty()) {
         entry.fail(fmt::format("unknown policy '{}'{}", name, suggestion(name, names)));
       }
       const Place parameters = entry.at(name);
       if (!parameters.node().IsNull()) {
-        const std::vector<std::string> keys = policy_keys(find_policy(name));
+        std::vector<std::string> keys;
+        if (known) {
+          keys = policy_keys(find_policy(name));
+        } else if (parameters.node().IsMap()) {
+          for (const auto& pair : parameters.node()) keys.push_back(pair.first.Scalar());
+        }
         parameters.check_keys(keys);
         grid = product(parameters, keys);
       }
     } else {
-      name = entry.choice(names);
+      name = plugins.empty() ? entry.choice(names) : entry.text();
     }
     for (const Values& values : grid) {
+      if (policy_named(name) == nullptr) {
+        policies.push_back(read_unknown_policy(name, values, plugins));
+        continue;
+      }
       PolicySpec policy = read_policy(find_policy(name), values);
       try {
         make_policy(policy);
@@ -461,6 +501,7 @@ std::vector<PolicySpec> read_policies(const Place& place) {
         entry.fail(error.what());
       }
       policy.arguments = with_defaults(find_policy(name), std::move(policy.arguments));
+      policy.plugin = find_policy(name).plugin;
       policies.push_back(std::move(policy));
     }
   }
@@ -541,7 +582,12 @@ std::string sources(const Cell& cell) {
 }
 
 std::string policy_label(const PolicySpec& policy) {
-  return make_policy(policy)->label();
+  if (policy_named(policy.name) != nullptr) return make_policy(policy)->label();
+  std::string label = policy.name;
+  for (const auto& [name, value] : policy.arguments) {
+    label += fmt::format(" {} {}", name, to_string(value));
+  }
+  return label;
 }
 
 /// A policy's part of an id.
@@ -835,7 +881,7 @@ Experiment make_experiment(YAML::Node root, const fs::path& yaml, std::vector<st
   const Place top(root, "", yaml, set_keys);
   top.check_keys({"name", "model", "dataset", "policies", "engine", "dtype", "device", "threads",
                   "chunk", "metrics", "latency", "reference", "collapse", "evicted_mass",
-                  "decisions"});
+                  "decisions", "plugins"});
   for (const char* key : {"model", "dataset", "policies"}) {
     if (!top.has(key)) top.fail(fmt::format("key '{}' is missing", key));
   }
@@ -852,7 +898,31 @@ Experiment make_experiment(YAML::Node root, const fs::path& yaml, std::vector<st
 
   const std::vector<ModelSpec> models = read_models(top.at("model"));
   const std::vector<DatasetSpec> datasets = read_datasets(top.at("dataset"), overrides.limit);
-  const std::vector<PolicySpec> policies = read_policies(top.at("policies"));
+  experiment.plugins = overrides.plugins;
+  if (top.has("plugins")) {
+    for (const Place& plugin : top.at("plugins").each()) {
+      const fs::path file = plugin.path();
+      if (!overrides.load_plugins) {
+        experiment.plugins.push_back(file);
+        continue;
+      }
+      try {
+        load_plugin(file);
+      } catch (const InputError& error) {
+        plugin.fail(error.what());
+      }
+      experiment.plugins.push_back(file);
+    }
+  }
+  std::string not_loaded;
+  for (const fs::path& plugin : experiment.plugins) {
+    if (overrides.load_plugins) {
+      load_plugin(plugin);
+    } else {
+      not_loaded += (not_loaded.empty() ? "" : ", ") + plugin.string();
+    }
+  }
+  const std::vector<PolicySpec> policies = read_policies(top.at("policies"), not_loaded);
   Cell base;
   if (top.has("metrics")) {
     base.metrics.clear();

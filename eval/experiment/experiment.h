@@ -85,6 +85,8 @@ struct Experiment {
   std::vector<Cell> cells;                    ///< model by model, dataset by dataset
   std::string sha256;                         ///< of the YAML with its overrides
   std::optional<CollapseSpec> collapse = {};  ///< whether and how it is looked for
+  /// Shared libraries with policies; whoever runs the cells loads them, too.
+  std::vector<std::filesystem::path> plugins = {};
 };
 
 /// What the command line changes in a YAML file.
@@ -95,6 +97,10 @@ struct Overrides {
   std::optional<int64_t> limit = {};  ///< no dataset is longer
   std::optional<int64_t> threads = {};
   std::optional<std::string> device = {};
+  std::vector<std::filesystem::path> plugins = {};  ///< beside those that the file names
+  /// Whether plug-ins are loaded, which is to run their code. Where they aren't, policies that the
+  /// program doesn't know are taken as they stand, with nothing checked.
+  bool load_plugins = false;
 };
 
 /// Throws InputError naming file, line, key, value and what was expected: unknown keys (with the

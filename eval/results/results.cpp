@@ -173,6 +173,11 @@ json cell_to_json(const CellResult& result) {
                        {"lengths", cell.latency.lengths}};
   json metrics = json::array();
   for (const Metric metric : cell.metrics) metrics.push_back(to_string(metric));
+  const PolicyPlugin& from = cell.policy.plugin;
+  const json plugin =
+      from.file.empty()
+          ? json(nullptr)
+          : json({{"file", from.file}, {"sha256", from.sha256}, {"version", from.version}});
   json object = {{"id", cell.id},
                  {"model", model},
                  {"dataset", dataset},
@@ -183,7 +188,8 @@ json cell_to_json(const CellResult& result) {
                    {"size", result.cache_size ? json(*result.cache_size) : json(nullptr)},
                    {"parameters", arguments_to_json(cell.policy.arguments)},
                    {"positions", to_string(cell.policy.positions)},
-                   {"cap", cell.policy.cap > 0 ? json(cell.policy.cap) : json(nullptr)}}},
+                   {"cap", cell.policy.cap > 0 ? json(cell.policy.cap) : json(nullptr)},
+                   {"plugin", plugin}}},
                  {"engine", cell.engine},
                  {"chunk", cell.chunk},
                  {"dtype", cell.dtype},
@@ -328,6 +334,11 @@ CellResult cell_from_json(const json& object) {
   }
   cell.policy.positions = static_cast<Positions>(rule - positions_names().begin());
   if (const json& cap = later(policy, "cap"); !cap.is_null()) cell.policy.cap = integer(cap);
+  if (const json& plugin = later(policy, "plugin"); !plugin.is_null()) {
+    cell.policy.plugin = {.file = plugin.at("file").get<std::string>(),
+                          .sha256 = plugin.at("sha256").get<std::string>(),
+                          .version = plugin.at("version").get<std::string>()};
+  }
   result.policy_label = policy.at("label").get<std::string>();
   if (const json& cache = later(policy, "cache"); !cache.is_null()) {
     result.cache_label = cache.get<std::string>();

@@ -43,6 +43,11 @@ CellIdentity cell_identity(const CellResult& result, const RunInfo& info) {
   bare.cell = result.cell;
   json settings = to_json(Results{.info = {}, .cells = {bare}}).at("cells").at(0);
   settings.erase("threads");  // what was asked for; what there were is above
+  json& policy = settings["policy"];
+  if (const json& plugin = policy["plugin"]; !plugin.is_null()) {
+    identity["plug-in"] = plugin["sha256"].get<std::string>();
+  }
+  policy.erase("plugin");
   identity["settings"] = settings.dump(-1, ' ', false, json::error_handler_t::replace);
   return identity;
 }

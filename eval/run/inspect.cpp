@@ -8,6 +8,7 @@
 #include "models/checkpoint.h"
 #include "models/family.h"
 #include "models/gguf.h"
+#include "policies/plugin.h"
 #include "policies/registry.h"
 
 namespace sinkbench {
@@ -125,7 +126,8 @@ ordered_json inspect_policies(const DecoderConfig& config) {
   return result;
 }
 
-ordered_json inspect_model(const fs::path& path) {
+ordered_json inspect_model(const fs::path& path, const std::vector<fs::path>& plugins) {
+  for (const fs::path& plugin : plugins) load_plugin(plugin);
   const bool folder = fs::is_directory(path), whole = folder || is_gguf(path);
   if (!folder && !fs::exists(path)) {
     throw InputError::format("{}: no such model; expected a folder, a .gguf or a config.json",

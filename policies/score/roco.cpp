@@ -16,25 +16,24 @@ class Roco final : public ScorePolicy {
 
   Needs needs() const override { return {.sum = true, .squares = true}; }
   void score(const Round& round, std::span<double> scores) const override {
-    const int64_t n = std::ssize(scores), capacity = retention().capacity_of(round.layer);
+    const int64_t n = std::ssize(scores), keep = round.keep;
     // In float32, so that deviations that differ by rounding alone are equal.
     std::vector<float> deviation(n);
+    std::vector<double> means(n);
     std::vector<int64_t> free;  // to leave
     for (int64_t i = 0; i < n; ++i) {
       const double mean = round.sum[i] / round.seen(i);
       const double variance = round.squares[i] / round.seen(i) - mean * mean;
       deviation[i] = static_cast<float>(std::sqrt(std::max(variance, 0.0)));
-      scores[i] = mean;
+      scores[i] = std::numeric_limits<double>::infinity();
+      means[i] = mean;
       if (round.place[i] >= retention().sinks && i < n - retention().recent) free.push_back(i);
     }
-    const auto safe = static_cast<int64_t>(ratio_ * static_cast<double>(capacity));
-    const int64_t candidates =
-        std::min<int64_t>(std::ssize(free), std::max(capacity - safe, n - capacity));
+    const auto safe = static_cast<int64_t>(ratio_ * static_cast<double>(keep));
+    const int64_t candidates = std::min<int64_t>(std::ssize(free), std::max(keep - safe, n - keep));
     std::stable_sort(free.begin(), free.end(),
                      [&](int64_t a, int64_t b) { return deviation[a] < deviation[b]; });
-    for (int64_t i = candidates; i < std::ssize(free); ++i) {
-      scores[free[i]] = std::numeric_limits<double>::infinity();
-    }
+    for (int64_t i = 0; i < candidates; ++i) scores[free[i]] = means[free[i]];
   }
 
  private:

@@ -9,7 +9,7 @@
 #include "datasets/normalizer.h"
 #include "datasets/pre_tokenizer.h"
 #include "datasets/unicode_classes.h"
-#include "datasets/utf8.h"
+#include "base/utf8.h"
 #include "tests/catch.h"
 #include "tests/datasets/tokenizer_files.h"
 

@@ -73,6 +73,7 @@ std::vector<int64_t> choices(const std::string& name, PolicyArguments arguments,
     const Round round = {.layer = 0,
                          .head = 0,
                          .next = t + 1,
+                         .keep = 3,
                          .place = place,
                          .sum = sums,
                          .squares = squares,
@@ -119,6 +120,7 @@ struct AnyRound {
     round = {.layer = 1,
              .head = 0,
              .next = 10 * n - 5,
+             .keep = 24,
              .place = place,
              .sum = sum,
              .squares = squares,
@@ -219,6 +221,7 @@ std::vector<double> scores_of(const std::string& name, PolicyArguments arguments
   for (int64_t i = 0; i < n; ++i) place[i] = i;
   round.place = place;
   round.next = n;
+  round.keep = 4;
   std::vector<double> scores(n, NAN);
   dynamic_cast<const ScorePolicy&>(*policy).score(round, scores);
   return scores;
@@ -232,6 +235,7 @@ TEST_CASE("LagKV: shares of what stands out from the next partition") {
   const Round round = {.layer = 0,
                        .head = 0,
                        .next = 0,
+                       .keep = 4,
                        .place = {},
                        .keys = both,
                        .head_dim = 2,
@@ -248,6 +252,7 @@ TEST_CASE("LagKV: shares of what stands out from the next partition") {
                   {.layer = 0,
                    .head = 0,
                    .next = 0,
+                   .keep = 4,
                    .place = {},
                    .keys = flat,
                    .head_dim = 2,
@@ -261,6 +266,7 @@ TEST_CASE("R-KV: of three equal keys the first is the most redundant") {
   const Round round = {.layer = 0,
                        .head = 0,
                        .next = 0,
+                       .keep = 4,
                        .place = {},
                        .rows = {row.data(), 3},
                        .row_count = 1,
@@ -281,6 +287,7 @@ TEST_CASE("Expected Attention: a mean of 1 and a variance of 4, keys 0 and 1") {
   const Round round = {.layer = 0,
                        .head = 0,
                        .next = 0,
+                       .keep = 4,
                        .place = {},
                        .keys = keys,
                        .head_dim = 1,
@@ -307,6 +314,7 @@ TEST_CASE("Expected Attention expects what a known query gives at the places to 
   const Round round = {.layer = 0,
                        .head = 0,
                        .next = 0,
+                       .keep = 4,
                        .place = {},
                        .keys = keys,
                        .head_dim = 4,
@@ -339,9 +347,11 @@ TEST_CASE("OpenVINO: weights pooled forwards, and whole blocks") {
   policy.observe({.layer = 0, .head = 0, .t = 3, .place = place, .weights = weights},
                  {own.data(), 4});
   CHECK(own == std::vector<double>{.4, .3, .3, .2});
-  CHECK_THAT(scores_of("openvino", {{"capacity", 2}, {"every", 2}, {"pool", 2}, {"score", "sum"}},
-                       {.layer = 0, .head = 0, .next = 0, .place = {}, .own = {own.data(), 4}}, 4),
-             Catch::Matchers::Approx(std::vector<double>{.7, .7, .5, .5}));
+  CHECK_THAT(
+      scores_of("openvino", {{"capacity", 2}, {"every", 2}, {"pool", 2}, {"score", "sum"}},
+                {.layer = 0, .head = 0, .next = 0, .keep = 4, .place = {}, .own = {own.data(), 4}},
+                4),
+      Catch::Matchers::Approx(std::vector<double>{.7, .7, .5, .5}));
   CHECK_THROWS_WITH(
       make_policy("openvino", {{"capacity", 30}, {"every", 8}, {"recent", 8}, {"sinks", 8}}),
       ContainsSubstring("policy openvino: capacity is 30; expected a multiple of "
@@ -385,6 +395,7 @@ TEST_CASE("draws are those of SplitMix64, on every machine") {
 
 TEST_CASE("what a score policy asks for is enough, and heads are alike to it") {
   for (const PolicyEntry& entry : policy_registry()) {
+    if (!entry.plugin.file.empty()) continue;  // of another test
     if (!entry.is_score_policy()) continue;
     const auto made = make_policy(entry.name, test::arguments_of_size(entry, 24));
     const auto& policy = dynamic_cast<const ScorePolicy&>(*made);
@@ -413,11 +424,10 @@ TEST_CASE("what a score policy asks for is enough, and heads are alike to it") {
 TEST_CASE("eviction goes by the score in float32, then by age, around what is protected") {
   Retention retention;
   retention.name = "any";
-  retention.capacity = {4};
   retention.sinks = 2;
   retention.recent = 1;
   std::vector<int64_t> place = {0, 5, 6, 7, 8, 9};
-  const Round round = {.layer = 0, .head = 2, .next = 10, .place = place};
+  Round round = {.layer = 0, .head = 2, .next = 10, .keep = 4, .place = place};
   const auto leave = [&](const std::vector<double>& scores) {
     return evicted(retention, round, scores);
   };
@@ -425,11 +435,11 @@ TEST_CASE("eviction goes by the score in float32, then by age, around what is pr
   CHECK(leave({0, 1, 1, 1, 1, 0}) == Tokens{1, 2});                  // equals: the older ones
   CHECK(leave({0, 1, 1 - 1e-12, 1, 1 - 1e-12, 0}) == Tokens{1, 2});  // equal in float32
   CHECK(leave({0, 5, 5, 5, 5, -INFINITY}) == Tokens{1, 2});
-  retention.capacity = {5};
+  round.keep = 5;
   CHECK(leave({0, 3, 1, 2, 1, 0}) == Tokens{2});
-  retention.capacity = {6};
+  round.keep = 6;
   CHECK(leave({0, 3, 1, 2, 1, 0}).empty());
-  retention.capacity = {5};
+  round.keep = 5;
   CHECK_THROWS_WITH(leave({0, 3, NAN, 2, 1, 0}),
                     ContainsSubstring("policy any: the score of token 6 in layer 0, head 2 is not "
                                       "a number, in the round after token 9"));
