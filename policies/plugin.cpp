@@ -333,7 +333,7 @@ class PluginIndex final : public IndexPolicy {
 
 sb_cache cache_of(const Retention& retention) {
   sb_cache cache = sized<sb_cache>();
-  cache.capacity = *std::max_element(retention.capacity.begin(), retention.capacity.end());
+  cache.capacity = retention.budget.most();
   cache.sinks = retention.sinks;
   cache.recent = retention.recent;
   cache.every = retention.every;

@@ -144,7 +144,7 @@ PolicyArguments random_arguments(const PolicyEntry& entry, std::mt19937& random)
   const auto any = [&] { return std::uniform_int_distribution<int64_t>(0, 12)(random); };
   PolicyArguments arguments;
   for (const PolicyParameter& parameter : entry.parameters) {
-    if (parameter.list || parameter.only_with) continue;
+    if (parameter.list || parameter.only_with || (parameter.optional && !parameter.size)) continue;
     if (parameter.real) {
       const auto [least, most] = *parameter.real;
       arguments[parameter.name] = least + (most - least) * static_cast<double>(any()) / 12;

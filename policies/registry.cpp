@@ -21,6 +21,9 @@ std::vector<PolicyEntry>& registry() {
 }
 
 const char* const by_layer = "budget.by_layer";
+const char* const by_head = "budget.by_head";
+const char* const pyramid = "budget.pyramid.beta";
+const char* const adaptive = "budget.adaptive.floor";
 
 /// The parameters of every score policy.
 std::vector<PolicyParameter> common_parameters(const PolicyEntry& entry) {
@@ -34,6 +37,22 @@ std::vector<PolicyParameter> common_parameters(const PolicyEntry& entry) {
        .meaning = "in place of capacity: that of each layer",
        .minimum = 1,
        .list = true,
+       .optional = true},
+      {.name = by_head,
+       .meaning = "in place of capacity: that of each key head, layer by layer",
+       .minimum = 1,
+       .list = true,
+       .optional = true},
+      {.name = pyramid,
+       .meaning =
+           "the capacity is a mean, and falls from layer to layer; the last has about one in "
+           "beta of what isn't protected",
+       .minimum = 1,
+       .optional = true},
+      {.name = adaptive,
+       .meaning = "the capacity is a mean that the heads of a layer share by their scores, but for "
+                  "this share of it",
+       .real = PolicyParameter::Bounds{0, 1},
        .optional = true},
       {.name = "sinks", .meaning = "first tokens of the stream, never evicted", .fallback = 4},
       {.name = "recent", .meaning = "last entries, never evicted", .fallback = 16},
@@ -92,7 +111,9 @@ void check_value(const std::string& policy, const PolicyParameter& parameter,
   if (parameter.list) {
     if (!value.is_list() || value.list().empty() ||
         !std::all_of(value.list().begin(), value.list().end(), within)) {
-      refuse(policy, parameter, value, "a list of integers " + bounds + ", one for each layer");
+      refuse(policy, parameter, value,
+             "a list of integers " + bounds + ", one for each " +
+                 (parameter.name == by_head ? "key head of each layer" : "layer"));
     }
     return;
   }
@@ -115,14 +136,25 @@ std::string cache_label(const PolicyEntry& entry, const PolicyArguments& argumen
   if (const auto it = arguments.find("capacity"); it != arguments.end()) {
     label = to_string(it->second);
   } else {
-    const std::vector<int64_t>& layers = arguments.at(by_layer).list();
-    const auto [least, most] = std::minmax_element(layers.begin(), layers.end());
-    label = layers.size() <= 4 ? fmt::format("{}", fmt::join(layers, "/"))
-                               : fmt::format("{} to {} by layer", *least, *most);
+    const bool heads = arguments.contains(by_head);
+    const std::vector<int64_t>& list = arguments.at(heads ? by_head : by_layer).list();
+    const auto [least, most] = std::minmax_element(list.begin(), list.end());
+    const auto shown = [](int64_t n) {
+      return n == largest_policy_argument ? std::string("all") : std::to_string(n);
+    };
+    label = !heads && list.size() <= 4 ? fmt::format("{}", fmt::join(list, "/"))
+                                       : fmt::format("{} to {} by {}", shown(*least), shown(*most),
+                                                     heads ? "head" : "layer");
+  }
+  if (const auto it = arguments.find(pyramid); it != arguments.end()) {
+    label += fmt::format(", pyramid {}", to_string(it->second));
+  }
+  if (const auto it = arguments.find(adaptive); it != arguments.end()) {
+    label += fmt::format(", adaptive {}", to_string(it->second));
   }
   for (const PolicyParameter& parameter : entry.parameters) {
     const auto it = arguments.find(parameter.name);
-    if (parameter.size || parameter.list || it == arguments.end() ||
+    if (parameter.size || parameter.list || parameter.optional || it == arguments.end() ||
         it->second == parameter.fallback) {
       continue;
     }
@@ -135,12 +167,23 @@ std::string cache_label(const PolicyEntry& entry, const PolicyArguments& argumen
 
 Retention retention_of(const PolicyEntry& entry, const PolicyArguments& arguments) {
   const auto integer = [&](const char* name) { return arguments.at(name).integer(); };
-  const bool one = arguments.contains("capacity"), many = arguments.contains(by_layer);
-  if (one && many) {
-    throw InputError::format("policy {}: capacity and {} are both given; expected one of them",
-                             entry.name, by_layer);
+  const bool one = arguments.contains("capacity"), layers = arguments.contains(by_layer),
+             heads = arguments.contains(by_head), falls = arguments.contains(pyramid),
+             shared = arguments.contains(adaptive);
+  if ((one && (layers || heads)) || (layers && heads)) {
+    throw InputError::format("policy {}: {} and {} are both given; expected one of them",
+                             entry.name, one ? "capacity" : by_layer,
+                             layers && one ? by_layer : by_head);
   }
-  if (!one && !many) {
+  if (falls && shared) {
+    throw InputError::format("policy {}: {} and {} are both given; expected one of them",
+                             entry.name, pyramid, adaptive);
+  }
+  if ((falls || shared) && !one) {
+    throw InputError::format("policy {}: budget: {} is of a capacity; expected one beside it",
+                             entry.name, falls ? "pyramid" : "adaptive");
+  }
+  if (!one && !layers && !heads) {
     throw InputError::format(
         "policy {}: parameter 'capacity' is missing (or {}: {{by_layer: "
         "[one for each layer]}})",
@@ -148,8 +191,17 @@ Retention retention_of(const PolicyEntry& entry, const PolicyArguments& argument
   }
   Retention retention;
   retention.name = entry.name;
-  retention.capacity =
-      one ? std::vector<int64_t>{integer("capacity")} : arguments.at(by_layer).list();
+  using Kind = Budget::Kind;
+  Budget& budget = retention.budget;
+  budget.kind = layers   ? Kind::by_layer
+                : heads  ? Kind::by_head
+                : falls  ? Kind::pyramid
+                : shared ? Kind::adaptive
+                         : Kind::uniform;
+  if (one) budget.capacity = integer("capacity");
+  if (!one) budget.each = arguments.at(layers ? by_layer : by_head).list();
+  if (falls) budget.beta = integer(pyramid);
+  if (shared) budget.floor = arguments.at(adaptive).real();
   retention.sinks = integer("sinks");
   retention.recent = integer("recent");
   retention.every = integer("every");
@@ -168,6 +220,11 @@ Retention retention_of(const PolicyEntry& entry, const PolicyArguments& argument
                        : word == "fast_caote" ? Retention::Values::fast_caote
                                               : Retention::Values::none;
   }
+  if ((heads || shared) && retention.scope == Retention::Scope::layer) {
+    throw InputError::format(
+        "policy {}: with a budget by head each keeps tokens of its own; expected scope: head",
+        entry.name);
+  }
   retention.cache = cache_label(entry, arguments);
   return retention;
 }
@@ -181,7 +238,7 @@ struct PolicyMaker {
     if (const auto* make_score = std::get_if<MakeScorePolicy>(&entry.make)) {
       std::unique_ptr<ScorePolicy> made = (*make_score)(retention_of(entry, arguments), arguments);
       const Retention& retention = made->retention();
-      const int64_t least = *std::min_element(retention.capacity.begin(), retention.capacity.end());
+      const int64_t least = retention.budget.least();
       if (retention.sinks + retention.recent > least) {
         throw InputError::format(
             "policy {}: {} first tokens and {} last entries are protected, and the capacity is {}; "
@@ -264,8 +321,8 @@ PolicyArguments with_defaults(const PolicyEntry& entry, PolicyArguments argument
 PolicyArguments smallest_arguments(const PolicyEntry& entry) {
   PolicyArguments arguments;
   for (const PolicyParameter& parameter : entry.parameters) {
-    const bool integer =
-        parameter.words.empty() && !parameter.list && !parameter.real && !parameter.only_with;
+    const bool integer = parameter.words.empty() && !parameter.list && !parameter.real &&
+                         !parameter.only_with && (!parameter.optional || parameter.size);
     if (integer) arguments[parameter.name] = parameter.minimum;
   }
   return arguments;

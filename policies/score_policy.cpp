@@ -88,12 +88,13 @@ void add_scaled(double scale, const double* x, double* sum, int64_t n) {
   add_in_vectors<16>(scale, x, sum, n);
 }
 
-std::optional<int64_t> ScorePolicy::size() const {
-  return *std::max_element(retention_.capacity.begin(), retention_.capacity.end());
-}
-
 std::optional<int64_t> ScorePolicy::capacity() const {
-  return *size() + retention_.every - 1;
+  const Budget& budget = retention_.budget;
+  // That of the first layer, wherever there is another.
+  const int64_t most = budget.kind == Budget::Kind::pyramid
+                           ? budget.of(0, 0, {.layers = 2}, retention_.guarded())
+                           : budget.most();
+  return most + retention_.every - 1;
 }
 
 Needs needs_of(const ScorePolicy& policy) {
@@ -107,32 +108,36 @@ void score_entries(const ScorePolicy& policy, const Round& round, std::span<doub
   combine_with_values(policy.retention().values, round.values, round.value_dim, scores);
 }
 
+Unprotected unprotected(const Retention& retention, const Round& round) {
+  const int64_t n = std::ssize(round.place);
+  // The first tokens of the stream, as many as are still there, stand at the front.
+  int64_t first = 0;
+  while (first < n && round.place[first] < retention.sinks) ++first;
+  return {first, std::max(first, n - retention.recent)};
+}
+
+void check_numbers(const Retention& retention, const Round& round, std::span<const double> scores) {
+  int32_t no_numbers = 0;
+  for (const double score : scores) no_numbers |= score != score ? 1 : 0;
+  if (no_numbers == 0) return;
+  const auto nan = std::find_if(scores.begin(), scores.end(), [](double x) { return x != x; });
+  throw std::runtime_error(fmt::format(
+      "policy {}: the score of token {} in layer {}, head {} is not a number, in the round after "
+      "token {}",
+      retention.name, round.place[nan - scores.begin()], round.layer, round.head, round.next - 1));
+}
+
 std::vector<int64_t> evicted(const Retention& retention, const Round& round,
                              std::span<const double> scores) {
   const int64_t n = static_cast<int64_t>(scores.size());
   const int64_t surplus = n - round.keep;
   if (surplus <= 0) return {};
-  // The first tokens of the stream, as many as are still there, stand at the front.
-  int64_t first = 0;
-  while (first < n && round.place[first] < retention.sinks) ++first;
-  const int64_t last = n - retention.recent;
+  const auto [first, last] = unprotected(retention, round);
+  check_numbers(retention, round, scores);
   std::vector<float> rounded(n);
   for (int64_t i = 0; i < n; ++i) rounded[i] = static_cast<float>(scores[i]);
-  int32_t no_numbers = 0;
-  for (int64_t i = 0; i < n; ++i) no_numbers |= rounded[i] != rounded[i] ? 1 : 0;
-  if (no_numbers != 0) {
-    const auto nan = std::find_if(scores.begin(), scores.end(), [](double x) { return x != x; });
-    throw std::runtime_error(fmt::format(
-        "policy {}: the score of token {} in layer {}, head {} is not a number, in the round after "
-        "token {}",
-        retention.name, round.place[nan - scores.begin()], round.layer, round.head,
-        round.next - 1));
-  }
-  std::vector<int64_t> result;
-  if (surplus == 1) {
-    return {first_lowest(rounded, first, last)};
-  }
-  result.resize(last - first);
+  if (surplus == 1) return {first_lowest(rounded, first, last)};
+  std::vector<int64_t> result(last - first);
   std::iota(result.begin(), result.end(), first);
   std::nth_element(result.begin(), result.begin() + surplus - 1, result.end(),
                    [&](int64_t a, int64_t b) {

@@ -9,16 +9,16 @@
 #include <string>
 #include <vector>
 
+#include "policies/budget.h"
 #include "policies/policy.h"
 
 namespace sinkbench {
 
 /// What is common to all of them.
 struct Retention {
-  std::string name;   ///< the policy's
-  std::string cache;  ///< as Policy::cache
-  /// Entries kept by a round, the token just fed included: of each layer, or one for all.
-  std::vector<int64_t> capacity;
+  std::string name;     ///< the policy's
+  std::string cache;    ///< as Policy::cache
+  Budget budget;        ///< entries kept by a round, the token just fed included
   int64_t sinks = 4;    ///< first tokens of the stream, never evicted
   int64_t recent = 16;  ///< last entries, never evicted; sinks + recent <= capacity
   int64_t every = 1;    ///< a round after each token t with (t + 1) % every == 0
@@ -28,9 +28,7 @@ struct Retention {
   enum class Values { none, norm, caote, fast_caote } values = Values::none;
   uint64_t seed = 0;
 
-  int64_t capacity_of(int64_t layer) const {
-    return capacity.size() == 1 ? capacity.front() : capacity[layer];
-  }
+  int64_t guarded() const { return sinks + recent; }
 };
 
 /// Statistics that a policy asks for. "Weight": the softmax weight that a query gives an entry, its
@@ -126,12 +124,13 @@ class ScorePolicy : public Policy {
   virtual void score(const Round& round, std::span<double> scores) const = 0;
 
   const Retention& retention() const { return retention_; }
-  /// Before the next round a cache has grown by every - 1 entries.
+  /// Before the next round a cache has grown by every - 1 entries. With an adaptive budget a head
+  /// may have more; LayerRules knows how many.
   std::optional<int64_t> capacity() const override;
   std::string label() const override { return retention_.name + " " + retention_.cache; }
   std::string cache() const override { return retention_.cache; }
-  /// Entries kept by a round, where layers differ the most of them.
-  std::optional<int64_t> size() const override;
+  /// Entries kept by a round: where layers or heads differ by list the most of them, else the mean.
+  std::optional<int64_t> size() const override { return retention_.budget.most(); }
 
  private:
   Retention retention_;
@@ -142,6 +141,16 @@ class ScorePolicy : public Policy {
 Needs needs_of(const ScorePolicy& policy);
 /// The policy's scores, combined with the values where that is asked for.
 void score_entries(const ScorePolicy& policy, const Round& round, std::span<double> scores);
+
+/// The entries of a head that are not protected, by index: from `first` on, before `last`.
+struct Unprotected {
+  int64_t first, last;
+};
+Unprotected unprotected(const Retention& retention, const Round& round);
+
+/// Throws std::runtime_error naming the policy, layer, head and token where a score is not a
+/// number.
+void check_numbers(const Retention& retention, const Round& round, std::span<const double> scores);
 
 /// Which entries of a head a round evicts, by index: of n entries in the order of the stream with
 /// these scores all but round.keep, ascending (score rounded to float32, place), but for the first

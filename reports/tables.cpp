@@ -48,6 +48,13 @@ void add(Columns& columns, const std::vector<Row>& rows, const std::string& name
   columns.push_back(std::move(column));
 }
 
+/// "512", or where heads differ "830, mean 510.5".
+std::string cached(const MemoryResult& memory) {
+  const std::string most = std::to_string(memory.cache_entries);
+  if (memory.mean_entries == static_cast<double>(memory.cache_entries)) return most;
+  return fmt::format("{}, mean {}", most, significant(memory.mean_entries));
+}
+
 using CellText = std::function<std::string(const CellResult&)>;
 
 /// What a row is of: left out of the table where all rows of all tables have the same.
@@ -289,8 +296,7 @@ Columns columns_of(const Results& results, Table table) {
       number("samples", [](const Row& r) { return std::to_string(r.latency->samples); });
       break;
     case Table::memory:
-      number("cached",
-             [](const Row& r) { return std::to_string(r.result->memory->cache_entries); });
+      number("cached", [](const Row& r) { return cached(*r.result->memory); });
       number("KV by formula",
              [](const Row& r) { return format_bytes(r.result->memory->kv_bytes_formula); });
       number("KV held", [](const Row& r) { return format_bytes(r.result->memory->kv_bytes_held); });
@@ -445,6 +451,7 @@ std::string csv(const Results& results, Table table) {
     case Table::memory:
       text("cache_entries",
            [](const Row& r) { return std::to_string(r.result->memory->cache_entries); });
+      number("mean_entries", [](const Row& r) { return r.result->memory->mean_entries; });
       text("kv_bytes_formula",
            [](const Row& r) { return std::to_string(r.result->memory->kv_bytes_formula); });
       text("kv_bytes_held",

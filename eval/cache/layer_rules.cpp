@@ -8,15 +8,28 @@ LayerRules::LayerRules(const Policy& policy, const DecoderConfig& config)
     : policy_(&policy),
       score_(dynamic_cast<const ScorePolicy*>(&policy)),
       local_(config.layers, 0),
-      layers_(config.layers) {
+      layers_(config.layers),
+      heads_(config.kv_heads),
+      capacity_(layers_ * heads_),
+      bound_(layers_ * heads_) {
   if (score_ == nullptr) {
     views_.emplace(dynamic_cast<const IndexPolicy&>(policy), config);
     return;
   }
+  const Retention& retention = score_->retention();
+  const Heads model = {.layers = layers_, .heads = heads_};
+  if (retention.budget.mismatch(model).empty()) {  // else check_rules says so
+    for (int64_t i = 0; i < layers_ * heads_; ++i) {
+      const int64_t layer = i / heads_, head = i % heads_, guarded = retention.guarded();
+      capacity_[i] = retention.budget.of(layer, head, model, guarded);
+      bound_[i] = retention.budget.most_of(layer, head, model, guarded);
+    }
+  }
   if (config.local_windows.empty() || config.every_layer_is_local()) return;
   for (int64_t layer = 0; layer < config.layers; ++layer) {
     const int64_t window = config.local_windows[layer];  // it counts the query
-    const int64_t capacity = score_->retention().capacity_of(layer);
+    const int64_t capacity =
+        *std::max_element(&capacity_[layer * heads_], &capacity_[layer * heads_] + heads_);
     if (window > 0) local_[layer] = std::max<int64_t>(1, std::min(window - 1, capacity));
   }
 }
@@ -35,24 +48,48 @@ Positions LayerRules::positions(int64_t layer) const {
   return local_[layer] > 0 ? Positions::original : policy_->positions();
 }
 
-int64_t LayerRules::kept(int64_t layer, int64_t t) const {
-  const ScorePolicy* score = this->score(layer);
-  if (score == nullptr) return size(view(layer, t));
-  const Retention& retention = score->retention();
-  const int64_t round = t / retention.every * retention.every;  // tokens fed at the last round
-  return std::min(round, retention.capacity_of(layer)) + t - round;
+bool LayerRules::adaptive(int64_t layer) const {
+  return score(layer) != nullptr && score_->retention().budget.adaptive();
 }
 
-int64_t LayerRules::most(int64_t layer, int64_t fed) const {
+int64_t LayerRules::kept(int64_t layer, int64_t head, int64_t t) const {
+  const ScorePolicy* score = this->score(layer);
+  if (score == nullptr) return size(view(layer, t));
+  const int64_t every = score->retention().every;
+  const int64_t round = t / every * every;  // tokens fed at the last round
+  return std::min(round, capacity(layer, head)) + t - round;
+}
+
+int64_t LayerRules::most(int64_t layer, int64_t head, int64_t fed, bool bound) const {
   if (views_) return views_->kept(views_->kind(layer), fed);
   if (local_[layer] > 0) return std::min(fed, local_[layer]);
   const int64_t every = score_->retention().every;
+  if (bound && adaptive(layer)) return std::min(fed, bound_[layer * heads_ + head] + every - 1);
   const int64_t before_round = (fed + 1) / every * every - 1;  // the last such query
-  return std::max(kept(layer, fed), before_round > 0 ? kept(layer, before_round) : 0);
+  return std::max(kept(layer, head, fed), before_round > 0 ? kept(layer, head, before_round) : 0);
 }
 
-int64_t LayerRules::slots(int64_t layer, int64_t fed) const {
-  return std::min(most(layer, fed) + 1, fed);
+int64_t LayerRules::most(int64_t layer, int64_t fed) const {
+  int64_t most = 0;
+  for (int64_t head = 0; head < heads_; ++head) {
+    most = std::max(most, this->most(layer, head, fed, /*bound=*/true));
+    if (views_) break;  // all are alike
+  }
+  return most;
+}
+
+double LayerRules::mean(int64_t fed) const {
+  double sum = 0;
+  for (int64_t layer = 0; layer < layers_; ++layer) {
+    for (int64_t head = 0; head < heads_; ++head) {
+      sum += static_cast<double>(most(layer, head, fed));
+    }
+  }
+  return sum / static_cast<double>(layers_ * heads_);
+}
+
+int64_t LayerRules::slots(int64_t layer, int64_t head, int64_t fed) const {
+  return std::min(most(layer, head, fed) + 1, fed);
 }
 
 int64_t LayerRules::widest(int64_t fed) const {

@@ -26,13 +26,22 @@ class LayerRules {
   Positions positions(int64_t layer) const;
   int64_t cap() const { return policy_->cap(); }
 
-  /// Entries that query t sees beside itself.
-  int64_t kept(int64_t layer, int64_t t) const;
-  /// The most that a query up to `fed` sees.
+  /// Whether the heads of a layer share its entries by their scores.
+  bool adaptive(int64_t layer) const;
+  /// Entries of a head that a round leaves; of an adaptive budget the mean.
+  int64_t capacity(int64_t layer, int64_t head) const { return capacity_[layer * heads_ + head]; }
+  /// Entries that query t of a head sees beside itself; of an adaptive budget the mean.
+  int64_t kept(int64_t layer, int64_t head, int64_t t) const;
+  /// The most that a query of a head up to `fed` sees; of an adaptive budget `bound` has the most
+  /// that it may be, else the mean.
+  int64_t most(int64_t layer, int64_t head, int64_t fed, bool bound = false) const;
+  /// The same of the head with most.
   int64_t most(int64_t layer, int64_t fed) const;
+  /// The mean over layers and heads.
+  double mean(int64_t fed) const;
   /// Slots that a stream of `fed` tokens takes: the most before a round, the token just fed
-  /// included.
-  int64_t slots(int64_t layer, int64_t fed) const;
+  /// included; of an adaptive budget the mean.
+  int64_t slots(int64_t layer, int64_t head, int64_t fed) const;
   /// The layer with most entries.
   int64_t widest(int64_t fed) const;
 
@@ -41,7 +50,8 @@ class LayerRules {
   const ScorePolicy* score_;
   std::optional<LayerViews> views_;  // of an index policy
   std::vector<int64_t> local_;  // earlier tokens in a local window of a layer; 0: there is none
-  int64_t layers_;
+  int64_t layers_, heads_;
+  std::vector<int64_t> capacity_, bound_;  // [layers, heads]
 };
 
 }  // namespace sinkbench

@@ -41,9 +41,11 @@ class Decisions {
   Decisions(const DecisionOptions& options, int64_t layers, int64_t heads);
 
   void begin_piece(int64_t piece) { piece_ = piece; }
-  /// Indices of the entries that a round evicts, for key head `head` and the `copies` - 1 after it.
-  /// May be called for different heads at once.
-  std::vector<int64_t> decide(const ScorePolicy& policy, const Round& round, int64_t copies = 1);
+  /// Indices of the entries that rounds evict: of one head, whose decision is that of the `copies`
+  /// - 1 heads after it, too, or with an adaptive budget of all heads of a layer, which have more
+  /// entries together than a round leaves. May be called for different heads or layers at once.
+  std::vector<std::vector<int64_t>> decide(const ScorePolicy& policy, std::span<Round> rounds,
+                                           int64_t copies = 1);
   /// A block ends.
   void flush();
   /// The first in the stream, where a log is followed.
@@ -51,7 +53,7 @@ class Decisions {
 
  private:
   std::vector<int64_t> follow(const Round& round, std::span<const double> scores,
-                              const std::vector<int64_t>& own);
+                              const std::vector<int64_t>& own, bool counts_differ);
   DecisionOptions options_;
   int64_t heads_, piece_ = 0;
   std::vector<std::vector<Decision>> pending_;              // [layers * heads]

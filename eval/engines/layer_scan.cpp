@@ -10,6 +10,7 @@
 #include <numeric>
 
 #include "eval/attention/entry_attention.h"
+#include "eval/engines/engine.h"
 #include "models/rotary.h"
 
 namespace sinkbench {
@@ -41,7 +42,8 @@ bool foreseen(const Needs& needs, Positions positions) {
 /// Which number of an entry is in which row of its statistics; -1 where there is none.
 struct Columns {
   Columns() = default;
-  explicit Columns(const Needs& needs) {
+  /// `with_frozen`: how many entries there were when each came is asked for, too.
+  explicit Columns(const Needs& needs, bool with_frozen = false) {
     const auto next = [&](int64_t rows) {
       const int64_t first = rows > 0 ? count : -1;
       count += rows;
@@ -52,8 +54,9 @@ struct Columns {
     entry_score = next(needs.entry_score ? 1 : 0);
     rows = next(needs.rows);
     own = next(needs.own);
+    frozen = next(with_frozen ? 1 : 0);
   }
-  int64_t sum = -1, squares = -1, entry_score = -1, rows = -1, own = -1;
+  int64_t sum = -1, squares = -1, entry_score = -1, rows = -1, own = -1, frozen = -1;
   int64_t count = 0;
 };
 
@@ -61,6 +64,7 @@ struct Columns {
 struct Foreseen {
   std::vector<int32_t> first, last;  // of the cache's entries, then of the block's
   std::vector<int64_t> stay;         // ascending indices into them
+  std::vector<int64_t> before;       // entries that there were before each query of the block
 };
 
 template <typename T>
@@ -74,8 +78,6 @@ class Scan final : public LayerScan {
         group_(config_.heads / config_.kv_heads) {}
 
   void reset(int64_t fed) override {
-    const auto exact = at::TensorOptions().dtype(c10::CppTypeToScalarType<T>::value);
-    const auto number = at::TensorOptions().dtype(at::kDouble);
     layers_.clear();
     int64_t most = 0;
     for (int64_t l = 0; l < config_.layers; ++l) {
@@ -83,27 +85,26 @@ class Scan final : public LayerScan {
       layer.score = rules_.score(l);
       layer.positions = rules_.positions(l);
       layer.rotary = config_.rotary_index(l);
-      layer.room = rules_.slots(l, fed);
       if (layer.score != nullptr) layer.needs = needs_of(*layer.score);
       layer.by_layer =
           layer.score == nullptr || layer.score->retention().scope == Retention::Scope::layer;
-      layer.sets = layer.by_layer ? 1 : config_.kv_heads;
-      const int64_t K = config_.kv_heads, d = config_.head_dim, room = layer.room;
-      const auto keys = [&] {  // vectors are read beyond a head's last column
-        return at::zeros({K, d * room + entry_padding}, exact)
-            .narrow(1, 0, d * room)
-            .view({K, d, room});
-      };
-      layer.key = keys();
-      if (layer.positions == Positions::capped) layer.far_key = keys();
-      layer.value = at::zeros({K, room, d}, exact);
-      layer.place = at::zeros({layer.sets, room}, at::kLong);
-      layer.columns = Columns(layer.needs);
-      layer.statistics = at::zeros({layer.sets, layer.columns.count, room}, number);
-      if (layer.needs.keys) layer.rotated = at::zeros({layer.sets, room, d}, number);
-      if (layer.needs.queries)
-        layer.moments = at::zeros({layer.sets, group_ * d * (1 + d)}, number);
-      most = std::max(most, room);
+      layer.adaptive = rules_.adaptive(l);
+      layer.columns = Columns(layer.needs, config_.alibi && layer.positions == Positions::frozen);
+      const int64_t K = config_.kv_heads, d = config_.head_dim;
+      layer.sets.resize(layer.by_layer ? 1 : K);
+      layer.heads.resize(K);
+      for (int64_t h = 0; h < K; ++h) {
+        const int64_t room = rules_.slots(l, h, fed);
+        layer.heads[h] = make_head(layer, room);
+        if (h < std::ssize(layer.sets)) {
+          layer.sets[h] = make_set(layer, room);
+          const auto number = at::TensorOptions().dtype(at::kDouble);
+          if (layer.needs.queries)
+            layer.sets[h].moments = at::zeros({group_ * d * (1 + d)}, number);
+        }
+        // Of an adaptive budget one head may come to have what all of them have.
+        most = std::max({most, room, std::min(rules_.most(l, fed) + 1, fed)});
+      }
       layers_.push_back(std::move(layer));
     }
     stream_begin_ = -1;
@@ -121,22 +122,40 @@ class Scan final : public LayerScan {
     }
   }
 
-  void resize(int64_t next) override {
-    for (int64_t l = 0; l < config_.layers; ++l) layers_[l].n = rules_.kept(l, next);
+  void restore(int64_t next, const std::vector<at::Tensor>& state) override {
+    size_t at = 0;  // of the state's tensors, as in `state`
+    for (int64_t l = 0; l < config_.layers; ++l) {
+      Layer& layer = layers_[l];
+      const int64_t sets = std::ssize(layer.sets);
+      for (int64_t s = 0; s < sets; ++s) {
+        layer.sets[s].n = rules_.kept(l, s, next);
+        const size_t place = at + (layer.far_keys() ? 3 : 2) * (config_.kv_heads / sets);
+        if (layer.adaptive && place < state.size() && state[place].dim() == 1) {
+          layer.sets[s].n = std::min<int64_t>(state[place].size(0), next);
+          make_room(layer, s, layer.sets[s].n + layer.score->retention().every);
+        }
+        at = place + 2 + (layer.needs.keys ? 1 : 0) + (layer.needs.queries ? 1 : 0);
+      }
+    }
+    copy_state(state, this->state());
   }
 
   void fill(int64_t next) override {
-    resize(next);
-    for (Layer& layer : layers_) {
-      layer.key.normal_();
-      layer.value.normal_();
-      if (layer.far_key.defined()) layer.far_key.normal_();
-      layer.statistics.uniform_();
-      if (layer.rotated.defined()) layer.rotated.normal_();
-      if (layer.moments.defined()) layer.moments.uniform_();
-      for (int64_t s = 0; s < layer.sets; ++s) {
-        int64_t* place = layer.place.template data_ptr<int64_t>() + s * layer.room;
-        for (int64_t i = 0; i < layer.n; ++i) place[i] = next - layer.n + i;
+    for (int64_t l = 0; l < config_.layers; ++l) {
+      Layer& layer = layers_[l];
+      for (Head& head : layer.heads) {
+        head.key.normal_();
+        head.value.normal_();
+        if (head.far_key.defined()) head.far_key.normal_();
+      }
+      for (int64_t s = 0; s < std::ssize(layer.sets); ++s) {
+        Set& set = layer.sets[s];
+        set.n = rules_.kept(l, s, next);
+        set.statistics.uniform_();
+        if (set.rotated.defined()) set.rotated.normal_();
+        if (set.moments.defined()) set.moments.uniform_();
+        int64_t* place = set.places();
+        for (int64_t i = 0; i < set.n; ++i) place[i] = next - set.n + i;
       }
     }
   }
@@ -170,41 +189,53 @@ class Scan final : public LayerScan {
       stream_begin_ = begin;
       stream_size_ = block.size;
     }
-    const bool foreseeable = foreseen(layer.needs, layer.positions);
+    const bool foreseeable = foreseen(layer.needs, layer.positions) && !layer.adaptive;
     if (foreseeable && block.size >= fewest_foreseen) {
       attend_foreseen(layer, block);
+    } else if (layer.adaptive) {
+      attend_sets(layer, block, 0, std::ssize(layer.sets));  // whose rounds are one
     } else {
-      const int64_t heads = config_.kv_heads / layer.sets;  // of a set
-      at::parallel_for(0, layer.sets, 1, [&](int64_t from, int64_t to) {
-        std::vector<Scratch> scratches(heads);
-        for (int64_t s = from; s < to; ++s) attend_set(layer, block, s, scratches);
+      at::parallel_for(0, std::ssize(layer.sets), 1, [&](int64_t from, int64_t to) {
+        for (int64_t s = from; s < to; ++s) attend_sets(layer, block, s, s + 1);
       });
     }
-    layer.n = rules_.kept(l, begin + block.size);
     return output;
   }
 
   std::vector<at::Tensor> state() const override {
     std::vector<at::Tensor> result;
     for (const Layer& layer : layers_) {
-      result.push_back(layer.key.narrow(2, 0, layer.n));
-      if (layer.far_key.defined()) result.push_back(layer.far_key.narrow(2, 0, layer.n));
-      result.push_back(layer.value.narrow(1, 0, layer.n));
-      result.push_back(layer.place.narrow(1, 0, layer.n));
-      result.push_back(layer.statistics.narrow(2, 0, layer.n));
-      if (layer.rotated.defined()) result.push_back(layer.rotated.narrow(1, 0, layer.n));
-      if (layer.moments.defined()) result.push_back(layer.moments);
+      const int64_t shared = config_.kv_heads / std::ssize(layer.sets);
+      for (int64_t s = 0; s < std::ssize(layer.sets); ++s) {
+        const Set& set = layer.sets[s];
+        for (int64_t h = s; h < s + shared; ++h) {
+          const Head& head = layer.heads[h];
+          result.push_back(head.key.narrow(1, 0, set.n));
+          if (head.far_key.defined()) result.push_back(head.far_key.narrow(1, 0, set.n));
+          result.push_back(head.value.narrow(0, 0, set.n));
+        }
+        result.push_back(set.place.narrow(0, 0, set.n));
+        result.push_back(set.statistics.narrow(1, 0, set.n));
+        if (set.rotated.defined()) result.push_back(set.rotated.narrow(0, 0, set.n));
+        if (set.moments.defined()) result.push_back(set.moments);
+      }
     }
     return result;
   }
 
-  int64_t entries(int64_t layer) const override { return layers_[layer].n; }
+  int64_t entries(int64_t layer) const override {
+    int64_t most = 0;
+    for (const Set& set : layers_[layer].sets) most = std::max(most, set.n);
+    return most;
+  }
 
   int64_t kv_bytes() const override {
     int64_t bytes = 0;
     for (const Layer& layer : layers_) {
-      bytes += layer.key.nbytes() + layer.value.nbytes();
-      if (layer.far_key.defined()) bytes += layer.far_key.nbytes();
+      for (const Head& head : layer.heads) {
+        bytes += head.key.nbytes() + head.value.nbytes();
+        if (head.far_key.defined()) bytes += head.far_key.nbytes();
+      }
     }
     return bytes;
   }
@@ -239,26 +270,91 @@ class Scan final : public LayerScan {
     at::Tensor cosine_columns, sine_columns;  // [half, size]
   };
 
+  /// Keys are transposed: [head_dim, room]. Under Positions::cache they are as they came and put at
+  /// their ranks as they are used; else they are where they stay.
+  struct Head {
+    int64_t room = 0;  // slots
+    at::Tensor key;
+    at::Tensor far_key;  // capped: as they came
+    at::Tensor value;    // [room, head_dim]
+
+    T* keys() const { return key.template data_ptr<T>(); }
+    T* far_keys() const { return far_key.template data_ptr<T>(); }
+    T* values() const { return value.template data_ptr<T>(); }
+  };
+
+  /// The entries and statistics of a head, or of all where they keep the same tokens.
+  struct Set {
+    int64_t room = 0, n = 0;  // slots, entries
+    at::Tensor place;         // int64 [room]
+    at::Tensor statistics;    // double [columns, room]
+    at::Tensor rotated;       // double [room, head_dim]: keys at their place in the stream
+    at::Tensor moments;       // double, as QueryMoments has them: sums, then products
+
+    int64_t* places() const { return place.template data_ptr<int64_t>(); }
+    /// Null where there is no such statistic.
+    double* of(int64_t column) const {
+      return column < 0 ? nullptr : statistics.template data_ptr<double>() + column * room;
+    }
+    Rows<double> from(int64_t column) const { return {of(column), room}; }
+    double* rotated_keys() const {
+      return rotated.defined() ? rotated.template data_ptr<double>() : nullptr;
+    }
+  };
+
   struct Layer {
     const ScorePolicy* score = nullptr;  // null: by index
     Needs needs;
     Positions positions = Positions::cache;
     int rotary = -1;        // DecoderConfig::rotary_index
     bool by_layer = false;  // all heads keep the same tokens
-    int64_t sets = 0;       // of entries and statistics: one, or one for each head
-    int64_t room = 0;       // slots
-    int64_t n = 0;          // entries
-    // Keys are transposed: [kv_heads, head_dim, room]. Under Positions::cache they are as they came
-    // and put at their ranks as they are used; else they are where they stay.
-    at::Tensor key;
-    at::Tensor far_key;  // capped: as they came
-    at::Tensor value;    // [kv_heads, room, head_dim]
-    at::Tensor place;    // int64 [sets, room]
+    bool adaptive = false;  // heads share the layer's entries
     Columns columns;
-    at::Tensor statistics;  // double [sets, columns, room]
-    at::Tensor rotated;     // double [sets, room, head_dim]: at their place in the stream
-    at::Tensor moments;     // double [sets, -1]: as QueryMoments has them, sums, then products
+    std::vector<Head> heads;
+    std::vector<Set> sets;  // one, or one for each head
+
+    bool far_keys() const { return positions == Positions::capped; }
   };
+
+  Head make_head(const Layer& layer, int64_t room) const {
+    const auto exact = at::TensorOptions().dtype(c10::CppTypeToScalarType<T>::value);
+    const int64_t d = config_.head_dim;
+    const auto keys = [&] {  // vectors are read beyond the last column
+      return at::zeros({d * room + entry_padding}, exact).narrow(0, 0, d * room).view({d, room});
+    };
+    Head head{.room = room, .key = keys(), .far_key = {}, .value = at::zeros({room, d}, exact)};
+    if (layer.far_keys()) head.far_key = keys();
+    return head;
+  }
+  Set make_set(const Layer& layer, int64_t room) const {
+    const auto number = at::TensorOptions().dtype(at::kDouble);
+    Set set{.room = room,
+            .place = at::zeros({room}, at::kLong),
+            .statistics = at::zeros({layer.columns.count, room}, number),
+            .rotated = {},
+            .moments = {}};
+    if (layer.needs.keys) set.rotated = at::zeros({room, config_.head_dim}, number);
+    return set;
+  }
+  /// Of an adaptive budget: gives a head exactly so many slots.
+  void make_room(Layer& layer, int64_t s, int64_t room) const {
+    Set& set = layer.sets[s];
+    Head& head = layer.heads[s];
+    if (set.room == room) return;
+    const int64_t n = std::min(set.n, set.room);
+    Head new_head = make_head(layer, room);
+    new_head.key.narrow(1, 0, n).copy_(head.key.narrow(1, 0, n));
+    if (layer.far_keys()) new_head.far_key.narrow(1, 0, n).copy_(head.far_key.narrow(1, 0, n));
+    new_head.value.narrow(0, 0, n).copy_(head.value.narrow(0, 0, n));
+    Set new_set = make_set(layer, room);
+    new_set.n = set.n;
+    new_set.place.narrow(0, 0, n).copy_(set.place.narrow(0, 0, n));
+    new_set.statistics.narrow(1, 0, n).copy_(set.statistics.narrow(1, 0, n));
+    if (set.rotated.defined()) new_set.rotated.narrow(0, 0, n).copy_(set.rotated.narrow(0, 0, n));
+    new_set.moments = set.moments;
+    head = std::move(new_head);
+    set = std::move(new_set);
+  }
 
   /// What is to be attended to, of all heads.
   struct Block {
@@ -270,41 +366,12 @@ class Scan final : public LayerScan {
     T* output;            // [size, heads, head_dim]
   };
 
-  /// Entries and statistics of one set.
-  struct Set {
-    int64_t* place;
-    Rows<double> statistics;
-    double *rotated, *moments;
-
-    /// Null where there is no such statistic.
-    double* of(int64_t column) const { return column < 0 ? nullptr : statistics[column]; }
-    Rows<double> from(int64_t column) const { return {of(column), statistics.stride}; }
-  };
-  Set set_of(const Layer& layer, int64_t s) const {
-    const auto at = [&](const at::Tensor& t) {
-      return t.defined() ? t.data_ptr<double>() + s * t.stride(0) : nullptr;
-    };
-    return {layer.place.template data_ptr<int64_t>() + s * layer.room,
-            {at(layer.statistics), layer.room},
-            at(layer.rotated),
-            at(layer.moments)};
-  }
-  T* key_of(const Layer& layer, int64_t h) const {
-    return layer.key.template data_ptr<T>() + h * layer.key.stride(0);
-  }
-  T* far_key_of(const Layer& layer, int64_t h) const {
-    return layer.far_key.template data_ptr<T>() + h * layer.far_key.stride(0);
-  }
-  T* value_of(const Layer& layer, int64_t h) const {
-    return layer.value.template data_ptr<T>() + h * config_.head_dim * layer.room;
-  }
-
   /// One thread's room to work in; grows as it is asked for.
   struct Scratch {
     std::vector<T> placed, query, far_query, weights, key, far_key, value, sink_logit;
-    std::vector<int64_t> far, query_place, entry_place, ids;
+    std::vector<int64_t> far, query_place, entry_place, ids, before;
     std::vector<int32_t> query_of, first, last;
-    std::vector<double> reduced, slope, vector, values;
+    std::vector<double> reduced, slope, vector, values, frozen;
     std::vector<T*> output;
     int64_t placed_stride = 0;
     int64_t dirty = 0;  // columns from here on are not where they stand
@@ -312,11 +379,11 @@ class Scan final : public LayerScan {
 
   // ---- places ----
 
-  /// Where a query stands: by place in the stream, or by how many entries there are.
-  int64_t place_of(const Layer& layer, int64_t l, int64_t t) const {
+  /// Where query t stands, before which a head has so many entries.
+  int64_t place_of(const Layer& layer, int64_t t, int64_t entries) const {
     const bool by_count =
         layer.positions == Positions::cache || layer.positions == Positions::frozen;
-    return by_count ? rules_.kept(l, t) : t;
+    return by_count ? entries : t;
   }
   /// Of a layer that has a rotary embedding.
   const Table& table_of(const Layer& layer) const {
@@ -344,13 +411,13 @@ class Scan final : public LayerScan {
     for (; c < d; ++c) out[c * stride] = source[c] * factor;
   }
 
-  /// Puts a key of the block where it stays: in column `column` of keys of the given stride.
-  void put_key(const Layer& layer, const Block& block, int64_t i, int64_t h, int64_t column, T* key,
-               T* far_key, int64_t stride) const {
+  /// Puts a key of the block, before which the head had so many entries, where it stays: in column
+  /// `column` of keys of the given stride.
+  void put_key(const Layer& layer, const Block& block, int64_t i, int64_t h, int64_t entries,
+               int64_t column, T* key, T* far_key, int64_t stride) const {
     const T* source = block.key + (i * config_.kv_heads + h) * config_.head_dim;
     const bool moves = layer.rotary >= 0 && layer.positions != Positions::cache;
-    const int64_t row =
-        layer.positions == Positions::frozen ? rules_.kept(block.layer, block.begin + i) : i;
+    const int64_t row = layer.positions == Positions::frozen ? entries : i;
     put(source, moves ? &table_of(layer) : nullptr, row, T{1}, key + column, stride);
     if (far_key != nullptr) put(source, nullptr, 0, T{1}, far_key + column, stride);
   }
@@ -361,13 +428,14 @@ class Scan final : public LayerScan {
   void enter(const Layer& layer, const Block& block, int64_t i, int64_t s, const Set& set,
              int64_t at, Scratch& scratch) const {
     const int64_t d = config_.head_dim, place = block.begin + i;
-    set.place[at] = place;
-    for (int64_t c = 0; c < layer.columns.count; ++c) set.statistics[c][at] = 0;
+    set.places()[at] = place;
+    for (int64_t c = 0; c < layer.columns.count; ++c) set.of(c)[at] = 0;
+    if (double* const frozen = set.of(layer.columns.frozen)) frozen[at] = static_cast<double>(at);
     double* const entry_score = set.of(layer.columns.entry_score);
-    if (entry_score == nullptr && set.rotated == nullptr) return;
+    if (entry_score == nullptr && !set.rotated.defined()) return;
     const T* key = block.key + (i * config_.kv_heads + s) * d;
     scratch.vector.assign(key, key + d);
-    double* const rotated = set.rotated != nullptr ? set.rotated + at * d : nullptr;
+    double* const rotated = set.rotated.defined() ? set.rotated_keys() + at * d : nullptr;
     if (rotated != nullptr) {
       std::copy(scratch.vector.begin(), scratch.vector.end(), rotated);
       const Table* const stream = layer.rotary >= 0 ? &tables_[layer.rotary].stream : nullptr;
@@ -410,9 +478,12 @@ class Scan final : public LayerScan {
       std::copy_n(reduced.data(), n, set.of(columns.rows + t % layer.needs.rows));
     }
     if (columns.own >= 0) {
-      layer.score->observe(
-          {.layer = l, .head = s, .t = t, .place = {set.place, reduced.size()}, .weights = reduced},
-          set.from(columns.own));
+      layer.score->observe({.layer = l,
+                            .head = s,
+                            .t = t,
+                            .place = {set.places(), reduced.size()},
+                            .weights = reduced},
+                           set.from(columns.own));
     }
   }
 
@@ -424,8 +495,9 @@ class Scan final : public LayerScan {
     for (int64_t g = 0; g < group_; ++g) {
       const T* query = block.query + (i * config_.heads + s * group_ + g) * d;
       scratch.vector.assign(query, query + d);
-      double* const products = set.moments + (group_ + g * d) * d;
-      add_scaled(1.0, scratch.vector.data(), set.moments + g * d, d);
+      double* const moments = set.moments.template data_ptr<double>();
+      double* const products = moments + (group_ + g * d) * d;
+      add_scaled(1.0, scratch.vector.data(), moments + g * d, d);
       for (int64_t c = 0; c < d; ++c) {
         add_scaled(scratch.vector[c], scratch.vector.data(), products + c * d, d);
       }
@@ -453,34 +525,35 @@ class Scan final : public LayerScan {
     for (double& x : reduced) x *= share;
   }
 
-  /// Indices of the entries of a set that leave after token t. `value_of_entry(h, j)`: where key
-  /// head h's value of entry j is.
-  template <typename ValueOf>
-  std::vector<int64_t> round(const Layer& layer, int64_t l, int64_t s, const Set& set, int64_t t,
-                             int64_t n, const double* last_weights, Scratch& scratch,
-                             const ValueOf& value_of_entry) const {
-    if (layer.score == nullptr) {
-      std::vector<int64_t> leave;
-      if (rules_.kept(l, t + 1) == n) return leave;
-      const View view = rules_.view(l, t + 1);
-      size_t range = 0;
-      for (int64_t j = 0; j < n; ++j) {
-        while (range < view.size() && view[range].end <= set.place[j]) ++range;
-        if (range == view.size() || set.place[j] < view[range].begin) leave.push_back(j);
-      }
-      return leave;
+  /// By index: the entries of a set of n that leave after token t.
+  std::vector<int64_t> leave_by_index(int64_t l, const Set& set, int64_t t, int64_t n) const {
+    std::vector<int64_t> leave;
+    if (rules_.kept(l, 0, t + 1) == n) return leave;
+    const View view = rules_.view(l, t + 1);
+    const int64_t* place = set.places();
+    size_t range = 0;
+    for (int64_t j = 0; j < n; ++j) {
+      while (range < view.size() && view[range].end <= place[j]) ++range;
+      if (range == view.size() || place[j] < view[range].begin) leave.push_back(j);
     }
+    return leave;
+  }
+
+  /// By score: what a policy is told of a set's n entries after token t. `value_of_entry(h, j)`:
+  /// where key head h's value of entry j is; they are gathered in `scratch`.
+  template <typename ValueOf>
+  Round round_of(const Layer& layer, int64_t l, int64_t s, int64_t t, int64_t n,
+                 const double* last_weights, Scratch& scratch,
+                 const ValueOf& value_of_entry) const {
+    const Set& set = layer.sets[s];
     const Retention& retention = layer.score->retention();
-    if ((t + 1) % retention.every != 0 || n <= retention.capacity_of(l)) return {};
     const int64_t d = config_.head_dim;
     const auto count = static_cast<size_t>(n);
     const auto span = [&](const double* data, int64_t width = 1) {
       return data != nullptr ? std::span(data, count * width) : std::span<const double>();
     };
-    const auto rows = [&](int64_t column) {
-      return Rows<const double>{set.of(column), set.statistics.stride};
-    };
-    const int64_t value_heads = config_.kv_heads / layer.sets;
+    const auto rows = [&](int64_t column) { return Rows<const double>{set.of(column), set.room}; };
+    const int64_t value_heads = config_.kv_heads / std::ssize(layer.sets);
     if (layer.needs.values) {
       scratch.values.resize(n * value_heads * d);
       double* value = scratch.values.data();
@@ -495,49 +568,53 @@ class Scan final : public LayerScan {
     if (layer.needs.queries) {
       const auto size = static_cast<size_t>(group_ * d);
       queries = {.count = t + 1 - std::min(retention.sinks, t + 1),
-                 .sum = {set.moments, size},
-                 .products = {set.moments + size, size * static_cast<size_t>(d)},
+                 .sum = {set.moments.template data_ptr<double>(), size},
+                 .products = {set.moments.template data_ptr<double>() + size,
+                              size * static_cast<size_t>(d)},
                  .scale = config_.attention_scale};
       if (const RotaryConfig* rotary = config_.rotary(l)) {
         rotation = {.frequencies = rotary->inverse_frequencies, .magnitude = rotary->magnitude};
       }
     }
-    const Round round = {.layer = l,
-                         .head = s,
-                         .next = t + 1,
-                         .keep = retention.capacity_of(l),
-                         .place = {set.place, count},
-                         .sum = span(set.of(layer.columns.sum)),
-                         .squares = span(set.of(layer.columns.squares)),
-                         .last = layer.needs.last ? span(last_weights) : span(nullptr),
-                         .rows = rows(layer.columns.rows),
-                         .row_count = std::min(layer.needs.rows, t + 1),
-                         .own = rows(layer.columns.own),
-                         .keys = span(set.rotated, d),
-                         .head_dim = d,
-                         .values = layer.needs.values ? std::span<const double>(scratch.values)
-                                                      : std::span<const double>(),
-                         .value_dim = value_heads * d,
-                         .entry_score = span(set.of(layer.columns.entry_score)),
-                         .queries = queries,
-                         .rotation = rotation};
-    return decisions_.decide(*layer.score, round, layer.by_layer ? config_.kv_heads : 1);
+    return {.layer = l,
+            .head = s,
+            .next = t + 1,
+            .keep = rules_.capacity(l, s),
+            .place = {set.places(), count},
+            .sum = span(set.of(layer.columns.sum)),
+            .squares = span(set.of(layer.columns.squares)),
+            .last = layer.needs.last ? span(last_weights) : span(nullptr),
+            .rows = rows(layer.columns.rows),
+            .row_count = std::min(layer.needs.rows, t + 1),
+            .own = rows(layer.columns.own),
+            .keys = span(set.rotated_keys(), d),
+            .head_dim = d,
+            .values = layer.needs.values ? std::span<const double>(scratch.values)
+                                         : std::span<const double>(),
+            .value_dim = value_heads * d,
+            .entry_score = span(set.of(layer.columns.entry_score)),
+            .queries = queries,
+            .rotation = rotation};
+  }
+
+  /// Whether there is a round after token t.
+  bool is_round(const Layer& layer, int64_t t) const {
+    return layer.score == nullptr || (t + 1) % layer.score->retention().every == 0;
   }
 
   void evict_from_set(const Layer& layer, const Set& set, int64_t n,
                       std::span<const int64_t> leave) const {
-    compact(set.place, n, leave);
-    for (int64_t c = 0; c < layer.columns.count; ++c) compact(set.statistics[c], n, leave);
-    if (set.rotated != nullptr) compact(set.rotated, n, leave, config_.head_dim);
+    compact(set.places(), n, leave);
+    for (int64_t c = 0; c < layer.columns.count; ++c) compact(set.of(c), n, leave);
+    if (set.rotated.defined()) compact(set.rotated_keys(), n, leave, config_.head_dim);
   }
 
-  void evict_from_head(const Layer& layer, int64_t h, int64_t n,
-                       std::span<const int64_t> leave) const {
+  void evict_from_head(const Head& head, int64_t n, std::span<const int64_t> leave) const {
     for (int64_t c = 0; c < config_.head_dim; ++c) {
-      compact(key_of(layer, h) + c * layer.room, n, leave);
-      if (layer.far_key.defined()) compact(far_key_of(layer, h) + c * layer.room, n, leave);
+      compact(head.keys() + c * head.room, n, leave);
+      if (head.far_key.defined()) compact(head.far_keys() + c * head.room, n, leave);
     }
-    compact(value_of(layer, h), n, leave, config_.head_dim);
+    compact(head.values(), n, leave, config_.head_dim);
   }
 
   // ---- from round to round ----
@@ -551,67 +628,107 @@ class Scan final : public LayerScan {
     return std::min(end, (t / every + 1) * every - block.begin);
   }
 
-  /// A whole block of the heads that keep the tokens of set s: one, or all; scratch for each.
-  void attend_set(const Layer& layer, const Block& block, int64_t s,
-                  std::span<Scratch> scratches) const {
-    const Set set = set_of(layer, s);
-    const int64_t heads = static_cast<int64_t>(scratches.size());
-    std::vector<double>& reduced = scratches[0].reduced;
-    int64_t n = layer.n;
-    for (Scratch& scratch : scratches) scratch.dirty = 0;
+  /// A whole block of these sets, which have their rounds together, and of their heads.
+  void attend_sets(Layer& layer, const Block& block, int64_t first, int64_t last) const {
+    const int64_t shared = config_.kv_heads / std::ssize(layer.sets);  // heads of a set
+    const int64_t heads = (last - first) * shared;
+    std::vector<Scratch> scratches(heads);
     for (int64_t i = 0, end; i < block.size; i = end) {
       end = step_end(layer, block, i);
-      for (int64_t q = i; q < end; ++q) enter(layer, block, q, s, set, n + q - i, scratches[0]);
+      const int64_t come = end - i;
+      for (int64_t s = first; s < last; ++s) {
+        const Set& set = layer.sets[s];
+        for (int64_t q = i; q < end; ++q) {
+          enter(layer, block, q, s, set, set.n + q - i, scratches[(s - first) * shared]);
+        }
+      }
       const auto attend = [&](int64_t from, int64_t to) {
         for (int64_t h = from; h < to; ++h) {
-          attend_step(layer, block, s + h, i, end, n, set.place, scratches[h]);
+          const Set& set = layer.sets[first + h / shared];
+          attend_step(layer, block, first * shared + h, i, end, set, scratches[h]);
         }
       };
-      if (heads > 1 && end - i >= fewest_in_parallel) {
+      if (heads > 1 && come >= fewest_in_parallel) {
         at::parallel_for(0, heads, 1, attend);
       } else {
         attend(0, heads);
       }
-      const int64_t stride = padded_entries(n + end - i);
-      for (int64_t q = i; layer.needs.weights() && q < end; ++q) {
-        reduce(layer.score->retention(), scratches, (q - i) * group_ * stride, stride,
-               n + q - i + 1, reduced);
-        observe(layer, block.layer, s, set, block.begin + q, reduced);
+      for (int64_t s = first; s < last; ++s) {
+        Set& set = layer.sets[s];
+        const std::span<Scratch> own(&scratches[(s - first) * shared], shared);
+        const int64_t stride = padded_entries(set.n + come);
+        for (int64_t q = i; layer.needs.weights() && q < end; ++q) {
+          reduce(layer.score->retention(), own, (q - i) * group_ * stride, stride,
+                 set.n + q - i + 1, own[0].reduced);
+          observe(layer, block.layer, s, set, block.begin + q, own[0].reduced);
+        }
+        for (int64_t q = i; layer.needs.queries && q < end; ++q) {
+          observe_queries(layer, block, q, s, set, own[0]);
+        }
+        set.n += come;
       }
-      for (int64_t q = i; layer.needs.queries && q < end; ++q) {
-        observe_queries(layer, block, q, s, set, scratches[0]);
+      const int64_t t = block.begin + end - 1;
+      if (!is_round(layer, t)) continue;
+      std::vector<std::vector<int64_t>> leave(last - first);
+      if (layer.score == nullptr) {
+        leave[0] = leave_by_index(block.layer, layer.sets[first], t, layer.sets[first].n);
+      } else if (is_full(layer, block.layer, first, last)) {
+        std::vector<Round> rounds;
+        for (int64_t s = first; s < last; ++s) {
+          Scratch& scratch = scratches[(s - first) * shared];
+          rounds.push_back(round_of(layer, block.layer, s, t, layer.sets[s].n,
+                                    scratch.reduced.data(), scratch, [&](int64_t h, int64_t j) {
+                                      return layer.heads[h].values() + j * config_.head_dim;
+                                    }));
+        }
+        leave = decisions_.decide(*layer.score, rounds, layer.by_layer ? config_.kv_heads : 1);
       }
-      n += end - i;
-      const std::vector<int64_t> leave =
-          round(layer, block.layer, s, set, block.begin + end - 1, n, reduced.data(), scratches[0],
-                [&](int64_t h, int64_t j) { return value_of(layer, h) + j * config_.head_dim; });
-      if (leave.empty()) continue;
-      evict_from_set(layer, set, n, leave);
-      for (int64_t h = 0; h < heads; ++h) {
-        evict_from_head(layer, s + h, n, leave);
-        scratches[h].dirty = std::min(scratches[h].dirty, leave.front());
+      for (int64_t s = first; s < last; ++s) {
+        const std::vector<int64_t>& of_set = leave[s - first];
+        Set& set = layer.sets[s];
+        if (!of_set.empty()) {
+          evict_from_set(layer, set, set.n, of_set);
+          for (int64_t h = s * shared; h < (s + 1) * shared; ++h) {
+            evict_from_head(layer.heads[h], set.n, of_set);
+            Scratch& scratch = scratches[h - first * shared];
+            scratch.dirty = std::min(scratch.dirty, of_set.front());
+          }
+          set.n -= std::ssize(of_set);
+        }
+        if (!layer.adaptive) continue;
+        const int64_t room = set.n + layer.score->retention().every;
+        if (room > set.room || !of_set.empty()) make_room(layer, s, room);
       }
-      n -= static_cast<int64_t>(leave.size());
     }
+  }
+
+  /// Whether these sets, whose rounds are one, have more entries than a round leaves.
+  bool is_full(const Layer& layer, int64_t l, int64_t first, int64_t last) const {
+    int64_t surplus = 0;
+    for (int64_t s = first; s < last; ++s) surplus += layer.sets[s].n - rules_.capacity(l, s);
+    return surplus > 0;
   }
 
   /// Attention of the queries i .. end-1 over n entries and, as they come, themselves; their keys
   /// and values go into the cache.
   void attend_step(const Layer& layer, const Block& block, int64_t h, int64_t i, int64_t end,
-                   int64_t n, const int64_t* place, Scratch& scratch) const {
-    const int64_t d = config_.head_dim, entries = n + end - i;
-    T* const key = key_of(layer, h);
-    T* const value = value_of(layer, h);
+                   const Set& set, Scratch& scratch) const {
+    const Head& head = layer.heads[h];
+    const int64_t d = config_.head_dim, n = set.n, entries = n + end - i;
+    T* const key = head.keys();
+    T* const value = head.values();
+    T* const far_key = head.far_key.defined() ? head.far_keys() : nullptr;
+    scratch.before.resize(end - i);
+    std::iota(scratch.before.begin(), scratch.before.end(), n);
     for (int64_t q = i; q < end; ++q) {
-      put_key(layer, block, q, h, n + q - i, key,
-              layer.far_key.defined() ? far_key_of(layer, h) : nullptr, layer.room);
+      put_key(layer, block, q, h, n + q - i, n + q - i, key, far_key, head.room);
       std::copy_n(block.value + (q * config_.kv_heads + h) * d, d, value + (n + q - i) * d);
     }
     const T* placed = key;
-    int64_t stride = layer.room;
+    int64_t stride = head.room;
     if (layer.positions == Positions::cache && layer.rotary >= 0) {
       const Table& ranks = tables_[layer.rotary].ranks;
-      stride = padded_entries(layer.room);
+      stride = padded_entries(head.room);
       if (scratch.placed_stride != stride) {
         scratch.placed.assign(d * stride + entry_padding, T{0});
         scratch.placed_stride = stride;
@@ -622,7 +739,7 @@ class Scan final : public LayerScan {
                                       .begin = scratch.dirty,
                                       .end = entries,
                                       .key = key,
-                                      .key_stride = layer.room,
+                                      .key_stride = head.room,
                                       .placed = scratch.placed.data(),
                                       .placed_stride = stride,
                                       .cosine = ranks.cosine_columns.template data_ptr<T>(),
@@ -648,8 +765,10 @@ class Scan final : public LayerScan {
                  .value = value,
                  .first = first,
                  .last = nullptr,
-                 .far_key = layer.far_key.defined() ? far_key_of(layer, h) : nullptr,
-                 .place = place,
+                 .far_key = far_key,
+                 .place = set.places(),
+                 .before = scratch.before.data(),
+                 .frozen = set.of(layer.columns.frozen),
                  .keep_weights = layer.needs.weights()});
   }
 
@@ -660,7 +779,9 @@ class Scan final : public LayerScan {
     const T* value;
     const int32_t *first, *last;
     const T* far_key;
-    const int64_t* place;  // of the entries, in the stream
+    const int64_t* place;   // of the entries, in the stream
+    const int64_t* before;  // of each query: entries that its head had before it
+    const double* frozen;   // of the entries: the same, where it is asked for
     bool keep_weights;
   };
   /// The queries i .. end-1 of head h's group, over these entries.
@@ -685,13 +806,13 @@ class Scan final : public LayerScan {
       for (int64_t j = 0; j < rows.entries; ++j) {
         scratch.entry_place[j] = layer.positions == Positions::cache ? j
                                  : layer.positions == Positions::frozen
-                                     ? frozen(block.layer, rows.place[j])
+                                     ? static_cast<int64_t>(rows.frozen[j])
                                      : rows.place[j];
       }
     }
     if (block.sink_logit != nullptr) scratch.sink_logit.resize(count);
     for (int64_t q = i, row = 0; q < end; ++q) {
-      const int64_t t = block.begin + q, at = place_of(layer, block.layer, t);
+      const int64_t t = block.begin + q, at = place_of(layer, t, rows.before[q - i]);
       const Table* table = layer.rotary >= 0 ? &table_of(layer) : nullptr;
       const bool by_stream = table != nullptr && table == &tables_[layer.rotary].stream;
       const int64_t table_row = by_stream ? q : at;
@@ -740,51 +861,70 @@ class Scan final : public LayerScan {
         .keep_weights = rows.keep_weights,
         .output = scratch.output.data()});
   }
-  int64_t frozen(int64_t l, int64_t place) const { return rules_.kept(l, place); }
-
   // ---- foreseen ----
 
-  /// Runs the rounds of a block on what is known without attention; the set is as after it.
+  /// Runs the rounds of a block on what is known without attention; the set is as after it, but for
+  /// its count.
   Foreseen foresee(const Layer& layer, const Block& block, int64_t s) const {
-    const Set set = set_of(layer, s);
+    const Set& set = layer.sets[s];
+    const int64_t shared = config_.kv_heads / std::ssize(layer.sets), d = config_.head_dim;
     Scratch scratch;
     Foreseen result;
-    result.first.assign(layer.n + block.size, 0);
-    result.last.assign(layer.n + block.size, for_ever);
+    result.first.assign(set.n + block.size, 0);
+    result.last.assign(set.n + block.size, for_ever);
+    result.before.resize(block.size);
     std::vector<int64_t>& ids = result.stay;
-    ids.resize(layer.n + block.size);
+    ids.resize(set.n + block.size);
     std::iota(ids.begin(), ids.end(), 0);
-    int64_t n = layer.n;
+    int64_t n = set.n;
+    const auto value_of_entry = [&](int64_t h, int64_t j) {
+      const int64_t id = ids[j];
+      return id < set.n ? layer.heads[h].values() + id * d
+                        : block.value + ((id - set.n) * config_.kv_heads + h) * d;
+    };
     for (int64_t i = 0, end; i < block.size; i = end) {
       end = step_end(layer, block, i);
       for (int64_t q = i; q < end; ++q) {
-        result.first[layer.n + q] = static_cast<int32_t>(q);
+        result.first[set.n + q] = static_cast<int32_t>(q);
+        result.before[q] = n;
         enter(layer, block, q, s, set, n, scratch);
-        ids[n++] = layer.n + q;
+        ids[n++] = set.n + q;
       }
-      const std::vector<int64_t> leave =
-          round(layer, block.layer, s, set, block.begin + end - 1, n, nullptr, scratch,
-                [&](int64_t h, int64_t j) {
-                  const int64_t d = config_.head_dim, id = ids[j];
-                  return id < layer.n ? value_of(layer, h) + id * d
-                                      : block.value + ((id - layer.n) * config_.kv_heads + h) * d;
-                });
+      const int64_t t = block.begin + end - 1;
+      if (!is_round(layer, t)) continue;
+      std::vector<int64_t> leave;
+      if (layer.score == nullptr) {
+        leave = leave_by_index(block.layer, set, t, n);
+      } else if (n > rules_.capacity(block.layer, s)) {
+        std::vector<Round> rounds = {
+            round_of(layer, block.layer, s, t, n, nullptr, scratch, value_of_entry)};
+        leave = decisions_.decide(*layer.score, rounds, shared).front();
+      }
       if (leave.empty()) continue;
       for (const int64_t j : leave) result.last[ids[j]] = static_cast<int32_t>(end - 1);
       evict_from_set(layer, set, n, leave);
       compact(ids.data(), n, leave);
-      n -= static_cast<int64_t>(leave.size());
+      n -= std::ssize(leave);
     }
     ids.resize(n);
     return result;
   }
 
-  void attend_foreseen(const Layer& layer, const Block& block) const {
-    const int64_t K = config_.kv_heads, d = config_.head_dim, n = layer.n;
-    const bool capped = layer.far_key.defined();
-    const std::vector<int64_t> places = places_of(layer);
-    std::vector<Foreseen> foreseen(layer.sets);
-    at::parallel_for(0, layer.sets, 1, [&](int64_t from, int64_t to) {
+  void attend_foreseen(Layer& layer, const Block& block) const {
+    const int64_t K = config_.kv_heads, d = config_.head_dim, sets = std::ssize(layer.sets);
+    const bool capped = layer.far_keys();
+    // Of the entries that there are before the block.
+    std::vector<std::vector<int64_t>> places;
+    std::vector<std::vector<double>> frozen(sets);
+    for (int64_t s = 0; s < sets; ++s) {
+      const Set& set = layer.sets[s];
+      places.emplace_back(set.places(), set.places() + set.n);
+      const double* column = set.of(layer.columns.frozen);
+      if (column != nullptr) frozen[s].assign(column, column + set.n);
+    }
+    const auto set_of = [&](int64_t h) { return sets == 1 ? int64_t{0} : h; };
+    std::vector<Foreseen> foreseen(sets);
+    at::parallel_for(0, sets, 1, [&](int64_t from, int64_t to) {
       for (int64_t s = from; s < to; ++s) foreseen[s] = foresee(layer, block, s);
     });
     // Keys of the block where they stay, transposed.
@@ -795,7 +935,7 @@ class Scan final : public LayerScan {
         T* const key = keys.data() + h * d * block.size;
         T* const far = capped ? far_keys.data() + h * d * block.size : nullptr;
         for (int64_t i = 0; i < block.size; ++i) {
-          put_key(layer, block, i, h, i, key, far, block.size);
+          put_key(layer, block, i, h, foreseen[set_of(h)].before[i], i, key, far, block.size);
         }
       }
     });
@@ -804,7 +944,8 @@ class Scan final : public LayerScan {
       for (int64_t part = from; part < to; ++part) {
         const int64_t h = part / parts, i = part % parts * most_queries;
         const int64_t end = std::min(i + most_queries, block.size);
-        const int64_t s = layer.by_layer ? 0 : h;
+        const int64_t s = set_of(h), n = layer.sets[s].n;
+        const Head& head = layer.heads[h];
         const Foreseen& rounds = foreseen[s];
         scratch.ids.clear();
         const int64_t total = n + end;
@@ -822,29 +963,31 @@ class Scan final : public LayerScan {
             std::lower_bound(scratch.ids.begin(), scratch.ids.end(), n) - scratch.ids.begin();
         const auto gather = [&](const T* cached, const T* fresh, T* out) {
           for (int64_t c = 0; c < d; ++c) {
-            const T* row = cached + c * layer.room;
+            const T* row = cached + c * head.room;
             T* to_row = out + c * stride;
             for (int64_t j = 0; j < kept; ++j) to_row[j] = row[scratch.ids[j]];
             row = fresh + c * block.size;
             for (int64_t j = kept; j < count; ++j) to_row[j] = row[scratch.ids[j] - n];
           }
         };
-        gather(key_of(layer, h), keys.data() + h * d * block.size, scratch.key.data());
+        gather(head.keys(), keys.data() + h * d * block.size, scratch.key.data());
         if (capped) {
           scratch.far_key.resize(d * stride + entry_padding);
-          gather(far_key_of(layer, h), far_keys.data() + h * d * block.size,
-                 scratch.far_key.data());
+          gather(head.far_keys(), far_keys.data() + h * d * block.size, scratch.far_key.data());
         }
         std::vector<int64_t> place(count);
+        scratch.frozen.resize(layer.columns.frozen >= 0 ? count : 0);
         for (int64_t j = 0; j < count; ++j) {
           const int64_t id = scratch.ids[j];
-          const T* source =
-              id < n ? value_of(layer, h) + id * d : block.value + ((id - n) * K + h) * d;
+          const T* source = id < n ? head.values() + id * d : block.value + ((id - n) * K + h) * d;
           std::copy_n(source, d, scratch.value.data() + j * d);
           scratch.first[j] = static_cast<int32_t>(rounds.first[id] - i);
           scratch.last[j] =
               rounds.last[id] == for_ever ? for_ever : static_cast<int32_t>(rounds.last[id] - i);
-          place[j] = id < n ? places[s * n + id] : block.begin + id - n;
+          place[j] = id < n ? places[s][id] : block.begin + id - n;
+          if (!scratch.frozen.empty()) {
+            scratch.frozen[j] = id < n ? frozen[s][id] : static_cast<double>(rounds.before[id - n]);
+          }
         }
         attend_rows(layer, block, h, i, end, scratch,
                     {.entries = count,
@@ -855,23 +998,27 @@ class Scan final : public LayerScan {
                      .last = scratch.last.data(),
                      .far_key = capped ? scratch.far_key.data() : nullptr,
                      .place = place.data(),
+                     .before = rounds.before.data() + i,
+                     .frozen = scratch.frozen.data(),
                      .keep_weights = false});
       }
     });
     at::parallel_for(0, K, 1, [&](int64_t from, int64_t to) {
       for (int64_t h = from; h < to; ++h) {
-        const std::vector<int64_t>& stay = foreseen[layer.by_layer ? 0 : h].stay;
+        const std::vector<int64_t>& stay = foreseen[set_of(h)].stay;
+        const Head& head = layer.heads[h];
+        const int64_t n = layer.sets[set_of(h)].n;
         const auto move = [&](T* cached, const T* fresh) {
           for (int64_t c = 0; c < d; ++c) {
-            T* row = cached + c * layer.room;
+            T* row = cached + c * head.room;
             for (size_t j = 0; j < stay.size(); ++j) {
               row[j] = stay[j] < n ? row[stay[j]] : fresh[c * block.size + stay[j] - n];
             }
           }
         };
-        move(key_of(layer, h), keys.data() + h * d * block.size);
-        if (capped) move(far_key_of(layer, h), far_keys.data() + h * d * block.size);
-        T* const value = value_of(layer, h);
+        move(head.keys(), keys.data() + h * d * block.size);
+        if (capped) move(head.far_keys(), far_keys.data() + h * d * block.size);
+        T* const value = head.values();
         for (size_t j = 0; j < stay.size(); ++j) {
           const T* source =
               stay[j] < n ? value + stay[j] * d : block.value + ((stay[j] - n) * K + h) * d;
@@ -879,15 +1026,7 @@ class Scan final : public LayerScan {
         }
       }
     });
-  }
-  /// Places of the cache's entries, of each set, before a block's rounds: [sets, n].
-  std::vector<int64_t> places_of(const Layer& layer) const {
-    std::vector<int64_t> places;
-    for (int64_t s = 0; s < layer.sets; ++s) {
-      const int64_t* place = set_of(layer, s).place;
-      places.insert(places.end(), place, place + layer.n);
-    }
-    return places;
+    for (int64_t s = 0; s < sets; ++s) layer.sets[s].n = std::ssize(foreseen[s].stay);
   }
 
   const Decoder& decoder_;
@@ -920,21 +1059,29 @@ ScanBytes scan_bytes(const LayerRules& rules, const DecoderConfig& config, at::S
   const int64_t K = config.kv_heads, d = config.head_dim, group = config.heads / K;
   ScanBytes bytes;
   for (int64_t l = 0; l < config.layers; ++l) {
-    const int64_t room = rules.slots(l, fed);
-    const bool capped = rules.positions(l) == Positions::capped;
-    bytes.keys_and_values += (capped ? 3 : 2) * K * d * room * element;
+    const Positions positions = rules.positions(l);
+    const bool capped = positions == Positions::capped;
     const ScorePolicy* score = rules.score(l);
     const bool by_layer = score == nullptr || score->retention().scope == Retention::Scope::layer;
     const Needs needs = score != nullptr ? needs_of(*score) : Needs{};
-    const int64_t numbers = 1 + Columns(needs).count + (needs.keys ? d : 0);
-    bytes.statistics += 8.0 * static_cast<double>(numbers * (by_layer ? 1 : K) * room);
+    const int64_t numbers = 1 +
+                            Columns(needs, config.alibi && positions == Positions::frozen).count +
+                            (needs.keys ? d : 0);
+    int64_t room = 0;  // of the head with most
+    for (int64_t h = 0; h < K; ++h) {
+      const int64_t slots = rules.slots(l, h, fed);
+      bytes.keys_and_values += (capped ? 3 : 2) * d * slots * element;
+      if (h == 0 || !by_layer) bytes.statistics += 8.0 * static_cast<double>(numbers * slots);
+      room = std::max(room, slots);
+    }
+    room = std::max(room, std::min(rules.most(l, fed) + 1, fed));
     if (needs.queries) bytes.statistics += 8.0 * static_cast<double>(config.heads * d * (d + 1));
     double scratch = 0;
     const int64_t queries = std::min(block, most_queries);
     const auto attention = [&](int64_t entries, int64_t rows) {
       return static_cast<double>(element * (rows * padded_entries(entries) + queries * group * d));
     };
-    if (foreseen(needs, rules.positions(l))) {
+    if (foreseen(needs, positions) && !rules.adaptive(l)) {
       const int64_t entries = std::min(room + queries, fed);
       scratch = static_cast<double>(element * (capped ? 2 : 1) * K * d * block) +
                 static_cast<double>(threads) *
@@ -942,7 +1089,7 @@ ScanBytes scan_bytes(const LayerRules& rules, const DecoderConfig& config, at::S
                      static_cast<double>(element * (capped ? 3 : 2) * d * entries));
     } else {
       const int64_t step = std::min(queries, score != nullptr ? score->retention().every : 1);
-      const double placed = rules.positions(l) == Positions::cache && config.rotary_index(l) >= 0
+      const double placed = positions == Positions::cache && config.rotary_index(l) >= 0
                                 ? static_cast<double>(element * d * padded_entries(room))
                                 : 0.0;
       scratch = static_cast<double>(by_layer ? K : threads) *

@@ -37,8 +37,10 @@ class LayerScan {
 
   /// Views of what is carried from token to token: after `next` tokens were fed.
   virtual std::vector<at::Tensor> state() const = 0;
-  /// Makes `state` have the sizes that it has after `next` tokens.
-  virtual void resize(int64_t next) = 0;
+  /// Goes on from what `state` was after `next` tokens. InputError where it is that of another
+  /// model or policy.
+  virtual void restore(int64_t next, const std::vector<at::Tensor>& state) = 0;
+  /// Of the head with most of them.
   virtual int64_t entries(int64_t layer) const = 0;
   /// Bytes of keys and values, of the slots that are allocated.
   virtual int64_t kv_bytes() const = 0;

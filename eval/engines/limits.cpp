@@ -45,7 +45,9 @@ void check_frequencies(const std::string& label, const DecoderConfig& config, in
 
 namespace {
 
-void check_kept(const Policy& policy, const DecoderConfig& config, int64_t fed, bool keeps_all) {
+/// `most`: that a query sees beside itself.
+void check_kept(const Policy& policy, const DecoderConfig& config, int64_t fed, int64_t most,
+                bool keeps_all) {
   const std::string label = policy.label();
   if (config.learned_positions > 0 && !keeps_all) {
     throw InputError::format(
@@ -56,9 +58,8 @@ void check_kept(const Policy& policy, const DecoderConfig& config, int64_t fed, 
   check_learned(label, config, fed, "a shorter stream, or recompute");
   // The farthest that a query stands from a key, and itself.
   const int64_t seen = policy.positions() == Positions::original ? fed
-                       : policy.positions() == Positions::capped
-                           ? std::min(fed, policy.cap() + 1)
-                           : std::min(fed, policy.capacity().value_or(fed) + 1);
+                       : policy.positions() == Positions::capped ? std::min(fed, policy.cap() + 1)
+                                                                 : std::min(fed, most + 1);
   if (!keeps_all) {
     check_local_window(label, config, seen,
                        policy.capacity() ? "a smaller one" : "a shorter stream");
@@ -70,21 +71,29 @@ void check_kept(const Policy& policy, const DecoderConfig& config, int64_t fed, 
 }  // namespace
 
 void check_views(const LayerViews& views, const DecoderConfig& config, int64_t fed) {
-  check_kept(views.policy(), config, fed, views.policy().keeps_all());
+  check_kept(views.policy(), config, fed, views.policy().capacity().value_or(fed),
+             views.policy().keeps_all());
 }
 
 void check_rules(const LayerRules& rules, const DecoderConfig& config, int64_t fed) {
   const Policy& policy = rules.policy();
   const auto* index = dynamic_cast<const IndexPolicy*>(&policy);
-  check_kept(policy, config, fed, index != nullptr && index->keeps_all());
   if (const auto* score = dynamic_cast<const ScorePolicy*>(&policy)) {
     const Retention& retention = score->retention();
-    const int64_t layers = static_cast<int64_t>(retention.capacity.size());
-    if (layers != 1 && layers != config.layers) {
-      throw InputError::format(
-          "policy {}: budget.by_layer has {} capacities, and the model {} layers; expected one for "
-          "each",
-          policy.label(), layers, config.layers);
+    const std::string mismatch =
+        retention.budget.mismatch({.layers = config.layers, .heads = config.kv_heads});
+    if (!mismatch.empty()) {
+      throw InputError::format("policy {}: {}; expected one for each", policy.label(), mismatch);
+    }
+    for (int64_t layer = 0; layer < config.layers; ++layer) {
+      for (int64_t head = 0; head < config.kv_heads; ++head) {
+        const int64_t capacity = rules.capacity(layer, head);
+        if (capacity >= retention.guarded()) continue;
+        throw InputError::format(
+            "policy {}: {} first tokens and {} last entries are protected, and head {} of layer {} "
+            "keeps {}; expected a larger capacity, or less of sinks and recent",
+            policy.label(), retention.sinks, retention.recent, head, layer, capacity);
+      }
     }
     const Needs needs = score->needs();
     if (retention.scope == Retention::Scope::layer &&
@@ -95,11 +104,21 @@ void check_rules(const LayerRules& rules, const DecoderConfig& config, int64_t f
           policy.label());
     }
   }
+  check_kept(
+      policy, config, fed,
+      index != nullptr ? policy.capacity().value_or(fed) : rules.most(rules.widest(fed), fed),
+      index != nullptr && index->keeps_all());
   if (!config.alibi || policy.positions() != Positions::frozen) return;
+  if (rules.adaptive(0)) {
+    throw InputError::format(
+        "policy {}: with an adaptive budget a key may be frozen at a place after its query, for "
+        "which linear biases (ALiBi) have no meaning; expected other positions",
+        policy.label());
+  }
   // Where the count of entries falls, a later query may stand before a key.
   constexpr int64_t longest_search = int64_t{1} << 16;
   for (int64_t t = 0; t < std::min(fed, longest_search); ++t) {
-    if (rules.kept(0, t + 1) >= rules.kept(0, t)) continue;
+    if (rules.kept(0, 0, t + 1) >= rules.kept(0, 0, t)) continue;
     throw InputError::format(
         "policy {}: where several entries are evicted at once, a key may be frozen at a place "
         "after its query, for which linear biases (ALiBi) have no meaning; expected other "

@@ -282,6 +282,7 @@ class ScanMethod final : public Method {
     return result;
   }
   int64_t kept(int64_t fed) const override { return rules_.most(rules_.widest(fed), fed); }
+  double mean_kept(int64_t fed) const override { return rules_.mean(fed); }
   /// The scan keeps them in the precision of sums, whatever the weights have.
   int64_t kv_bytes(int64_t fed, int64_t element) const override {
     const at::ScalarType exact = element > 4 ? at::kDouble : at::kFloat;

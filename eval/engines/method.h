@@ -45,6 +45,8 @@ class Method {
 
   /// Entries kept of a stream of `fed` tokens, at the most, where layers differ in those with most.
   virtual int64_t kept(int64_t fed) const = 0;
+  /// The mean over layers and key heads of what each keeps at the most.
+  virtual double mean_kept(int64_t fed) const { return static_cast<double>(kept(fed)); }
   /// The formula's side of "KV bytes": entries of each layer times bytes of an entry, for elements
   /// of so many bytes.
   virtual int64_t kv_bytes(int64_t fed, int64_t element) const = 0;

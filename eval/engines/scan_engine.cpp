@@ -28,8 +28,7 @@ void ScanEngine::prepare() {
 }
 
 void ScanEngine::restore(const std::vector<at::Tensor>& state) {
-  scan_->resize(next_);
-  copy_state(state, scan_->state());
+  scan_->restore(next_, state);
 }
 
 void ScanEngine::advance_piece(const RowSink& sink) {

@@ -44,45 +44,61 @@ void ScoredStepwiseEngine::prepare() {
   const c10::InferenceMode inference;
   decisions_.begin_piece(static_cast<int64_t>(piece()));
   const DecoderConfig& config = decoder_.config();
-  const int64_t K = config.kv_heads, d = config.head_dim;
+  const int64_t d = config.head_dim;
   const auto exact = at::TensorOptions().dtype(decoder_.accumulate_dtype());
   entries_.clear();
   for (int64_t layer = 0; layer < config.layers; ++layer) {
     const ScorePolicy* score = rules_.score(layer);
     const Needs needs = score != nullptr ? needs_of(*score) : Needs{};
-    entries_.push_back({.place = at::zeros({K, 0}, at::kLong),
-                        .frozen = at::zeros({K, 0}, at::kLong),
-                        .key = at::zeros({K, 0, d}, exact),
-                        .value = at::zeros({K, 0, d}, exact),
-                        .sum = at::zeros({K, 0}, at::kDouble),
-                        .squares = at::zeros({K, 0}, at::kDouble),
-                        .rows = at::zeros({K, 0, needs.rows}, at::kDouble),
-                        .own = at::zeros({K, 0, needs.own}, at::kDouble),
-                        .queries = at::zeros({config.heads, 0, d}, at::kDouble)});
+    entries_.emplace_back();
+    for (int64_t h = 0; h < config.kv_heads; ++h) {
+      entries_.back().push_back(
+          {.place = at::zeros({0}, at::kLong),
+           .frozen = at::zeros({0}, at::kLong),
+           .key = at::zeros({0, d}, exact),
+           .value = at::zeros({0, d}, exact),
+           .sum = at::zeros({0}, at::kDouble),
+           .squares = at::zeros({0}, at::kDouble),
+           .rows = at::zeros({0, needs.rows}, at::kDouble),
+           .own = at::zeros({0, needs.own}, at::kDouble),
+           .queries = at::zeros({config.heads / config.kv_heads, 0, d}, at::kDouble)});
+    }
   }
 }
 
 std::vector<at::Tensor> ScoredStepwiseEngine::state() const {
   std::vector<at::Tensor> result;
-  for (Entries layer : entries_) {
-    for (const at::Tensor* part : layer.parts()) result.push_back(*part);
-    result.push_back(layer.queries);
+  for (const std::vector<Entries>& layer : entries_) {
+    for (Entries head : layer) {
+      for (const at::Tensor* part : head.parts()) result.push_back(*part);
+      result.push_back(head.queries);
+    }
   }
   return result;
 }
 
 void ScoredStepwiseEngine::restore(const std::vector<at::Tensor>& state) {
-  for (size_t layer = 0; layer < entries_.size(); ++layer) {
-    for (at::Tensor* part : entries_[layer].parts()) {
-      std::vector<int64_t> sizes = part->sizes().vec();
-      sizes[1] = rules_.kept(static_cast<int64_t>(layer), next_);
-      *part = at::zeros(sizes, part->options());
+  const auto with_size = [](const at::Tensor& like, int64_t dimension, int64_t size) {
+    std::vector<int64_t> sizes = like.sizes().vec();
+    sizes[dimension] = size;
+    return at::zeros(sizes, like.options());
+  };
+  size_t at = 0;  // of the state's tensors, the first of a head
+  for (size_t l = 0; l < entries_.size(); ++l) {
+    const auto layer = static_cast<int64_t>(l);
+    const ScorePolicy* score = rules_.score(layer);
+    for (int64_t h = 0; h < std::ssize(entries_[l]); ++h) {
+      Entries& head = entries_[l][h];
+      int64_t n = rules_.kept(layer, h, next_);
+      if (rules_.adaptive(layer) && at < state.size() && state[at].dim() == 1) {
+        n = state[at].size(0);
+      }
+      for (at::Tensor* part : head.parts()) *part = with_size(*part, 0, n);
+      if (score != nullptr && needs_of(*score).queries) {
+        head.queries = with_size(head.queries, 1, next_);
+      }
+      at += head.parts().size() + 1;
     }
-    const ScorePolicy* score = rules_.score(static_cast<int64_t>(layer));
-    if (score == nullptr || !needs_of(*score).queries) continue;
-    std::vector<int64_t> sizes = entries_[layer].queries.sizes().vec();
-    sizes[1] = next_;
-    entries_[layer].queries = at::zeros(sizes, at::kDouble);
   }
   copy_state(state, this->state());
 }
@@ -106,170 +122,187 @@ at::Tensor ScoredStepwiseEngine::attend(int64_t layer, int64_t t, const Projecti
   const at::ScalarType dtype = decoder_.accumulate_dtype();
   const auto here = [&](const at::Tensor& x) { return x[0].to(at::kCPU, dtype).unsqueeze(1); };
   const int64_t K = config.kv_heads, group = config.heads / K;
-  Entries& e = entries_[layer];
-  const int64_t n = e.place.size(1) + 1;
-  e.frozen = at::cat({e.frozen, at::full({K, 1}, n - 1, at::kLong)}, 1);
-  e.place = at::cat({e.place, at::full({K, 1}, t, at::kLong)}, 1);
-  e.key = at::cat({e.key, here(projection.key)}, 1);
-  e.value = at::cat({e.value, here(projection.value)}, 1);
-  for (at::Tensor* numbers : {&e.sum, &e.squares, &e.rows, &e.own}) {
-    std::vector<int64_t> one = numbers->sizes().vec();
-    one[1] = 1;
-    *numbers = at::cat({*numbers, at::zeros(one, at::kDouble)}, 1);
-  }
-
   const at::Tensor query = here(projection.query);  // [heads, 1, head_dim]
-  if (rules_.score(layer) != nullptr && needs_of(*rules_.score(layer)).queries) {
-    e.queries = at::cat({e.queries, query.to(at::kDouble)}, 1);
-  }
-  std::vector<at::Tensor> outputs, weights;
-  for (int64_t head = 0; head < config.heads; ++head) {
-    const int64_t h = head / group;
+  const at::Tensor key = here(projection.key), value = here(projection.value);
+  const ScorePolicy* score = rules_.score(layer);
+  std::vector<at::Tensor> outputs, weights;  // of each query head
+  for (int64_t h = 0; h < K; ++h) {
+    Entries& e = entries_[layer][h];
+    const int64_t n = e.place.size(0) + 1;
+    e.frozen = at::cat({e.frozen, at::full({1}, n - 1, at::kLong)});
+    e.place = at::cat({e.place, at::full({1}, t, at::kLong)});
+    e.key = at::cat({e.key, key[h]});
+    e.value = at::cat({e.value, value[h]});
+    for (at::Tensor* numbers : {&e.sum, &e.squares, &e.rows, &e.own}) {
+      std::vector<int64_t> one = numbers->sizes().vec();
+      one[0] = 1;
+      *numbers = at::cat({*numbers, at::zeros(one, at::kDouble)});
+    }
+    if (score != nullptr && needs_of(*score).queries) {
+      e.queries = at::cat({e.queries, query.narrow(0, h * group, group).to(at::kDouble)}, 1);
+    }
     at::Tensor where;
     switch (rules_.positions(layer)) {
       case Positions::cache:
         where = at::arange(n, at::kLong);
         break;
       case Positions::original:
-        where = e.place[h];
+        where = e.place;
         break;
       case Positions::frozen:
-        where = e.frozen[h];
+        where = e.frozen;
         break;
       case Positions::capped:  // as places from which the query at t stands so far
-        where = t - at::clamp_max(t - e.place[h], rules_.cap());
+        where = t - at::clamp_max(t - e.place, rules_.cap());
         break;
     }
-    const at::Tensor keys = rotated(config.rotary(layer), e.key[h], where);
+    const at::Tensor keys = rotated(config.rotary(layer), e.key, where);
     const at::Tensor own = where.narrow(0, n - 1, 1);
-    at::Tensor scores = at::matmul(keys, rotated(config.rotary(layer), query[head], own)[0]) *
-                        config.attention_scale;
-    if (config.score_cap != 0.0) {
-      scores = config.score_cap * (scores / config.score_cap).tanh();
-    }
-    if (config.alibi) {
-      scores = scores - ((own - where).to(at::kDouble) * config.alibi->slopes[head]).to(dtype);
-    }
-    if (decoder_.sink_logit(layer).defined()) {
-      const at::Tensor logit = decoder_.sink_logit(layer)[head].to(at::kCPU, dtype).view({1});
-      scores = at::cat({scores, logit});
-    }
-    const at::Tensor weight = at::softmax(scores, 0).narrow(0, 0, n);
-    outputs.push_back(at::matmul(weight, e.value[h]));
-    weights.push_back(weight.to(at::kDouble));
-  }
-  const at::Tensor all = at::stack(weights).view({K, group, n});
-  at::Tensor reduced = all.mean(1);
-  if (const ScorePolicy* score = rules_.score(layer)) {
-    const Retention& retention = score->retention();
-    if (retention.scope == Retention::Scope::layer) {
-      reduced = all.mean(at::IntArrayRef{0, 1}).expand({K, n}).contiguous();
-    } else if (retention.reduce == Retention::Reduce::max) {
-      reduced = all.amax(1);
+    for (int64_t head = h * group; head < (h + 1) * group; ++head) {
+      at::Tensor scores = at::matmul(keys, rotated(config.rotary(layer), query[head], own)[0]) *
+                          config.attention_scale;
+      if (config.score_cap != 0.0) {
+        scores = config.score_cap * (scores / config.score_cap).tanh();
+      }
+      if (config.alibi) {
+        scores = scores - ((own - where).to(at::kDouble) * config.alibi->slopes[head]).to(dtype);
+      }
+      if (decoder_.sink_logit(layer).defined()) {
+        const at::Tensor logit = decoder_.sink_logit(layer)[head].to(at::kCPU, dtype).view({1});
+        scores = at::cat({scores, logit});
+      }
+      const at::Tensor weight = at::softmax(scores, 0).narrow(0, 0, n);
+      outputs.push_back(at::matmul(weight, e.value));
+      weights.push_back(weight.to(at::kDouble));
     }
   }
-  evict(layer, t, reduced.contiguous());
+  std::vector<at::Tensor> reduced;  // of each key head
+  const bool by_layer = score != nullptr && score->retention().scope == Retention::Scope::layer;
+  const bool largest = score != nullptr && score->retention().reduce == Retention::Reduce::max;
+  for (int64_t h = 0; h < K; ++h) {
+    const auto begin = weights.begin() + (by_layer ? 0 : h * group);
+    const at::Tensor all =
+        at::stack(std::vector<at::Tensor>(begin, begin + (by_layer ? K : 1) * group));
+    reduced.push_back((largest ? all.amax(0) : all.mean(0)).contiguous());
+  }
+  evict(layer, t, reduced);
   return at::cat(outputs).view({1, config.heads * config.head_dim});
 }
 
-void ScoredStepwiseEngine::evict(int64_t layer, int64_t t, const at::Tensor& reduced) {
+void ScoredStepwiseEngine::evict(int64_t layer, int64_t t, const std::vector<at::Tensor>& reduced) {
   const DecoderConfig& config = decoder_.config();
   const int64_t K = config.kv_heads;
-  Entries& e = entries_[layer];
-  const int64_t n = e.place.size(1);
+  std::vector<Entries>& heads = entries_[layer];
+  const auto keep = [](Entries& e, const at::Tensor& stay) {
+    for (at::Tensor* part : e.parts()) *part = part->index_select(0, stay.nonzero().view({-1}));
+  };
   const ScorePolicy* score = rules_.score(layer);
-  std::vector<at::Tensor> stay;
   if (score == nullptr) {
     const View view = rules_.view(layer, t + 1);
-    at::Tensor seen = at::zeros({n}, at::kBool);
-    for (const Range& range : view) {
-      seen = seen.logical_or(e.place[0].ge(range.begin).logical_and(e.place[0].lt(range.end)));
+    for (Entries& e : heads) {
+      at::Tensor seen = at::zeros({e.place.size(0)}, at::kBool);
+      for (const Range& range : view) {
+        seen = seen.logical_or(e.place.ge(range.begin).logical_and(e.place.lt(range.end)));
+      }
+      keep(e, seen);
     }
-    stay.assign(K, seen.nonzero().view({-1}));
-  } else {
-    const Needs needs = needs_of(*score);
-    e.sum = e.sum * needs.decay + reduced;
-    e.squares = e.squares + reduced * reduced;
-    if (needs.rows > 0) e.rows.select(2, t % needs.rows).copy_(reduced);
-    for (int64_t h = 0; needs.own > 0 && h < K; ++h) {
-      const at::Tensor place = e.place[h].contiguous(), weights = reduced[h].contiguous();
-      at::Tensor own = e.own[h].t().contiguous();
+    return;
+  }
+  const Retention& retention = score->retention();
+  const Needs needs = needs_of(*score);
+  const bool by_layer = retention.scope == Retention::Scope::layer;
+  int64_t surplus = 0;
+  for (int64_t h = 0; h < K; ++h) {
+    Entries& e = heads[h];
+    const int64_t n = e.place.size(0);
+    e.sum = e.sum * needs.decay + reduced[h];
+    e.squares = e.squares + reduced[h] * reduced[h];
+    if (needs.rows > 0) e.rows.select(1, t % needs.rows).copy_(reduced[h]);
+    if (needs.own > 0) {
+      at::Tensor own = e.own.t().contiguous();
       score->observe({.layer = layer,
                       .head = h,
                       .t = t,
-                      .place = {place.data_ptr<int64_t>(), static_cast<size_t>(n)},
-                      .weights = numbers(weights)},
+                      .place = {e.place.data_ptr<int64_t>(), static_cast<size_t>(n)},
+                      .weights = numbers(reduced[h])},
                      {own.data_ptr<double>(), n});
-      e.own[h].copy_(own.t());
+      e.own = own.t().contiguous();
     }
-    if ((t + 1) % score->retention().every != 0) return;
-    const bool by_layer = score->retention().scope == Retention::Scope::layer;
-    for (int64_t h = 0; h < K; ++h) {
-      if (by_layer && h > 0) {
-        stay.push_back(stay.front());
-        continue;
-      }
-      const at::Tensor keys =
-          rotated(config.rotary(layer), e.key[h].to(at::kDouble), e.place[h]).contiguous();
-      std::vector<double> entry_score;
-      for (int64_t j = 0; needs.entry_score && j < n; ++j) {
-        const at::Tensor key = e.key[h][j].to(at::kDouble).contiguous();
-        entry_score.push_back(
-            score->enter({.layer = layer,
-                          .head = h,
-                          .place = e.place[h][j].item<int64_t>(),
-                          .key = numbers(key),
-                          .rotated = needs.keys ? numbers(keys[j]) : std::span<const double>()}));
-      }
-      const at::Tensor place = e.place[h].contiguous(), sum = e.sum[h].contiguous();
-      const at::Tensor squares = e.squares[h].contiguous(), own = e.own[h].t().contiguous();
-      // With all heads keeping the same tokens: their values one after another.
-      const at::Tensor values = (by_layer ? e.value.transpose(0, 1).reshape({n, -1}) : e.value[h])
-                                    .to(at::kDouble)
-                                    .contiguous();
-      QueryMoments queries;
-      Rotation rotation;
-      at::Tensor query_sum, query_products;
-      if (needs.queries) {
-        const int64_t group = config.heads / K, sinks = std::min(score->retention().sinks, t + 1);
-        const at::Tensor q = e.queries.narrow(0, h * group, group).narrow(1, sinks, t + 1 - sinks);
-        query_sum = q.sum(1).contiguous();
-        query_products = at::matmul(q.transpose(1, 2), q).contiguous();
-        queries = {
-            .count = t + 1 - sinks, .sum = numbers(query_sum), .products = numbers(query_products),
-                   .scale = config.attention_scale};
-        if (const RotaryConfig* rotary = config.rotary(layer)) {
-          rotation = {.frequencies = rotary->inverse_frequencies, .magnitude = rotary->magnitude};
-        }
-      }
-      const at::Tensor last = reduced[h].contiguous(), rows = e.rows[h].t().contiguous();
-      const Round round = {.layer = layer,
-                           .head = h,
-                           .next = t + 1,
-                           .keep = score->retention().capacity_of(layer),
-                           .place = {place.data_ptr<int64_t>(), static_cast<size_t>(n)},
-                           .sum = needs.sum ? numbers(sum) : std::span<const double>(),
-                           .squares = needs.squares ? numbers(squares) : std::span<const double>(),
-                           .last = needs.last ? numbers(last) : std::span<const double>(),
-                           .rows = {rows.data_ptr<double>(), n},
-                           .row_count = std::min(needs.rows, t + 1),
-                           .own = {own.data_ptr<double>(), n},
-                           .keys = needs.keys ? numbers(keys) : std::span<const double>(),
-                           .head_dim = config.head_dim,
-                           .values = needs.values ? numbers(values) : std::span<const double>(),
-                           .value_dim = values.size(1),
-                           .entry_score = entry_score,
-                           .queries = queries,
-                           .rotation = rotation};
-      at::Tensor kept = at::ones({n}, at::kBool);
-      for (const int64_t i : decisions_.decide(*score, round, by_layer ? K : 1)) kept[i] = false;
-      stay.push_back(kept.nonzero().view({-1}));
-    }
+    surplus += n - rules_.capacity(layer, h);
   }
-  for (at::Tensor* part : e.parts()) {
-    std::vector<at::Tensor> heads;
-    for (int64_t h = 0; h < K; ++h) heads.push_back((*part)[h].index_select(0, stay[h]));
-    *part = at::stack(heads);
+  const bool adaptive = rules_.adaptive(layer);
+  if ((t + 1) % retention.every != 0 || (adaptive && surplus <= 0)) return;
+
+  // What rounds look at, which lives until they are decided.
+  std::vector<at::Tensor> held;
+  const auto hold = [&](const at::Tensor& x) {
+    held.push_back(x.to(at::kDouble).contiguous());
+    return numbers(held.back());
+  };
+  std::vector<std::vector<double>> entry_scores(K);
+  std::vector<Round> rounds;
+  for (int64_t h = 0; h < (by_layer ? 1 : K); ++h) {
+    const Entries& e = heads[h];
+    const int64_t n = e.place.size(0);
+    const at::Tensor keys =
+        rotated(config.rotary(layer), e.key.to(at::kDouble), e.place).contiguous();
+    const std::span<const double> nothing;
+    for (int64_t j = 0; needs.entry_score && j < n; ++j) {
+      const at::Tensor key = e.key[j].to(at::kDouble).contiguous(), placed = keys[j].contiguous();
+      entry_scores[h].push_back(score->enter({.layer = layer,
+                                              .head = h,
+                                              .place = e.place[j].item<int64_t>(),
+                                              .key = numbers(key),
+                                              .rotated = needs.keys ? numbers(placed) : nothing}));
+    }
+    // With all heads keeping the same tokens: their values one after another.
+    std::vector<at::Tensor> values;
+    for (int64_t i = h; i < (by_layer ? K : h + 1); ++i) values.push_back(heads[i].value);
+    Round round = {.layer = layer,
+                   .head = h,
+                   .next = t + 1,
+                   .keep = rules_.capacity(layer, h),
+                   .place = {e.place.data_ptr<int64_t>(), static_cast<size_t>(n)}};
+    if (needs.sum) round.sum = hold(e.sum);
+    if (needs.squares) round.squares = hold(e.squares);
+    if (needs.last) round.last = hold(reduced[h]);
+    round.rows = {hold(e.rows.t()).data(), n};
+    round.row_count = std::min(needs.rows, t + 1);
+    round.own = {hold(e.own.t()).data(), n};
+    if (needs.keys) round.keys = hold(keys);
+    round.head_dim = config.head_dim;
+    if (needs.values) round.values = hold(at::cat(values, 1));
+    round.value_dim = std::ssize(values) * config.head_dim;
+    round.entry_score = entry_scores[h];
+    if (needs.queries) {
+      const int64_t sinks = std::min(retention.sinks, t + 1);
+      const at::Tensor q = e.queries.narrow(1, sinks, t + 1 - sinks);
+      round.queries = {.count = t + 1 - sinks,
+                       .sum = hold(q.sum(1)),
+                       .products = hold(at::matmul(q.transpose(1, 2), q)),
+                       .scale = config.attention_scale};
+      if (const RotaryConfig* rotary = config.rotary(layer)) {
+        round.rotation = {.frequencies = rotary->inverse_frequencies,
+                          .magnitude = rotary->magnitude};
+      }
+    }
+    rounds.push_back(round);
+  }
+  const auto leave = [&](int64_t h, const std::vector<int64_t>& indices) {
+    at::Tensor stay = at::ones({heads[h].place.size(0)}, at::kBool);
+    for (const int64_t i : indices) stay[i] = false;
+    keep(heads[h], stay);
+  };
+  if (adaptive) {
+    const auto indices = decisions_.decide(*score, rounds);
+    for (int64_t h = 0; h < K; ++h) leave(h, indices[h]);
+    return;
+  }
+  for (size_t r = 0; r < rounds.size(); ++r) {
+    if (std::ssize(rounds[r].place) <= rounds[r].keep) continue;
+    const auto indices = decisions_.decide(*score, std::span(&rounds[r], 1), by_layer ? K : 1);
+    const auto h = static_cast<int64_t>(r);
+    for (int64_t i = h; i < (by_layer ? K : h + 1); ++i) leave(i, indices.front());
   }
 }
 

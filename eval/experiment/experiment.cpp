@@ -387,6 +387,100 @@ PolicyValue read_argument(const PolicyParameter& parameter, const Place& place) 
   return list;
 }
 
+/// The capacities of a file: a line for each layer, a number for each key head, or `all`.
+std::vector<int64_t> read_capacities(const fs::path& file) {
+  std::vector<int64_t> capacities;
+  size_t heads = 0, number = 0;
+  std::istringstream lines(read_file(file));
+  for (std::string line; std::getline(lines, line);) {
+    ++number;
+    std::istringstream words(line.substr(0, line.find('#')));
+    size_t count = 0;
+    for (std::string word; words >> word; ++count) {
+      int64_t capacity = 0;
+      const char* const end = word.data() + word.size();
+      const auto [last, error] = std::from_chars(word.data(), end, capacity);
+      if (word == "all") {
+        capacity = largest_policy_argument;
+      } else if (error != std::errc() || last != end || capacity < 1 ||
+                 capacity > largest_policy_argument) {
+        throw InputError::format(
+            "{}: line {} has '{}'; expected the capacity of a key head, 1 or more, or 'all'",
+            file.string(), number, to_valid_utf8(word));
+      }
+      capacities.push_back(capacity);
+    }
+    if (count == 0) continue;
+    if (heads == 0) heads = count;
+    if (count != heads) {
+      throw InputError::format(
+          "{}: line {} has {} capacities, those before it {}; expected one for each key head",
+          file.string(), number, count, heads);
+    }
+  }
+  if (capacities.empty()) {
+    throw InputError::format(
+        "{}: there is nothing in it; expected a line for each layer, a capacity for each key head",
+        file.string());
+  }
+  return capacities;
+}
+
+/// uniform | {by_layer: [...]} | {by_head: [[...], ...]} | {file: PATH} | {pyramid: {beta: B}} |
+/// {adaptive: {floor: F}}
+void read_budget(const Place& place, PolicyArguments& arguments) {
+  const char* const expected =
+      "expected uniform, {pyramid: {beta: 20}}, {adaptive: {floor: 0.2}}, {by_layer: [...]}, "
+      "{by_head: [[...], ...]} or {file: PATH}";
+  if (!place.node().IsMap()) {
+    if (!place.node().IsScalar() || place.text() != "uniform") place.fail(expected);
+    return;
+  }
+  place.check_keys({"by_layer", "by_head", "file", "pyramid", "adaptive"});
+  if (place.node().size() != 1) place.fail(expected);
+  const auto integers = [](const Place& list, std::vector<int64_t>& to) {
+    for (const Place& element : list.each()) to.push_back(element.integer(1));
+  };
+  std::vector<int64_t> list;
+  if (place.has("by_layer")) {
+    integers(place.at("by_layer"), list);
+    arguments["budget.by_layer"] = list;
+  } else if (place.has("by_head")) {
+    size_t heads = 0;
+    for (const Place& layer : place.at("by_head").each()) {
+      const size_t before = list.size();
+      integers(layer, list);
+      if (heads == 0) heads = list.size();
+      if (list.size() - before != heads) {
+        layer.fail(fmt::format("has {} capacities, the first layer {}; expected as many",
+                               list.size() - before, heads));
+      }
+    }
+    arguments["budget.by_head"] = list;
+  } else if (place.has("file")) {
+    const Place file = place.at("file");
+    try {
+      arguments["budget.by_head"] = read_capacities(file.path());
+    } catch (const InputError& error) {
+      file.fail(error.what());
+    }
+  } else if (place.has("pyramid")) {
+    const Place pyramid = place.at("pyramid");
+    if (pyramid.node().IsMap()) pyramid.check_keys({"beta"});
+    arguments["budget.pyramid.beta"] = pyramid.node().IsMap() && pyramid.has("beta")
+                                           ? pyramid.at("beta").integer(1)
+                                           : Budget().beta;
+  } else if (place.has("adaptive")) {
+    const Place adaptive = place.at("adaptive");
+    if (adaptive.node().IsMap()) adaptive.check_keys({"floor"});
+    arguments["budget.adaptive.floor"] = adaptive.node().IsMap() && adaptive.has("floor")
+                                             ? adaptive.at("floor").number(0, 1)
+                                             : Budget().floor;
+  } else {
+    place.fail(expected);
+  }
+}
+
 PolicySpec read_policy(const PolicyEntry& entry, const Values& values) {
   PolicySpec policy{.name = entry.name, .arguments = {}};
   const auto given = [&](const char* key) {
@@ -396,18 +490,11 @@ PolicySpec read_policy(const PolicyEntry& entry, const Values& values) {
   for (const PolicyParameter& parameter : entry.parameters) {
     const std::string group = group_of(parameter.name);
     const Place* place = given(group.c_str());
-    if (place == nullptr) continue;
-    if (group == parameter.name) {
+    if (place != nullptr && group == parameter.name) {
       policy.arguments[parameter.name] = read_argument(parameter, *place);
-      continue;
-    }
-    const std::string member = parameter.name.substr(group.size() + 1);
-    if (!place->node().IsMap()) place->fail(fmt::format("expected {{{}: ...}}", member));
-    place->check_keys({member});
-    if (place->has(member)) {
-      policy.arguments[parameter.name] = read_argument(parameter, place->at(member));
     }
   }
+  if (const Place* budget = given("budget")) read_budget(*budget, policy.arguments);
   if (const Place* cap = given("cap")) policy.cap = cap->integer(1);
   if (const Place* name = given("preset")) {
     std::vector<std::string> names;
@@ -440,10 +527,8 @@ PolicySpec read_unknown_policy(const std::string& name, const Values& values,
           std::find(rules.begin(), rules.end(), place.choice(rules)) - rules.begin());
     } else if (key == "cap") {
       policy.cap = place.integer(1);
-    } else if (key == "budget" && node.IsMap() && place.has("by_layer")) {
-      std::vector<int64_t> list;
-      for (const Place& element : place.at("by_layer").each()) list.push_back(element.integer(1));
-      policy.arguments["budget.by_layer"] = list;
+    } else if (key == "budget") {
+      read_budget(place, policy.arguments);
     } else if (const std::optional<int64_t> integer = integer_of(node)) {
       policy.arguments[key] = *integer;
     } else if (double real = 0; node.IsScalar() && YAML::convert<double>::decode(node, real)) {

@@ -247,11 +247,10 @@ json cell_to_json(const CellResult& result) {
   }
   if (result.memory) {
     const MemoryResult& m = *result.memory;
-    object["memory"] = {{"cache_entries", m.cache_entries},
-                        {"kv_bytes_formula", m.kv_bytes_formula},
-                        {"kv_bytes_held", m.kv_bytes_held},
-                        {"weight_bytes", m.weight_bytes},
-                        {"peak_rss_bytes", m.peak_rss_bytes}};
+    object["memory"] = {
+        {"cache_entries", m.cache_entries},       {"mean_entries", m.mean_entries},
+        {"kv_bytes_formula", m.kv_bytes_formula}, {"kv_bytes_held", m.kv_bytes_held},
+        {"weight_bytes", m.weight_bytes},         {"peak_rss_bytes", m.peak_rss_bytes}};
   }
   if (result.divergence) object["divergence"] = divergence_to_json(*result.divergence);
   if (result.collapse) object["collapse"] = collapse_to_json(*result.collapse);
@@ -425,10 +424,14 @@ CellResult cell_from_json(const json& object) {
   }
   if (const json& m = object.at("memory"); !m.is_null()) {
     result.memory = {.cache_entries = integer(m.at("cache_entries")),
+                     .mean_entries = 0,
                      .kv_bytes_formula = integer(m.at("kv_bytes_formula")),
                      .kv_bytes_held = integer(m.at("kv_bytes_held")),
                      .weight_bytes = integer(m.at("weight_bytes")),
                      .peak_rss_bytes = integer(m.at("peak_rss_bytes"))};
+    const json& mean = later(m, "mean_entries");
+    result.memory->mean_entries =
+        mean.is_null() ? static_cast<double>(result.memory->cache_entries) : mean.get<double>();
   }
   if (const json& d = later(object, "divergence"); !d.is_null()) {
     result.divergence = {.reference = d.at("reference").get<std::string>(),

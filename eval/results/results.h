@@ -47,7 +47,8 @@ struct LatencyResult {
 };
 
 struct MemoryResult {
-  int64_t cache_entries = 0;  ///< kept at the most
+  int64_t cache_entries = 0;  ///< kept at the most, of the layer or head with most of them
+  double mean_entries = 0;    ///< the same, the mean over layers and key heads
   int64_t kv_bytes_formula =
       0;                      ///< entries * layers * kv_heads * head_dim * 2 * bytes of an element
   int64_t kv_bytes_held = 0;  ///< counted on the tensors

@@ -397,6 +397,7 @@ struct Runner::State {
   static MemoryResult memory(const Decoder& decoder, const Method& method, const Stream& stream) {
     const int64_t fed = stream.longest();
     return {.cache_entries = method.kept(fed),
+            .mean_entries = method.mean_kept(fed),
             .kv_bytes_formula = method.kv_bytes(
                 fed, static_cast<int64_t>(at::elementSize(decoder.options().dtype))),
             .kv_bytes_held = method.decoding(decoder)->kv_bytes_held(fed),

@@ -77,7 +77,14 @@ PolicyEntry openvino_policy() {
               "block",
               name, value, retention.every);
         };
-        for (const int64_t capacity : retention.capacity) check("capacity", capacity);
+        const Budget& budget = retention.budget;
+        if (budget.kind == Budget::Kind::pyramid || budget.adaptive()) {
+          throw InputError(
+              "policy openvino: it evicts whole blocks; expected a budget that is uniform or a "
+              "list");
+        }
+        check("capacity", budget.capacity);
+        for (const int64_t capacity : budget.each) check("capacity", capacity);
         check("sinks", retention.sinks);
         check("recent", retention.recent);
         return std::make_unique<Openvino>(retention, arguments.at("pool").integer(),

@@ -444,3 +444,87 @@ TEST_CASE("eviction goes by the score in float32, then by age, around what is pr
                     ContainsSubstring("policy any: the score of token 6 in layer 0, head 2 is not "
                                       "a number, in the round after token 9"));
 }
+
+TEST_CASE("budgets of layers and heads, on paper") {
+  // PyramidKV: 56 without the window of 8; the integer steps of these numbers lose nothing.
+  Budget pyramid{.kind = Budget::Kind::pyramid, .capacity = 64, .beta = 20};
+  const Heads model = {.layers = 4, .heads = 3};
+  int64_t sum = 0;
+  for (int64_t layer = 0; layer < 4; ++layer) {
+    const int64_t kept = pyramid.of(layer, 0, model, 8);
+    CHECK(kept == std::vector<int64_t>{118, 82, 46, 10}[layer]);
+    CHECK(pyramid.of(layer, 2, model, 8) == kept);
+    sum += kept - 8;
+  }
+  CHECK(sum == 4 * 56);
+  CHECK(pyramid.of(0, 0, {.layers = 1, .heads = 1}, 8) == 64);
+  const Budget heads{.kind = Budget::Kind::by_head, .each = {9, 8, 7, 6, 5, 4}};
+  CHECK(heads.of(1, 2, {.layers = 2, .heads = 3}, 0) == 4);
+  CHECK(heads.mismatch({.layers = 2, .heads = 3}).empty());
+  CHECK(heads.mismatch({.layers = 3, .heads = 3}) ==
+        "budget.by_head has 6 capacities, and the model 3 layers of 3 key heads");
+  CHECK(heads.least() == 4);
+  CHECK(heads.most() == 9);
+}
+
+TEST_CASE("an adaptive budget: heads share their layer's entries by their scores") {
+  const auto shares = [](int64_t capacity, double floor, int64_t guarded,
+                         const std::vector<std::vector<double>>& scores) {
+    std::vector<std::vector<int64_t>> places;
+    std::vector<std::span<const double>> score_spans(scores.begin(), scores.end());
+    for (const auto& head : scores) {
+      places.emplace_back();
+      for (size_t i = 0; i < head.size(); ++i) places.back().push_back(static_cast<int64_t>(i));
+    }
+    std::vector<std::span<const int64_t>> place_spans(places.begin(), places.end());
+    return share_out({.kind = Budget::Kind::adaptive, .capacity = capacity, .floor = floor},
+                     guarded, score_spans, place_spans);
+  };
+  // Of .9 .5 .3 .15 three are the first head's.
+  const std::vector<std::vector<double>> scores = {{.5, .3, .15, .05}, {.9, .05, .03, .02}};
+  CHECK(shares(2, 0, 0, scores) == Tokens{3, 1});
+  CHECK(shares(2 + 7, 0, 7, scores) == Tokens{10, 8});
+  // Rounding: counts of 3 and 1 become 2.4 and .8, of which one entry is lost.
+  CHECK(shares(2, .2, 0, scores) == Tokens{2, 1});
+  CHECK(shares(2, 1, 0, scores) == Tokens{2, 2});
+  std::vector<std::vector<double>> many = {{}, {}};
+  for (int i = 0; i < 40; ++i) {
+    many[0].push_back(i < 30 ? 2 : 0);
+    many[1].push_back(i < 10 ? 2 : 0);
+  }
+  CHECK(shares(20, .2, 0, many) == Tokens{28, 12});
+  // Among equals the younger, then the later head.
+  CHECK(shares(1, 0, 0, {{1, 1}, {1, 1}}) == Tokens{1, 1});
+  CHECK(shares(1, 0, 0, {{1}, {1}, {1}}) == Tokens{1, 1, 1});
+}
+
+TEST_CASE("what a budget can't be is refused") {
+  using Arguments = PolicyArguments;
+  const auto refused = [](Arguments arguments, const std::string& expected) {
+    CHECK_THROWS_WITH(make_policy("h2o", arguments), ContainsSubstring(expected));
+  };
+  const std::vector<int64_t> list = {64, 64};
+  refused({{"capacity", 64}, {"budget.by_head", list}},
+          "capacity and budget.by_head are both given");
+  refused({{"budget.by_layer", list}, {"budget.by_head", list}},
+          "budget.by_layer and budget.by_head are both given");
+  refused({{"budget.pyramid.beta", 20}},
+          "budget: pyramid is of a capacity; expected one beside it");
+  refused({}, "'capacity' is missing");
+  refused({{"budget.by_layer", list}, {"budget.pyramid.beta", 20}},
+          "budget: pyramid is of a capacity; expected one beside it");
+  refused({{"capacity", 64}, {"budget.pyramid.beta", 20}, {"budget.adaptive.floor", .2}},
+          "are both given");
+  refused({{"capacity", 64}, {"budget.adaptive.floor", 1.5}},
+          "budget.adaptive.floor is 1.5; expected a number from 0 to 1");
+  refused({{"capacity", 64}, {"budget.adaptive.floor", .2}, {"scope", "layer"}},
+          "with a budget by head each keeps tokens of its own; expected scope: head");
+  refused({{"budget.by_head", std::vector<int64_t>{64, 10}}},
+          "4 first tokens and 16 last entries are protected, and the capacity is 10");
+  CHECK(make_policy("h2o", {{"capacity", 64}, {"budget.adaptive.floor", .25}})->label() ==
+        "h2o 64, adaptive 0.25");
+  CHECK(make_policy("h2o", {{"capacity", 64}, {"budget.pyramid.beta", 8}})->label() ==
+        "h2o 64, pyramid 8");
+  const std::vector<int64_t> heads = {64, largest_policy_argument};
+  CHECK(make_policy("latest", {{"budget.by_head", heads}})->label() == "latest 64 to all by head");
+}
