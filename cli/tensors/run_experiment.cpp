@@ -215,7 +215,9 @@ std::vector<std::string> missing(const std::vector<Experiment>& experiments) {
 }
 
 Plan plan(const Experiment& experiment, const RunOptions& options) {
-  Plan plan{.folder = results_folder(experiment, options), .available_memory = available_memory()};
+  Plan plan;
+  plan.folder = results_folder(experiment, options);
+  plan.available_memory = available_memory();
   const std::vector<Cell> cells = cells_of(experiment, options.shard);
   const RunInfo info = describe_run(experiment.name, experiment.sha256, false);
   Runner runner(Progress::Style::silent);

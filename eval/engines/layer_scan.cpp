@@ -695,11 +695,25 @@ class Scan final : public LayerScan {
           }
           set.n -= std::ssize(of_set);
         }
-        if (!layer.adaptive) continue;
-        const int64_t room = set.n + layer.score->retention().every;
-        if (room > set.room || !of_set.empty()) make_room(layer, s, room);
       }
+      if (layer.adaptive) share_room(layer, block.layer);
     }
+  }
+
+  /// Of an adaptive budget, after a round: gives each head the slots that it takes until the next,
+  /// and some more where it grows, but all of them no more than the layer's entries need.
+  void share_room(Layer& layer, int64_t l) const {
+    constexpr int64_t more = 8;
+    const int64_t every = layer.score->retention().every;
+    int64_t left = 0;
+    for (int64_t s = 0; s < std::ssize(layer.sets); ++s) {
+      Set& set = layer.sets[s];
+      if (set.n + every > set.room) make_room(layer, s, set.n + every + more);
+      left += rules_.capacity(l, s) + every - set.room;
+    }
+    if (left >= 0) return;
+    for (int64_t s = 0; s < std::ssize(layer.sets); ++s)
+      make_room(layer, s, layer.sets[s].n + every);
   }
 
   /// Whether these sets, whose rounds are one, have more entries than a round leaves.

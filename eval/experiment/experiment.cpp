@@ -371,7 +371,8 @@ std::string group_of(const std::string& parameter) {
 std::vector<std::string> policy_keys(const PolicyEntry& entry) {
   std::vector<std::string> keys;
   for (const PolicyParameter& parameter : entry.parameters) {
-    keys.push_back(group_of(parameter.name));
+    const std::string key = group_of(parameter.name);
+    if (std::find(keys.begin(), keys.end(), key) == keys.end()) keys.push_back(key);
   }
   if (!entry.positions.empty()) keys.insert(keys.end(), {"positions", "cap"});
   if (!entry.presets.empty()) keys.push_back("preset");

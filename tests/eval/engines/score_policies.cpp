@@ -281,6 +281,118 @@ TEST_CASE("scores combined with values: both engines, each head and whole layers
   }
 }
 
+namespace {
+
+/// Budgets that differ by layer and head, of a model with three layers of two key heads.
+std::vector<PolicyArguments> budgets() {
+  return {{{"capacity", 18}, {"budget.adaptive.floor", 0.2}},
+          {{"capacity", 18}, {"budget.adaptive.floor", 0.7}, {"every", 4}},
+          {{"capacity", 20}, {"budget.pyramid.beta", 4}, {"every", 3}},
+          {{"budget.by_head", std::vector<int64_t>{12, 24, 14, 99, 14, largest_policy_argument}}},
+          {{"budget.by_head", std::vector<int64_t>{30, 11, 11, 16, 12, 40}}, {"every", 5}}};
+}
+
+}  // namespace
+
+TEST_CASE("budgets of heads: both engines, all positions, and from where a run was left") {
+  const Decoder decoder =
+      Decoder::load(test::data("families") / "llama_gqa", {.dtype = at::kDouble});
+  REQUIRE(decoder.config().layers * decoder.config().kv_heads == 6);
+  const auto ids = test::random_ids(80, decoder.config().vocab_size, 13);
+  for (const char* name : {"h2o", "knorm", "keydiff", "snapkv", "scissorhands", "latest"}) {
+    for (PolicyArguments arguments : budgets()) {
+      arguments.merge(PolicyArguments{{"sinks", 2}, {"recent", 4}});
+      if (name == std::string("snapkv")) arguments["rows"] = 4;
+      for (const Positions positions :
+           {Positions::cache, Positions::original, Positions::frozen, Positions::capped}) {
+        const auto policy =
+            make_policy(name, arguments, positions, positions == Positions::capped ? 11 : 0);
+        INFO(policy->label() << " " << to_string(positions));
+        const Run oracle = run("stepwise", decoder, *policy, ids, 0);
+        CHECK(!oracle.decisions.empty());
+        for (const int64_t chunk : {1, 21}) {
+          const Run blocks = run("chunked", decoder, *policy, ids, chunk);
+          CHECK(largest_difference(oracle.nll, blocks.nll) < 1e-9);
+          CHECK((oracle.decisions == blocks.decisions));
+        }
+        if (positions == Positions::frozen) continue;
+        // A new engine for each block.
+        std::vector<double> nll;
+        auto engine = make_engine("chunked", decoder, *policy, {.chunk = 21});
+        engine->begin(ids);
+        while (!engine->done()) {
+          engine->advance([&](std::span<const double> more) {
+            nll.insert(nll.end(), more.begin(), more.end());
+          });
+          if (engine->done()) break;
+          std::vector<at::Tensor> state;
+          for (const at::Tensor& tensor : engine->state()) state.push_back(tensor.clone());
+          const int64_t next = engine->next();
+          engine = make_engine("chunked", decoder, *policy, {.chunk = 21});
+          engine->begin(ids);
+          engine->resume(next, state);
+        }
+        CHECK(nll == run("chunked", decoder, *policy, ids, 21).nll);
+      }
+    }
+  }
+}
+
+TEST_CASE("a head that keeps everything beside one with a sink and a window (DuoAttention)") {
+  const Decoder decoder =
+      Decoder::load(test::data("families") / "llama_gqa", {.dtype = at::kDouble});
+  const auto ids = test::random_ids(20, decoder.config().vocab_size, 14);
+  const int64_t all = largest_policy_argument;
+  const auto policy =
+      make_policy("latest", {{"budget.by_head", std::vector<int64_t>{all, 3, 3, all, all, 3}},
+                             {"sinks", 1},
+                             {"recent", 2}});
+  for (const Decision& decision : run("chunked", decoder, *policy, ids, 7).decisions) {
+    CHECK(decision.head == (decision.layer == 1 ? 0 : 1));           // the others evict nothing
+    CHECK(decision.places == std::vector<int64_t>{decision.t - 2});  // 1 after token 3, and so on
+  }
+  const LayerRules rules(*policy, decoder.config());
+  CHECK(rules.kept(0, 0, 5) == 5);  // {0, 1, 2, 3, 4}
+  CHECK(rules.kept(0, 1, 5) == 3);  // {0, 3, 4}
+  CHECK(rules.most(0, 1000) == 1000);
+  CHECK(rules.mean(1000) == (1000 + 3) / 2.0);
+  // What is held is what each head has, and the token just fed.
+  const auto method = make_method(*policy, decoder.config());
+  const int64_t of_entry = 2 * decoder.config().head_dim * 8;
+  CHECK(method->decoding(decoder)->kv_bytes_held(1000) == (3 * 1000 + 3 * 4) * of_entry);
+  CHECK(method->kv_bytes(1000, 8) == (3 * 1000 + 3 * 4) * of_entry);
+}
+
+TEST_CASE("heads that share a layer's entries never hold more than these") {
+  const Decoder decoder =
+      Decoder::load(test::data("families") / "llama_gqa", {.dtype = at::kDouble});
+  const DecoderConfig& config = decoder.config();
+  const auto policy = make_policy("h2o", {{"capacity", 20},
+                                          {"sinks", 1},
+                                          {"recent", 2},
+                                          {"budget.adaptive.floor", 0.0},
+                                          {"every", 3}});
+  const LayerRules rules(*policy, config);
+  Decisions decisions({}, config.layers, config.kv_heads);
+  const auto scan = make_layer_scan(decoder, rules, decisions);
+  scan->reset(200);
+  const int64_t before = scan->kv_bytes();
+  at::manual_seed(5);
+  bool uneven = false;
+  for (int64_t t = 0; t < 200; ++t) {
+    const auto any = [&](int64_t heads) {
+      return at::randn({1, heads, config.head_dim}, at::kDouble);
+    };
+    for (int64_t layer = 0; layer < config.layers; ++layer) {
+      scan->attend(layer, t, {3 * any(config.heads), any(config.kv_heads), any(config.kv_heads)});
+      uneven = uneven || scan->entries(layer) > 20 + 3;
+      CHECK(scan->entries(layer) <= rules.most(layer, 200) + 1);
+    }
+    CHECK(scan->kv_bytes() <= before);
+  }
+  CHECK(uneven);
+}
+
 TEST_CASE("a capacity beyond the stream keeps all: dense") {
   const auto folder = test::data("families") / "llama_gqa";
   const auto ids = ids_of(folder);
