@@ -26,6 +26,7 @@ void add_list(CLI::App& app);
 void add_compare(CLI::App& app);
 void add_history(CLI::App& app);
 void add_completion(CLI::App& app);
+void add_decisions(CLI::App& app);
 
 struct DocumentOptions;
 struct Overrides;

@@ -112,6 +112,7 @@ int run(int argc, char** argv) {
   add_reproduce(app);
   add_report(app);
   add_plot(app);
+  add_decisions(app);
   add_tokenize(app);
   add_train(app);
   add_verify(app);

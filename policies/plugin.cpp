@@ -498,7 +498,7 @@ PolicyEntry entry_of(const sb_policy& policy, const PolicyPlugin& of) {
   if (by_score) {
     for (const std::string& name : common_parameter_names()) names.insert(name);
   } else {
-    names = {"positions", "cap", "preset"};
+    names = {"positions", "cap", "preset", "prompt"};
   }
   const char* at = reinterpret_cast<const char*>(policy.parameters);
   for (int32_t i = 0; i < policy.n_parameters; ++i) {

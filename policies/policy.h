@@ -80,6 +80,8 @@ class IndexPolicy : public Policy {
 
   /// Whether `view` looks at the layer.
   virtual bool differs_by_layer() const { return false; }
+  /// First tokens that are read before anything leaves; 0: none are.
+  virtual int64_t prompt() const { return 0; }
   /// Whether nothing is ever evicted.
   virtual bool keeps_all() const { return false; }
 };

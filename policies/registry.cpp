@@ -25,6 +25,42 @@ const char* const by_head = "budget.by_head";
 const char* const pyramid = "budget.pyramid.beta";
 const char* const adaptive = "budget.adaptive.floor";
 
+PolicyParameter prompt_parameter() {
+  return {.name = "prompt",
+          .meaning =
+              "first tokens of each piece that are read densely and cut once, before the "
+              "policy streams",
+          .minimum = 1,
+          .optional = true};
+}
+
+/// An index policy that lets a prompt be read first.
+class Prompted final : public IndexPolicy {
+ public:
+  Prompted(std::unique_ptr<IndexPolicy> policy, int64_t prompt)
+      : policy_(std::move(policy)), prompt_(prompt) {}
+
+  View view(int64_t layer, int64_t t) const override {
+    return t < prompt_ ? View{{0, t}} : policy_->view(layer, t);
+  }
+  bool differs_by_layer() const override { return policy_->differs_by_layer(); }
+  int64_t prompt() const override { return prompt_; }
+  std::optional<int64_t> capacity() const override {
+    const auto capacity = policy_->capacity();
+    return capacity ? std::max(*capacity, prompt_ - 1) : capacity;
+  }
+  std::optional<int64_t> size() const override { return policy_->size(); }
+  std::string label() const override { return marked(policy_->label()); }
+  std::string cache() const override { return marked(policy_->cache()); }
+
+ private:
+  std::string marked(const std::string& label) const {
+    return fmt::format("{}, prompt {}", label, prompt_);
+  }
+  std::unique_ptr<IndexPolicy> policy_;
+  int64_t prompt_;
+};
+
 /// The parameters of every score policy.
 std::vector<PolicyParameter> common_parameters(const PolicyEntry& entry) {
   std::vector<PolicyParameter> result = {
@@ -81,6 +117,7 @@ std::vector<PolicyParameter> common_parameters(const PolicyEntry& entry) {
                       .words = {"none", "norm", "caote", "fast_caote"}});
   }
   result.push_back({.name = "seed", .meaning = "of what is drawn", .fallback = 0});
+  result.push_back(prompt_parameter());
   return result;
 }
 
@@ -162,6 +199,9 @@ std::string cache_label(const PolicyEntry& entry, const PolicyArguments& argumen
     label += plain ? ", " + it->second.word()
                    : fmt::format(", {} {}", parameter.name, to_string(it->second));
   }
+  if (const auto it = arguments.find("prompt"); it != arguments.end()) {
+    label += fmt::format(", prompt {}", to_string(it->second));
+  }
   return label;
 }
 
@@ -205,6 +245,7 @@ Retention retention_of(const PolicyEntry& entry, const PolicyArguments& argument
   retention.sinks = integer("sinks");
   retention.recent = integer("recent");
   retention.every = integer("every");
+  if (arguments.contains("prompt")) retention.prompt = integer("prompt");
   retention.seed = static_cast<uint64_t>(integer("seed"));
   if (entry.weights) {
     const bool layer = arguments.at("scope").word() == "layer";
@@ -248,6 +289,11 @@ struct PolicyMaker {
       policy = std::move(made);
     } else {
       policy = std::get<MakePolicy>(entry.make)(arguments);
+      if (const auto prompt = arguments.find("prompt"); prompt != arguments.end()) {
+        auto* const index = dynamic_cast<IndexPolicy*>(policy.release());
+        policy = std::make_unique<Prompted>(std::unique_ptr<IndexPolicy>(index),
+                                            prompt->second.integer());
+      }
     }
     policy->positions_ = positions;
     policy->cap_ = cap;
@@ -265,7 +311,10 @@ PolicyPreset paper_preset(std::string meaning, PolicyArguments arguments) {
 
 std::vector<PolicyEntry> with_common_parameters(std::vector<PolicyEntry> entries) {
   for (PolicyEntry& entry : entries) {
-    if (!entry.is_score_policy()) continue;
+    if (!entry.is_score_policy()) {
+      if (entry.prompt) entry.parameters.push_back(prompt_parameter());
+      continue;
+    }
     std::vector<PolicyParameter> parameters = common_parameters(entry);
     parameters.insert(parameters.end(), entry.parameters.begin(), entry.parameters.end());
     entry.parameters = std::move(parameters);

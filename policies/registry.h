@@ -64,6 +64,7 @@ struct PolicyEntry {
   bool weights = false;
   /// Whether its scores are shares of the attention, so that they may be combined with values.
   bool shares = false;
+  bool prompt = true;  ///< whether a prompt may be read before it evicts anything
   Retention::Scope scope = Retention::Scope::head;
   /// Builds the policy from arguments that are complete and within bounds.
   std::variant<MakePolicy, MakeScorePolicy> make;

@@ -94,7 +94,7 @@ std::optional<int64_t> ScorePolicy::capacity() const {
   const int64_t most = budget.kind == Budget::Kind::pyramid
                            ? budget.of(0, 0, {.layers = 2}, retention_.guarded())
                            : budget.most();
-  return most + retention_.every - 1;
+  return std::max(most + retention_.every, retention_.prompt) - 1;
 }
 
 Needs needs_of(const ScorePolicy& policy) {

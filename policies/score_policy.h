@@ -4,6 +4,7 @@
 // docs/policies.md for the contract.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -22,6 +23,9 @@ struct Retention {
   int64_t sinks = 4;    ///< first tokens of the stream, never evicted
   int64_t recent = 16;  ///< last entries, never evicted; sinks + recent <= capacity
   int64_t every = 1;    ///< a round after each token t with (t + 1) % every == 0
+  /// The first tokens of a piece that are read before anything is evicted; a round follows, and
+  /// then those of above.
+  int64_t prompt = 0;
   enum class Reduce { mean, max } reduce = Reduce::mean;  ///< of the weights of a key head's group
   enum class Scope { head, layer } scope = Scope::head;   ///< layer: all heads keep the same tokens
   /// What a score that is a share of the attention is combined with; see policies/values.h.
@@ -29,6 +33,15 @@ struct Retention {
   uint64_t seed = 0;
 
   int64_t guarded() const { return sinks + recent; }
+  bool is_round(int64_t t) const {
+    return t + 1 == prompt || (t + 1 > prompt && (t + 1) % every == 0);
+  }
+  /// The tokens that have been fed at the first round after token t or later.
+  int64_t next_round(int64_t t) const { return t < prompt ? prompt : (t / every + 1) * every; }
+  /// The tokens that have been fed at the last round before token t; 0: there was none.
+  int64_t last_round(int64_t t) const {
+    return t < prompt ? 0 : std::max(prompt, t / every * every);
+  }
 };
 
 /// Statistics that a policy asks for. "Weight": the softmax weight that a query gives an entry, its

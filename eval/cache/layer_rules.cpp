@@ -1,6 +1,7 @@
 #include "eval/cache/layer_rules.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace sinkbench {
 
@@ -8,8 +9,9 @@ LayerRules::LayerRules(const Policy& policy, const DecoderConfig& config)
     : policy_(&policy),
       score_(dynamic_cast<const ScorePolicy*>(&policy)),
       local_(config.layers, 0),
+      window_(config.layers, 0),
       layers_(config.layers),
-      heads_(config.kv_heads),
+      heads_(std::max<int64_t>(1, config.kv_heads)),
       capacity_(layers_ * heads_),
       bound_(layers_ * heads_) {
   if (score_ == nullptr) {
@@ -30,7 +32,9 @@ LayerRules::LayerRules(const Policy& policy, const DecoderConfig& config)
     const int64_t window = config.local_windows[layer];  // it counts the query
     const int64_t capacity =
         *std::max_element(&capacity_[layer * heads_], &capacity_[layer * heads_] + heads_);
-    if (window > 0) local_[layer] = std::max<int64_t>(1, std::min(window - 1, capacity));
+    if (window == 0) continue;
+    window_[layer] = std::max<int64_t>(1, window - 1);
+    local_[layer] = std::min(window_[layer], std::max<int64_t>(1, capacity));
   }
 }
 
@@ -40,7 +44,8 @@ const ScorePolicy* LayerRules::score(int64_t layer) const {
 
 View LayerRules::view(int64_t layer, int64_t t) const {
   if (views_) return views_->view(views_->kind(layer), t);
-  return {{std::max<int64_t>(0, t - local_[layer]), t}};
+  const int64_t kept = t < score_->retention().prompt ? window_[layer] : local_[layer];
+  return {{std::max<int64_t>(0, t - kept), t}};
 }
 
 Positions LayerRules::positions(int64_t layer) const {
@@ -55,18 +60,24 @@ bool LayerRules::adaptive(int64_t layer) const {
 int64_t LayerRules::kept(int64_t layer, int64_t head, int64_t t) const {
   const ScorePolicy* score = this->score(layer);
   if (score == nullptr) return size(view(layer, t));
-  const int64_t every = score->retention().every;
-  const int64_t round = t / every * every;  // tokens fed at the last round
+  const int64_t round = score->retention().last_round(t);
   return std::min(round, capacity(layer, head)) + t - round;
 }
 
 int64_t LayerRules::most(int64_t layer, int64_t head, int64_t fed, bool bound) const {
   if (views_) return views_->kept(views_->kind(layer), fed);
-  if (local_[layer] > 0) return std::min(fed, local_[layer]);
-  const int64_t every = score_->retention().every;
-  if (bound && adaptive(layer)) return std::min(fed, bound_[layer * heads_ + head] + every - 1);
+  const auto [every, prompt] = std::pair(score_->retention().every, score_->retention().prompt);
+  if (local_[layer] > 0) {
+    return std::min(fed, prompt > 0 ? std::max(local_[layer], std::min(window_[layer], prompt))
+                                    : local_[layer]);
+  }
+  const int64_t of_prompt = std::min(fed, std::max<int64_t>(prompt - 1, 0));
+  if (bound && adaptive(layer)) {
+    return std::max(of_prompt, std::min(fed, bound_[layer * heads_ + head] + every - 1));
+  }
   const int64_t before_round = (fed + 1) / every * every - 1;  // the last such query
-  return std::max(kept(layer, head, fed), before_round > 0 ? kept(layer, head, before_round) : 0);
+  return std::max(
+      {of_prompt, kept(layer, head, fed), before_round > 0 ? kept(layer, head, before_round) : 0});
 }
 
 int64_t LayerRules::most(int64_t layer, int64_t fed) const {

@@ -28,6 +28,10 @@ class LayerRules {
 
   /// Whether the heads of a layer share its entries by their scores.
   bool adaptive(int64_t layer) const;
+  /// Whether there is a round after token t; by index, after every token.
+  bool is_round(int64_t layer, int64_t t) const {
+    return score(layer) == nullptr || score_->retention().is_round(t);
+  }
   /// Entries of a head that a round leaves; of an adaptive budget the mean.
   int64_t capacity(int64_t layer, int64_t head) const { return capacity_[layer * heads_ + head]; }
   /// Entries that query t of a head sees beside itself; of an adaptive budget the mean.
@@ -49,7 +53,9 @@ class LayerRules {
   const Policy* policy_;
   const ScorePolicy* score_;
   std::optional<LayerViews> views_;  // of an index policy
-  std::vector<int64_t> local_;  // earlier tokens in a local window of a layer; 0: there is none
+  // Earlier tokens in a local window of a layer: that are kept, and that the model has. 0: there is
+  // none.
+  std::vector<int64_t> local_, window_;
   int64_t layers_, heads_;
   std::vector<int64_t> capacity_, bound_;  // [layers, heads]
 };

@@ -98,7 +98,10 @@ int64_t LayerViews::widest() const {
 
 int64_t LayerViews::kept(int64_t kind, int64_t fed) const {
   const auto most = capacity(kind);
-  if (!most) return size(view(kind, fed));  // it grows
+  if (!most) {  // it grows, but for the end of a prompt
+    const int64_t prompt = std::min(fed, std::max<int64_t>(policy_->prompt() - 1, 0));
+    return std::max(size(view(kind, fed)), size(view(kind, prompt)));
+  }
   int64_t kept = 0;
   const auto look = [&](int64_t, const View& view) {
     kept = std::max(kept, size(view));
@@ -132,6 +135,9 @@ int64_t LayerViews::tokens_to_fill(std::optional<int64_t> entries, int64_t fed) 
   const int64_t kind = widest();
   const auto enough = entries ? entries : capacity(kind);
   if (!enough) return fed;
+  if (!entries && policy_->prompt() > 0) {  // full again after the prompt was cut
+    return policy_->prompt() + policy_->size().value_or(0);
+  }
   int64_t fullest = 0, tokens = 0;
   const Walked walked =
       walk(*this, kind, std::max(fed, longest_search), [&](int64_t t, const View& view) {

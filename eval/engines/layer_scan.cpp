@@ -597,11 +597,6 @@ class Scan final : public LayerScan {
             .rotation = rotation};
   }
 
-  /// Whether there is a round after token t.
-  bool is_round(const Layer& layer, int64_t t) const {
-    return layer.score == nullptr || (t + 1) % layer.score->retention().every == 0;
-  }
-
   void evict_from_set(const Layer& layer, const Set& set, int64_t n,
                       std::span<const int64_t> leave) const {
     compact(set.places(), n, leave);
@@ -623,9 +618,7 @@ class Scan final : public LayerScan {
   int64_t step_end(const Layer& layer, const Block& block, int64_t i) const {
     int64_t end = std::min(block.size, i + most_queries);
     if (layer.score == nullptr) return i + 1;
-    const int64_t every = layer.score->retention().every;
-    const int64_t t = block.begin + i;
-    return std::min(end, (t / every + 1) * every - block.begin);
+    return std::min(end, layer.score->retention().next_round(block.begin + i) - block.begin);
   }
 
   /// A whole block of these sets, which have their rounds together, and of their heads.
@@ -668,7 +661,7 @@ class Scan final : public LayerScan {
         set.n += come;
       }
       const int64_t t = block.begin + end - 1;
-      if (!is_round(layer, t)) continue;
+      if (!rules_.is_round(block.layer, t)) continue;
       std::vector<std::vector<int64_t>> leave(last - first);
       if (layer.score == nullptr) {
         leave[0] = leave_by_index(block.layer, layer.sets[first], t, layer.sets[first].n);
@@ -905,7 +898,7 @@ class Scan final : public LayerScan {
         ids[n++] = set.n + q;
       }
       const int64_t t = block.begin + end - 1;
-      if (!is_round(layer, t)) continue;
+      if (!rules_.is_round(block.layer, t)) continue;
       std::vector<int64_t> leave;
       if (layer.score == nullptr) {
         leave = leave_by_index(block.layer, set, t, n);

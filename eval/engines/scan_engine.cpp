@@ -61,7 +61,10 @@ int64_t ScanEngine::period() const {
 void ScanEngine::fill(std::optional<int64_t> entries, int64_t fed, int64_t steps) {
   const c10::InferenceMode inference;
   // A round was just now, on a cache as full as it gets.
-  const int64_t full = rules_.policy().capacity().value_or(entries.value_or(fed));
+  const auto* score = dynamic_cast<const ScorePolicy*>(&rules_.policy());
+  const int64_t prompt = score != nullptr ? score->retention().prompt : 0;
+  const int64_t full =
+      std::max(prompt + 1, rules_.policy().capacity().value_or(entries.value_or(fed)));
   const int64_t next = (full + period() - 1) / period() * period();
   scan_->reset(next + steps);
   scan_->fill(next);

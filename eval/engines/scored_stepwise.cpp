@@ -231,7 +231,7 @@ void ScoredStepwiseEngine::evict(int64_t layer, int64_t t, const std::vector<at:
     surplus += n - rules_.capacity(layer, h);
   }
   const bool adaptive = rules_.adaptive(layer);
-  if ((t + 1) % retention.every != 0 || (adaptive && surplus <= 0)) return;
+  if (!retention.is_round(t) || (adaptive && surplus <= 0)) return;
 
   // What rounds look at, which lives until they are decided.
   std::vector<at::Tensor> held;

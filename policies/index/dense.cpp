@@ -19,6 +19,7 @@ PolicyEntry dense_policy() {
           .summary = "keeps every token; cost grows with the stream",
           .source = "Vaswani et al. 2017, arXiv 1706.03762",
           .positions = {Positions::capped},
+          .prompt = false,
           .make = [](const PolicyArguments&) { return std::make_unique<Dense>(); }};
 }
 

@@ -49,6 +49,7 @@ PolicyEntry recompute_policy() {
                           .size = true},
                          {"stride", "score every stride-th token only", 1, 1}},
           .positions = {},
+          .prompt = false,
           .make = [](const PolicyArguments& arguments) {
             return std::make_unique<Recompute>(arguments.at("sinks").integer(),
                                                arguments.at("window").integer(),

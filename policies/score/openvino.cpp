@@ -87,6 +87,7 @@ PolicyEntry openvino_policy() {
         for (const int64_t capacity : budget.each) check("capacity", capacity);
         check("sinks", retention.sinks);
         check("recent", retention.recent);
+        check("prompt", retention.prompt);
         return std::make_unique<Openvino>(retention, arguments.at("pool").integer(),
                                           arguments.at("score").word() == "mean");
       }};

@@ -338,6 +338,57 @@ TEST_CASE("budgets of heads: both engines, all positions, and from where a run w
   }
 }
 
+TEST_CASE("a prompt is read densely and cut once, then the policy streams") {
+  const auto folder = test::data("families") / "llama_gqa";
+  const Decoder decoder = Decoder::load(folder, {.dtype = at::kDouble});
+  const auto ids = test::random_ids(90, decoder.config().vocab_size, 15);
+  const auto dense = run("chunked", decoder, *make_policy("dense", {}), ids, 16).nll;
+  constexpr int64_t prompt = 52;
+  for (const PolicyEntry& entry : policy_registry()) {
+    if (!entry.prompt || !entry.plugin.file.empty()) continue;
+    for (const Positions positions : {Positions::cache, Positions::frozen}) {
+      PolicyArguments arguments = test::arguments_of_size(entry, 16);
+      if (entry.is_score_policy()) arguments = test::with_rounds(entry, arguments, 3);
+      const auto plain = make_policy(entry.name, arguments, positions);
+      arguments["prompt"] = prompt;
+      const auto policy = make_policy(entry.name, arguments, positions);
+      INFO(policy->label() << " " << to_string(positions));
+      CHECK(policy->label() == plain->label() + ", prompt 52");
+      const Run oracle = run("stepwise", decoder, *policy, ids, 0);
+      for (const int64_t chunk : {1, 7, 64}) {
+        const Run blocks = run("chunked", decoder, *policy, ids, chunk);
+        CHECK(largest_difference(oracle.nll, blocks.nll) < 1e-9);
+        CHECK((oracle.decisions == blocks.decisions));
+      }
+      // As if it were dense, up to what the last token of the prompt predicts.
+      const auto of_prompt = [](const std::vector<double>& nll) {
+        return std::vector<double>(nll.begin(), nll.begin() + prompt);
+      };
+      CHECK(largest_difference(of_prompt(oracle.nll), of_prompt(dense)) < 1e-9);
+      CHECK(oracle.nll.back() != dense.back());
+      if (!entry.is_score_policy()) continue;
+      // The first round leaves the capacity, whatever `every`; the others are as always.
+      for (const Decision& decision : oracle.decisions) {
+        CHECK((decision.t == prompt - 1 || (decision.t + 1) % 3 == 0 ||
+               (entry.name == "openvino" && (decision.t + 1) % 4 == 0)));
+        CHECK(decision.t >= prompt - 1);
+        if (decision.t == prompt - 1) CHECK(std::ssize(decision.places) == prompt - 16);
+      }
+    }
+  }
+  // SnapKV as published: what is kept of a prompt goes by its last queries.
+  const auto snapkv = make_policy("snapkv", {{"capacity", 24},
+                                             {"sinks", 0},
+                                             {"recent", 0},
+                                             {"rows", 8},
+                                             {"every", 1000},
+                                             {"prompt", prompt}});
+  for (const Decision& decision : run("chunked", decoder, *snapkv, ids, 30).decisions) {
+    CHECK(decision.t == prompt - 1);
+    CHECK(decision.places.back() < prompt - 8);
+  }
+}
+
 TEST_CASE("a head that keeps everything beside one with a sink and a window (DuoAttention)") {
   const Decoder decoder =
       Decoder::load(test::data("families") / "llama_gqa", {.dtype = at::kDouble});

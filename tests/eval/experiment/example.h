@@ -71,6 +71,7 @@ inline Results example_results() {
                     .fewest_entries = 8191,
                     .samples_ms = {10, 10.25}}};
   dense.memory = {.cache_entries = 8191,
+                  .mean_entries = 8191,
                   .kv_bytes_formula = 12'582'912,
                   .kv_bytes_held = 12'582'912,
                   .weight_bytes = 6'291'456,
@@ -100,6 +101,7 @@ inline Results example_results() {
                     .fewest_entries = 256,
                     .samples_ms = {1.5}}};
   sinks.memory = {.cache_entries = 256,
+                  .mean_entries = 256,
                   .kv_bytes_formula = 393'216,
                   .kv_bytes_held = 393'216,
                   .weight_bytes = 6'291'456,

@@ -126,6 +126,7 @@ policies:
                                                {"every", 16},
                                                {"scope", "head"},
                                                {"reduce", "mean"},
+                                               {"values", "none"},
                                                {"seed", 0},
                                                {"score", "sum"}});
   CHECK(policy(1).arguments.at("budget.by_layer") == PolicyValue(std::vector<int64_t>{48, 32, 24}));
@@ -498,7 +499,7 @@ TEST_CASE("refused: policies") {
   CHECK(with("  - window: 8\n") == "grid.yaml:4: policies.0.window: is '8'; expected a mapping");
   CHECK(with("  - window: {size: 8}\n") ==
         "grid.yaml:4: policies.0.window.size: unknown key 'size'; expected one of: window, "
-        "positions, cap");
+        "prompt, positions, cap");
   CHECK_THAT(with("  - window: {window: 8}\n    sinks: {window: 8}\n"),
              ContainsSubstring("grid.yaml:4: policies.0: expected one policy"));
   CHECK(with("  - sinks: {window: 8, positions: stream}\n") ==
@@ -511,7 +512,7 @@ TEST_CASE("refused: policies") {
   CHECK_THAT(with("  - h2o: {capacity: 64, budget: {by_layer: [64, 32]}}\n"),
              ContainsSubstring("capacity and budget.by_layer are both given"));
   CHECK_THAT(with("  - h2o: {budget: 64}\n"),
-             ContainsSubstring("budget: expected {by_layer: ...}"));
+             ContainsSubstring("budget: expected uniform, {pyramid: {beta: 20}}, "));
   CHECK_THAT(with("  - h2o: {budget: {by_layer: [64, 0]}}\n"),
              ContainsSubstring("budget.by_layer.1: is '0'; expected an integer of 1 or more"));
   CHECK_THAT(with("  - h2o: {capacity: 64, score: median}\n"),

@@ -29,6 +29,8 @@ const std::vector<json::json_pointer> later_fields = {"/reference"_json_pointer,
                                                       "/policy/cache"_json_pointer,
                                                       "/policy/size"_json_pointer,
                                                       "/policy/cap"_json_pointer,
+                                                      "/policy/plugin"_json_pointer,
+                                                      "/memory/mean_entries"_json_pointer,
                                                       "/decisions"_json_pointer,
                                                       "/decisions_file"_json_pointer,
                                                       "/dataset/files"_json_pointer,
@@ -137,7 +139,8 @@ TEST_CASE("results of before there were a field are read, without it") {
   json object = to_json(test::example_results());
   for (json& cell : object.at("cells")) {
     for (const auto& field : later_fields) {
-      CHECK(cell.at(field.parent_pointer()).erase(field.back()) == 1);
+      json& parent = cell.at(field.parent_pointer());
+      if (!parent.is_null()) CHECK(parent.erase(field.back()) == 1);
     }
     for (json& timing : cell.at("latency")) CHECK(timing.erase("fewest_entries") == 1);
     json& policy = cell.at("policy");
