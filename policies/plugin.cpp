@@ -133,6 +133,39 @@ class Description {
 
 // ---- arguments, and what they make ----
 
+/// What this thread calls, for a signal's handler.
+struct Call {
+  const char *policy = nullptr, *file = nullptr, *function = nullptr;
+};
+thread_local Call current;
+
+/// While it lives, a plug-in's function is called.
+class Calling {
+ public:
+  Calling(const char* policy, const char* file, const char* function) : before_(current) {
+    current = {policy, file, function};
+  }
+  ~Calling() { current = before_; }
+  Calling(const Calling&) = delete;
+  Calling& operator=(const Calling&) = delete;
+
+ private:
+  Call before_;
+};
+
+/// Names the plug-in that crashed, then lets the signal do what it does.
+extern "C" void say_who_crashed(int signal) {
+  if (current.policy != nullptr) {
+    const char* const parts[] = {"sinkbench: policy ", current.policy, " (", current.file, "): ",
+                                 current.function,     " crashed\n"};
+    for (const char* part : parts) {
+      if (::write(STDERR_FILENO, part, std::strlen(part)) < 0) break;
+    }
+  }
+  std::signal(signal, SIG_DFL);
+  std::raise(signal);
+}
+
 /// A plug-in's policy and the names that errors have.
 struct Source {
   sb_policy policy;
@@ -142,9 +175,11 @@ struct Source {
   [[noreturn]] void fail(const std::string& what) const {
     throw std::runtime_error(fmt::format("policy {} ({}): {}", policy.name, plugin.file, what));
   }
-  /// Calls the plug-in; an exception that comes out of it is an error of its own.
+  /// Calls the plug-in; an exception that comes out of it is an error of its own, a crash ends the
+  /// program with a line that names it.
   template <typename Call>
   auto call(const char* function, const Call& call) const {
+    const Calling calling(policy.name, plugin.file.c_str(), function);
     try {
       return call();
     } catch (const std::exception& exception) {
@@ -580,6 +615,9 @@ void add_plugin(const sb_plugin* plugin, const PolicyPlugin& of) {
     }
   }
   for (PolicyEntry& entry : entries) add_policy(std::move(entry));  // all, or none
+  for (const int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT}) {
+    std::signal(signal, say_who_crashed);
+  }
 }
 
 PolicyPlugin load_plugin(const fs::path& file) {
@@ -588,7 +626,7 @@ PolicyPlugin load_plugin(const fs::path& file) {
   const fs::path path = fs::canonical(file, code);
   if (code || !fs::is_regular_file(path)) {
     throw InputError::format("{}: {}; expected a plug-in, a shared library", file.string(),
-                             code ? "there is no such file" : "is no file");
+                             code ? "there is no such file" : "it is no file");
   }
   if (const auto it = loaded.find(path); it != loaded.end()) return it->second;
   PolicyPlugin plugin = {.file = file.string(), .sha256 = sha256_hex(read_file(path))};
@@ -605,6 +643,10 @@ PolicyPlugin load_plugin(const fs::path& file) {
   }
   if (description == nullptr) {
     std::replace(error.begin(), error.end(), '\n', ' ');
+    const std::string prefix = path.string() + ": ";
+    if (error.starts_with(prefix)) {
+      error = error.substr(prefix.size()) + "; expected a plug-in, a shared library";
+    }
     throw InputError::format("{}: {}", file.string(), to_valid_utf8(error));
   }
   plugin.version = description->size >= offsetof(sb_plugin, version) + sizeof(char*) &&

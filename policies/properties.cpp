@@ -172,13 +172,18 @@ PolicyArguments random_arguments(const PolicyEntry& entry, std::mt19937& random)
 }
 
 std::string broken_property(const PolicyEntry& entry) {
+  constexpr int repeats = 20;
   std::mt19937 random(1);
-  for (int repeat = 0; repeat < 20; ++repeat) {
+  std::string refused;
+  int made = 0;
+  for (int repeat = 0; repeat < repeats; ++repeat) {
     std::unique_ptr<Policy> policy;
     std::string broken;
     try {
       policy = make_policy(entry.name, random_arguments(entry, random));
-    } catch (const InputError&) {  // which it may refuse
+      ++made;
+    } catch (const InputError& error) {  // which it may refuse
+      refused = error.what();
       continue;
     }
     try {
@@ -194,7 +199,8 @@ std::string broken_property(const PolicyEntry& entry) {
     }
     if (!broken.empty()) return fmt::format("{}: {}", policy->label(), broken);
   }
-  return "";
+  return made > 0 ? ""
+                  : fmt::format("none of {} choices of arguments is taken: {}", repeats, refused);
 }
 
 }  // namespace sinkbench

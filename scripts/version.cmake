@@ -19,6 +19,14 @@ foreach(file ${files})
   file(SHA256 ${ROOT}/${file} hash)
   string(APPEND text "${file} ${hash}\n")
 endforeach()
+# Policies that were added to the build.
+if(POLICIES)
+  file(GLOB files ${POLICIES}/*)
+  foreach(file ${files})
+    file(SHA256 ${file} hash)
+    string(APPEND text "added ${hash}\n")
+  endforeach()
+endif()
 string(SHA256 sources "${text}")
 
 file(CONFIGURE OUTPUT ${OUTPUT} CONTENT

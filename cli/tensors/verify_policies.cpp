@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <functional>
 
 #include "base/console.h"
@@ -154,6 +155,7 @@ bool verify_policies(const std::vector<fs::path>& plugins) {
       if (entry.plugin != plugin) continue;
       const bool by_score = entry.is_score_policy();
       print_out("  {}: {} ({})\n", entry.name, entry.summary, by_score ? "by score" : "by index");
+      std::fflush(stdout);  // a plug-in may crash
       const auto tried = [&](const char* property, const std::function<std::string()>& broken) {
         std::string what;
         try {

@@ -1,6 +1,7 @@
 // Plug-ins: the examples, one of an older header, and all that can be wrong with one.
 #include "policies/plugin.h"
 
+#include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -113,7 +114,7 @@ TEST_CASE("what is wrong with a plug-in's description is said in a line") {
   CHECK(policy_registry().size() == before);  // all of a plug-in, or nothing
   CHECK_THROWS_WITH(load_plugin("/nowhere/x.so"),
                     ContainsSubstring("/nowhere/x.so: there is no such file"));
-  CHECK_THROWS_WITH(load_plugin(folder), ContainsSubstring("is no file; expected a plug-in"));
+  CHECK_THROWS_WITH(load_plugin(folder), ContainsSubstring("it is no file; expected a plug-in"));
   CHECK_THROWS_WITH(load_plugin(__FILE__), ContainsSubstring("plugin.cpp: "));
 }
 
@@ -128,6 +129,7 @@ std::string use_of(const std::string& fault) {
   REQUIRE(::pipe(pipe) == 0);
   const pid_t child = ::fork();
   if (child == 0) {
+    ::dup2(pipe[1], STDERR_FILENO);  // which says what crashed
     std::string text;
     try {
       load_plugin(file);
@@ -143,11 +145,15 @@ std::string use_of(const std::string& fault) {
   }
   ::close(pipe[1]);
   std::string text(4096, '\0');
-  text.resize(static_cast<size_t>(std::max<ssize_t>(0, ::read(pipe[0], text.data(), text.size()))));
+  size_t size = 0;
+  for (ssize_t n = 0; (n = ::read(pipe[0], text.data() + size, text.size() - size)) > 0;) {
+    size += static_cast<size_t>(n);
+  }
+  text.resize(size);
   ::close(pipe[0]);
   int status = 0;
   ::waitpid(child, &status, 0);
-  CHECK(status == 0);
+  CHECK(status == (fault == "crash in score" ? SIGSEGV : 0));
   return text;
 }
 
@@ -173,6 +179,7 @@ TEST_CASE("what goes wrong in a plug-in's functions names the policy and its fil
     INFO(fault);
     CHECK_THAT(use_of(fault), ContainsSubstring(expected));
   }
+  CHECK_THAT(use_of("crash in score"), ContainsSubstring("): score crashed"));
   CHECK(use_of("nothing at all") == "");
   CHECK(use_of("nothing recent") == "");
 }

@@ -42,6 +42,7 @@ void needs(const void*, sb_needs* needs) {
 int32_t score(const void*, const sb_round* round, double* scores) {
   static int64_t calls = 0;
   if (is("exception in score")) throw 7;
+  if (is("crash in score")) std::raise(SIGSEGV);
   if (is("score fails")) return 3;
   for (int64_t i = 0; i < round->n; ++i) scores[i] = static_cast<double>(round->place[i]);
   if (is("not a number") && round->n > 2) scores[2] = std::numeric_limits<double>::quiet_NaN();
