@@ -52,7 +52,7 @@ void print_decisions(const Options& options) {
       "first 4, recent, older: shares of what was held, over time; recent: within the cache's "
       "size, "
       "as a window would have it\n"
-      "replaced: of what was held beyond the protected last entries, the share that was gone as "
+      "replaced: of what was held beyond what is protected, the share that was gone as "
       "many "
       "tokens later as the cache has (0 %: frozen, 100 %: a window)\n");
   for (const std::string& line : left_out) print_out("left out: {}\n", line);

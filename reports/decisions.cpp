@@ -148,11 +148,12 @@ std::optional<HeldSummary> summary_of(const HeldCache& cache) {
   const CellResult& cell = *cache.cell;
   if (!cell.cache_size || cache.evictions == 0) return std::nullopt;
   const int64_t size = *cell.cache_size;
-  const auto recent_argument = cell.cell.policy.arguments.find("recent");
-  const int64_t guarded =
-      recent_argument != cell.cell.policy.arguments.end() && recent_argument->second.is_integer()
-          ? recent_argument->second.integer()
-          : 0;
+  const auto argument = [&](const char* name) {
+    const auto it = cell.cell.policy.arguments.find(name);
+    const bool there = it != cell.cell.policy.arguments.end() && it->second.is_integer();
+    return there ? it->second.integer() : int64_t{0};
+  };
+  const int64_t guarded = argument("recent"), sinks = argument("sinks");
   HeldSummary summary;
   std::vector<int64_t> ages;
   double seen = 0, heads = 0, held_then = 0, gone = 0;
@@ -163,7 +164,7 @@ std::optional<HeldSummary> summary_of(const HeldCache& cache) {
         const int64_t end = piece_end(cell, cache.tokens, p), queries = last[p] - p + 1;
         if (queries < 1) continue;  // a piece's last token, which is scored alone
         if (last[p] < end) ages.push_back(last[p] - p);
-        const double recent = static_cast<double>(std::min(queries, size));
+        const double recent = static_cast<double>(std::min(queries, size + 1));  // its own, too
         seen += static_cast<double>(queries);
         if (p < first_tokens) {
           summary.first += static_cast<double>(queries);
@@ -171,6 +172,7 @@ std::optional<HeldSummary> summary_of(const HeldCache& cache) {
           summary.recent += recent;
           summary.older += static_cast<double>(queries) - recent;
         }
+        if (p < sinks) continue;
         for (int64_t then = (p + guarded + size) / size * size;
              then <= last[p] && then + size <= end; then += size) {
           ++held_then;

@@ -36,10 +36,11 @@ struct HeldSummary {
   double evictions_per_head = 0;
   double median_age = 0, p90_age = 0;  ///< of an entry at its eviction, tokens
   double first = 0;                    ///< the stream's first 4 tokens
-  double recent = 0;  ///< of the last `size` tokens, which a window of this size would hold
-  double older = 0;   ///< the rest
-  /// Of what is held beyond the last `recent` entries, which are protected, the share that is gone
-  /// `size` tokens later: 0, frozen; 1, a window.
+  double recent =
+      0;             ///< of the last `size` tokens and the query's own, as a window would hold them
+  double older = 0;  ///< the rest
+  /// Of what is held beyond what is protected, the first `sinks` tokens and the last `recent`
+  /// entries, the share that is gone `size` tokens later: 0, frozen; 1, a window.
   double replaced = 0;
 };
 /// Nothing where the policy has no size or nothing was evicted.

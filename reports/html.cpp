@@ -112,7 +112,8 @@ count the words and bytes of the text that the scored tokens stand for.</dd>
 from the reference's, in nats; same top the share of tokens whose most likely one is the same;
 collapse the place in the stream from where on the NLL stays above the reference's by a margin, "-" where the
 stream is too short to tell; evicted
-mass the share of dense attention that goes to tokens which the policy has evicted.</dd>
+mass the share of dense attention that goes to tokens which the policy has evicted; output error how far
+the output of attention is off without them, of its length, on the same states.</dd>
 <dt>cache</dt><dd>sinks + window: so many of the stream's first tokens, and so many of the last,
 are kept; 0+W is a sliding window, a single number the tokens of a recomputed pass, or the entries that a round of a policy by score
 leaves in each head's cache, with what departs from its defaults; "all" dense. Cached are, of a step, the entries that the query

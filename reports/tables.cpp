@@ -7,6 +7,7 @@
 #include <cmath>
 #include <functional>
 #include <map>
+#include <numeric>
 #include <optional>
 #include <set>
 #include <tuple>
@@ -46,6 +47,10 @@ void add(Columns& columns, const std::vector<Row>& rows, const std::string& name
   Column column{.name = name, .cells = {}, .number = number, .foldable = foldable};
   for (const Row& row : rows) column.cells.push_back(cell(row));
   columns.push_back(std::move(column));
+}
+
+double mean_of(const std::vector<double>& numbers) {
+  return std::accumulate(numbers.begin(), numbers.end(), 0.0) / static_cast<double>(numbers.size());
 }
 
 /// "512", or where heads differ "830, mean 510.5".
@@ -144,6 +149,13 @@ void add_fidelity_columns(Columns& columns, const std::vector<Row>& rows, const 
   if (any(evicted)) {
     number("evicted mass", evicted,
            [](const CellResult& r) { return percent(r.evicted_mass->mean); });
+    const auto error = [](const CellResult& r) {
+      return r.evicted_mass && !r.evicted_mass->output_error.empty();
+    };
+    if (any(error)) {
+      number("output error", error,
+             [](const CellResult& r) { return percent(mean_of(r.evicted_mass->output_error)); });
+    }
   }
 }
 
@@ -415,6 +427,10 @@ std::string csv(const Results& results, Table table) {
       });
       number("evicted_mass", [](const Row& r) {
         return r.result->evicted_mass ? Value(r.result->evicted_mass->mean) : std::nullopt;
+      });
+      number("output_error", [](const Row& r) {
+        const bool there = r.result->evicted_mass && !r.result->evicted_mass->output_error.empty();
+        return there ? Value(mean_of(r.result->evicted_mass->output_error)) : std::nullopt;
       });
       number("evicted_mass_tokens", [](const Row& r) {
         return r.result->evicted_mass ? Value(r.result->evicted_mass->tokens) : std::nullopt;

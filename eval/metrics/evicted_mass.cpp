@@ -31,29 +31,47 @@ at::Tensor evicted_keys(const std::vector<std::vector<int64_t>>& last_seen, int6
 
 }  // namespace
 
-std::vector<std::vector<double>> evicted_mass(const Decoder& decoder, const Policy& policy,
-                                              std::span<const int32_t> ids,
-                                              const std::function<void()>& between,
-                                              int64_t pairs_at_once) {
+EvictedMass evicted_mass(const Decoder& decoder, const Policy& policy, std::span<const int32_t> ids,
+                         const std::function<void()>& between, int64_t pairs_at_once) {
   const c10::InferenceMode inference;
   const DecoderConfig& config = decoder.config();
-  const int64_t T = static_cast<int64_t>(ids.size());
+  const int64_t T = static_cast<int64_t>(ids.size()), share = config.heads / config.kv_heads;
   check_policy(*make_policy("dense", {}), config, T);
   const auto last_seen = make_method(policy, config)->last_seen(decoder, ids);
   at::Tensor mass = at::zeros({config.layers, config.heads}, at::kDouble);
-  dense_attention(decoder, ids, pairs_at_once, [&](const AttentionRows& rows) {
+  at::Tensor error = at::zeros({config.layers}, at::kDouble);
+  at::Tensor values;  // of the layer: [kv_heads, T, head_dim]
+  const auto look = [&](const AttentionRows& rows) {
     if (between) between();
-    const int64_t end = rows.first + rows.weights.size(1);
+    const int64_t n = rows.weights.size(1), end = rows.first + n;
     const at::Tensor evicted = evicted_keys(last_seen[rows.layer], config.heads, rows.first, end,
                                             decoder.options().device);
-    mass[rows.layer] += (rows.weights * evicted).sum({1, 2}, false, at::kDouble).to(at::kCPU);
-  });
+    const at::Tensor gone = rows.weights * evicted;
+    mass[rows.layer] += gone.sum({1, 2}, false, at::kDouble).to(at::kCPU);
+    // The queries of the heads that share a key head are one matrix.
+    const auto mixed = [&](const at::Tensor& weights) {
+      return at::bmm(weights.reshape({config.kv_heads, share * n, end}), values.narrow(1, 0, end))
+          .view({config.heads, n, config.head_dim});
+    };
+    const at::Tensor output = mixed(rows.weights), of_gone = mixed(gone);
+    const at::Tensor left = 1 - gone.sum(2, true);  // the query's own is never gone
+    // (o - w v of the gone) / left - o
+    const at::Tensor difference = (output - of_gone) / left - output;
+    const auto length = [](const at::Tensor& x) {
+      return x.to(at::kDouble).square().sum({0, 2}).sqrt();
+    };
+    error[rows.layer] += (length(difference) / length(output)).sum().to(at::kCPU);
+  };
+  dense_attention(decoder, ids, pairs_at_once, look,
+                  [&](int64_t, const at::Tensor& of_layer) { values = of_layer; });
+  EvictedMass result;
   const double* sums = mass.data_ptr<double>();
-  std::vector<std::vector<double>> result(config.layers);
-  for (std::vector<double>& by_head : result) {
+  for (int64_t layer = 0; layer < config.layers; ++layer) {
+    result.by_head.emplace_back();
     for (int64_t h = 0; h < config.heads; ++h) {
-      by_head.push_back(*sums++ / static_cast<double>(T));
+      result.by_head.back().push_back(*sums++ / static_cast<double>(T));
     }
+    result.output_error.push_back(error[layer].item<double>() / static_cast<double>(T));
   }
   return result;
 }

@@ -1,5 +1,5 @@
 // What a policy gives up: the share of dense attention that the tokens which it has evicted would
-// have received.
+// have received, and how far the output of attention is off without them.
 #pragma once
 
 #include <cstdint>
@@ -12,16 +12,23 @@
 
 namespace sinkbench {
 
+struct EvictedMass {
+  std::vector<std::vector<double>> by_head;  ///< [layers][heads], 0..1
+  /// [layers]: with o the output of a layer's attention, all heads one after another, and o' the
+  /// same without the evicted tokens, the weights of the others (and of a trained sink) made to sum
+  /// to 1 again: the mean over queries of ||o' - o|| / ||o||.
+  std::vector<double> output_error;
+};
+
 /// The model runs with dense attention, at dense positions, over all of `ids`, each of which is a
-/// query. With the weights A[t,j] that query t gives key j, result[layer][head] is the mean over t
+/// query. With the weights A[t,j] that query t gives key j, by_head[layer][head] is the mean over t
 /// of the sum of A[t,j] over the earlier tokens j that are not in the policy's view(t): 0..1.
 /// Where a model has a trained sink, A is what its softmax leaves to the tokens; the sink's part is
 /// neither kept nor evicted. Takes time quadratic in the length; the scores of a bounded number of
 /// query-key pairs exist at a time. `between` is called now and then and may throw. InputError
 /// where the model can't be run densely on so many tokens.
-std::vector<std::vector<double>> evicted_mass(const Decoder& decoder, const Policy& policy,
-                                              std::span<const int32_t> ids,
-                                              const std::function<void()>& between = {},
-                                              int64_t pairs_at_once = int64_t{1} << 22);
+EvictedMass evicted_mass(const Decoder& decoder, const Policy& policy, std::span<const int32_t> ids,
+                         const std::function<void()>& between = {},
+                         int64_t pairs_at_once = int64_t{1} << 22);
 
 }  // namespace sinkbench

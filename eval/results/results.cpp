@@ -85,7 +85,8 @@ json evicted_mass_to_json(const EvictedMassResult& e) {
   return {{"mean", number(e.mean)},
           {"tokens", e.tokens},
           {"by_layer", by_layer},
-          {"by_head", e.by_head}};
+          {"by_head", e.by_head},
+          {"output_error", e.output_error}};
 }
 
 /// As in an experiment: those of a group stand under its name.
@@ -454,6 +455,9 @@ CellResult cell_from_json(const json& object) {
     result.evicted_mass = {.mean = number(e.at("mean")),
                            .tokens = integer(e.at("tokens")),
                            .by_head = e.at("by_head").get<std::vector<std::vector<double>>>()};
+    if (const json& error = later(e, "output_error"); !error.is_null()) {
+      result.evicted_mass->output_error = error.get<std::vector<double>>();
+    }
   }
   return result;
 }

@@ -82,6 +82,9 @@ struct EvictedMassResult {
   double mean = 0;                           ///< over layers, heads and queries, 0..1
   int64_t tokens = 0;                        ///< the stream's first ones, each a query
   std::vector<std::vector<double>> by_head;  ///< [layers][heads], over queries
+  /// How far the output of each layer's attention is off, as EvictedMass has it; nothing in older
+  /// results.
+  std::vector<double> output_error = {};
 };
 
 struct CellResult {

@@ -381,10 +381,12 @@ struct Runner::State {
   EvictedMassResult evicted_mass(const Cell& cell, const Decoder& decoder, const Policy& policy,
                                  const Stream& stream) {
     const int64_t tokens = std::min(stream.piece_end(0) - 1, cell.evicted_mass_tokens);
-    EvictedMassResult result{.tokens = tokens, .by_head = {}};
-    result.by_head = sinkbench::evicted_mass(decoder, policy, stream.ids.first(tokens), [&] {
+    EvictedMass found = sinkbench::evicted_mass(decoder, policy, stream.ids.first(tokens), [&] {
       if (stopped()) throw Interrupted("in " + cell.id + ", while evicted mass was measured");
     });
+    EvictedMassResult result{.tokens = tokens,
+                             .by_head = std::move(found.by_head),
+                             .output_error = std::move(found.output_error)};
     double sum = 0;
     for (const std::vector<double>& heads : result.by_head) {
       for (const double share : heads) sum += share;

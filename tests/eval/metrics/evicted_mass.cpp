@@ -59,12 +59,12 @@ Decoder build(const std::string& golden, const json& changes, const std::string&
 
 /// Attention by its definition, in double precision: of query t to key j
 ///   A = exp(s_j) / (exp(z) + sum over i <= t of exp(s_i)),  s_j = scale q.k_j - slope (t - j)
-/// with the sink logit z where there is one. Sums, over t, of A over the keys not in view.
+/// with the sink logit z where there is one. Sums, over t, of A over the keys not in view; and the
+/// outputs' differences where these are left out of the softmax.
 /// `keeps`: whether a key head of a layer still has token j when t is the query.
 using Keeps = std::function<bool(int64_t layer, int64_t head, int64_t t, int64_t j)>;
-std::vector<std::vector<double>> by_definition(const Decoder& decoder,
-                                               const std::vector<int32_t>& ids,
-                                               const Keeps& keeps) {
+EvictedMass by_definition(const Decoder& decoder, const std::vector<int32_t>& ids,
+                          const Keeps& keeps) {
   const DecoderConfig& config = decoder.config();
   const int64_t n = static_cast<int64_t>(ids.size());
   const auto long_ids = at::tensor(std::vector<int64_t>(ids.begin(), ids.end()), at::kLong);
@@ -76,10 +76,11 @@ std::vector<std::vector<double>> by_definition(const Decoder& decoder,
                rotary_table(config.rotaries[0], std::vector<int64_t>{place}, at::kDouble, at::kCPU))
         .flatten();
   };
-  std::vector<std::vector<double>> result;
+  EvictedMass result;
   for (int64_t layer = 0; layer < config.layers; ++layer) {
     const Projection p = decoder.project(layer, x);
     at::Tensor attended = at::zeros({n, config.heads, config.head_dim}, at::kDouble);
+    at::Tensor without = at::zeros_like(attended);
     std::vector<double> evicted(config.heads, 0);
     for (int64_t head = 0; head < config.heads; ++head) {
       const int64_t kv_head = head / (config.heads / config.kv_heads);
@@ -89,31 +90,41 @@ std::vector<std::vector<double>> by_definition(const Decoder& decoder,
         const at::Tensor query = placed(p.query[t][head], t);
         const at::Tensor& sink = decoder.sink_logit(layer);
         double denominator = sink.defined() ? std::exp(sink[head].item<double>()) : 0;
+        double of_kept = denominator;
         std::vector<double> powers;
         for (int64_t j = 0; j <= t; ++j) {
           double score = config.attention_scale * query.dot(keys[j]).item<double>();
           if (config.alibi) score -= config.alibi->slopes[head] * static_cast<double>(t - j);
           powers.push_back(std::exp(score));
           denominator += powers.back();
+          if (j == t || keeps(layer, kv_head, t, j)) of_kept += powers.back();
         }
         for (int64_t j = 0; j <= t; ++j) {
+          if (j == t || keeps(layer, kv_head, t, j)) {
+            without[t][head] += powers[j] / of_kept * p.value[j][kv_head];
+          }
           attended[t][head] += powers[j] / denominator * p.value[j][kv_head];
           if (j < t && !keeps(layer, kv_head, t, j))
             evicted[head] += powers[j] / denominator / static_cast<double>(n);
         }
       }
     }
-    result.push_back(evicted);
+    result.by_head.push_back(evicted);
+    double error = 0;
+    for (int64_t t = 0; t < n; ++t) {
+      error += ((without[t] - attended[t]).norm() / attended[t].norm()).item<double>();
+    }
+    result.output_error.push_back(error / static_cast<double>(n));
     x = decoder.finish(layer, x, attended.flatten(1));
   }
   return result;
 }
 
-double apart(const std::vector<std::vector<double>>& a, const std::vector<std::vector<double>>& b) {
-  if (a.size() != b.size()) return INFINITY;
-  double largest = 0;
-  for (size_t l = 0; l < a.size(); ++l) {
-    largest = std::max(largest, test::largest_difference(a[l], b[l]));
+double apart(const EvictedMass& a, const EvictedMass& b) {
+  if (a.by_head.size() != b.by_head.size()) return INFINITY;
+  double largest = test::largest_difference(a.output_error, b.output_error);
+  for (size_t l = 0; l < a.by_head.size(); ++l) {
+    largest = std::max(largest, test::largest_difference(a.by_head[l], b.by_head[l]));
   }
   return largest;
 }
@@ -164,7 +175,8 @@ TEST_CASE("evicted mass is what attention by its definition gives to evicted key
               return range.begin <= j && j < range.end;
             });
           });
-      CHECK(expected.back().front() > 0.01);
+      CHECK(expected.by_head.back().front() > 0.01);
+      CHECK(expected.output_error.back() > 0.01);
       CHECK(apart(evicted_mass(exact, *policy, ids), expected) < 1e-12);
       // A few queries at a time, and one.
       const int64_t row = exact.config().heads * 23;
@@ -172,9 +184,11 @@ TEST_CASE("evicted mass is what attention by its definition gives to evicted key
       CHECK(apart(evicted_mass(exact, *policy, ids, {}, 1), expected) < 1e-12);
       CHECK(apart(evicted_mass(rounded, *policy, ids), expected) < 1e-5);
     }
-    for (const auto& heads : evicted_mass(rounded, *make_policy("dense", {}), ids)) {
+    const EvictedMass nothing = evicted_mass(rounded, *make_policy("dense", {}), ids);
+    for (const auto& heads : nothing.by_head) {
       CHECK(heads == std::vector<double>(exact.config().heads, 0.0));
     }
+    CHECK(nothing.output_error == std::vector<double>(exact.config().layers, 0.0));
   }
 }
 
@@ -200,7 +214,8 @@ TEST_CASE("evicted mass of a score policy is that of its own decisions") {
                      std::count(d.places.begin(), d.places.end(), j) > 0;
             });
           });
-      CHECK(expected.back().front() > 0.01);
+      CHECK(expected.by_head.back().front() > 0.01);
+      CHECK(expected.output_error.back() > 0.01);
       CHECK(apart(evicted_mass(exact, *policy, ids), expected) < 1e-12);
     }
   }
@@ -221,7 +236,7 @@ TEST_CASE(
       const double keys = static_cast<double>(t + 1) + (sink ? std::exp(1.5) : 0);
       expected += static_cast<double>(std::max<int64_t>(0, t - window)) / keys / n;
     }
-    for (const auto& heads : evicted_mass(decoder, *policy, ids)) {
+    for (const auto& heads : evicted_mass(decoder, *policy, ids).by_head) {
       for (const double share : heads) CHECK(share == Approx(expected).epsilon(1e-12));
     }
   }
