@@ -428,12 +428,12 @@ std::string csv(const Results& results, Table table) {
       number("evicted_mass", [](const Row& r) {
         return r.result->evicted_mass ? Value(r.result->evicted_mass->mean) : std::nullopt;
       });
+      number("evicted_mass_tokens", [](const Row& r) {
+        return r.result->evicted_mass ? Value(r.result->evicted_mass->tokens) : std::nullopt;
+      });
       number("output_error", [](const Row& r) {
         const bool there = r.result->evicted_mass && !r.result->evicted_mass->output_error.empty();
         return there ? Value(mean_of(r.result->evicted_mass->output_error)) : std::nullopt;
-      });
-      number("evicted_mass_tokens", [](const Row& r) {
-        return r.result->evicted_mass ? Value(r.result->evicted_mass->tokens) : std::nullopt;
       });
       break;
     }

@@ -58,7 +58,7 @@ EvictedMass evicted_mass(const Decoder& decoder, const Policy& policy, std::span
     // (o - w v of the gone) / left - o
     const at::Tensor difference = (output - of_gone) / left - output;
     const auto length = [](const at::Tensor& x) {
-      return x.to(at::kDouble).square().sum({0, 2}).sqrt();
+      return x.to(at::kDouble).square().sum(at::IntArrayRef{0, 2}).sqrt();
     };
     error[rows.layer] += (length(difference) / length(output)).sum().to(at::kCPU);
   };

@@ -174,14 +174,15 @@ TEST_CASE("fidelity: what was measured against the reference") {
                                  .tokens = 8191};
   results.cells[1].collapse = {.reference = dense, .window = 256, .margin = 0.5, .onset = 4711};
   results.cells[2].collapse = {.reference = dense, .window = 256, .margin = 0.5, .onset = {}};
-  results.cells[1].evicted_mass = {.mean = 0.3, .tokens = 4096, .by_head = {{0.3}}};
+  results.cells[1].evicted_mass = {
+      .mean = 0.3, .tokens = 4096, .by_head = {{0.3}}, .output_error = {0.25, 0.75}};
   CHECK(
       format_table(results, Table::fidelity, ReportFormat::table) ==
-      R"(  policy     cache      KL       ±  largest  same top       ±  tokens  collapse  evicted mass
-  ---------  -----  ------  ------  -------  --------  ------  ------  --------  ------------
-  dense        all  0.0000  0.0000     0.00  100.00 %  0.00 %    8191         -             -
-  sinks      4+252  0.1235  0.0013     7.25   81.25 %  0.46 %    8191      4711       30.00 %
-  recompute    256       -       -        -         -       -       -      none             -
+      R"(  policy     cache      KL       ±  largest  same top       ±  tokens  collapse  evicted mass  output error
+  ---------  -----  ------  ------  -------  --------  ------  ------  --------  ------------  ------------
+  dense        all  0.0000  0.0000     0.00  100.00 %  0.00 %    8191         -             -             -
+  sinks      4+252  0.1235  0.0013     7.25   81.25 %  0.46 %    8191      4711       30.00 %       50.00 %
+  recompute    256       -       -        -         -       -       -      none             -             -
 )");
   CHECK_THAT(format_report(results, ReportFormat::table), ContainsSubstring(", reference dense\n"));
   const auto rows = lines_of(format_table(results, Table::fidelity, ReportFormat::csv));
@@ -189,12 +190,12 @@ TEST_CASE("fidelity: what was measured against the reference") {
   CHECK_THAT(rows[0], Catch::Matchers::EndsWith(
                           "divergence_reference,kl_mean,kl_stderr,kl_max,same_top,same_top_stderr,"
                           "divergence_tokens,collapse_reference,collapse_window,collapse_margin,"
-                          "collapse_onset,evicted_mass,evicted_mass_tokens"));
-  CHECK_THAT(rows[1], Catch::Matchers::EndsWith("," + dense + ",0,0,0,1,0,8191,,,,,,"));
+                          "collapse_onset,evicted_mass,evicted_mass_tokens,output_error"));
+  CHECK_THAT(rows[1], Catch::Matchers::EndsWith("," + dense + ",0,0,0,1,0,8191,,,,,,,"));
   CHECK_THAT(rows[2],
              Catch::Matchers::EndsWith("," + dense + ",0.123456,0.00125,7.25,0.8125,0.0046,8191," +
-                                       dense + ",256,0.5,4711,0.3,4096"));
-  CHECK_THAT(rows[3], Catch::Matchers::EndsWith(",,,,,,,," + dense + ",256,0.5,none,,"));
+                                       dense + ",256,0.5,4711,0.3,4096,0.5"));
+  CHECK_THAT(rows[3], Catch::Matchers::EndsWith(",,,,,,,," + dense + ",256,0.5,none,,,"));
   CHECK_THAT(format_table(results, Table::fidelity, ReportFormat::markdown),
              ContainsSubstring("     KL |"));
   CHECK_THAT(format_table(results, Table::fidelity, ReportFormat::html), ContainsSubstring("4711"));

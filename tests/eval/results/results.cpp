@@ -18,7 +18,8 @@ using nlohmann::json;
 namespace {
 
 /// Fields of a cell that came after the first results were written.
-const std::vector<json::json_pointer> later_fields = {"/reference"_json_pointer,
+const std::vector<json::json_pointer> later_fields = {"/evicted_mass/output_error"_json_pointer,
+                                                      "/reference"_json_pointer,
                                                       "/evicted_mass_settings"_json_pointer,
                                                       "/divergence"_json_pointer,
                                                       "/collapse"_json_pointer,
@@ -31,7 +32,6 @@ const std::vector<json::json_pointer> later_fields = {"/reference"_json_pointer,
                                                       "/policy/cap"_json_pointer,
                                                       "/policy/plugin"_json_pointer,
                                                       "/memory/mean_entries"_json_pointer,
-                                                      "/evicted_mass/output_error"_json_pointer,
                                                       "/decisions"_json_pointer,
                                                       "/decisions_file"_json_pointer,
                                                       "/dataset/files"_json_pointer,
