@@ -56,9 +56,11 @@ void print_plan(const Plan& plan) {
   print_out("{} cell{}: {}; results: {}\n", plan.cells.size(), plan.cells.size() == 1 ? "" : "s",
             fmt::join(counts, ", "), plan.folder.string());
   if (seconds > 0) print_out("time: about {}, a rough estimate\n", format_duration(seconds));
-  print_out("memory: up to {} of the {} that are available\n",
-            format_bytes(static_cast<int64_t>(most_memory)),
-            format_bytes(static_cast<int64_t>(plan.available_memory)));
+  if (most_memory > 0) {
+    print_out("memory: up to {} of the {} that are available\n",
+              format_bytes(static_cast<int64_t>(most_memory)),
+              format_bytes(static_cast<int64_t>(plan.available_memory)));
+  }
   for (const std::string& note : plan.notes) print_out("{}\n", note);
   for (const std::string& problem : problems) remark("sinkbench: {}\n", problem);
   if (!problems.empty()) throw Exit{exit_bad_input};

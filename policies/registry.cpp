@@ -97,16 +97,19 @@ std::vector<PolicyParameter> common_parameters(const PolicyEntry& entry) {
        .minimum = 1,
        .fallback = 1}};
   if (entry.weights) {
-    result.push_back({.name = "scope",
-                      .meaning = "head: each key head for itself; layer: all heads keep the same "
-                                 "tokens, by the mean of the weights of all query heads",
-                      .fallback = entry.scope == Retention::Scope::layer ? "layer" : "head",
-                      .words = {"head", "layer"}});
-    result.push_back({.name = "reduce",
-                      .meaning = "of the weights of the query heads that share a key head",
-                      .fallback = "mean",
-                      .words = {"mean", "max"},
-                      .only_with = PolicyParameter::Condition{"scope", "head"}});
+    PolicyParameter reduce = {.name = "reduce",
+                              .meaning = "of the weights of the query heads that share a key head",
+                              .fallback = "mean",
+                              .words = {"mean", "max"}};
+    if (entry.scope) {
+      result.push_back({.name = "scope",
+                        .meaning = "head: each key head for itself; layer: all heads keep the same "
+                                   "tokens, by the mean of the weights of all query heads",
+                        .fallback = *entry.scope == Retention::Scope::layer ? "layer" : "head",
+                        .words = {"head", "layer"}});
+      reduce.only_with = PolicyParameter::Condition{"scope", "head"};
+    }
+    result.push_back(std::move(reduce));
   }
   if (entry.shares) {
     result.push_back({.name = "values",
@@ -248,7 +251,7 @@ Retention retention_of(const PolicyEntry& entry, const PolicyArguments& argument
   if (arguments.contains("prompt")) retention.prompt = integer("prompt");
   retention.seed = static_cast<uint64_t>(integer("seed"));
   if (entry.weights) {
-    const bool layer = arguments.at("scope").word() == "layer";
+    const bool layer = entry.scope && arguments.at("scope").word() == "layer";
     retention.scope = layer ? Retention::Scope::layer : Retention::Scope::head;
     if (!layer && arguments.at("reduce").word() == "max") {
       retention.reduce = Retention::Reduce::max;
@@ -386,6 +389,12 @@ std::unique_ptr<Policy> make_policy(std::string_view name, PolicyArguments argum
     if (std::find(names.begin(), names.end(), key) != names.end()) continue;
     if (names.empty()) {
       throw InputError::format("policy {}: unknown parameter '{}'; it takes none", name, key);
+    }
+    if (entry.weights && !entry.scope && key == "scope") {
+      throw InputError::format(
+          "policy {}: it reads keys, which each head has of its own, so that 'scope' has no "
+          "meaning; leave it out",
+          name);
     }
     if (entry.is_score_policy() && (key == "scope" || key == "reduce")) {
       throw InputError::format(

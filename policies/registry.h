@@ -65,7 +65,9 @@ struct PolicyEntry {
   /// Whether its scores are shares of the attention, so that they may be combined with values.
   bool shares = false;
   bool prompt = true;  ///< whether a prompt may be read before it evicts anything
-  Retention::Scope scope = Retention::Scope::head;
+  /// Of a policy by weights: what users get who don't say; nothing where each head must choose for
+  /// itself, since it reads keys.
+  std::optional<Retention::Scope> scope = Retention::Scope::head;
   /// Builds the policy from arguments that are complete and within bounds.
   std::variant<MakePolicy, MakeScorePolicy> make;
   PolicyPlugin plugin = {};  ///< that it comes from

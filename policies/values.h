@@ -8,7 +8,7 @@ namespace sinkbench {
 
 /// Turns scores that are shares of the attention, 0 or more, into what `values` says of them. With
 /// w the shares divided by their sum, v the values and o the mean of the values by w:
-/// - norm: score * ||v|| (Guo et al. 2024, arXiv 2406.12335)
+/// - norm: score * ||v||, in L2 (after Guo et al. 2024, arXiv 2406.12335, who take L1)
 /// - caote: w / (1 - w) * ||o - v||, by how much the output changes where this entry alone is gone
 ///   (Goel et al. 2025, arXiv 2504.14051)
 /// - fast_caote: the same with o the plain mean of the values

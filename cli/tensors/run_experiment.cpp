@@ -230,7 +230,10 @@ Plan plan(const Experiment& experiment, const RunOptions& options) {
     PlannedCell& planned = plan.cells.back();
     if (policy_named(cell.policy.name) == nullptr) {  // of a plug-in, which isn't loaded here
       const std::string note = fmt::format(
-          "policies of {} are not checked: --dry-run loads no plug-ins", cell.policy.plugin.file);
+          "policies of {} are not checked: --dry-run loads no plug-ins, and `run` may give their "
+          "cells "
+          "other ids",
+          cell.policy.plugin.file);
       if (plan.notes.empty()) plan.notes.push_back(note);
       continue;
     }

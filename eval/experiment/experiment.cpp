@@ -1004,6 +1004,9 @@ Experiment make_experiment(YAML::Node root, const fs::path& yaml, std::vector<st
   for (const fs::path& plugin : experiment.plugins) {
     if (overrides.load_plugins) {
       load_plugin(plugin);
+    } else if (!fs::exists(plugin)) {
+      throw InputError::format("{}: there is no such file; expected a plug-in, a shared library",
+                               plugin.string());
     } else {
       not_loaded += (not_loaded.empty() ? "" : ", ") + plugin.string();
     }

@@ -97,6 +97,7 @@ PolicyEntry rkv_policy() {
               "the paper's: rounds of 128 tokens, nothing else protected, distances of the stream",
               {{"every", 128}})},
           .weights = true,
+          .scope = std::nullopt,  // keys differ from head to head
           .make = [](Retention retention, const PolicyArguments& arguments) {
             const int64_t rows = arguments.at("rows").integer();
             retention.recent = std::max(retention.recent, rows);

@@ -114,6 +114,9 @@ metrics: perplexity
   CHECK(plan.status == 0);
   CHECK_THAT(plan.out, ContainsSubstring("faulty-capacity-50-strength-2"));
   CHECK_THAT(plan.out, ContainsSubstring("faulty.so are not checked: --dry-run loads no plug-ins"));
+  const Outcome nowhere = workplace({"run", "crash.yaml", "--dry-run", "--plugin", "nowhere.so"});
+  CHECK(nowhere.status == 2);
+  CHECK_THAT(nowhere.err, ContainsSubstring("nowhere.so: there is no such file"));
   const Outcome slurm = workplace({"slurm", "crash.yaml"});
   CHECK(slurm.status == 0);
   CHECK_THAT(slurm.out, ContainsSubstring("--array=1-3"));

@@ -217,6 +217,8 @@ TEST_CASE("bad arguments are named with what was expected") {
              ContainsSubstring("reduce has a meaning only with scope: head"));
   CHECK_THAT(refusal("tova", {{"capacity", 64}, {"reduce", "mean"}}),
              ContainsSubstring("reduce has a meaning only with scope: head"));
+  CHECK_THAT(refusal("rkv", {{"capacity", 64}, {"scope", "layer"}}),
+             ContainsSubstring("it reads keys, which each head has of its own"));
   CHECK_THAT(refusal("knorm", {{"capacity", 64}, {"scope", "layer"}}),
              ContainsSubstring("it doesn't look at attention weights"));
   CHECK_THAT(refusal("snapkv", {{"capacity", 64}, {"pool", 4}}),
