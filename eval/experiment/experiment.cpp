@@ -924,8 +924,14 @@ YAML::Node policy_in_words(const std::string& words) {
     }
     YAML::Node node = parameters;
     std::string key = assignment.substr(0, equals);
+    const auto check = [&] {
+      if (!node.IsScalar() && !node.IsSequence()) return;
+      throw InputError::format("--policy {}: '{}' stands below a value that is no mapping", words,
+                               assignment);
+    };
     for (size_t dot; (dot = key.find('.')) != std::string::npos; key.erase(0, dot + 1)) {
       node.reset(node[key.substr(0, dot)]);
+      check();
     }
     node[key] = parse_yaml(assignment.substr(equals + 1), "--policy " + words);
   }

@@ -848,3 +848,26 @@ TEST_CASE("every committed experiment is valid, and every set's files have names
   ::unsetenv("SINKBENCH_PG19");
   CHECK(experiments > 13);
 }
+
+TEST_CASE("policies in words: lists, budgets, and what can't be read") {
+  const auto read = [](const std::string& words) {
+    QuickExperiment quick = {.model = "model", .text = "text", .policies = {words}, .tokens = 64};
+    return quick_experiment(quick, {}).cells;
+  };
+  CHECK(read("dense").size() == 1);
+  const auto cells = read("h2o:capacity=[64,128],budget.adaptive.floor=0.25,recent=8");
+  REQUIRE(cells.size() == 2);
+  CHECK(cells[1].policy.arguments.at("capacity") == PolicyValue(128));
+  CHECK(cells[1].policy.arguments.at("budget.adaptive.floor") == PolicyValue(0.25));
+  const auto heads = read("latest:budget.by_head=[[30,40],[50,60]]");
+  CHECK(heads[0].policy.arguments.at("budget.by_head") ==
+        PolicyValue(std::vector<int64_t>{30, 40, 50, 60}));
+  CHECK_THROWS_WITH(read("latest:budget.by_head=[[30,40],[50]]"),
+                    ContainsSubstring("has 1 capacities, the first layer 2; expected as many"));
+  CHECK_THROWS_WITH(
+      read("h2o:budget=5,budget.x=6"),
+      "--policy h2o:budget=5,budget.x=6: 'budget.x=6' stands below a value that is no "
+      "mapping");
+  CHECK_THROWS_WITH(read("h2o:capacity"), ContainsSubstring("expected NAME:KEY=VALUE"));
+  CHECK_THROWS_WITH(read("h2o:capacity=[64"), ContainsSubstring("--policy h2o:capacity=[64"));
+}
