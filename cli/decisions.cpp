@@ -50,11 +50,9 @@ void print_decisions(const Options& options) {
   print_out(
       "evicted: entries, and their age in tokens as they left\n"
       "first 4, recent, older: shares of what was held, over time; recent: within the cache's "
-      "size, "
-      "as a window would have it\n"
+      "size, as a window would have it\n"
       "replaced: of what was held beyond what is protected, the share that was gone as "
-      "many "
-      "tokens later as the cache has (0 %: frozen, 100 %: a window)\n");
+      "many tokens later as the cache has (0 %: frozen, 100 %: a window)\n");
   for (const std::string& line : left_out) print_out("left out: {}\n", line);
   if (options.head.empty()) return;
   const auto [layer, head] = parse_head(options.head);

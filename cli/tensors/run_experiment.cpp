@@ -231,8 +231,7 @@ Plan plan(const Experiment& experiment, const RunOptions& options) {
     if (policy_named(cell.policy.name) == nullptr) {  // of a plug-in, which isn't loaded here
       const std::string note = fmt::format(
           "policies of {} are not checked: --dry-run loads no plug-ins, and `run` may give their "
-          "cells "
-          "other ids",
+          "cells other ids",
           cell.policy.plugin.file);
       if (plan.notes.empty()) plan.notes.push_back(note);
       continue;

@@ -82,21 +82,21 @@ int64_t LayerRules::most(int64_t layer, int64_t head, int64_t fed, bool bound) c
 
 int64_t LayerRules::most(int64_t layer, int64_t fed) const {
   int64_t most = 0;
-  for (int64_t head = 0; head < heads_; ++head) {
+  for (int64_t head = 0; head < (views_ ? 1 : heads_); ++head) {
     most = std::max(most, this->most(layer, head, fed, /*bound=*/true));
-    if (views_) break;  // all are alike
   }
   return most;
 }
 
 double LayerRules::mean(int64_t fed) const {
+  const int64_t heads = views_ ? 1 : heads_;  // all are alike
   double sum = 0;
   for (int64_t layer = 0; layer < layers_; ++layer) {
-    for (int64_t head = 0; head < heads_; ++head) {
+    for (int64_t head = 0; head < heads; ++head) {
       sum += static_cast<double>(most(layer, head, fed));
     }
   }
-  return sum / static_cast<double>(layers_ * heads_);
+  return sum / static_cast<double>(layers_ * heads);
 }
 
 int64_t LayerRules::slots(int64_t layer, int64_t head, int64_t fed) const {

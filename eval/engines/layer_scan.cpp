@@ -94,17 +94,20 @@ class Scan final : public LayerScan {
       layer.sets.resize(layer.by_layer ? 1 : K);
       layer.heads.resize(K);
       for (int64_t h = 0; h < K; ++h) {
-        const int64_t room = rules_.slots(l, h, fed);
+        // Heads that keep the same tokens have the same room.
+        const bool own = h < std::ssize(layer.sets);
+        const int64_t room = own ? rules_.slots(l, h, fed) : layer.heads[0].room;
         layer.heads[h] = make_head(layer, room);
-        if (h < std::ssize(layer.sets)) {
+        if (own) {
           layer.sets[h] = make_set(layer, room);
           const auto number = at::TensorOptions().dtype(at::kDouble);
           if (layer.needs.queries)
             layer.sets[h].moments = at::zeros({group_ * d * (1 + d)}, number);
         }
-        // Of an adaptive budget one head may come to have what all of them have.
-        most = std::max({most, room, std::min(rules_.most(l, fed) + 1, fed)});
+        most = std::max(most, room);
       }
+      // Of an adaptive budget one head may come to have what all of them have.
+      most = std::max(most, std::min(rules_.most(l, fed) + 1, fed));
       layers_.push_back(std::move(layer));
     }
     stream_begin_ = -1;
@@ -1076,9 +1079,10 @@ ScanBytes scan_bytes(const LayerRules& rules, const DecoderConfig& config, at::S
                             (needs.keys ? d : 0);
     int64_t room = 0;  // of the head with most
     for (int64_t h = 0; h < K; ++h) {
-      const int64_t slots = rules.slots(l, h, fed);
+      const bool own = h == 0 || !by_layer;  // else as the first
+      const int64_t slots = own ? rules.slots(l, h, fed) : room;
       bytes.keys_and_values += (capped ? 3 : 2) * d * slots * element;
-      if (h == 0 || !by_layer) bytes.statistics += 8.0 * static_cast<double>(numbers * slots);
+      if (own) bytes.statistics += 8.0 * static_cast<double>(numbers * slots);
       room = std::max(room, slots);
     }
     room = std::max(room, std::min(rules.most(l, fed) + 1, fed));

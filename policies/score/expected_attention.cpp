@@ -46,8 +46,7 @@ class ExpectedAttention final : public ScorePolicy {
   void score(const Round& round, std::span<double> scores) const override {
     const int64_t n = std::ssize(scores), d = round.head_dim;
     const int64_t group = std::ssize(round.queries.sum) / d;
-    int64_t first = 0;
-    while (first < n && round.place[first] < retention().sinks) ++first;
+    const int64_t first = unprotected(retention(), round).first;
     std::fill(scores.begin(), scores.begin() + first, std::numeric_limits<double>::infinity());
     std::fill(scores.begin() + first, scores.end(), 0.0);
     const auto rotation = mean_rotation(round.rotation, round.next, future_);

@@ -47,8 +47,7 @@ class Lagkv final : public ScorePolicy {
   Needs needs() const override { return {.keys = true, .values = true}; }
   void score(const Round& round, std::span<double> scores) const override {
     const int64_t n = std::ssize(scores), d = round.head_dim;
-    int64_t first = 0;
-    while (first < n && round.place[first] < retention().sinks) ++first;
+    const int64_t first = unprotected(retention(), round).first;
     std::fill(scores.begin(), scores.end(), 1.0);
     const int64_t partitions = (n - first) / lag_;
     if (partitions < 2) {  // nothing has what follows it yet: the oldest go

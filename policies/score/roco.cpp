@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <vector>
 
 #include "policies/registry.h"
@@ -20,14 +21,15 @@ class Roco final : public ScorePolicy {
     // In float32, so that deviations that differ by rounding alone are equal.
     std::vector<float> deviation(n);
     std::vector<double> means(n);
-    std::vector<int64_t> free;  // to leave
+    const auto [first, last] = unprotected(retention(), round);
+    std::vector<int64_t> free(last - first);  // to leave
+    std::iota(free.begin(), free.end(), first);
     for (int64_t i = 0; i < n; ++i) {
       const double mean = round.sum[i] / round.seen(i);
       const double variance = round.squares[i] / round.seen(i) - mean * mean;
       deviation[i] = static_cast<float>(std::sqrt(std::max(variance, 0.0)));
       scores[i] = std::numeric_limits<double>::infinity();
       means[i] = mean;
-      if (round.place[i] >= retention().sinks && i < n - retention().recent) free.push_back(i);
     }
     const auto safe = static_cast<int64_t>(ratio_ * static_cast<double>(keep));
     const int64_t candidates = std::min<int64_t>(std::ssize(free), std::max(keep - safe, n - keep));
