@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cctype>
 #include <cerrno>
 #include <cmath>
@@ -153,14 +154,19 @@ class Calling {
   Call before_;
 };
 
-/// Names the plug-in that crashed, then lets the signal do what it does.
+/// Names the plug-in that crashed, then lets the signal do what it does. Of several threads that
+/// crash at once the first speaks, in one piece.
 extern "C" void say_who_crashed(int signal) {
+  static std::atomic_flag said;
   if (current.policy != nullptr) {
-    const char* const parts[] = {"sinkbench: policy ", current.policy, " (", current.file, "): ",
-                                 current.function,     " crashed\n"};
-    for (const char* part : parts) {
-      if (::write(STDERR_FILENO, part, std::strlen(part)) < 0) break;
+    while (said.test_and_set()) ::pause();  // until the first has ended the program
+    char line[512];
+    size_t size = 0;
+    for (const char* part : {"sinkbench: policy ", current.policy, " (", current.file,
+                             "): ", current.function, " crashed\n"}) {
+      for (; *part != '\0' && size < sizeof line; ++part) line[size++] = *part;
     }
+    [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, line, size);
   }
   std::signal(signal, SIG_DFL);
   std::raise(signal);
