@@ -3,6 +3,10 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
+#include <numeric>
+#include <utility>
+
 #include "policies/arguments.h"
 
 namespace sinkbench {
@@ -21,6 +25,21 @@ std::string to_string(const PolicyValue& value) {
   if (value.is_real()) return fmt::format("{}", value.real());
   if (value.is_word()) return value.word();
   return fmt::format("[{}]", fmt::join(value.list(), ", "));
+}
+
+std::vector<int64_t> pages_read(const ReadPolicy::Reading& reading,
+                                std::span<const double> bounds) {
+  std::vector<int64_t> pages(bounds.size() + 1);
+  std::iota(pages.begin(), pages.end(), 0);
+  if (std::ssize(pages) <= reading.pages) return pages;
+  const auto chosen = pages.begin() + reading.pages - 1;
+  std::nth_element(pages.begin(), chosen, pages.end() - 1, [&](int64_t a, int64_t b) {
+    return std::pair(-bounds[a], a) < std::pair(-bounds[b], b);
+  });
+  *chosen = std::ssize(bounds);
+  pages.erase(chosen + 1, pages.end());
+  std::sort(pages.begin(), pages.end());
+  return pages;
 }
 
 int64_t size(const View& view) {

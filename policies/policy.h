@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -85,6 +86,27 @@ class IndexPolicy : public Policy {
   /// Whether nothing is ever evicted.
   virtual bool keeps_all() const { return false; }
 };
+
+/// Everything is kept, and a query head reads a part of it, which it chooses itself: pages, runs of
+/// neighbours of the stream, by a bound on its products with their keys.
+class ReadPolicy : public IndexPolicy {
+ public:
+  struct Reading {
+    int64_t page;   ///< entries of a page; the first begins at place 0, the last may have fewer
+    int64_t pages;  ///< that are read, the query's own among them
+  };
+  /// Nothing where a layer reads everything.
+  virtual std::optional<Reading> reading(int64_t layer) const = 0;
+
+  View view(int64_t, int64_t t) const override { return {{0, t}}; }
+  std::optional<int64_t> capacity() const override { return std::nullopt; }
+  bool keeps_all() const override { return true; }
+};
+
+/// Which pages a query head reads of those that it doesn't read anyway (its own, the last): of
+/// `bounds`, which has an upper bound of its product with the keys of each, the pages - 1 largest;
+/// among equals the older. Ascending, the last one included.
+std::vector<int64_t> pages_read(const ReadPolicy::Reading& reading, std::span<const double> bounds);
 
 /// Nothing is cached from one query to the next: what a query sees is computed afresh, by a pass
 /// over the tokens of its view and itself, at positions from 0.

@@ -1,4 +1,4 @@
-// All policies by name. Each file of index/ and of score/ defines one, NAME.cpp the function
+// All policies by name. Each file of index/, score/ and bounds/ defines one, NAME.cpp the function
 // NAME_policy(); the build finds it, the property tests run over it, and experiments can use it.
 #pragma once
 
@@ -62,6 +62,8 @@ struct PolicyEntry {
   std::vector<Positions> positions = {Positions::original, Positions::frozen, Positions::capped};
   /// Of a score policy, whether it looks at attention weights.
   bool weights = false;
+  /// Of an upper bound, which is no policy to be ranked with others: what it has before them.
+  std::string bound = {};
   /// Whether its scores are shares of the attention, so that they may be combined with values.
   bool shares = false;
   bool prompt = true;  ///< whether a prompt may be read before it evicts anything

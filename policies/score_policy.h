@@ -57,6 +57,9 @@ struct Needs {
   bool values = false;       ///< values
   bool entry_score = false;  ///< what `enter` says of each entry
   bool queries = false;      ///< moments of the queries so far, but for those of the first `sinks`
+  /// Weights that the next so many queries of the piece will give: no cache that is in use can know
+  /// them, so that such a policy can be scored and not decoded with.
+  int64_t ahead = 0;
   bool weights() const { return sum || squares || last || rows > 0 || own > 0; }
 };
 
@@ -119,6 +122,9 @@ struct Round {
   std::span<const double> entry_score = {};  ///< [n]
   QueryMoments queries = {};
   Rotation rotation = {};
+  /// [n] sum over the next queries, as many as there are up to `ahead` of Needs, of what they would
+  /// give an entry if nothing left before.
+  std::span<const double> ahead = {};
   /// Queries that saw an entry, its own among them.
   double seen(size_t i) const { return static_cast<double>(next - place[i]); }
 };

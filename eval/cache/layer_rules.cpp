@@ -8,6 +8,7 @@ namespace sinkbench {
 LayerRules::LayerRules(const Policy& policy, const DecoderConfig& config)
     : policy_(&policy),
       score_(dynamic_cast<const ScorePolicy*>(&policy)),
+      read_(dynamic_cast<const ReadPolicy*>(&policy)),
       local_(config.layers, 0),
       window_(config.layers, 0),
       layers_(config.layers),
@@ -48,7 +49,14 @@ View LayerRules::view(int64_t layer, int64_t t) const {
   return {{std::max<int64_t>(0, t - kept), t}};
 }
 
+std::optional<ReadPolicy::Reading> LayerRules::reading(int64_t layer) const {
+  // What lies in a layer's own window is all read: it is part of the model.
+  if (read_ == nullptr || views_->capacity(views_->kind(layer))) return std::nullopt;
+  return read_->reading(layer);
+}
+
 Positions LayerRules::positions(int64_t layer) const {
+  if (read_ != nullptr) return Positions::original;  // nothing leaves: the same, and keys stay
   if (views_) return views_->positions(views_->kind(layer));
   return local_[layer] > 0 ? Positions::original : policy_->positions();
 }

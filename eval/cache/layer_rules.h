@@ -24,6 +24,10 @@ class LayerRules {
   /// Of a layer by index: what query t sees.
   View view(int64_t layer, int64_t t) const;
   Positions positions(int64_t layer) const;
+  /// How query heads of a layer read what it keeps; nothing: all of it.
+  std::optional<ReadPolicy::Reading> reading(int64_t layer) const;
+  /// Queries that a round looks at before they come.
+  int64_t ahead() const { return score_ != nullptr ? score_->needs().ahead : 0; }
   int64_t cap() const { return policy_->cap(); }
 
   /// Whether the heads of a layer share its entries by their scores.
@@ -52,6 +56,7 @@ class LayerRules {
  private:
   const Policy* policy_;
   const ScorePolicy* score_;
+  const ReadPolicy* read_;
   std::optional<LayerViews> views_;  // of an index policy
   // Earlier tokens in a local window of a layer: that are kept, and that the model has. 0: there is
   // none.

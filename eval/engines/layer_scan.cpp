@@ -8,6 +8,7 @@
 #include <cstring>
 #include <limits>
 #include <numeric>
+#include <optional>
 
 #include "eval/attention/entry_attention.h"
 #include "eval/engines/engine.h"
@@ -36,7 +37,7 @@ void compact(T* data, int64_t n, std::span<const int64_t> evicted, int64_t size 
 
 /// Whether the rounds of a block are known before its attention.
 bool foreseen(const Needs& needs, Positions positions) {
-  return !needs.weights() && !needs.queries && positions != Positions::cache;
+  return !needs.weights() && !needs.queries && needs.ahead == 0 && positions != Positions::cache;
 }
 
 /// Which number of an entry is in which row of its statistics; -1 where there is none.
@@ -89,6 +90,7 @@ class Scan final : public LayerScan {
       layer.by_layer =
           layer.score == nullptr || layer.score->retention().scope == Retention::Scope::layer;
       layer.adaptive = rules_.adaptive(l);
+      layer.reading = rules_.reading(l);
       layer.columns = Columns(layer.needs, config_.alibi && layer.positions == Positions::frozen);
       const int64_t K = config_.kv_heads, d = config_.head_dim;
       layer.sets.resize(layer.by_layer ? 1 : K);
@@ -113,7 +115,7 @@ class Scan final : public LayerScan {
     stream_begin_ = -1;
     tables_.assign(config_.rotaries.size(), {});
     // By rank, and to the largest distance where distances are capped.
-    std::vector<int64_t> ranks(most + 1);
+    std::vector<int64_t> ranks(most + 1 + rules_.ahead());
     std::iota(ranks.begin(), ranks.end(), 0);
     const std::vector<int64_t> cap = {rules_.cap()};
     for (size_t r = 0; r < tables_.size(); ++r) {
@@ -141,6 +143,7 @@ class Scan final : public LayerScan {
       }
     }
     copy_state(state, this->state());
+    bound_pages();
   }
 
   void fill(int64_t next) override {
@@ -161,9 +164,10 @@ class Scan final : public LayerScan {
         for (int64_t i = 0; i < set.n; ++i) place[i] = next - set.n + i;
       }
     }
+    bound_pages();
   }
 
-  at::Tensor attend(int64_t l, int64_t begin, const Projection& projection) override {
+  at::Tensor attend(int64_t l, int64_t begin, int64_t n, const Projection& projection) override {
     const auto exact =
         at::TensorOptions().dtype(c10::CppTypeToScalarType<T>::value).device(at::kCPU);
     const at::Tensor query = projection.query.to(exact).contiguous();
@@ -171,11 +175,12 @@ class Scan final : public LayerScan {
     const at::Tensor value = projection.value.to(exact).contiguous();
     const at::Tensor sink_logit =
         decoder_.sink_logit(l).defined() ? decoder_.sink_logit(l).to(exact) : at::Tensor();
-    at::Tensor output = at::empty({query.size(0), config_.heads * config_.head_dim}, exact);
+    at::Tensor output = at::empty({n, config_.heads * config_.head_dim}, exact);
     Layer& layer = layers_[l];
     Block block = {.layer = l,
                    .begin = begin,
-                   .size = query.size(0),
+                   .size = n,
+                   .ahead = query.size(0) - n,
                    .query = query.template data_ptr<T>(),
                    .key = key.template data_ptr<T>(),
                    .value = value.template data_ptr<T>(),
@@ -183,17 +188,19 @@ class Scan final : public LayerScan {
                    .output = output.template data_ptr<T>()};
     const bool of_stream = layer.positions == Positions::original ||
                            layer.positions == Positions::capped || layer.needs.keys;
-    if (of_stream && (stream_begin_ != begin || stream_size_ != block.size)) {
-      std::vector<int64_t> places(block.size);
+    if (of_stream && (stream_begin_ != begin || stream_size_ != query.size(0))) {
+      std::vector<int64_t> places(query.size(0));
       std::iota(places.begin(), places.end(), begin);
       for (size_t r = 0; r < tables_.size(); ++r) {
         tables_[r].stream = Table(rotary_table(config_.rotaries[r], places, at::kDouble, at::kCPU));
       }
       stream_begin_ = begin;
-      stream_size_ = block.size;
+      stream_size_ = query.size(0);
     }
     const bool foreseeable = foreseen(layer.needs, layer.positions) && !layer.adaptive;
-    if (foreseeable && block.size >= fewest_foreseen) {
+    if (layer.reading) {
+      attend_pages(layer, block);
+    } else if (foreseeable && block.size >= fewest_foreseen) {
       attend_foreseen(layer, block);
     } else if (layer.adaptive) {
       attend_sets(layer, block, 0, std::ssize(layer.sets));  // whose rounds are one
@@ -280,6 +287,8 @@ class Scan final : public LayerScan {
     at::Tensor key;
     at::Tensor far_key;  // capped: as they came
     at::Tensor value;    // [room, head_dim]
+    // Where pages are read: of each dimension of a page's keys. [head_dim, pages]
+    at::Tensor least, most;
 
     T* keys() const { return key.template data_ptr<T>(); }
     T* far_keys() const { return far_key.template data_ptr<T>(); }
@@ -312,6 +321,7 @@ class Scan final : public LayerScan {
     int rotary = -1;        // DecoderConfig::rotary_index
     bool by_layer = false;  // all heads keep the same tokens
     bool adaptive = false;  // heads share the layer's entries
+    std::optional<ReadPolicy::Reading> reading;
     Columns columns;
     std::vector<Head> heads;
     std::vector<Set> sets;  // one, or one for each head
@@ -327,6 +337,10 @@ class Scan final : public LayerScan {
     };
     Head head{.room = room, .key = keys(), .far_key = {}, .value = at::zeros({room, d}, exact)};
     if (layer.far_keys()) head.far_key = keys();
+    if (layer.reading) {
+      head.least = at::zeros({d, pages_of(layer, room)}, exact);
+      head.most = head.least.clone();
+    }
     return head;
   }
   Set make_set(const Layer& layer, int64_t room) const {
@@ -362,8 +376,10 @@ class Scan final : public LayerScan {
   /// What is to be attended to, of all heads.
   struct Block {
     int64_t layer, begin, size;
-    const T* query;  // [size, heads, head_dim]
-    const T* key;    // [size, kv_heads, head_dim]
+    int64_t ahead = 0;  // rows that follow, of tokens that come later
+    int64_t row = 0;    // of the stream's table where it begins
+    const T* query;     // [size, heads, head_dim]
+    const T* key;       // [size, kv_heads, head_dim]
     const T* value;
     const T* sink_logit;  // [heads] or null
     T* output;            // [size, heads, head_dim]
@@ -374,7 +390,7 @@ class Scan final : public LayerScan {
     std::vector<T> placed, query, far_query, weights, key, far_key, value, sink_logit;
     std::vector<int64_t> far, query_place, entry_place, ids, before;
     std::vector<int32_t> query_of, first, last;
-    std::vector<double> reduced, slope, vector, values, frozen;
+    std::vector<double> reduced, slope, vector, values, frozen, ahead;
     std::vector<T*> output;
     int64_t placed_stride = 0;
     int64_t dirty = 0;  // columns from here on are not where they stand
@@ -420,7 +436,7 @@ class Scan final : public LayerScan {
                int64_t column, T* key, T* far_key, int64_t stride) const {
     const T* source = block.key + (i * config_.kv_heads + h) * config_.head_dim;
     const bool moves = layer.rotary >= 0 && layer.positions != Positions::cache;
-    const int64_t row = layer.positions == Positions::frozen ? entries : i;
+    const int64_t row = layer.positions == Positions::frozen ? entries : block.row + i;
     put(source, moves ? &table_of(layer) : nullptr, row, T{1}, key + column, stride);
     if (far_key != nullptr) put(source, nullptr, 0, T{1}, far_key + column, stride);
   }
@@ -597,7 +613,9 @@ class Scan final : public LayerScan {
             .value_dim = value_heads * d,
             .entry_score = span(set.of(layer.columns.entry_score)),
             .queries = queries,
-            .rotation = rotation};
+            .rotation = rotation,
+            .ahead = layer.needs.ahead > 0 ? std::span<const double>(scratch.ahead)
+                                           : std::span<const double>()};
   }
 
   void evict_from_set(const Layer& layer, const Set& set, int64_t n,
@@ -669,6 +687,7 @@ class Scan final : public LayerScan {
       if (layer.score == nullptr) {
         leave[0] = leave_by_index(block.layer, layer.sets[first], t, layer.sets[first].n);
       } else if (is_full(layer, block.layer, first, last)) {
+        if (layer.needs.ahead > 0) look_ahead(layer, block, end, first, last, scratches);
         std::vector<Round> rounds;
         for (int64_t s = first; s < last; ++s) {
           Scratch& scratch = scratches[(s - first) * shared];
@@ -694,6 +713,128 @@ class Scan final : public LayerScan {
       }
       if (layer.adaptive) share_room(layer, block.layer);
     }
+  }
+
+  /// What the queries from row `begin` of the block on, as many as a round looks ahead to, would
+  /// give the entries of these sets if nothing left before: into the scratch of each set's first
+  /// head.
+  void look_ahead(const Layer& layer, const Block& block, int64_t begin, int64_t first,
+                  int64_t last, std::vector<Scratch>& scratches) const {
+    const int64_t shared = config_.kv_heads / std::ssize(layer.sets), d = config_.head_dim;
+    const int64_t queries = std::min(layer.needs.ahead, block.size + block.ahead - begin);
+    std::vector<T> outputs(most_queries * config_.heads * d);  // which nobody asks for
+    for (int64_t s = first; s < last; ++s) {
+      scratches[(s - first) * shared].ahead.assign(layer.sets[s].n, 0.0);
+    }
+    const int64_t heads = (last - first) * shared;
+    for (int64_t i = 0, end; i < queries; i = end) {
+      end = std::min(queries, i + most_queries);
+      const auto attend = [&](int64_t from, int64_t to) {
+        for (int64_t h = from; h < to; ++h) {
+          const Set& set = layer.sets[first + h / shared];
+          attend_ahead(layer, block, first * shared + h, begin, i, end, set, scratches[h], outputs);
+        }
+      };
+      if (heads > 1) {
+        at::parallel_for(0, heads, 1, attend);
+      } else {
+        attend(0, heads);
+      }
+      std::vector<double> reduced;
+      for (int64_t s = first; s < last; ++s) {
+        const int64_t n = layer.sets[s].n, stride = padded_entries(n + end);
+        const std::span<const Scratch> own(&scratches[(s - first) * shared], shared);
+        std::vector<double>& sum = scratches[(s - first) * shared].ahead;
+        for (int64_t q = i; q < end; ++q) {
+          reduce(layer.score->retention(), own, (q - i) * group_ * stride, stride, n, reduced);
+          add_scaled(1.0, reduced.data(), sum.data(), n);
+        }
+      }
+    }
+  }
+
+  /// Of one head, the weights of the queries i .. end-1 after row `begin` of the block.
+  void attend_ahead(const Layer& layer, const Block& block, int64_t h, int64_t begin, int64_t i,
+                    int64_t end, const Set& set, Scratch& scratch, std::vector<T>& outputs) const {
+    const int64_t K = config_.kv_heads, d = config_.head_dim, n = set.n, entries = n + end;
+    const Head& head = layer.heads[h];
+    const Block later = {.layer = block.layer,
+                         .begin = block.begin + begin + i,
+                         .size = end - i,
+                         .row = block.row + begin + i,
+                         .query = block.query + (begin + i) * config_.heads * d,
+                         .key = nullptr,
+                         .value = nullptr,
+                         .sink_logit = block.sink_logit,
+                         .output = outputs.data()};
+    const Block keys = {.layer = block.layer,
+                        .begin = block.begin + begin,
+                        .size = end,
+                        .row = block.row + begin,
+                        .query = nullptr,
+                        .key = block.key + begin * K * d,
+                        .value = nullptr,
+                        .sink_logit = nullptr,
+                        .output = nullptr};
+    const int64_t stride = padded_entries(entries);
+    const bool capped = head.far_key.defined();
+    scratch.key.resize(d * stride + entry_padding);
+    if (capped) scratch.far_key.resize(d * stride + entry_padding);
+    for (int64_t c = 0; c < d; ++c) {
+      std::copy_n(head.keys() + c * head.room, n, scratch.key.data() + c * stride);
+      if (capped) {
+        std::copy_n(head.far_keys() + c * head.room, n, scratch.far_key.data() + c * stride);
+      }
+    }
+    for (int64_t q = 0; q < end; ++q) {
+      put_key(layer, keys, q, h, n + q, n + q, scratch.key.data(),
+              capped ? scratch.far_key.data() : nullptr, stride);
+    }
+    const T* placed = scratch.key.data();
+    std::vector<T> by_rank;
+    if (layer.positions == Positions::cache && layer.rotary >= 0) {
+      const Table& ranks = tables_[layer.rotary].ranks;
+      by_rank.resize(d * stride + entry_padding);
+      rotate_entries(EntryRotation<T>{.head_dim = d,
+                                      .rotated = 2 * ranks.half,
+                                      .begin = 0,
+                                      .end = entries,
+                                      .key = placed,
+                                      .key_stride = stride,
+                                      .placed = by_rank.data(),
+                                      .placed_stride = stride,
+                                      .cosine = ranks.cosine_columns.template data_ptr<T>(),
+                                      .sine = ranks.sine_columns.template data_ptr<T>(),
+                                      .table_stride = ranks.size});
+      placed = by_rank.data();
+    }
+    // Places, and how many entries there were when each came, of those that come too.
+    std::vector<int64_t> place(set.places(), set.places() + n);
+    scratch.first.assign(stride, 0);
+    scratch.frozen.assign(entries, 0.0);
+    const double* frozen = set.of(layer.columns.frozen);
+    if (frozen != nullptr) std::copy_n(frozen, n, scratch.frozen.data());
+    for (int64_t q = 0; q < end; ++q) {
+      place.push_back(keys.begin + q);
+      scratch.first[n + q] = static_cast<int32_t>(q - i);
+      scratch.frozen[n + q] = static_cast<double>(n + q);
+    }
+    std::fill(scratch.first.begin() + entries, scratch.first.end(), for_ever);
+    scratch.value.assign(entries * d, T{0});
+    scratch.before.resize(end - i);
+    std::iota(scratch.before.begin(), scratch.before.end(), n + i);
+    attend_rows(layer, later, h, 0, end - i, scratch,
+                {.entries = entries,
+                 .key = placed,
+                 .key_stride = stride,
+                 .value = scratch.value.data(),
+                 .first = scratch.first.data(),
+                 .last = nullptr,
+                 .far_key = capped ? scratch.far_key.data() : nullptr,
+                 .place = place.data(),
+                 .before = scratch.before.data(),
+                 .frozen = scratch.frozen.data(),
+                 .keep_weights = true});
   }
 
   /// Of an adaptive budget, after a round: gives each head the slots that it takes until the next,
@@ -825,7 +966,7 @@ class Scan final : public LayerScan {
       const int64_t t = block.begin + q, at = place_of(layer, t, rows.before[q - i]);
       const Table* table = layer.rotary >= 0 ? &table_of(layer) : nullptr;
       const bool by_stream = table != nullptr && table == &tables_[layer.rotary].stream;
-      const int64_t table_row = by_stream ? q : at;
+      const int64_t table_row = by_stream ? block.row + q : at;
       for (int64_t g = 0; g < group_; ++g, ++row) {
         const int64_t head = h * group_ + g;
         const T* source = block.query + (q * config_.heads + head) * d;
@@ -871,6 +1012,121 @@ class Scan final : public LayerScan {
         .keep_weights = rows.keep_weights,
         .output = scratch.output.data()});
   }
+  // ---- pages ----
+
+  /// Columns that bounds of `entries` entries take.
+  static int64_t pages_of(const Layer& layer, int64_t entries) {
+    return (entries + layer.reading->page - 1) / layer.reading->page;
+  }
+  /// Entry `at` of a head joins the bounds of its page.
+  void bound_page(const Layer& layer, const Head& head, int64_t at) const {
+    const int64_t page = at / layer.reading->page, pages = head.least.size(1);
+    T* const least = head.least.template data_ptr<T>() + page;
+    T* const most = head.most.template data_ptr<T>() + page;
+    const T* const key = head.keys() + at;
+    const bool first = at % layer.reading->page == 0;
+    for (int64_t c = 0; c < config_.head_dim; ++c) {
+      const T x = key[c * head.room];
+      T &low = least[c * pages], &high = most[c * pages];
+      low = first ? x : std::min(low, x);
+      high = first ? x : std::max(high, x);
+    }
+  }
+  /// Of all entries that there are.
+  void bound_pages() const {
+    for (const Layer& layer : layers_) {
+      if (!layer.reading) continue;
+      for (const Head& head : layer.heads) {
+        for (int64_t j = 0; j < layer.sets[0].n; ++j) bound_page(layer, head, j);
+      }
+    }
+  }
+
+  /// A block of a layer whose query heads read pages, one query after the other.
+  void attend_pages(Layer& layer, const Block& block) const {
+    const int64_t K = config_.kv_heads, d = config_.head_dim;
+    Set& set = layer.sets[0];
+    Scratch entering;
+    for (int64_t i = 0; i < block.size; ++i) enter(layer, block, i, 0, set, set.n + i, entering);
+    at::parallel_for(0, K, 1, [&](int64_t from, int64_t to) {
+      Scratch scratch;
+      for (int64_t h = from; h < to; ++h) {
+        const Head& head = layer.heads[h];
+        for (int64_t i = 0; i < block.size; ++i) {
+          const int64_t at = set.n + i;
+          put_key(layer, block, i, h, at, at, head.keys(), nullptr, head.room);
+          std::copy_n(block.value + (i * K + h) * d, d, head.values() + at * d);
+          bound_page(layer, head, at);
+          for (int64_t g = 0; g < group_; ++g) {
+            read_pages(layer, block, i, h * group_ + g, head, at + 1, scratch);
+          }
+        }
+      }
+    });
+    set.n += block.size;
+  }
+
+  /// Attention of query i of one query head over what it reads of n entries.
+  void read_pages(const Layer& layer, const Block& block, int64_t i, int64_t query_head,
+                  const Head& head, int64_t n, Scratch& scratch) const {
+    const int64_t d = config_.head_dim, page = layer.reading->page;
+    scratch.query.resize(d);
+    put(block.query + (i * config_.heads + query_head) * d,
+        layer.rotary >= 0 ? &table_of(layer) : nullptr, block.row + i,
+        static_cast<T>(config_.attention_scale), scratch.query.data(), 1);
+    const int64_t pages = pages_of(layer, n);
+    const T *key = head.keys(), *value = head.values();
+    int64_t stride = head.room, entries = n;
+    if (pages > layer.reading->pages) {
+      // Dimension by dimension, the larger of the products with the page's least and most.
+      std::vector<double>& bounds = scratch.vector;
+      bounds.assign(pages - 1, 0.0);
+      for (int64_t c = 0; c < d; ++c) {
+        const T x = scratch.query[c];
+        const T* edge =
+            (x < 0 ? head.least : head.most).template data_ptr<T>() + c * head.least.size(1);
+        for (int64_t p = 0; p < pages - 1; ++p) {
+          bounds[p] += static_cast<double>(x) * static_cast<double>(edge[p]);
+        }
+      }
+      scratch.ids = pages_read(*layer.reading, bounds);
+      entries = (layer.reading->pages - 1) * page + (n - (pages - 1) * page);
+      stride = padded_entries(entries);
+      scratch.key.resize(d * stride + entry_padding);
+      scratch.value.resize(entries * d);
+      for (size_t p = 0; p < scratch.ids.size(); ++p) {
+        const int64_t first = scratch.ids[p] * page, to = static_cast<int64_t>(p) * page;
+        const int64_t count = std::min(page, n - first);
+        for (int64_t c = 0; c < d; ++c) {
+          std::copy_n(key + c * head.room + first, count, scratch.key.data() + c * stride + to);
+        }
+        std::copy_n(value + first * d, count * d, scratch.value.data() + to * d);
+      }
+      key = scratch.key.data();
+      value = scratch.value.data();
+    }
+    scratch.weights.resize(tile_rows * padded_entries(entries) + entry_padding);
+    scratch.query_of.assign(1, 0);
+    T* output = block.output + (i * config_.heads + query_head) * d;
+    attend_entries(EntryAttention<T>{
+        .rows = 1,
+        .entries = entries,
+        .head_dim = d,
+        .query = scratch.query.data(),
+        .key = key,
+        .key_stride = stride,
+        .value = value,
+        .query_of = scratch.query_of.data(),
+        .first = nullptr,
+        .last = nullptr,
+        .score_cap = static_cast<T>(config_.score_cap),
+        .sink_logit = block.sink_logit != nullptr ? block.sink_logit + query_head : nullptr,
+        .weights = scratch.weights.data(),
+        .weight_stride = padded_entries(entries),
+        .keep_weights = false,
+        .output = &output});
+  }
+
   // ---- foreseen ----
 
   /// Runs the rounds of a block on what is known without attention; the set is as after it, but for
@@ -1107,13 +1363,24 @@ ScanBytes scan_bytes(const LayerRules& rules, const DecoderConfig& config, at::S
                 (attention(room, needs.weights() ? step * group : tile_rows) + placed);
     }
     const auto sets = static_cast<double>(by_layer ? 1 : std::min(threads, K));
+    if (const auto reading = rules.reading(l)) {
+      const auto pages = static_cast<double>((room + reading->page - 1) / reading->page);
+      bytes.statistics += static_cast<double>(element * 2 * K * d) * pages;
+    }
+    if (needs.ahead > 0) {  // entries, keys by rank, values and weights, of every head at once
+      const int64_t seen = room + std::min(needs.ahead, fed), rows = std::min(needs.ahead, queries);
+      scratch +=
+          static_cast<double>(K) * (attention(seen, rows * group) +
+                                    static_cast<double>(element * (capped ? 4 : 3) * d * seen));
+    }
     if (needs.values) {
       scratch += 8.0 * sets * static_cast<double>((by_layer ? K : 1) * d * room);
     }
     bytes.scratch = std::max(bytes.scratch, scratch);
   }
   // Queries, keys and values in the precision of sums, and what they become.
-  bytes.scratch += static_cast<double>(element * block * (2 * config.heads + 2 * K) * d);
+  const int64_t ahead = std::min(rules.ahead(), fed);
+  bytes.scratch += static_cast<double>(element * (block + ahead) * (2 * config.heads + 2 * K) * d);
   return bytes;
 }
 

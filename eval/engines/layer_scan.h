@@ -31,9 +31,12 @@ class LayerScan {
   virtual void reset(int64_t fed) = 0;
   /// As if tokens had been fed up to `next`, keys, values and statistics random.
   virtual void fill(int64_t next) = 0;
-  /// Attention of the tokens from `begin` on, whose projection is given, before any position is
-  /// encoded; then they are in the cache. [n, heads * head_dim]
-  virtual at::Tensor attend(int64_t layer, int64_t begin, const Projection& projection) = 0;
+  /// Attention of n tokens from `begin` on, whose projection is given, before any position is
+  /// encoded; then they are in the cache. The projection's rows after them are of tokens that come
+  /// later, which rounds may look ahead to: as many as there are up to LayerRules::ahead.
+  /// [n, heads * head_dim]
+  virtual at::Tensor attend(int64_t layer, int64_t begin, int64_t n,
+                            const Projection& projection) = 0;
 
   /// Views of what is carried from token to token: after `next` tokens were fed.
   virtual std::vector<at::Tensor> state() const = 0;

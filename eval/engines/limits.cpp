@@ -104,6 +104,12 @@ void check_rules(const LayerRules& rules, const DecoderConfig& config, int64_t f
           policy.label());
     }
   }
+  if (config.alibi && dynamic_cast<const ReadPolicy*>(&policy) != nullptr) {
+    throw InputError::format(
+        "policy {}: pages are chosen by products of queries and keys, which linear biases (ALiBi) "
+        "are no part of; expected a model without them",
+        policy.label());
+  }
   check_kept(
       policy, config, fed,
       index != nullptr ? policy.capacity().value_or(fed) : rules.most(rules.widest(fed), fed),

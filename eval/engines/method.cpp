@@ -239,7 +239,8 @@ class RecomputeMethod final : public Method {
   const DecoderConfig config_;
 };
 
-/// Policies that evict as a scan goes: by score, or by index where positions need it.
+/// What a scan inside each layer is needed for: eviction by score, or by index where positions need
+/// it, and reading of a part.
 class ScanMethod final : public Method {
  public:
   ScanMethod(const Policy& policy, const DecoderConfig& config)
@@ -254,6 +255,7 @@ class ScanMethod final : public Method {
   std::unique_ptr<Decoding> decoding(const Decoder& decoder) const override {
     return std::make_unique<ScanEngine>(decoder, policy_, EngineOptions{.chunk = 1});
   }
+  bool decodes() const override { return rules_.ahead() == 0; }
   bool grows() const override { return !policy_.capacity(); }
   LastSeen last_seen(const Decoder& decoder, std::span<const int32_t> ids) const override {
     const int64_t tokens = static_cast<int64_t>(ids.size());
@@ -297,7 +299,7 @@ class ScanMethod final : public Method {
     // The oracle makes its tensors anew with every token.
     const double copies = is_chunked(engine) ? 1 : 2;
     return {.cache = copies * (keys_and_values + bytes.statistics),
-            .scratch = bytes.scratch +
+            .scratch = bytes.scratch + whole_piece(dtype, fed) +
                        IndexMethod::activations(config_, dtype, static_cast<double>(block))};
   }
   Footprint timing(at::ScalarType dtype, std::optional<int64_t> entries, int64_t fed,
@@ -313,6 +315,12 @@ class ScanMethod final : public Method {
   }
 
  private:
+  /// Where rounds look ahead, the residual stream of a piece and what was embedded.
+  double whole_piece(at::ScalarType dtype, int64_t fed) const {
+    if (rules_.ahead() == 0) return 0;
+    return 2.0 * static_cast<double>(fed * config_.hidden_size) * exact_size(dtype);
+  }
+
   const Policy& policy_;
   const DecoderConfig config_;
   const LayerRules rules_;
@@ -324,6 +332,7 @@ std::unique_ptr<Method> make_method(const Policy& policy, const DecoderConfig& c
   const bool by_range =
       policy.positions() == Positions::cache || policy.positions() == Positions::original;
   if (dynamic_cast<const ScorePolicy*>(&policy) != nullptr ||
+      dynamic_cast<const ReadPolicy*>(&policy) != nullptr ||
       (dynamic_cast<const IndexPolicy*>(&policy) != nullptr && !by_range)) {
     return std::make_unique<ScanMethod>(policy, config);
   }

@@ -34,6 +34,9 @@ class Method {
                                          const EngineOptions& options) const = 0;
   virtual std::unique_ptr<Decoding> decoding(const Decoder& decoder) const = 0;
 
+  /// Whether tokens can be decoded one by one: not under a policy that sees queries before they
+  /// come.
+  virtual bool decodes() const { return true; }
   /// Every how many tokens one is scored.
   virtual int64_t stride() const { return 1; }
   /// Whether timed steps take a length: the cache grows with the stream.

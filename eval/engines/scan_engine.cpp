@@ -34,8 +34,7 @@ void ScanEngine::restore(const std::vector<at::Tensor>& state) {
 void ScanEngine::advance_piece(const RowSink& sink) {
   const c10::InferenceMode inference;
   const int64_t begin = next_;
-  const int64_t end =
-      std::min(begin + ChunkedEngine::block_size(decoder_.config(), chunk_, fed()), fed());
+  const int64_t end = rules_.ahead() > 0 ? fed() : std::min(begin + block_size(), fed());
   const at::Tensor x = run_block(ids_.subspan(begin, end - begin), begin);
   next_ = end;
   decisions_.flush();
@@ -46,11 +45,27 @@ at::Tensor ScanEngine::run_block(std::span<const int32_t> ids, int64_t begin) {
   const std::vector<int64_t> wide(ids.begin(), ids.end());
   const at::Device device = decoder_.options().device;
   at::Tensor x = decoder_.embed(at::tensor(wide, at::kLong).to(device));
+  const at::ScalarType dtype = decoder_.options().dtype;
+  const int64_t fed = x.size(0), ahead = rules_.ahead(), block = ahead > 0 ? block_size() : fed;
   for (int64_t layer = 0; layer < decoder_.config().layers; ++layer) {
-    const at::Tensor attended = scan_->attend(layer, begin, decoder_.project(layer, x));
-    x = decoder_.finish(layer, x, attended.to(device, decoder_.options().dtype));
+    if (block >= fed) {
+      const at::Tensor attended = scan_->attend(layer, begin, fed, decoder_.project(layer, x));
+      x = decoder_.finish(layer, x, attended.to(device, dtype));
+      continue;
+    }
+    for (int64_t i = 0; i < fed; i += block) {
+      const int64_t n = std::min(block, fed - i), seen = std::min(n + ahead, fed - i);
+      const at::Tensor rows = x.narrow(0, i, n);
+      const at::Tensor attended =
+          scan_->attend(layer, begin + i, n, decoder_.project(layer, x.narrow(0, i, seen)));
+      rows.copy_(decoder_.finish(layer, rows, attended.to(device, dtype)));
+    }
   }
   return x;
+}
+
+int64_t ScanEngine::block_size() const {
+  return ChunkedEngine::block_size(decoder_.config(), chunk_, fed());
 }
 
 int64_t ScanEngine::period() const {

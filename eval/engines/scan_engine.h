@@ -33,7 +33,9 @@ class ScanEngine final : public Engine, public Decoding {
   void restore(const std::vector<at::Tensor>& state) override;
   void advance_piece(const RowSink& sink) override;
   /// The residual stream after the last layer of these tokens, which stand at `begin` and after it.
+  /// Where rounds look ahead, they are the whole piece: layer after layer, each in blocks.
   at::Tensor run_block(std::span<const int32_t> ids, int64_t begin);
+  int64_t block_size() const;
 
   const LayerRules rules_;
   Decisions decisions_;

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
+#include <stdexcept>
 
 #include "eval/engines/limits.h"
 
@@ -105,27 +107,140 @@ void ScoredStepwiseEngine::restore(const std::vector<at::Tensor>& state) {
 
 void ScoredStepwiseEngine::advance_piece(const RowSink& sink) {
   const c10::InferenceMode inference;
-  const int64_t t = next_++;
+  const int64_t first = next_;
   const at::Device device = decoder_.options().device;
-  at::Tensor x =
-      decoder_.embed(at::full({1}, ids_[t], at::TensorOptions().dtype(at::kLong).device(device)));
+  // A token, or where later ones are looked at, the whole piece, layer after layer.
+  next_ = rules_.ahead() > 0 ? fed() : first + 1;
+  const std::vector<int64_t> ids(ids_.begin() + first, ids_.begin() + next_);
+  at::Tensor x = decoder_.embed(at::tensor(ids, at::kLong).to(device));
   for (int64_t layer = 0; layer < decoder_.config().layers; ++layer) {
-    const at::Tensor attended = attend(layer, t, decoder_.project(layer, x));
-    x = decoder_.finish(layer, x, attended.to(device, decoder_.options().dtype));
+    const Projection projection = decoder_.project(layer, x);
+    std::vector<at::Tensor> attended;
+    for (int64_t row = 0; row < x.size(0); ++row) {
+      attended.push_back(attend(layer, first + row, projection, row));
+    }
+    x = decoder_.finish(layer, x, at::cat(attended).to(device, decoder_.options().dtype));
   }
   decisions_.flush();
-  sink({.x = x, .first = t});
+  sink({.x = x, .first = first});
 }
 
-at::Tensor ScoredStepwiseEngine::attend(int64_t layer, int64_t t, const Projection& projection) {
+at::Tensor ScoredStepwiseEngine::weights(int64_t layer, int64_t query_head, const at::Tensor& query,
+                                         const at::Tensor& keys, const at::Tensor& where) const {
   const DecoderConfig& config = decoder_.config();
   const at::ScalarType dtype = decoder_.accumulate_dtype();
-  const auto here = [&](const at::Tensor& x) { return x[0].to(at::kCPU, dtype).unsqueeze(1); };
+  const int64_t n = where.size(0);
+  const at::Tensor own = where.narrow(0, n - 1, 1);
+  const at::Tensor placed = rotated(config.rotary(layer), query.unsqueeze(0), own)[0];
+  at::Tensor scores = at::matmul(keys, placed) * config.attention_scale;
+  if (config.score_cap != 0.0) scores = config.score_cap * (scores / config.score_cap).tanh();
+  if (config.alibi) {
+    scores = scores - ((own - where).to(at::kDouble) * config.alibi->slopes[query_head]).to(dtype);
+  }
+  const at::Tensor reads = read(layer, placed, keys);
+  if (reads.defined()) {
+    scores = scores.masked_fill(reads.logical_not(), -std::numeric_limits<double>::infinity());
+  }
+  if (decoder_.sink_logit(layer).defined()) {
+    const at::Tensor logit = decoder_.sink_logit(layer)[query_head].to(at::kCPU, dtype).view({1});
+    scores = at::cat({scores, logit});
+  }
+  return at::softmax(scores, 0).narrow(0, 0, n);
+}
+
+at::Tensor ScoredStepwiseEngine::positions(int64_t layer, const at::Tensor& place,
+                                           const at::Tensor& frozen) const {
+  switch (rules_.positions(layer)) {
+    case Positions::cache:
+      return at::arange(place.size(0), at::kLong);
+    case Positions::original:
+      return place;
+    case Positions::frozen:
+      return frozen;
+    case Positions::capped:  // as places from which the query at t stands so far
+      return place[-1] - at::clamp_max(place[-1] - place, rules_.cap());
+  }
+  throw std::logic_error("unknown positions");
+}
+
+at::Tensor ScoredStepwiseEngine::read(int64_t layer, const at::Tensor& query,
+                                      const at::Tensor& keys) const {
+  const auto reading = rules_.reading(layer);
+  const int64_t n = keys.size(0);
+  if (!reading || n <= reading->page * reading->pages) return {};
+  std::vector<double> bounds;
+  for (int64_t first = 0; first + reading->page < n; first += reading->page) {
+    const at::Tensor products = keys.narrow(0, first, reading->page) * query;
+    // The largest that a key with these coordinates could reach, each for itself.
+    bounds.push_back(products.to(at::kDouble).amax(0).sum().item<double>());
+  }
+  at::Tensor reads = at::zeros({n}, at::kBool);
+  for (const int64_t page : pages_read(*reading, bounds)) {
+    const int64_t first = page * reading->page;
+    reads.narrow(0, first, std::min(reading->page, n - first)).fill_(true);
+  }
+  return reads;
+}
+
+std::vector<at::Tensor> ScoredStepwiseEngine::reduce(int64_t layer,
+                                                     const std::vector<at::Tensor>& weights) const {
+  const DecoderConfig& config = decoder_.config();
+  const int64_t K = config.kv_heads, group = config.heads / K;
+  const ScorePolicy* score = rules_.score(layer);
+  const bool by_layer = score != nullptr && score->retention().scope == Retention::Scope::layer;
+  const bool largest = score != nullptr && score->retention().reduce == Retention::Reduce::max;
+  std::vector<at::Tensor> reduced;
+  for (int64_t h = 0; h < K; ++h) {
+    const auto begin = weights.begin() + (by_layer ? 0 : h * group);
+    const at::Tensor all =
+        at::stack(std::vector<at::Tensor>(begin, begin + (by_layer ? K : 1) * group));
+    reduced.push_back((largest ? all.amax(0) : all.mean(0)).contiguous());
+  }
+  return reduced;
+}
+
+std::vector<at::Tensor> ScoredStepwiseEngine::look_ahead(int64_t layer, int64_t t,
+                                                         const Projection& projection,
+                                                         int64_t row) const {
+  const DecoderConfig& config = decoder_.config();
+  const at::ScalarType dtype = decoder_.accumulate_dtype();
+  const int64_t K = config.kv_heads, group = config.heads / K;
+  const int64_t queries = std::min(rules_.ahead(), projection.query.size(0) - row - 1);
+  std::vector<at::Tensor> sum(K);
+  for (int64_t h = 0; h < K; ++h) {
+    sum[h] = at::zeros({entries_[layer][h].place.size(0)}, at::kDouble);
+  }
+  for (int64_t i = 1; i <= queries; ++i) {
+    std::vector<at::Tensor> given;  // of each query head, to what there is now
+    for (int64_t h = 0; h < K; ++h) {
+      const Entries& e = entries_[layer][h];
+      const int64_t n = e.place.size(0);
+      const at::Tensor place = at::cat({e.place, at::arange(t + 1, t + i + 1, at::kLong)});
+      const at::Tensor frozen = at::cat({e.frozen, at::arange(n, n + i, at::kLong)});
+      const at::Tensor come = projection.key.narrow(0, row + 1, i).select(1, h).to(at::kCPU, dtype);
+      const at::Tensor where = positions(layer, place, frozen);
+      const at::Tensor keys = rotated(config.rotary(layer), at::cat({e.key, come}), where);
+      for (int64_t head = h * group; head < (h + 1) * group; ++head) {
+        const at::Tensor query = projection.query[row + i][head].to(at::kCPU, dtype);
+        given.push_back(weights(layer, head, query, keys, where).narrow(0, 0, n).to(at::kDouble));
+      }
+    }
+    const std::vector<at::Tensor> reduced = reduce(layer, given);
+    for (int64_t h = 0; h < K; ++h) sum[h] = sum[h] + reduced[h];
+  }
+  return sum;
+}
+
+at::Tensor ScoredStepwiseEngine::attend(int64_t layer, int64_t t, const Projection& projection,
+                                        int64_t row) {
+  const DecoderConfig& config = decoder_.config();
+  const at::ScalarType dtype = decoder_.accumulate_dtype();
+  const auto here = [&](const at::Tensor& x) { return x[row].to(at::kCPU, dtype).unsqueeze(1); };
   const int64_t K = config.kv_heads, group = config.heads / K;
   const at::Tensor query = here(projection.query);  // [heads, 1, head_dim]
   const at::Tensor key = here(projection.key), value = here(projection.value);
   const ScorePolicy* score = rules_.score(layer);
-  std::vector<at::Tensor> outputs, weights;  // of each query head
+  std::vector<at::Tensor> outputs, given;  // of each query head
   for (int64_t h = 0; h < K; ++h) {
     Entries& e = entries_[layer][h];
     const int64_t n = e.place.size(0) + 1;
@@ -141,55 +256,20 @@ at::Tensor ScoredStepwiseEngine::attend(int64_t layer, int64_t t, const Projecti
     if (score != nullptr && needs_of(*score).queries) {
       e.queries = at::cat({e.queries, query.narrow(0, h * group, group).to(at::kDouble)}, 1);
     }
-    at::Tensor where;
-    switch (rules_.positions(layer)) {
-      case Positions::cache:
-        where = at::arange(n, at::kLong);
-        break;
-      case Positions::original:
-        where = e.place;
-        break;
-      case Positions::frozen:
-        where = e.frozen;
-        break;
-      case Positions::capped:  // as places from which the query at t stands so far
-        where = t - at::clamp_max(t - e.place, rules_.cap());
-        break;
-    }
+    const at::Tensor where = positions(layer, e.place, e.frozen);
     const at::Tensor keys = rotated(config.rotary(layer), e.key, where);
-    const at::Tensor own = where.narrow(0, n - 1, 1);
     for (int64_t head = h * group; head < (h + 1) * group; ++head) {
-      at::Tensor scores = at::matmul(keys, rotated(config.rotary(layer), query[head], own)[0]) *
-                          config.attention_scale;
-      if (config.score_cap != 0.0) {
-        scores = config.score_cap * (scores / config.score_cap).tanh();
-      }
-      if (config.alibi) {
-        scores = scores - ((own - where).to(at::kDouble) * config.alibi->slopes[head]).to(dtype);
-      }
-      if (decoder_.sink_logit(layer).defined()) {
-        const at::Tensor logit = decoder_.sink_logit(layer)[head].to(at::kCPU, dtype).view({1});
-        scores = at::cat({scores, logit});
-      }
-      const at::Tensor weight = at::softmax(scores, 0).narrow(0, 0, n);
+      const at::Tensor weight = weights(layer, head, query[head][0], keys, where);
       outputs.push_back(at::matmul(weight, e.value));
-      weights.push_back(weight.to(at::kDouble));
+      given.push_back(weight.to(at::kDouble));
     }
   }
-  std::vector<at::Tensor> reduced;  // of each key head
-  const bool by_layer = score != nullptr && score->retention().scope == Retention::Scope::layer;
-  const bool largest = score != nullptr && score->retention().reduce == Retention::Reduce::max;
-  for (int64_t h = 0; h < K; ++h) {
-    const auto begin = weights.begin() + (by_layer ? 0 : h * group);
-    const at::Tensor all =
-        at::stack(std::vector<at::Tensor>(begin, begin + (by_layer ? K : 1) * group));
-    reduced.push_back((largest ? all.amax(0) : all.mean(0)).contiguous());
-  }
-  evict(layer, t, reduced);
+  evict(layer, t, reduce(layer, given), projection, row);
   return at::cat(outputs).view({1, config.heads * config.head_dim});
 }
 
-void ScoredStepwiseEngine::evict(int64_t layer, int64_t t, const std::vector<at::Tensor>& reduced) {
+void ScoredStepwiseEngine::evict(int64_t layer, int64_t t, const std::vector<at::Tensor>& reduced,
+                                 const Projection& projection, int64_t row) {
   const DecoderConfig& config = decoder_.config();
   const int64_t K = config.kv_heads;
   std::vector<Entries>& heads = entries_[layer];
@@ -233,6 +313,9 @@ void ScoredStepwiseEngine::evict(int64_t layer, int64_t t, const std::vector<at:
   const bool adaptive = rules_.adaptive(layer);
   if (!retention.is_round(t) || (adaptive && surplus <= 0)) return;
 
+  std::vector<at::Tensor> ahead;
+  if (needs.ahead > 0) ahead = look_ahead(layer, t, projection, row);
+
   // What rounds look at, which lives until they are decided.
   std::vector<at::Tensor> held;
   const auto hold = [&](const at::Tensor& x) {
@@ -274,6 +357,7 @@ void ScoredStepwiseEngine::evict(int64_t layer, int64_t t, const std::vector<at:
     if (needs.values) round.values = hold(at::cat(values, 1));
     round.value_dim = std::ssize(values) * config.head_dim;
     round.entry_score = entry_scores[h];
+    if (needs.ahead > 0) round.ahead = hold(ahead[h]);
     if (needs.queries) {
       const int64_t sinks = std::min(retention.sinks, t + 1);
       const at::Tensor q = e.queries.narrow(1, sinks, t + 1 - sinks);

@@ -111,7 +111,7 @@ MemoryNeed memory_need(const Cell& cell, const DecoderConfig& config, int64_t pa
   if (cell.metrics.contains(Metric::memory)) {
     at_least(method->holding(dtype, fed));
   }
-  if (cell.metrics.contains(Metric::latency)) {
+  if (cell.metrics.contains(Metric::latency) && method->decodes()) {
     std::vector<std::optional<int64_t>> lengths = {std::nullopt};
     if (method->grows() && !cell.latency.lengths.empty()) {
       lengths.assign(cell.latency.lengths.begin(), cell.latency.lengths.end());

@@ -565,7 +565,7 @@ CellResult Runner::run(const Cell& cell, const fs::path& nll_file, const RunInfo
   if (cell.metrics.contains(Metric::memory)) {
     result.memory = State::memory(decoder, *method, stream);
   }
-  if (cell.metrics.contains(Metric::latency)) {
+  if (cell.metrics.contains(Metric::latency) && method->decodes()) {
     result.latency = state_->latency(cell, decoder, *method, stream);
   }
   if (result.memory) result.memory->peak_rss_bytes = peak_rss_bytes();

@@ -435,7 +435,7 @@ TEST_CASE("heads that share a layer's entries never hold more than these") {
       return at::randn({1, heads, config.head_dim}, at::kDouble);
     };
     for (int64_t layer = 0; layer < config.layers; ++layer) {
-      scan->attend(layer, t, {3 * any(config.heads), any(config.kv_heads), any(config.kv_heads)});
+      scan->attend(layer, t, 1, {3 * any(config.heads), any(config.kv_heads), any(config.kv_heads)});
       uneven = uneven || scan->entries(layer) > 20 + 3;
       CHECK(scan->entries(layer) <= rules.most(layer, 200) + 1);
     }
@@ -551,7 +551,7 @@ TEST_CASE("a layer scan treats all heads alike") {
       Decisions decisions({}, config.layers, config.kv_heads);
       const auto scan = make_layer_scan(decoder, rules, decisions);
       scan->reset(n);
-      return scan->attend(0, 0, p).view({n, config.heads, d});
+      return scan->attend(0, 0, n, p).view({n, config.heads, d});
     };
     CHECK((swapped(attend(projection), share) - attend(other)).abs().max().item<double>() < 1e-12);
   }
