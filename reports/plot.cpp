@@ -76,15 +76,18 @@ std::string script(const Picture& picture) {
         mark.x, gnuplot_quoted(mark.text));
   }
   std::vector<std::string> bands, lines;
+  size_t next = 0;  // row of the data, whose series follow one another
   for (size_t i = 0; i < picture.series.size(); ++i) {
     const Series& series = picture.series[i];
     const Look& look = layout.looks[i];
     const char* colour = look.colour == 0 ? black : line_colours[look.colour - 1];
     text += fmt::format("set label {} at graph 1.015, graph {:.4f} left textcolor '{}'\n",
                         gnuplot_quoted(label_of(series)), look.label, colour);
-    const std::string rows =
-        fmt::format("(strcol(1) eq {} ? $2 : NaN)", gnuplot_quoted(series.name));
-    const std::string file = gnuplot_quoted(name + ".csv") + " skip 1 using ";
+    // By row, since gnuplot ends a quoted name at its first comma.
+    const size_t first = next;
+    next += series.points.size();
+    const std::string file = fmt::format("{} skip 1 every ::{}::{} using ",
+                                         gnuplot_quoted(name + ".csv"), first, next - 1);
     const std::string dash = look.off > 0  ? fmt::format(" dashtype ({},{})", look.on, look.off)
                              : look.dotted ? " dashtype 3"
                                            : "";
@@ -95,15 +98,15 @@ std::string script(const Picture& picture) {
     }
     if (picture.band) {
       bands.push_back(fmt::format(
-          "{}{}:4:5 with filledcurves fillcolor '{}' fillstyle transparent solid 0.18 noborder",
-          file, rows, colour));
+          "{}2:4:5 with filledcurves fillcolor '{}' fillstyle transparent solid 0.18 noborder",
+          file, colour));
       lines.push_back(
-          fmt::format("{}{}:3 with lines linewidth 2{} linecolor '{}'", file, rows, dash, colour));
+          fmt::format("{}2:3 with lines linewidth 2{} linecolor '{}'", file, dash, colour));
     } else {
       lines.push_back(
-          fmt::format("{}{}:3:4:5 with yerrorlines linewidth 2{} pointtype {} "
+          fmt::format("{}2:3:4:5 with yerrorlines linewidth 2{} pointtype {} "
                       "pointsize 0.7 linecolor '{}'",
-                      file, rows, dash, std::array{7, 5, 9, 13}[i % 4], colour));
+                      file, dash, std::array{7, 5, 9, 13}[i % 4], colour));
     }
   }
   bands.insert(bands.end(), lines.begin(), lines.end());

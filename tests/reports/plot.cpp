@@ -1,5 +1,6 @@
 #include "reports/plot.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <regex>
@@ -121,6 +122,38 @@ TEST_CASE("pictures are drawn, are well-formed and can be drawn again", "[plot]"
   for (const float value : example_nll(32)) mean += value / 32;
   REQUIRE(line.starts_with("dense,16.5,"));
   CHECK(std::stod(line.substr(11)) == Approx(mean));
+}
+
+TEST_CASE("each line has all of its points and no others, whatever its name", "[plot]") {
+  REQUIRE(!find_gnuplot().empty());
+  Results results = test::example_results();
+  const CellResult cell = results.cells[1];
+  results.cells.clear();
+  // A quoted name in CSV whose beginning, up to a comma, is another's.
+  for (const char* label : {"64", "64, mean", "64, \"mean\"", "64, mean, recent 8"}) {
+    results.cells.push_back(cell);
+    results.cells.back().policy_label = results.cells.back().cache_label = label;
+  }
+  const test::TemporaryFolder folder;
+  write_nll(folder, results);
+  const fs::path plots = folder.path() / "plots";
+  draw_pictures(results, folder.path(), plots);
+  std::istringstream rows(read_file(plots / "nll-over-position.csv"));
+  int64_t points = 0;
+  for (std::string row; std::getline(rows, row);) ++points;
+  points = (points - 1) / 4;  // all four have the same
+  REQUIRE(points > 10);
+  const std::string svg = read_file(plots / "nll-over-position.svg");
+  int64_t lines = 0;
+  for (size_t at = svg.find("<g id=\"sinkbench_plot_"); at != svg.npos;) {
+    const size_t next = svg.find("<g id=\"sinkbench_plot_", at + 1), path = svg.find(" d='", at);
+    at = next;
+    if (path > next || path == svg.npos) continue;  // a band
+    const std::string line = svg.substr(path, svg.find('\'', path + 4) - path);
+    CHECK(std::count(line.begin(), line.end(), ',') == points);
+    ++lines;
+  }
+  CHECK(lines == 4);
 }
 
 TEST_CASE("a line over cache sizes is of one policy with one stride and number kept", "[plot]") {
