@@ -29,6 +29,13 @@ struct Ignore final : YAML::EventHandler {
 }  // namespace
 
 YAML::Node parse_yaml(const std::string& content, const std::string& name) {
+  if (content.starts_with("\x7f"
+                          "ELF")) {
+    throw InputError::format(
+        "{}: is a program or a shared library; expected YAML (policies of a plug-in: --plugin "
+        "FILE)",
+        name);
+  }
   try {
     // Not LoadAll: on some broken files it finds documents without end.
     std::istringstream stream(content);

@@ -30,7 +30,7 @@ namespace {
 namespace fs = std::filesystem;
 
 struct Options {
-  std::string what;
+  std::string what, policy;
   std::string folder = "configs";
   std::string format = "table";
   std::vector<fs::path> plugins;
@@ -40,13 +40,18 @@ struct Options {
 struct List {
   std::vector<std::string> names;
   std::vector<std::vector<std::string>> rows = {};
+  std::string note = {};  // below a table
 };
 
 List policies() {
-  List list{{"policy", "parameters", "presets", "keeps", "source"}};
+  const std::vector<std::string> common = common_parameter_names();
+  List list{{"policy", "keeps", "parameters of its own", "presets", "source"}};
   for (const PolicyEntry& entry : policy_registry()) {
     std::string parameters;
     for (const PolicyParameter& parameter : entry.parameters) {
+      const bool shared = entry.is_score_policy() &&
+                          std::find(common.begin(), common.end(), parameter.name) != common.end();
+      if (shared || parameter.name == "prompt") continue;
       if (!parameters.empty()) parameters += ", ";
       parameters += parameter.name;
       const bool always = !parameter.only_with;
@@ -57,7 +62,41 @@ List policies() {
     for (const PolicyPreset& preset : entry.presets) {
       presets += (presets.empty() ? "" : ", ") + preset.name;
     }
-    list.rows.push_back({entry.name, parameters, presets, entry.summary, entry.source});
+    list.rows.push_back({entry.name, entry.summary, parameters, presets, entry.source});
+  }
+  list.note = "`sinkbench list policies NAME` has the parameters of one, those of all by score too";
+  return list;
+}
+
+/// What one policy takes.
+List parameters_of(const PolicyEntry& entry) {
+  List list{{"parameter", "default", "values", "meaning"}};
+  for (const PolicyParameter& parameter : entry.parameters) {
+    std::string fallback = parameter.fallback   ? to_string(*parameter.fallback)
+                           : parameter.optional ? "-"
+                                                : "required";
+    if (parameter.only_with) {
+      fallback +=
+          fmt::format(", with {}: {}", parameter.only_with->name, parameter.only_with->word);
+    }
+    list.rows.push_back({parameter.name, fallback, values_of(parameter), parameter.meaning});
+  }
+  std::string positions = to_string(Positions::cache);
+  for (const Positions other : entry.positions) positions += " or " + to_string(other);
+  if (!entry.positions.empty()) {
+    list.rows.push_back({"positions", to_string(Positions::cache), positions,
+                         "how far a query stands from what it sees"});
+  }
+  if (!entry.presets.empty()) {
+    std::string names, meanings;
+    for (const PolicyPreset& preset : entry.presets) {
+      names += (names.empty() ? "" : " or ") + preset.name;
+      meanings += (meanings.empty() ? "" : "; ") + preset.meaning;
+    }
+    list.rows.push_back({"preset", "-", names, meanings});
+  }
+  if (entry.positions.size() + entry.presets.size() + entry.parameters.size() == 0) {
+    list.note = entry.name + " takes no parameters";
   }
   return list;
 }
@@ -198,7 +237,8 @@ void print_list(const List& list, const std::string& format) {
     for (const auto& row : list.rows) column.cells.push_back(row[i]);
     columns.push_back(std::move(column));
   }
-  print_out("{}", render(columns, format == "markdown"));
+  print_out("{}", list.rows.empty() ? "" : render(columns, format == "markdown"));
+  if (format == "table" && !list.note.empty()) print_out("{}\n", list.note);
 }
 
 const std::vector<std::pair<std::string, std::function<List(const Options&)>>>& lists() {
@@ -206,7 +246,7 @@ const std::vector<std::pair<std::string, std::function<List(const Options&)>>>& 
       {"policies",
        [](const Options& options) {
          for (const fs::path& plugin : options.plugins) load_plugin(plugin);
-         return policies();
+         return options.policy.empty() ? policies() : parameters_of(find_policy(options.policy));
        }},
       {"families", [](const Options&) { return families(); }},
       {"formats", [](const Options&) { return formats(); }},
@@ -218,6 +258,10 @@ const std::vector<std::pair<std::string, std::function<List(const Options&)>>>& 
 }
 
 void run(const Options& options) {
+  if (!options.policy.empty() && options.what != "policies") {
+    throw InputError::format("list {}: '{}' is one too many; expected nothing after it",
+                             options.what, options.policy);
+  }
   for (const auto& [name, make] : lists()) {
     if (options.what == name) print_list(make(options), options.format);
   }
@@ -234,6 +278,7 @@ void add_list(CLI::App& app) {
   command->add_option("what", options->what, fmt::format("{}", fmt::join(names, ", ")))
       ->required()
       ->check(CLI::IsMember(names));
+  command->add_option("policy", options->policy, "With policies: the one whose parameters to list");
   command->add_option("--folder", options->folder, "Where to look for configs")
       ->capture_default_str();
   add_plugins(*command, options->plugins);

@@ -19,6 +19,7 @@ void add_plugins(CLI::App& command, std::vector<std::filesystem::path>& plugins)
   command
       .add_option("--plugin", plugins,
                   "A shared library with policies, whose code is run (repeatable; docs/plugins.md)")
+      ->type_name("FILE")
       ->allow_extra_args(false);
 }
 

@@ -97,9 +97,15 @@ void run(const Options& options, const Experiment& experiment) {
   const auto& cells = experiment.cells;
   if (std::none_of(cells.begin(), cells.end(),
                    [&](const Cell& cell) { return is_chosen(cell.id, options.only); })) {
+    // Those of a plug-in's policies are known here alone.
+    const auto plugins = std::count_if(cells.begin(), cells.end(), [](const Cell& cell) {
+      return !cell.policy.plugin.file.empty();
+    });
+    std::vector<std::string> ids = {cells.front().id};
+    for (size_t i = 1; plugins > 0 && i < cells.size(); ++i) ids.push_back(cells[i].id);
     throw InputError::format(
-        "--only '{}': no cell has such an id; `run --dry-run` lists them, such as {}",
-        fmt::join(options.only, "', '"), cells.front().id);
+        "--only '{}': no cell has such an id; {} {}", fmt::join(options.only, "', '"),
+        plugins > 0 ? "there are" : "`run --dry-run` lists them, such as", fmt::join(ids, ", "));
   }
   const TensorCommands& tensors = tensor_commands(uses_cuda(cells));
   if (options.dry_run) {

@@ -84,7 +84,12 @@ class Description {
     PolicyParameter result;
     result.name = name(p.name, fmt::format("the name of a parameter of policy {}", policy));
     const std::string what = fmt::format("parameter {} of policy {}", result.name, policy);
-    if (!names.insert(result.name).second) fail("{}: the name exists", what);
+    if (!names.insert(result.name).second) {
+      fail(
+          "{}: every policy of its kind has a parameter of this name, or it stands twice; choose "
+          "another name",
+          what);
+    }
     result.meaning = line(p.meaning, what + ": its meaning");
     const bool required = (p.flags & SB_REQUIRED) != 0;
     result.size = (p.flags & SB_SIZE) != 0;
@@ -140,6 +145,25 @@ struct Call {
 };
 thread_local Call current;
 
+/// Room for numbers of T that a plug-in writes, with some behind it in which they are found.
+template <typename T>
+class Guarded {
+ public:
+  Guarded(int64_t size, T value) : size_(size), numbers_(size + guard, mark) {
+    std::fill_n(numbers_.begin(), size, value);
+  }
+  T* data() { return numbers_.data(); }
+  bool overrun() const {
+    return std::any_of(numbers_.begin() + size_, numbers_.end(), [](T x) { return x != mark; });
+  }
+
+ private:
+  static constexpr int64_t guard = 64;
+  static constexpr T mark = static_cast<T>(-0x5eed5eed5eed);
+  int64_t size_;
+  std::vector<T> numbers_;
+};
+
 /// While it lives, a plug-in's function is called.
 class Calling {
  public:
@@ -162,8 +186,9 @@ extern "C" void say_who_crashed(int signal) {
     while (said.test_and_set()) ::pause();  // until the first has ended the program
     char line[512];
     size_t size = 0;
-    for (const char* part : {"sinkbench: policy ", current.policy, " (", current.file,
-                             "): ", current.function, " crashed\n"}) {
+    for (const char* part :
+         {"sinkbench: policy ", current.policy, " (", current.file, "): ", current.function,
+          " crashed (what `needs` doesn't ask for is NULL)\n"}) {
       for (; *part != '\0' && size < sizeof line; ++part) line[size++] = *part;
     }
     [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, line, size);
@@ -272,7 +297,8 @@ class Instance {
     }
     error.back() = '\0';
     if (self_ != nullptr) return;
-    std::string reason = to_valid_utf8(error[0] != '\0' ? error.data() : "it makes none of these");
+    std::string reason =
+        to_valid_utf8(error[0] != '\0' ? error.data() : "make returned NULL and gave no reason");
     std::replace(reason.begin(), reason.end(), '\n', ' ');
     refuse(reason);
   }
@@ -322,6 +348,7 @@ class PluginIndex final : public IndexPolicy {
         label_ += fmt::format(" {} {}", name, to_string(value));
       }
     }
+    check_views();
   }
 
   std::optional<int64_t> capacity() const override { return capacity_; }
@@ -331,9 +358,8 @@ class PluginIndex final : public IndexPolicy {
   View view(int64_t layer, int64_t t) const override {
     constexpr int64_t most = 1 << 24;
     const Source& source = instance_.source();
-    std::vector<int64_t> ranges(2 * 16);
-    for (;;) {
-      const auto room = static_cast<int64_t>(ranges.size() / 2);
+    for (int64_t room = 16;;) {
+      Guarded<int64_t> ranges(2 * room, 0);
       const int64_t count = source.call("view", [&] {
         return instance_.policy().view(instance_.self(), static_cast<int32_t>(layer), t,
                                        ranges.data(), room);
@@ -341,14 +367,20 @@ class PluginIndex final : public IndexPolicy {
       if (count < 0 || count > most) {
         source.fail(fmt::format("view of layer {}, token {} has {} ranges", layer, t, count));
       }
+      if (ranges.overrun()) {
+        source.fail(
+            fmt::format("view of layer {}, token {} writes more than the {} ranges that "
+                        "there is room for",
+                        layer, t, room));
+      }
       if (count > room) {
-        ranges.resize(2 * count);
+        room = count;
         continue;
       }
       View view;
       int64_t end = 0;
       for (int64_t i = 0; i < count; ++i) {
-        const Range range = {ranges[2 * i], ranges[2 * i + 1]};
+        const Range range = {ranges.data()[2 * i], ranges.data()[2 * i + 1]};
         if (range.begin < end || range.end < range.begin || range.end > t) {
           source.fail(fmt::format(
               "view of layer {}, token {}: range {} is from {} to {}; expected ascending, disjoint "
@@ -367,6 +399,26 @@ class PluginIndex final : public IndexPolicy {
   }
 
  private:
+  /// Of the first tokens, in a few layers: engines take it that what has left never comes back.
+  void check_views() const {
+    constexpr int64_t tokens = 4096, layers = 4;
+    try {
+      for (int64_t layer = 0; layer < (differs_by_layer() ? layers : 1); ++layer) {
+        View before;
+        for (int64_t t = 0; t < tokens; ++t) {
+          View now = view(layer, t);
+          if (const auto place = returned(before, now, t)) {
+            instance_.source().fail(fmt::format(
+                "view of layer {}, token {} has token {}, which had left", layer, t, *place));
+          }
+          before = std::move(now);
+        }
+      }
+    } catch (const std::runtime_error& error) {
+      throw InputError(error.what());
+    }
+  }
+
   Instance instance_;
   std::optional<int64_t> capacity_;
   std::string label_;
@@ -491,15 +543,25 @@ class PluginScore final : public ScorePolicy {
     theirs.n_frequencies = std::ssize(round.rotation.frequencies);
     theirs.magnitude = round.rotation.magnitude;
     // What it leaves out is no number, which is an error.
-    std::fill(scores.begin(), scores.end(), std::numeric_limits<double>::quiet_NaN());
+    Guarded<double> written(std::ssize(scores), std::numeric_limits<double>::quiet_NaN());
     const int32_t failed = instance_.source().call("score", [&] {
-      return instance_.policy().score(instance_.self(), &theirs, scores.data());
+      return instance_.policy().score(instance_.self(), &theirs, written.data());
     });
-    if (failed == 0) return;
-    instance_.source().fail(
-        fmt::format("score returned {} for layer {}, head {}, in the round "
-                    "after token {}",
-                    failed, round.layer, round.head, round.next - 1));
+    const auto fail = [&](const std::string& what) {
+      instance_.source().fail(
+          fmt::format("score {} for layer {}, head {}, in the round after token {}", what,
+                      round.layer, round.head, round.next - 1));
+    };
+    if (written.overrun()) fail(fmt::format("writes more than {} scores", scores.size()));
+    if (failed != 0) fail(fmt::format("returned {}", failed));
+    std::copy_n(written.data(), scores.size(), scores.begin());
+    if ((instance_.policy().flags & SB_SHARES) == 0) return;
+    const auto negative =
+        std::find_if(scores.begin(), scores.end(), [](double x) { return x < 0; });
+    if (negative != scores.end()) {
+      fail(fmt::format("gives entry {} {}, and SB_SHARES promises 0 or more,",
+                       negative - scores.begin(), *negative));
+    }
   }
 
  private:
@@ -513,8 +575,8 @@ PolicyEntry entry_of(const sb_policy& policy, const PolicyPlugin& of) {
   entry.name = says.name(policy.name, "the name of a policy");
   const std::string what = "policy " + entry.name;
   if (const PolicyEntry* other = policy_named(entry.name)) {
-    says.fail("{}: the name exists{}", what,
-              other->plugin.file.empty() ? "" : " in " + other->plugin.file);
+    says.fail("{}: {} has a policy of this name; choose another name", what,
+              other->plugin.file.empty() ? "the program" : other->plugin.file);
   }
   entry.summary = says.line(policy.summary, what + ": its summary");
   entry.source = says.line(policy.source, what + ": its source");

@@ -48,6 +48,23 @@ int64_t size(const View& view) {
   return total;
 }
 
+std::optional<int64_t> returned(const View& before, const View& view, int64_t t) {
+  size_t i = 0;  // range of `before`
+  for (const Range& range : view) {
+    for (int64_t place = range.begin; place < range.end;) {
+      while (i < before.size() && before[i].end <= place) ++i;
+      if (i < before.size() && before[i].begin <= place) {
+        place = std::min(range.end, before[i].end);
+      } else if (place == t - 1) {
+        ++place;
+      } else {
+        return place;
+      }
+    }
+  }
+  return std::nullopt;
+}
+
 std::vector<int64_t> query_positions(const View& view, int64_t t, Positions positions) {
   std::vector<int64_t> result(view.size(), t);
   if (positions == Positions::original) return result;

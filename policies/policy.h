@@ -23,6 +23,9 @@ using View = std::vector<Range>;
 /// Number of earlier tokens in a view.
 int64_t size(const View& view);
 
+/// The first token that query t's view has and query t - 1, with itself, hadn't.
+std::optional<int64_t> returned(const View& before, const View& view, int64_t t);
+
 /// How far a query stands from what it sees, once tokens have been evicted. docs/policies.md has an
 /// example.
 enum class Positions {

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <set>
 #include <vector>
 
 #include "base/error.h"
@@ -21,33 +20,28 @@ View view_of(const Policy& policy, int64_t layer, int64_t t) {
 }
 
 std::string broken_view(const Policy& policy, int64_t layer) {
-  std::set<int64_t> gone;
+  View before;
   for (int64_t t = 0; t < tokens; ++t) {
     const View view = view_of(policy, layer, t);
     const auto broken = [&](const std::string& what) {
       return fmt::format("view of layer {}, token {} {}", layer, t, what);
     };
     int64_t end = 0;
-    std::set<int64_t> seen;
     for (const Range& range : view) {
       if (range.begin < end || range.end < range.begin) {
         return broken("has ranges that are not ascending and disjoint");
       }
       if (range.end > t) return broken("has tokens that are still to come");
       end = range.end;
-      for (int64_t j = range.begin; j < range.end; ++j) seen.insert(j);
     }
-    const auto size = static_cast<int64_t>(seen.size());
-    if (policy.capacity() && size > *policy.capacity()) {
-      return broken(fmt::format("has {} tokens, and the capacity is {}", size, *policy.capacity()));
+    if (policy.capacity() && size(view) > *policy.capacity()) {
+      return broken(
+          fmt::format("has {} tokens, and the capacity is {}", size(view), *policy.capacity()));
     }
-    for (int64_t j = 0; j < t; ++j) {
-      if (!seen.contains(j)) {
-        gone.insert(j);
-      } else if (gone.contains(j)) {
-        return broken(fmt::format("has token {}, which had left", j));
-      }
+    if (const auto place = returned(before, view, t)) {
+      return broken(fmt::format("has token {}, which had left", *place));
     }
+    before = view;
     if (view_of(policy, layer, t) != view) return broken("is another when it is asked for again");
   }
   for (const int64_t t : {tokens - 1, tokens / 2, int64_t{1}}) {  // in any order
@@ -61,72 +55,17 @@ std::string broken_view(const Policy& policy, int64_t layer) {
 }
 
 std::string broken_score(const ScorePolicy& policy, uint64_t seed) {
-  const Needs needs = policy.needs();
-  const int64_t head_dim = 8, group = 2;
   for (const int64_t n : {int64_t{1}, int64_t{40}, int64_t{41}}) {
-    uint64_t draws = 0;
-    const auto draw = [&] { return uniform(seed, 0, 0, 0, static_cast<int64_t>(++draws)); };
-    // What isn't asked for is not there.
-    const auto numbers = [&](bool asked, int64_t count) {
-      std::vector<double> result(asked ? count : 0);
-      for (double& x : result) x = draw();
-      return result;
-    };
-    std::vector<int64_t> place(n);
-    for (int64_t i = 0; i < n; ++i) place[i] = 3 * i;
-    std::vector<double> sum = numbers(needs.sum, n), squares = numbers(needs.squares, n),
-                        last = numbers(needs.last, n), rows = numbers(true, needs.rows * n),
-                        keys = numbers(needs.keys, n * head_dim),
-                        values = numbers(needs.values, n * head_dim),
-                        query_sum = numbers(needs.queries, group * head_dim),
-                        products = numbers(needs.queries, group * head_dim * head_dim), entry_score,
-                        own(needs.own * n);
-    const std::vector<double> frequencies = {1, .1, .01, .001};
-    for (int64_t i = 0; needs.entry_score && i < n; ++i) {
-      const std::vector<double> key = numbers(true, head_dim);
-      const Entry entry = {
-          .layer = 1,
-          .head = 0,
-          .place = place[i],
-          .key = key,
-          .rotated = needs.keys ? std::span<const double>(key) : std::span<const double>()};
-      entry_score.push_back(policy.enter(entry));
-      if (policy.enter(entry) != entry_score.back()) {
+    const SampleRound sample(policy, seed, n);
+    for (size_t i = 0; i < sample.entry_score.size(); ++i) {
+      if (SampleRound(policy, seed, n).entry_score[i] != sample.entry_score[i]) {
         return "enter gives another score when it is asked again";
       }
     }
-    if (needs.own > 0) {
-      for (int64_t t = place.back(); t < place.back() + 3; ++t) {
-        std::vector<double> weights = numbers(true, n);
-        double total = 0;
-        for (const double w : weights) total += w;
-        for (double& w : weights) w /= total;
-        policy.observe({.layer = 1, .head = 0, .t = t, .place = place, .weights = weights},
-                       {own.data(), n});
-      }
-    }
-    const Round round = {.layer = 1,
-                         .head = 0,
-                         .next = place.back() + 3,
-                         .keep = std::max<int64_t>(1, n / 2),
-                         .place = place,
-                         .sum = sum,
-                         .squares = squares,
-                         .last = last,
-                         .rows = {rows.data(), n},
-                         .row_count = needs.rows,
-                         .own = {own.data(), n},
-                         .keys = keys,
-                         .head_dim = head_dim,
-                         .values = values,
-                         .value_dim = head_dim,
-                         .entry_score = entry_score,
-                         .queries = {.count = 7, .sum = query_sum, .products = products},
-                         .rotation = {.frequencies = frequencies}};
     constexpr double untouched = 12345.5;
     std::vector<double> scores(n + 1, untouched), again(n + 1, untouched);
-    policy.score(round, std::span(scores).first(n));
-    policy.score(round, std::span(again).first(n));
+    policy.score(sample.round, std::span(scores).first(n));
+    policy.score(sample.round, std::span(again).first(n));
     if (scores.back() != untouched) return fmt::format("score writes more than {} scores", n);
     for (int64_t i = 0; i < n; ++i) {
       if (std::isnan(scores[i])) {
@@ -139,6 +78,65 @@ std::string broken_score(const ScorePolicy& policy, uint64_t seed) {
 }
 
 }  // namespace
+
+SampleRound::SampleRound(const ScorePolicy& policy, uint64_t seed, int64_t n) {
+  constexpr int64_t head_dim = 8, group = 2;
+  const Needs needs = needs_of(policy);
+  int64_t draws = 0;
+  const auto draw = [&](bool asked, int64_t count) {
+    std::vector<double> result(asked ? count : 0);
+    for (double& x : result) x = uniform(seed, 0, 0, 0, ++draws);
+    return result;
+  };
+  for (int64_t i = 0; i < n; ++i) place.push_back(3 * i);
+  sum = draw(needs.sum, n);
+  squares = draw(needs.squares, n);
+  last = draw(needs.last, n);
+  rows = draw(true, needs.rows * n);
+  keys = draw(needs.keys, n * head_dim);
+  values = draw(needs.values, n * head_dim);
+  query_sum = draw(needs.queries, group * head_dim);
+  query_products = draw(needs.queries, group * head_dim * head_dim);
+  ahead = draw(needs.ahead > 0, n);
+  frequencies = {1, .1, .01, .001};
+  const std::span<const double> nothing;
+  for (int64_t i = 0; needs.entry_score && i < n; ++i) {
+    const std::vector<double> key = draw(true, head_dim);
+    entry_score.push_back(policy.enter({.layer = 1,
+                                        .head = 0,
+                                        .place = place[i],
+                                        .key = key,
+                                        .rotated = needs.keys ? key : nothing}));
+  }
+  own.resize(needs.own * n);
+  for (int64_t t = place.back(); needs.own > 0 && t < place.back() + 3; ++t) {
+    std::vector<double> weights = draw(true, n);
+    double total = 0;
+    for (const double w : weights) total += w;
+    for (double& w : weights) w /= total;
+    policy.observe({.layer = 1, .head = 0, .t = t, .place = place, .weights = weights},
+                   {own.data(), n});
+  }
+  round = {.layer = 1,
+           .head = 0,
+           .next = place.back() + 3,
+           .keep = std::max<int64_t>(1, n / 2),
+           .place = place,
+           .sum = sum,
+           .squares = squares,
+           .last = last,
+           .rows = {rows.data(), n},
+           .row_count = needs.rows,
+           .own = {own.data(), n},
+           .keys = keys,
+           .head_dim = head_dim,
+           .values = values,
+           .value_dim = head_dim,
+           .entry_score = entry_score,
+           .queries = {.count = 7, .sum = query_sum, .products = query_products},
+           .rotation = {.frequencies = frequencies},
+           .ahead = ahead};
+}
 
 PolicyArguments random_arguments(const PolicyEntry& entry, std::mt19937& random) {
   const auto any = [&] { return std::uniform_int_distribution<int64_t>(0, 12)(random); };

@@ -4,6 +4,7 @@
 
 #include <random>
 #include <string>
+#include <vector>
 
 #include "policies/registry.h"
 
@@ -11,6 +12,19 @@ namespace sinkbench {
 
 /// Random arguments within bounds, of small caches.
 PolicyArguments random_arguments(const PolicyEntry& entry, std::mt19937& random);
+
+/// A round of n entries, the last of them just come, whose numbers are draws: what the policy asks
+/// for and nothing else.
+struct SampleRound {
+  SampleRound(const ScorePolicy& policy, uint64_t seed, int64_t n);
+  SampleRound(const SampleRound&) = delete;
+  SampleRound& operator=(const SampleRound&) = delete;
+
+  std::vector<int64_t> place;
+  Round round;  ///< views of what is here
+  std::vector<double> sum, squares, last, rows, own, keys, values, entry_score, query_sum,
+      query_products, frequencies, ahead;
+};
 
 /// By index or to recompute: for some arguments, whether views are ascending, disjoint and causal,
 /// no larger than the capacity, the same whenever they are asked for, and what has left never comes

@@ -124,44 +124,22 @@ std::vector<PolicyParameter> common_parameters(const PolicyEntry& entry) {
   return result;
 }
 
-[[noreturn]] void refuse(const std::string& policy, const PolicyParameter& parameter,
-                         const PolicyValue& value, const std::string& expected) {
-  throw InputError::format("policy {}: {} is {}; expected {}", policy, parameter.name,
-                           to_string(value), expected);
-}
-
-void check_value(const std::string& policy, const PolicyParameter& parameter,
-                 const PolicyValue& value) {
+bool takes(const PolicyParameter& parameter, const PolicyValue& value) {
   if (!parameter.words.empty()) {
     const auto& words = parameter.words;
-    if (!value.is_word() || std::find(words.begin(), words.end(), value.word()) == words.end()) {
-      refuse(policy, parameter, value, fmt::format("{}", fmt::join(words, " or ")));
-    }
-    return;
+    return value.is_word() && std::find(words.begin(), words.end(), value.word()) != words.end();
   }
   if (parameter.real) {
-    const auto [least, most] = *parameter.real;
-    if (!value.is_real() || !(value.real() >= least && value.real() <= most)) {
-      refuse(policy, parameter, value, fmt::format("a number from {} to {}", least, most));
-    }
-    return;
+    return value.is_real() && value.real() >= parameter.real->least &&
+           value.real() <= parameter.real->most;
   }
   const auto within = [&](int64_t x) { return x >= parameter.minimum && x <= parameter.maximum; };
-  const std::string bounds = fmt::format("from {} to {}", parameter.minimum, parameter.maximum);
   if (parameter.list) {
-    if (!value.is_list() || value.list().empty() ||
-        !std::all_of(value.list().begin(), value.list().end(), within)) {
-      refuse(policy, parameter, value,
-             "a list of integers " + bounds + ", one for each " +
-                 (parameter.name == by_head ? "key head of each layer" : "layer"));
-    }
-    return;
+    return value.is_list() && !value.list().empty() &&
+           std::all_of(value.list().begin(), value.list().end(), within);
   }
-  if (!value.is_integer() || !within(value.integer()) ||
-      (parameter.odd && value.integer() % 2 == 0)) {
-    refuse(policy, parameter, value,
-           fmt::format("an {}integer {}", parameter.odd ? "odd " : "", bounds));
-  }
+  return value.is_integer() && within(value.integer()) &&
+         !(parameter.odd && value.integer() % 2 == 0);
 }
 
 bool has_meaning(const PolicyParameter& parameter, const PolicyArguments& arguments) {
@@ -357,8 +335,28 @@ const PolicyEntry* policy_named(std::string_view name) {
 const PolicyEntry& find_policy(std::string_view name) {
   if (const PolicyEntry* entry = policy_named(name)) return *entry;
   std::vector<std::string> names;
-  for (const PolicyEntry& entry : policy_registry()) names.push_back(entry.name);
-  throw InputError::format("unknown policy '{}'{}", name, suggestion(name, names));
+  bool plugins = false;
+  for (const PolicyEntry& entry : policy_registry()) {
+    names.push_back(entry.name);
+    plugins = plugins || !entry.plugin.file.empty();
+  }
+  throw InputError::format("unknown policy '{}'{}{}", name, suggestion(name, names),
+                           plugins ? ""
+                                   : "; one of a plug-in needs --plugin FILE, in an experiment "
+                                     "`plugins: [FILE]`");
+}
+
+std::string values_of(const PolicyParameter& parameter) {
+  if (!parameter.words.empty()) return fmt::format("{}", fmt::join(parameter.words, " or "));
+  if (parameter.real) {
+    return fmt::format("a number from {} to {}", parameter.real->least, parameter.real->most);
+  }
+  const std::string bounds = fmt::format("from {} to {}", parameter.minimum, parameter.maximum);
+  if (parameter.list) {
+    return fmt::format("a list of integers {}, one for each {}", bounds,
+                       parameter.name == by_head ? "key head of each layer" : "layer");
+  }
+  return fmt::format("an {}integer {}", parameter.odd ? "odd " : "", bounds);
 }
 
 PolicyArguments with_defaults(const PolicyEntry& entry, PolicyArguments arguments) {
@@ -421,7 +419,10 @@ std::unique_ptr<Policy> make_policy(std::string_view name, PolicyArguments argum
                                parameter.only_with->name, parameter.only_with->word);
     }
     if (given) {
-      check_value(entry.name, parameter, it->second);
+      if (!takes(parameter, it->second)) {
+        throw InputError::format("policy {}: {} is {}; expected {}", entry.name, parameter.name,
+                                 to_string(it->second), values_of(parameter));
+      }
     } else if (!parameter.optional) {
       throw InputError::format("policy {}: parameter '{}' is missing ({})", name, parameter.name,
                                parameter.meaning);

@@ -91,6 +91,9 @@ const PolicyEntry& find_policy(std::string_view name);
 /// Null where there is none.
 const PolicyEntry* policy_named(std::string_view name);
 
+/// What a parameter takes: "an integer from 1 to 64", "mean or max".
+std::string values_of(const PolicyParameter& parameter);
+
 /// The arguments and, where one isn't given, its default; one that has none stays missing.
 PolicyArguments with_defaults(const PolicyEntry& entry, PolicyArguments arguments);
 

@@ -103,10 +103,10 @@ struct Entry {
 
 /// The entries of one key head at a round, in the order of the stream.
 struct Round {
-  int64_t layer, head;
-  int64_t next;                          ///< place of the next token; rounds are numbered by it
-  int64_t keep;                          ///< entries that the round leaves
-  std::span<const int64_t> place;        ///< [n] in the stream
+  int64_t layer = 0, head = 0;
+  int64_t next = 0;                      ///< place of the next token; rounds are numbered by it
+  int64_t keep = 0;                      ///< entries that the round leaves
+  std::span<const int64_t> place = {};   ///< [n] in the stream
   std::span<const double> sum = {};      ///< [n], those that are asked for
   std::span<const double> squares = {};  ///< [n]
   std::span<const double> last = {};     ///< [n]

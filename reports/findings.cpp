@@ -6,6 +6,8 @@
 #include <cmath>
 #include <tuple>
 
+#include "reports/names.h"
+
 namespace sinkbench {
 namespace {
 
@@ -32,6 +34,7 @@ std::vector<std::string> findings(const Results& results) {
   const auto& cells = results.cells;
   for (const CellResult& cell : cells) {
     if (cell.cell.policy.name == "dense" || !cell.perplexity) continue;
+    if (!bound_of(cell.cell.policy).empty()) continue;
     const auto dense = std::find_if(cells.begin(), cells.end(), [&](const CellResult& other) {
       return other.cell.policy.name == "dense" && other.perplexity &&
              same_but_for_policy(other.cell, cell.cell);

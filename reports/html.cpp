@@ -118,6 +118,8 @@ the output of attention is off without them, of its length, on the same states.<
 are kept; 0+W is a sliding window, a single number the tokens of a recomputed pass, or the entries that a round of a policy by score
 leaves in each head's cache, with what departs from its defaults; "all" dense. Cached are, of a step, the entries that the query
 attends to beside itself, of memory those that are kept.</dd>
+<dt>†</dt><dd>an upper bound and no policy to be ranked: the oracle sees queries before they come,
+quest keeps every token and reads a part.</dd>
 <dt>latency</dt><dd>one decode step of one token at a full cache, quantiles of single steps,
 whole rounds of eviction among them, and the longest; for recomputation one pass. Scoring speed (tokens/s) is never a latency.</dd>
 <dt>memory</dt><dd>keys and values by formula (slots × layers × key heads × head size × 2 ×

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <set>
 
+#include "policies/registry.h"
+
 namespace sinkbench {
 namespace {
 
@@ -97,6 +99,11 @@ std::string with_more(const std::string& name, size_t files) {
 constexpr const char* random_weights = " (random weights)";
 
 }  // namespace
+
+std::string bound_of(const PolicySpec& policy) {
+  const PolicyEntry* entry = policy_named(policy.name);
+  return entry != nullptr ? entry->bound : "";
+}
 
 std::string model_name(const Cell& cell) {
   return parts_of(named_path(cell.model.path, cell.model.random)).names[0] +

@@ -269,12 +269,16 @@ std::string positions_suffix(const CellResult& result) {
              : " " + positions_label(result.cell.policy);
 }
 
+std::string bound_suffix(const CellResult& result) {
+  return bound_of(result.cell.policy).empty() ? "" : " (bound)";
+}
+
 /// "sinks 4+124", "window 128", "dense"
 std::string series_name(const CellResult& result) {
   const PolicySpec& policy = result.cell.policy;
   const std::string& label = result.policy_label;
   return (label.starts_with(policy.name) ? label : policy.name + " " + label) +
-         positions_suffix(result);
+         positions_suffix(result) + bound_suffix(result);
 }
 
 /// What stays the same along a line over cache sizes: "sinks 4+", "strided 4+ kept=16"; all
@@ -296,7 +300,7 @@ std::string family_name(const CellResult& result) {
       }
     }
   }
-  return name + rest + positions_suffix(result);
+  return name + rest + positions_suffix(result) + bound_suffix(result);
 }
 
 /// NLLs by their position, where a stream is cut into pieces of so many tokens: the mean over

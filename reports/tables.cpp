@@ -62,6 +62,8 @@ std::string cached(const MemoryResult& memory) {
 
 using CellText = std::function<std::string(const CellResult&)>;
 
+constexpr const char* bound_mark = "†";
+
 /// What a row is of: left out of the table where all rows of all tables have the same.
 void add_key(Columns& columns, const std::vector<Row>& rows, const std::string& name,
              const CellText& text, bool number = false, bool foldable = true) {
@@ -242,7 +244,11 @@ void add_setting_columns(Columns& columns, const std::vector<Row>& rows, const C
     where_it_differs("engine", engine, false);
   key("positions", [](const CellResult& r) { return positions_label(r.cell.policy); });
   key(
-      "policy", [](const CellResult& r) { return r.cell.policy.name; }, false, false);
+      "policy",
+      [](const CellResult& r) {
+        return r.cell.policy.name + (bound_of(r.cell.policy).empty() ? "" : bound_mark);
+      },
+      false, false);
   key(
       "cache", [](const CellResult& r) { return r.cache_label; }, true, false);
   for (const std::string& name : untold_parameters(cells)) {
@@ -576,6 +582,15 @@ std::string format_report(const Results& results, ReportFormat format, size_t wi
                           [](const Column& column) { return column.name == "±"; });
   }
   if (errors) text += "\n±: one standard error of the mean, neighbouring tokens being correlated\n";
+  std::map<std::string, std::string> bounds;
+  for (const CellResult& cell : results.cells) {
+    const std::string bound = bound_of(cell.cell.policy);
+    if (cell.error.empty() && !bound.empty()) bounds[cell.cell.policy.name] = bound;
+  }
+  for (const auto& [name, bound] : bounds) {
+    text += fmt::format("\n{}: an upper bound and no policy to be ranked: {} {}\n", bound_mark,
+                        name, bound);
+  }
   bool first = true;
   for (const CellResult& cell : results.cells) {
     if (cell.error.empty()) continue;

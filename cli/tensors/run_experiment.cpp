@@ -233,6 +233,7 @@ Plan plan(const Experiment& experiment, const RunOptions& options) {
           "policies of {} are not checked: --dry-run loads no plug-ins, and `run` may give their "
           "cells other ids",
           cell.policy.plugin.file);
+      planned.state = "unknown";
       if (plan.notes.empty()) plan.notes.push_back(note);
       continue;
     }

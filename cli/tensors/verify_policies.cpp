@@ -167,6 +167,7 @@ bool verify_policies(const std::vector<fs::path>& plugins) {
         all = all && what.empty();
         print_out("    {:<6} {}{}\n", what.empty() ? "ok" : "BROKEN", property,
                   what.empty() ? "" : ": " + what);
+        std::fflush(stdout);
       };
       tried(by_score ? "scores are numbers and depend on what is asked for alone"
                      : "views are ascending, causal, within the capacity, and nothing comes back",

@@ -115,7 +115,7 @@ class Scan final : public LayerScan {
     stream_begin_ = -1;
     tables_.assign(config_.rotaries.size(), {});
     // By rank, and to the largest distance where distances are capped.
-    std::vector<int64_t> ranks(most + 1 + rules_.ahead());
+    std::vector<int64_t> ranks(most + 1 + std::min(rules_.ahead(), fed));
     std::iota(ranks.begin(), ranks.end(), 0);
     const std::vector<int64_t> cap = {rules_.cap()};
     for (size_t r = 0; r < tables_.size(); ++r) {

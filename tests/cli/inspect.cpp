@@ -157,6 +157,15 @@ TEST_CASE("list names policies, families, models, datasets and configs") {
         std::vector<std::string>{"Two words", ""});
   CHECK_THAT(sinkbench_with({"list", "policies"}, folder).out,
              ContainsSubstring("window, stride (1)"));
+  CHECK(names({"policies", "snapkv"}, "parameter").front() == "capacity");
+  CHECK(has(names({"policies", "h2o"}, "default"), "required, with score: ema"));
+  CHECK(has(names({"policies", "lagkv"}, "values"), "rank or share"));
+  CHECK(has(names({"policies", "rkv"}, "values"), "an odd integer from 1 to 1099511627776"));
+  CHECK(sinkbench_with({"list", "policies", "dense"}, folder).out.find("capped") !=
+        std::string::npos);
+  CHECK_THAT(sinkbench_with({"list", "policies", "sink"}, folder).err,
+             ContainsSubstring("unknown policy 'sink'; did you mean 'sinks'?"));
+  CHECK(sinkbench_with({"list", "families", "llama"}, folder).status == 2);
   CHECK_THAT(sinkbench_with({"list", "configs"}, folder).err,
              ContainsSubstring("configs: no such folder"));
   CHECK(sinkbench_with({"list", "weights"}, folder).status == 2);

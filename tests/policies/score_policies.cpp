@@ -2,6 +2,7 @@
 #include <cmath>
 #include <map>
 
+#include "policies/properties.h"
 #include "policies/registry.h"
 #include "policies/values.h"
 #include "tests/catch.h"
@@ -96,50 +97,6 @@ std::vector<int64_t> choices(const std::string& name, PolicyArguments arguments,
 }
 
 using Tokens = std::vector<int64_t>;
-
-/// A round of n entries at places 0, 10, 20 ..., each number of which is a draw.
-struct AnyRound {
-  AnyRound(const ScorePolicy& policy, int64_t n, int64_t head_dim) {
-    const Needs needs = needs_of(policy);
-    uint64_t draws = 0;
-    const auto fill = [&](std::vector<double>& values, int64_t size) {
-      for (int64_t i = 0; i < size; ++i) values.push_back(uniform(3, 0, 0, 0, ++draws));
-    };
-    for (int64_t i = 0; i < n; ++i) place.push_back(10 * i);
-    fill(sum, needs.sum ? n : 0);
-    fill(squares, needs.squares ? n : 0);
-    fill(own, needs.own * n);
-    fill(values, needs.values ? n * head_dim : 0);
-    fill(query_sum, needs.queries ? 2 * head_dim : 0);
-    fill(query_products, needs.queries ? 2 * head_dim * head_dim : 0);
-    fill(last, needs.last ? n : 0);
-    fill(rows, needs.rows * n);
-    fill(keys, needs.keys ? n * head_dim : 0);
-    fill(entry_score, needs.entry_score ? n : 0);
-    // What isn't asked for is not there.
-    round = {.layer = 1,
-             .head = 0,
-             .next = 10 * n - 5,
-             .keep = 24,
-             .place = place,
-             .sum = sum,
-             .squares = squares,
-             .last = last,
-             .rows = {rows.data(), n},
-             .row_count = needs.rows,
-             .own = {own.data(), n},
-             .keys = keys,
-             .head_dim = head_dim,
-             .values = values,
-             .value_dim = head_dim,
-             .entry_score = entry_score,
-             .queries = {.count = 9, .sum = query_sum, .products = query_products, .scale = 0.3}};
-  }
-  std::vector<int64_t> place;
-  std::vector<double> sum, squares, last, rows, own, keys, values, entry_score, query_sum,
-      query_products;
-  Round round;
-};
 
 }  // namespace
 
@@ -400,8 +357,9 @@ TEST_CASE("what a score policy asks for is enough, and heads are alike to it") {
     const auto made = make_policy(entry.name, test::arguments_of_size(entry, 24));
     const auto& policy = dynamic_cast<const ScorePolicy&>(*made);
     INFO(policy.label());
-    CHECK(policy.needs().weights() == entry.weights);
-    AnyRound any(policy, 30, 8);
+    CHECK((policy.needs().weights() || policy.needs().ahead > 0) == entry.weights);
+    SampleRound any(policy, 3, 30);
+    any.round.keep = 24;
     std::vector<double> scores(30, NAN), again(30, NAN);
     policy.score(any.round, scores);
     for (const double score : scores) CHECK(score == score);

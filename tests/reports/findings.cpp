@@ -28,6 +28,10 @@ TEST_CASE("findings say how far a policy is from dense, and at what memory") {
   CHECK(line(25) == Lines{"sinks 4+508: perplexity as dense, at 1/16 of its memory"});
   sinks.memory->kv_bytes_held = 1600;
   CHECK(line(26) == Lines{"sinks 4+508: perplexity 4.0 % above dense"});
+  // Of an upper bound nothing is found.
+  sinks.cell.policy = {.name = "oracle", .arguments = {{"capacity", 512}}};
+  CHECK(line(26).empty());
+  sinks.cell.policy = {.name = "sinks", .arguments = {{"sinks", 4}, {"window", 508}}};
   // Nothing without a dense cell of the same text.
   sinks.cell.dataset.tokens = 77;
   CHECK(line(26).empty());

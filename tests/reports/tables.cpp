@@ -531,6 +531,17 @@ TEST_CASE("numbers have the digits that a reader compares") {
   CHECK(held(int64_t{5000} << 40) == "5000 TiB");
 }
 
+TEST_CASE("an upper bound is marked, and said to be one") {
+  Results results = test::example_results();
+  CHECK_THAT(format_report(results, ReportFormat::table, 0), !ContainsSubstring("†"));
+  results.cells[1].cell.policy = {.name = "oracle", .arguments = {{"capacity", 64}}};
+  const std::string text = format_report(results, ReportFormat::table, 0);
+  CHECK_THAT(text, ContainsSubstring("  oracle†  "));
+  CHECK_THAT(text, ContainsSubstring("\n†: an upper bound and no policy to be ranked: oracle sees "
+                                     "queries before they come\n"));
+  CHECK_THAT(format_table(results, Table::perplexity, ReportFormat::csv), !ContainsSubstring("†"));
+}
+
 TEST_CASE("a table without rows is left out") {
   Results results = test::example_results();
   results.cells = {results.cells[2]};  // perplexity alone

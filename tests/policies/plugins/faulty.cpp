@@ -1,6 +1,7 @@
 // Plug-ins that are wrong in one way each: the environment says which.
 #include <sinkbench/policy.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
@@ -27,6 +28,7 @@ const char* const no_words[] = {nullptr};
 void* make(const sb_cache*, const sb_argument* const*, char* error, size_t room) {
   if (is("exception in make")) throw std::runtime_error("out of ideas");
   if (is("crash in make")) std::raise(SIGSEGV);
+  if (is("no reason")) return nullptr;
   if (is("make refuses")) {
     std::strncpy(error, "not on a\nMonday", room - 1);
     return nullptr;
@@ -48,12 +50,19 @@ int32_t score(const void*, const sb_round* round, double* scores) {
   if (is("not a number") && round->n > 2) scores[2] = std::numeric_limits<double>::quiet_NaN();
   if (is("scores left out")) scores[round->n - 1] = std::numeric_limits<double>::quiet_NaN();
   if (is("too many scores")) scores[round->n] = 1;
+  if (is("far too many scores")) std::fill_n(scores + round->n, 30, 1.0);
+  if (is("negative share")) scores[0] = -0.5;
   if (is("not pure")) scores[0] = static_cast<double>(++calls);
   return 0;
 }
 
-int64_t view(const void*, int32_t, int64_t t, int64_t* ranges, int64_t) {
+int64_t view(const void*, int32_t, int64_t t, int64_t* ranges, int64_t room) {
   if (is("too many ranges")) return int64_t{1} << 40;
+  if (is("more ranges than room")) {
+    for (int64_t i = 0; i < room + 8; ++i) ranges[2 * i] = ranges[2 * i + 1] = 0;
+    return room + 8;
+  }
+  if (is("grows late") && t > 1000) return ranges[0] = 0, ranges[1] = 5, 1;
   ranges[0] = is("comes back") && t % 3 == 0 ? 0 : (t > 4 ? t - 4 : 0);
   ranges[1] = is("sees the future") ? t + 1 : t;
   if (is("nothing recent")) ranges[0] = 0, ranges[1] = t < 3 ? t : 3;
@@ -67,12 +76,14 @@ const sb_plugin* sinkbench_policies_v1(void) {
   if (is("crash at load")) std::abort();
   if (is("exception at load")) throw std::runtime_error("no");
   const bool by_index = is("too many ranges") || is("comes back") || is("sees the future") ||
-                        is("nothing recent") || is("no view");
+                        is("nothing recent") || is("no view") || is("more ranges than room") ||
+                        is("grows late");
   policy.size = is("no size") ? 0 : sizeof policy;
   policy.kind = by_index ? SB_BY_INDEX : SB_BY_SCORE;
   policy.name = is("existing name") ? "h2o" : is("odd name") ? "my policy" : "faulty";
   policy.summary = is("no summary") ? nullptr : "is wrong";
   policy.source = "a test";
+  policy.flags = is("negative share") ? SB_SHARES : 0;
   policy.make = make;
   if (!is("no score")) policy.score = score;
   policy.needs = needs;
