@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Token-by-token oracle of cache policies that evict by content, in float64, with numpy alone.
+"""Token-by-token oracle of cache policies that look at content, in float64, with numpy alone.
 
     policy_oracle.py MODEL IDS.json POLICIES.json OUT.json    compute
     policy_oracle.py --check MODEL IDS.json GOLDENS.json      compute again and compare
@@ -33,8 +33,20 @@ Budgets, one of:
   capacity_by_head   [[C of each KV head] of each layer]; scope head only
   capacity + pyramid {beta}   a line from the first layer down to the last
   capacity + adaptive {floor} heads share the entries of their layer by score, at every round; scope head only
+
+Layers are gone through one after the other, each for all tokens that are fed, ids 0 .. n-2. This gives what
+all layers for each token in turn would: what a layer keeps hangs on its own queries, keys and values alone.
+
+Two are upper bounds, which have what no cache of their size can have:
+  oracle  sees queries before they come. At a round the next `ahead` tokens, or those that are left, come to a
+          copy of the layer's entries that evicts nothing; the score of an entry is the sum of the weights
+          that they give it. No tokens left: all scores are 0, and the older go.
+  quest   evicts nothing and takes none of the parameters above. Page i is the `page` entries from i * page
+          on. Its bound for a query is the sum over the dimensions of max(q * least, q * largest), of its
+          rotated keys. Each query head reads the page that its own token is in and those of the largest
+          bounds (of equal ones the older), max(3, read // page) in all; layers before `dense` read all.
 """
-import functools, glob, json, math, struct, sys
+import copy, functools, glob, json, math, struct, sys
 import numpy as np
 
 COMMON = dict(policy=None, capacity=32, sinks=0, recent=0, every=1, positions="cache", cap=None,
@@ -52,7 +64,9 @@ OWN = dict(                                                # each policy's own p
     rkv={"rows": 8, "pool": 7, "lambda": .07, "threshold": .5, "reduce": "mean"},
     lagkv=dict(lag=128, score="rank"),
     expected_attention=dict(future=512, moments="covariance", epsilon=0.0),
-    openvino=dict(score="mean", pool=7, reduce="mean", scope="layer"))
+    openvino=dict(score="mean", pool=7, reduce="mean", scope="layer"),
+    oracle=dict(ahead=128, values="none", **GROUP),
+    quest=dict(read=None, page=16, dense=2))
 CHOICES = dict(
     positions=("cache", "original", "frozen", "capped"), reduce=("mean", "max"), scope=("head", "layer"),
     pooling=("average", "max"), values=("none", "norm", "caote", "fast_caote"), fusion=("max", "sum"),
@@ -88,6 +102,11 @@ def checked(policy, layers=1, kv_heads=1):
     refuse(given.get("capacity") and (p["capacity_by_layer"] or p["capacity_by_head"]), "two capacities")
     refuse((p["capacity_by_head"] or p["adaptive"]) and layer_scope, "heads differ: scope: head")
     refuse(p["adaptive"] and kind in ("roco", "openvino"), "adaptive has no meaning here")
+    refuse(p.get("ahead", 1) < 1, "ahead is 1 or more")
+    if kind == "quest":
+        refuse(set(given) & set(COMMON) != {"policy"}, "quest evicts nothing: read, page and dense alone")
+        refuse(not p["read"] or min(p["read"], p["page"]) < 1 or p["dense"] < 0, "read, page, dense")
+        p["capacity"] = math.inf
 
     by_layer = p["capacity_by_layer"] or [p["capacity"]] * layers
     if p["pyramid"]:
@@ -199,16 +218,21 @@ class Head:
 
 class Round:
     """What a score may look at: one head's entries when a round comes."""
-    def __init__(self, p, heads, index, t, layer, capacity, rotate, queries=None):
+    def __init__(self, p, heads, index, t, layer, capacity, rotate, piece=None):
         self.p, self.heads, self.index, self.e = p, heads, index, heads[index]
         self.t, self.layer, self.capacity, self.rotate = t, layer, capacity, rotate
-        self.queries = queries                             # of the group, unrotated: [query head, t + 1, dim]
+        self.piece = piece                                 # (q, k, v), unrotated, of past and coming tokens
         self.n = len(self.e.place)
         self.seen = t + 1 - self.e.place
 
     def stream_keys(self):
         """The keys rotated at their places in the stream."""
         return self.rotate(self.e.key, self.e.place)
+
+    def queries(self):
+        """Those of the group so far, unrotated: [query head, t + 1, dim]."""
+        q = np.stack([q for q, _, _ in self.piece[:self.t + 1]], 1)
+        return np.split(q, len(self.heads))[self.index]
 
 
 def index_score(r):
@@ -346,7 +370,7 @@ def expected_attention(r):
     dim, sink = r.e.key.shape[1], r.e.place < r.p["sinks"]
     turn = mean_rotation(r.rotate, dim, r.t + 1, r.p["future"])
     keys, shares = r.stream_keys()[~sink], []
-    for queries in r.queries:
+    for queries in r.queries():
         q = queries[r.p["sinks"]:]
         mean, covariance = q.mean(0), None
         if r.p["moments"] == "covariance":
@@ -363,9 +387,17 @@ def openvino(r):
     return np.repeat(token.reshape(-1, block).sum(1), block)
 
 
+def oracle(r):
+    heads, out = [copy.copy(e) for e in r.heads], np.zeros(r.n)
+    for t in range(r.t + 1, min(r.t + 1 + r.p["ahead"], len(r.piece))):
+        row = reduced(r.p, come(r.p, heads, t, r.layer, r.rotate, r.piece)[1])[r.index]
+        out += row[:r.n]
+    return out
+
+
 POLICIES = dict(window=index_score, sinks=index_score, random=random_score, knorm=knorm, keydiff=keydiff,
                 h2o=h2o, tova=tova, snapkv=snapkv, roco=roco, scissorhands=scissorhands, morphkv=morphkv,
-                rkv=rkv, lagkv=lagkv, expected_attention=expected_attention, openvino=openvino)
+                rkv=rkv, lagkv=lagkv, expected_attention=expected_attention, openvino=openvino, oracle=oracle)
 
 
 def by_values(kind, score, value):
@@ -395,7 +427,7 @@ def scores(r):
     return out
 
 
-def evict(p, heads, t, layer, rotate, queries=None):
+def evict(p, heads, t, layer, rotate, piece=None):
     """The round of a layer after token t, if one is due; gives the places that each head evicts."""
     budget, out = p["budget"][layer], [[] for _ in heads]
     if (t + 1) % p["every"]:
@@ -405,8 +437,7 @@ def evict(p, heads, t, layer, rotate, queries=None):
         due = [sum(count) > sum(budget)] * len(heads)
     else:
         due = [n > c for n, c in zip(count, budget)]
-    rounds = [Round(p, heads, i, t, layer, budget[i], rotate, queries and queries[i])
-              for i in range(len(heads))]
+    rounds = [Round(p, heads, i, t, layer, budget[i], rotate, piece) for i in range(len(heads))]
     score = [scores(r) if d else None for r, d in zip(rounds, due)]
     if p["adaptive"] and due[0]:
         free = [~e.protected(p) for e in heads]
@@ -424,6 +455,63 @@ def evict(p, heads, t, layer, rotate, queries=None):
 def rows_kept(p, length):
     """How many of the last queries a head keeps the rows of."""
     return (p["window"] or length) if p["policy"] == "scissorhands" else p.get("rows", 0)
+
+
+# ---- the attention of a layer
+
+def bounds(query, keys, page):
+    """[query head, page]: no product of the query with a key of the page is above. Of whole pages."""
+    pages = keys[:len(keys) // page * page].reshape(-1, page, keys.shape[1])
+    query = query[:, None]
+    return np.maximum(query * pages.min(1), query * pages.max(1)).sum(-1)
+
+
+def read_by(p, query, keys):
+    """[query head, entry]: what quest reads."""
+    page = np.arange(len(keys)) // p["page"]
+    own, count = page[-1], max(3, p["read"] // p["page"]) - 1
+    best = np.argsort(-bounds(query, keys, p["page"])[:, :own], kind="stable")[:, :count]
+    read = np.zeros((len(query), own + 1), bool)
+    np.put_along_axis(read, best, True, 1)
+    read[:, own] = True
+    return read[:, page]
+
+
+def come(p, heads, t, layer, rotate, piece):
+    """Token t comes: the outputs [query heads, dim] and the weights, [group, n] for each KV head."""
+    q, k, v = piece[t]
+    out, weights = [], []
+    for e, query, key, value in zip(heads, np.split(q, len(heads)), k, v):
+        e.append(t, key, value)
+        where = e.rotation_places(p, t)
+        query, keys = rotate(query, np.full(len(query), where[-1])), rotate(e.key, where)
+        logits = query @ keys.T / math.sqrt(len(key))
+        if p["policy"] == "quest" and layer >= p["dense"]:
+            logits = np.where(read_by(p, query, keys), logits, -np.inf)
+        weights.append(softmax(logits))
+        out.append(weights[-1] @ e.value)
+    return np.concatenate(out), weights
+
+
+def reduced(p, weights):
+    """One row of weights for each KV head."""
+    if p.get("scope") == "layer":
+        return [np.concatenate(weights).mean(0)] * len(weights)
+    return [w.max(0) if p.get("reduce") == "max" else w.mean(0) for w in weights]
+
+
+def scan(p, layer, piece, rotate):
+    """All tokens of a piece, [(q, k, v)]: their outputs, and the places that each head evicts."""
+    heads = [Head(len(key), rows_kept(p, len(piece))) for key in piece[0][1]]
+    outputs, evicted = [], [[] for _ in heads]
+    for t in range(len(piece)):
+        out, weights = come(p, heads, t, layer, rotate, piece)
+        outputs.append(out)
+        for e, row in zip(heads, reduced(p, weights)):
+            e.observe(p, row)
+        for log, gone in zip(evicted, evict(p, heads, t, layer, rotate, piece)):
+            log += gone
+    return outputs, evicted
 
 
 # ---- the model
@@ -482,53 +570,21 @@ class Model:
         return self.linear(a / (1 + np.exp(-a)) * self.linear(x, name + "up_proj"), name + "down_proj")
 
 
-def attend(m, p, heads, q, t):
-    """The outputs [query heads, dim] and the weights, [group, n] for each KV head."""
-    out, weights = [], []
-    for i, e in enumerate(heads):
-        where = e.rotation_places(p, t)
-        query = m.rotate(q[i * m.group:(i + 1) * m.group], np.full(m.group, where[-1]))
-        w = softmax(query @ m.rotate(e.key, where).T / math.sqrt(m.dim))
-        weights.append(w)
-        out.append(w @ e.value)
-    return np.concatenate(out), weights
-
-
-def reduced(p, weights):
-    """One row of weights for each KV head."""
-    if p.get("scope") == "layer":
-        return [np.concatenate(weights).mean(0)] * len(weights)
-    return [w.max(0) if p.get("reduce") == "max" else w.mean(0) for w in weights]
-
-
 def run(m, ids, policy):
     p = checked(policy, m.layers, m.kv)
-    caches = [[Head(m.dim, rows_kept(p, len(ids))) for _ in range(m.kv)] for _ in range(m.layers)]
-    evicted = [[[] for _ in range(m.kv)] for _ in range(m.layers)]
-    queries = [np.zeros((m.heads, 0, m.dim)) for _ in range(m.layers)]
-    nll = []
-    for t, token in enumerate(ids[:-1]):
-        x = m.embedding[token]
-        for l, heads in enumerate(caches):
-            name = f"model.layers.{l}."
-            h = m.norm(x, name + "input_layernorm.weight")
-            q, k, v = (m.linear(h, name + f"self_attn.{c}_proj").reshape(-1, m.dim) for c in "qkv")
-            for i, e in enumerate(heads):
-                e.append(t, k[i], v[i])
-            out, weights = attend(m, p, heads, q, t)
-            for e, row in zip(heads, reduced(p, weights)):
-                e.observe(p, row)
-            groups = None
-            if p["policy"] == "expected_attention":
-                queries[l] = np.concatenate((queries[l], q[:, None]), 1)
-                groups = list(queries[l].reshape(m.kv, m.group, t + 1, m.dim))
-            for log, gone in zip(evicted[l], evict(p, heads, t, l, m.rotate, groups)):
-                log += gone
-            x = x + m.linear(out.reshape(-1), name + "self_attn.o_proj")
-            x = x + m.mlp(m.norm(x, name + "post_attention_layernorm.weight"), name + "mlp.")
+    xs, evicted, nll = list(m.embedding[ids[:-1]]), [], []
+    for l in range(m.layers):
+        name = f"model.layers.{l}."
+        normed = [m.norm(x, name + "input_layernorm.weight") for x in xs]
+        heads = lambda h, c: m.linear(h, name + f"self_attn.{c}_proj").reshape(-1, m.dim)
+        outputs, gone = scan(p, l, [[heads(h, c) for c in "qkv"] for h in normed], m.rotate)
+        evicted.append(gone)
+        xs = [x + m.linear(out.reshape(-1), name + "self_attn.o_proj") for x, out in zip(xs, outputs)]
+        xs = [x + m.mlp(m.norm(x, name + "post_attention_layernorm.weight"), name + "mlp.") for x in xs]
+    for x, coming in zip(xs, ids[1:]):
         logits = m.head @ m.norm(x, "model.norm.weight")
         top = logits.max()
-        nll.append(float(top + math.log(np.exp(logits - top).sum()) - logits[ids[t + 1]]))
+        nll.append(float(top + math.log(np.exp(logits - top).sum()) - logits[coming]))
     return nll, evicted
 
 
@@ -645,6 +701,47 @@ def test():
     e.observe(p, np.array([.4, .1, .3, .2]))
     close(scores(Round(p, [e], 0, 3, 0, 2, same)), [.7, .7, .5, .5])
     assert evict(p, [e], 3, 0, same) == [[2, 3]]
+
+    # Oracle: queries and keys that give the example's affinities; each round by the queries to come alone.
+    unit, value = np.eye(5), np.pad(np.array(VALUE)[:, None], ((0, 0), (0, 4)))
+    affinity = [np.array([a + [1] * (5 - len(a))]) for a in AFFINITY]
+    piece = [(math.sqrt(5) * np.log(affinity[t]), unit[[t]], value[[t]]) for t in range(5)]
+    gone = lambda **policy: scan(checked(dict(policy, policy="oracle")), 0, piece, same)[1][0]
+    assert gone(capacity=3) == [3, 0] and gone(capacity=3, recent=1) == [0, 1]
+    # After token 2: ahead 1 has 4/9 for 0 and 3/9 for 2; ahead 2 has 4/9 + 2/10 and 3/9 + 5/10.
+    assert gone(capacity=1, ahead=1) == [1, 2, 3, 0] and gone(capacity=1, ahead=2) == [1, 0, 3, 2]
+    p, heads = checked(dict(policy="oracle", capacity=2)), [Head(5, 0)]
+    for t in range(3):
+        come(p, heads, t, 0, same, piece)
+    scored = lambda **policy: scores(Round({**p, **policy}, heads, 0, 2, 0, 2, same, piece))
+    close(scored(), [.4 + 2 / 12, .1 + 2 / 12, .3 + 5 / 12])
+    close(scored(ahead=1), [.4, .1, .3])
+    close(scored(ahead=1, values="norm"), [.4, .1, 0])
+    close(scored(ahead=1, values="caote"), [.625, 1.375 / 7, .225])
+    # Entries 0, 2 and 3, and two tokens that come: where the second finds them and itself.
+    for positions, cap, places in (("cache", None, [0, 1, 2, 3, 4]), ("original", None, [0, 2, 3, 4, 5]),
+                                   ("frozen", None, [0, 2, 3, 3, 4]), ("capped", 2, [3, 3, 3, 4, 5])):
+        p = checked(dict(policy="oracle", positions=positions, cap=cap))
+        asked, heads, piece = [], [Head(1, 0)], [np.zeros((3, 1, 1))] * 6
+        for t in range(4):
+            come(p, heads, t, 0, same, piece)
+        heads[0].keep([0, 2, 3])
+        oracle(Round(p, heads, 0, 3, 0, 2, lambda x, place: asked.append(list(place)) or x, piece))
+        assert asked[-2:] == [places[-1:], places] and len(heads[0].place) == 3, (positions, asked)
+
+    # Quest: page 0 has a larger bound than page 1, though its keys have smaller products; page 3 is the own.
+    query, keys = np.array([[1., -.5]]), np.array(KEY[:4] + [(9., 0.), (9., 0.), (0., 0.)])
+    close(bounds(query, keys, 2), [[2.5, 2, 9]])
+    close(query @ keys[:4].T, [[1, -.5, .5, 2]])
+
+    def reads(query, read, page):
+        p = checked(dict(policy="quest", read=read, page=page))
+        return np.flatnonzero(read_by(p, query, keys)).tolist()
+    for read in (1, 6, 7):                                 # three pages at the least; rounded down
+        assert reads(query, read, 2) == [0, 1, 4, 5, 6]
+    assert reads(query, 8, 2) == list(range(7))
+    assert reads(0 * query, 6, 2) == [0, 1, 2, 3, 6]       # of equal bounds the older
+    assert reads(query, 3, 1) == [4, 5, 6] and reads(query, 4, 1) == [3, 4, 5, 6]
     print("all examples hold")
 
 

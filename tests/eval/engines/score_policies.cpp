@@ -24,6 +24,15 @@ using Json = nlohmann::json;
 
 namespace {
 
+/// Numbers of heads, layer by layer.
+std::vector<int64_t> flat(const Json& layers) {
+  std::vector<int64_t> heads;
+  for (const Json& layer : layers) {
+    for (const Json& head : layer) heads.push_back(head.get<int64_t>());
+  }
+  return heads;
+}
+
 /// A golden's parameters under this program's names.
 std::unique_ptr<Policy> golden_policy(const Json& golden) {
   const std::string name = golden["policy"];
@@ -44,11 +53,13 @@ std::unique_ptr<Policy> golden_policy(const Json& golden) {
     } else if (key == "cap") {
       cap = value.get<int64_t>();
     } else if (key == "capacity_by_head") {
-      std::vector<int64_t> heads;
-      for (const Json& layer : value) {
-        for (const Json& head : layer) heads.push_back(head.get<int64_t>());
+      arguments["budget.by_head"] = flat(value);
+    } else if (key == "budget") {
+      for (const auto& [kind, of] : value.items()) {
+        if (kind == "adaptive") arguments["budget.adaptive.floor"] = of["floor"].get<double>();
+        if (kind == "by_layer") arguments["budget.by_layer"] = of.get<std::vector<int64_t>>();
+        if (kind == "by_head") arguments["budget.by_head"] = flat(of);
       }
-      arguments["budget.by_head"] = heads;
     } else if (key == "pyramid") {
       arguments["budget.pyramid.beta"] = value["beta"].get<int64_t>();
     } else if (key == "adaptive") {
@@ -160,11 +171,13 @@ TEST_CASE("NLL and evictions of every golden of the score policies, both engines
     Json goldens =
         Json::parse(std::ifstream(test::data("policies") / (std::string(family) + ".json")));
     REQUIRE(goldens.size() == 25);
-    for (const Json& more : Json::parse(
-             std::ifstream(test::data("policies") / (std::string(family) + "_more.json")))) {
-      goldens.push_back(more);
+    for (const char* kind : {"_more.json", "_bounds.json"}) {
+      for (const Json& more :
+           Json::parse(std::ifstream(test::data("policies") / (std::string(family) + kind)))) {
+        goldens.push_back(more);
+      }
     }
-    REQUIRE(goldens.size() > 50);
+    REQUIRE(goldens.size() > 62);
     const Decoder decoder = Decoder::load(folder, {.dtype = at::kDouble});
     for (const Json& golden : goldens) {
       const auto policy = golden_policy(golden);
@@ -180,6 +193,32 @@ TEST_CASE("NLL and evictions of every golden of the score policies, both engines
             CHECK(evicted_of(result.decisions, decoder.config()) == golden["evicted"]);
           }
         }
+      }
+    }
+  }
+}
+
+TEST_CASE("NLL and evictions of kvpress where it cuts a prompt once") {
+  const Json goldens = Json::parse(std::ifstream(test::data("policies") / "kvpress_prefill.json"));
+  for (const char* family : {"llama_gqa", "qwen2"}) {
+    const Decoder decoder = Decoder::load(test::data("families") / family, {.dtype = at::kDouble});
+    const auto ids = goldens[family]["ids"].get<std::vector<int32_t>>();
+    const int64_t prompt = goldens[family]["prompt"].get<int64_t>();
+    REQUIRE(goldens[family]["runs"].size() == 19);
+    for (const Json& golden : goldens[family]["runs"]) {
+      const auto& [name, parameters] = *golden["policy"].items().begin();
+      Json policy_golden = parameters;
+      policy_golden["policy"] = name;
+      const auto policy = golden_policy(policy_golden);
+      for (const std::string& engine : engine_names()) {
+        INFO(family << " " << golden["press"] << " " << policy->label() << ", " << engine);
+        const Run result = run(engine, decoder, *policy, ids, 50);
+        CHECK(largest_difference(result.nll, golden["nll"].get<std::vector<double>>()) <
+              golden["tolerance"].get<double>());
+        std::vector<Decision> first;  // that of the prompt's end
+        std::copy_if(result.decisions.begin(), result.decisions.end(), std::back_inserter(first),
+                     [&](const Decision& decision) { return decision.t == prompt - 1; });
+        CHECK(evicted_of(first, decoder.config()) == golden["evicted"]);
       }
     }
   }
@@ -435,7 +474,8 @@ TEST_CASE("heads that share a layer's entries never hold more than these") {
       return at::randn({1, heads, config.head_dim}, at::kDouble);
     };
     for (int64_t layer = 0; layer < config.layers; ++layer) {
-      scan->attend(layer, t, 1, {3 * any(config.heads), any(config.kv_heads), any(config.kv_heads)});
+      scan->attend(layer, t, 1,
+                   {3 * any(config.heads), any(config.kv_heads), any(config.kv_heads)});
       uneven = uneven || scan->entries(layer) > 20 + 3;
       CHECK(scan->entries(layer) <= rules.most(layer, 200) + 1);
     }
