@@ -52,7 +52,7 @@ PolicyEntry snapkv_policy() {
   return {
       .name = "snapkv",
       .summary = "keeps what the last `rows` queries attended to, pooled over neighbours",
-      .source = "Li et al. 2024, arXiv 2404.14469; at every round, not once after a prompt",
+      .source = "Li et al. 2024, arXiv 2404.14469, which does so once, after a prompt",
       .parameters = {{.name = "rows",
                       .meaning = "last queries that are asked; as many entries "
                                  "are protected",
