@@ -351,7 +351,10 @@ std::string values_of(const PolicyParameter& parameter) {
   if (parameter.real) {
     return fmt::format("a number from {} to {}", parameter.real->least, parameter.real->most);
   }
-  const std::string bounds = fmt::format("from {} to {}", parameter.minimum, parameter.maximum);
+  const std::string bounds =
+      parameter.maximum == largest_policy_argument
+          ? fmt::format("of {} or more", parameter.minimum)
+          : fmt::format("from {} to {}", parameter.minimum, parameter.maximum);
   if (parameter.list) {
     return fmt::format("a list of integers {}, one for each {}", bounds,
                        parameter.name == by_head ? "key head of each layer" : "layer");

@@ -160,7 +160,7 @@ TEST_CASE("list names policies, families, models, datasets and configs") {
   CHECK(names({"policies", "snapkv"}, "parameter").front() == "capacity");
   CHECK(has(names({"policies", "h2o"}, "default"), "required, with score: ema"));
   CHECK(has(names({"policies", "lagkv"}, "values"), "rank or share"));
-  CHECK(has(names({"policies", "rkv"}, "values"), "an odd integer from 1 to 1099511627776"));
+  CHECK(has(names({"policies", "rkv"}, "values"), "an odd integer of 1 or more"));
   CHECK(sinkbench_with({"list", "policies", "dense"}, folder).out.find("capped") !=
         std::string::npos);
   CHECK_THAT(sinkbench_with({"list", "policies", "sink"}, folder).err,

@@ -178,7 +178,7 @@ TEST_CASE("bad arguments are named with what was expected") {
   CHECK_THROWS_WITH(make_policy("windw", {}), ContainsSubstring("did you mean 'window'?"));
   CHECK_THROWS_WITH(make_policy("window", {}), ContainsSubstring("'window' is missing"));
   CHECK_THROWS_WITH(make_policy("window", {{"window", 0}}),
-                    ContainsSubstring("window is 0; expected an integer from 1"));
+                    ContainsSubstring("window is 0; expected an integer of 1 or more"));
   CHECK_THROWS_WITH(make_policy("sinks", {{"sinks", -1}, {"window", 4}}),
                     ContainsSubstring("sinks is -1"));
   CHECK_THROWS_WITH(make_policy("sinks", {{"sink", 4}, {"window", 4}}),
@@ -189,7 +189,7 @@ TEST_CASE("bad arguments are named with what was expected") {
   CHECK_THROWS_WITH(make_policy("window", {{"window", 4}}, Positions::original),
                     ContainsSubstring("positions"));
   CHECK_THROWS_WITH(make_policy("window", {{"window", "four"}}),
-                    ContainsSubstring("window is four; expected an integer from 1"));
+                    ContainsSubstring("window is four; expected an integer of 1 or more"));
   const auto refusal = [](const char* name, const PolicyArguments& arguments) -> std::string {
     try {
       make_policy(name, arguments);
