@@ -108,6 +108,7 @@ int run(int argc, char** argv) {
   app.footer("Example: sinkbench run configs/quickstart.yaml");
   add_run(app);
   add_eval(app);
+  add_generate(app);
   add_slurm(app);
   add_reproduce(app);
   add_report(app);

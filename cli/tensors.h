@@ -13,6 +13,7 @@
 #include "base/progress.h"
 #include "cli/run_experiment.h"
 #include "eval/metrics/sink_options.h"
+#include "eval/results/generation.h"
 #include "eval/results/sink_results.h"
 
 namespace sinkbench {
@@ -52,7 +53,8 @@ struct TrainingOptions {
   int64_t range_steps = 0;  ///< 0: a training, no range test
 };
 
-/// The functions of cli/tensors/commands.h, eval/run/inspect.h and eval/metrics/sink_metric.h.
+/// The functions of cli/tensors/commands.h, eval/run/generate.h, eval/run/inspect.h and
+/// eval/metrics/sink_metric.h.
 struct TensorCommands {
   RunOutcome (*run_experiment)(const Experiment&, const RunOptions&);
   Plan (*plan)(const Experiment&, const RunOptions&);
@@ -63,6 +65,8 @@ struct TensorCommands {
   nlohmann::ordered_json (*inspect_model)(const std::filesystem::path&,
                                           const std::vector<std::filesystem::path>&);
   SinkResults (*run_sinks)(Cell, const SinkSampling&, const SinkOptions&, Progress::Style);
+  Generation (*run_generation)(const std::vector<Cell>&, const std::string& prompt,
+                               const GenerationOptions&, const TextSink&);
   bool (*train)(const TrainingOptions&);
 };
 

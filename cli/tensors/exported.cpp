@@ -1,5 +1,6 @@
 #include "cli/tensors/commands.h"
 #include "eval/metrics/sink_metric.h"
+#include "eval/run/generate.h"
 #include "eval/run/inspect.h"
 
 /// What cli/tensors.cpp looks for.
@@ -13,4 +14,5 @@ const sinkbench::TensorCommands sinkbench_tensor_commands = {
     .bench = sinkbench::bench,
     .inspect_model = sinkbench::inspect_model,
     .run_sinks = sinkbench::run_sinks,
+    .run_generation = sinkbench::run_generation,
     .train = sinkbench::run_training};

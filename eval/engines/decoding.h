@@ -23,6 +23,9 @@ class Decoding {
   /// `steps` steps. A step takes the same time as after real tokens. InputError where the model's
   /// learned positions don't reach so far.
   virtual void fill(std::optional<int64_t> entries, int64_t fed, int64_t steps) = 0;
+  /// Begins anew with an empty cache and room for `steps` steps. InputError as Method::check has
+  /// it.
+  virtual void start(int64_t steps) = 0;
   /// Feeds a token, then evicts. Returns the logits [1, vocab].
   virtual at::Tensor step(int32_t id) = 0;
   /// What the next step's query attends to beside itself, where layers differ in those with most.

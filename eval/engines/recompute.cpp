@@ -34,13 +34,21 @@ void RecomputeEngine::check(int64_t fed) const {
 }
 
 void RecomputeEngine::fill(std::optional<int64_t>, int64_t fed, int64_t) {
-  window_.assign(*policy_.capacity() + 1, 0);
+  stepped_.assign(*policy_.capacity(), 0);
+}
+
+void RecomputeEngine::start(int64_t steps) {
+  check(steps);
+  stepped_.clear();
 }
 
 at::Tensor RecomputeEngine::step(int32_t id) {
-  window_.erase(window_.begin());
-  window_.push_back(id);
-  return pass(window_);
+  stepped_.push_back(id);
+  std::vector<int32_t> ids;
+  for (const int64_t place : places_of_pass(policy_, std::ssize(stepped_) - 1)) {
+    ids.push_back(stepped_[place]);
+  }
+  return pass(ids);
 }
 
 int64_t RecomputeEngine::kv_bytes_held(int64_t fed) {

@@ -23,8 +23,11 @@ class RecomputeEngine final : public Engine, public Decoding {
   /// A step is a pass over tokens of which the last is the one that is fed.
   int64_t enough_to_warm_up() const override { return 2; }
   void fill(std::optional<int64_t> entries, int64_t fed, int64_t steps) override;
+  void start(int64_t steps) override;
   at::Tensor step(int32_t id) override;
-  int64_t entries() const override { return static_cast<int64_t>(window_.size()) - 1; }
+  int64_t entries() const override {
+    return sinkbench::size(policy_.view(static_cast<int64_t>(stepped_.size())));
+  }
   /// Of the tensors of one pass, the longest there is on such a stream.
   int64_t kv_bytes_held(int64_t fed) override;
   /// Bytes of keys and values that the tensors of the largest pass so far held together.
@@ -44,7 +47,7 @@ class RecomputeEngine final : public Engine, public Decoding {
   const RecomputePolicy& policy_;
   const bool in_parts_;
   int64_t kv_bytes_held_ = 0;
-  std::vector<int32_t> window_;  // of a step
+  std::vector<int32_t> stepped_;  // all tokens of steps so far
 };
 
 }  // namespace sinkbench

@@ -86,6 +86,13 @@ void ScanEngine::fill(std::optional<int64_t> entries, int64_t fed, int64_t steps
   next_ = next;
 }
 
+void ScanEngine::start(int64_t steps) {
+  const c10::InferenceMode inference;
+  check(steps);
+  scan_->reset(steps);
+  next_ = 0;
+}
+
 at::Tensor ScanEngine::step(int32_t id) {
   const c10::InferenceMode inference;
   const at::Tensor x = run_block(std::span(&id, 1), next_);

@@ -23,6 +23,7 @@ class ScanEngine final : public Engine, public Decoding {
   int64_t enough_to_warm_up() const override { return std::numeric_limits<int64_t>::max(); }
   int64_t period() const override;
   void fill(std::optional<int64_t> entries, int64_t fed, int64_t steps) override;
+  void start(int64_t steps) override;
   at::Tensor step(int32_t id) override;
   int64_t entries() const override;
   int64_t kv_bytes_held(int64_t fed) override;

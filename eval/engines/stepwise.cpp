@@ -114,6 +114,12 @@ int64_t StepwiseEngine::kv_bytes_held(int64_t fed) {
   return kv_bytes_held();
 }
 
+void StepwiseEngine::start(int64_t steps) {
+  const c10::InferenceMode inference;
+  check(steps);
+  reset(steps);
+}
+
 at::Tensor StepwiseEngine::step(int32_t id) {
   const c10::InferenceMode inference;
   return decoder_.logits(step_row(id));

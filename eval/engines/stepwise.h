@@ -29,6 +29,7 @@ class StepwiseEngine final : public Engine, public Decoding {
   void reset(int64_t fed);
   int64_t enough_to_warm_up() const override { return std::numeric_limits<int64_t>::max(); }
   void fill(std::optional<int64_t> entries, int64_t fed, int64_t steps) override;
+  void start(int64_t steps) override;
   at::Tensor step(int32_t id) override;
   int64_t entries() const override { return kinds_[views_.widest()].slots.entries(); }
   int64_t kv_bytes_held(int64_t fed) override;

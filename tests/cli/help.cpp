@@ -91,7 +91,7 @@ TEST_CASE("every command has a help, and no two of its options and positionals o
   check_names({}, {}, folder.path(), seen);
   for (const char* command : {"run", "slurm", "reproduce", "report", "plot", "tokenize", "train",
                               "verify", "bench", "inspect", "sinks", "list", "compare", "history",
-                              "history add", "history show", "history plot"}) {
+                              "generate", "history add", "history show", "history plot"}) {
     INFO(command);
     CHECK(seen.count(command) == 1);
   }
