@@ -13,6 +13,7 @@ namespace sinkbench {
 void add_run(CLI::App& app);
 void add_eval(CLI::App& app);
 void add_generate(CLI::App& app);
+void add_recall(CLI::App& app);
 void add_slurm(CLI::App& app);
 void add_reproduce(CLI::App& app);
 void add_report(CLI::App& app);

@@ -109,6 +109,7 @@ int run(int argc, char** argv) {
   add_run(app);
   add_eval(app);
   add_generate(app);
+  add_recall(app);
   add_slurm(app);
   add_reproduce(app);
   add_report(app);

@@ -15,6 +15,7 @@
 #include "eval/metrics/sink_options.h"
 #include "eval/results/generation.h"
 #include "eval/results/sink_results.h"
+#include "reports/recall.h"
 
 namespace sinkbench {
 
@@ -67,6 +68,7 @@ struct TensorCommands {
   SinkResults (*run_sinks)(Cell, const SinkSampling&, const SinkOptions&, Progress::Style);
   Generation (*run_generation)(const std::vector<Cell>&, const std::string& prompt,
                                const GenerationOptions&, const TextSink&);
+  FedStream (*fed_stream)(const Cell&);
   bool (*train)(const TrainingOptions&);
 };
 

@@ -176,6 +176,11 @@ Pictures draw_pictures(const Results& results, const fs::path& folder, const fs:
   return draw(result_pictures(results, folder), result_kinds, plots);
 }
 
+Pictures draw_picture(const Picture& picture, const fs::path& plots) {
+  require_gnuplot();
+  return draw({picture}, {}, plots);
+}
+
 Pictures draw_trends(std::span<const TrendRun> runs, const fs::path& plots) {
   require_gnuplot();
   return draw(trend_pictures(runs), trend_kinds, plots);

@@ -23,6 +23,8 @@ struct NllBlock {
 /// the start as a logarithmic axis shows it. What is left at the end and makes no block is dropped.
 std::vector<NllBlock> nll_blocks(std::span<const double> nll, int64_t stride);
 
+struct Picture;
+
 struct Pictures {
   std::vector<std::string> drawn;     ///< names without extension, in DIR/plots
   std::vector<std::string> left_out;  ///< one line each: which picture and why
@@ -45,5 +47,8 @@ struct TrendRun {
 /// For each model and dataset: perplexity, decode latency and memory over the runs, a line for each
 /// cell (as `compare` identifies it) that was measured in two runs or more. Files as above.
 Pictures draw_trends(std::span<const TrendRun> runs, const std::filesystem::path& plots);
+
+/// One picture, where it has lines.
+Pictures draw_picture(const Picture& picture, const std::filesystem::path& plots);
 
 }  // namespace sinkbench

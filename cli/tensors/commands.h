@@ -7,6 +7,9 @@ namespace sinkbench {
 
 class Runner;
 
+/// The token ids that a cell feeds, read again. InputError where they can't be.
+FedStream fed_stream(const Cell& cell);
+
 /// Throws InputError as Runner::check does, and says what there is to know of the texts.
 void check_cells(Runner& runner, const std::vector<Cell>& cells);
 

@@ -15,4 +15,5 @@ const sinkbench::TensorCommands sinkbench_tensor_commands = {
     .inspect_model = sinkbench::inspect_model,
     .run_sinks = sinkbench::run_sinks,
     .run_generation = sinkbench::run_generation,
+    .fed_stream = sinkbench::fed_stream,
     .train = sinkbench::run_training};

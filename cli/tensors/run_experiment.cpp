@@ -185,6 +185,12 @@ double estimated_seconds(const Cell& cell, Runner& runner, const MemoryNeed& nee
 
 }  // namespace
 
+FedStream fed_stream(const Cell& cell) {
+  Runner runner(Progress::Style::silent);
+  const Runner::Text text = runner.text(cell);
+  return {.ids = text.stream.ids, .pieces = text.stream.pieces};
+}
+
 void check_cells(Runner& runner, const std::vector<Cell>& cells) {
   Notes notes;
   for (const Cell& cell : cells) {

@@ -89,9 +89,10 @@ TEST_CASE("every command has a help, and no two of its options and positionals o
   const test::TemporaryFolder folder;
   std::set<std::string> seen;
   check_names({}, {}, folder.path(), seen);
-  for (const char* command : {"run", "slurm", "reproduce", "report", "plot", "tokenize", "train",
-                              "verify", "bench", "inspect", "sinks", "list", "compare", "history",
-                              "generate", "history add", "history show", "history plot"}) {
+  for (const char* command :
+       {"run", "slurm", "reproduce", "report", "plot", "tokenize", "train", "verify", "bench",
+        "inspect", "sinks", "list", "compare", "history", "generate", "recall", "history add",
+        "history show", "history plot"}) {
     INFO(command);
     CHECK(seen.count(command) == 1);
   }
