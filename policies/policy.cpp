@@ -27,6 +27,10 @@ std::string to_string(const PolicyValue& value) {
   return fmt::format("[{}]", fmt::join(value.list(), ", "));
 }
 
+std::string named_label(const std::string& name, const std::string& label) {
+  return label.starts_with(name) ? label : name + " " + label;
+}
+
 std::vector<int64_t> pages_read(const ReadPolicy::Reading& reading,
                                 std::span<const double> bounds) {
   std::vector<int64_t> pages(bounds.size() + 1);

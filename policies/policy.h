@@ -75,6 +75,9 @@ class Policy {
   int64_t cap_ = 0;
 };
 
+/// "window 0+124", "dense": a policy's name and its label, which may begin with the name.
+std::string named_label(const std::string& name, const std::string& label);
+
 /// Index arithmetic: when token t is the query, which earlier tokens may it see?
 class IndexPolicy : public Policy {
  public:

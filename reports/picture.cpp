@@ -275,10 +275,8 @@ std::string bound_suffix(const CellResult& result) {
 
 /// "sinks 4+124", "window 128", "dense"
 std::string series_name(const CellResult& result) {
-  const PolicySpec& policy = result.cell.policy;
-  const std::string& label = result.policy_label;
-  return (label.starts_with(policy.name) ? label : policy.name + " " + label) +
-         positions_suffix(result) + bound_suffix(result);
+  return named_label(result.cell.policy.name, result.policy_label) + positions_suffix(result) +
+         bound_suffix(result);
 }
 
 /// What stays the same along a line over cache sizes: "sinks 4+", "strided 4+ kept=16"; all

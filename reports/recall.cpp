@@ -22,8 +22,7 @@ uint64_t pair_at(const std::vector<int32_t>& ids, int64_t t) {
 }
 
 std::string label_of(const CellResult& cell) {
-  const std::string& name = cell.cell.policy.name;
-  return cell.policy_label.starts_with(name) ? cell.policy_label : name + " " + cell.policy_label;
+  return named_label(cell.cell.policy.name, cell.policy_label);
 }
 
 void add(RecallBin& bin, double nll, double& squares) {

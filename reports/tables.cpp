@@ -99,9 +99,7 @@ std::string reference_name(const Results& results, const CellResult& cell) {
   const std::string& id = cell.divergence ? cell.divergence->reference : cell.collapse->reference;
   for (const CellResult& other : results.cells) {
     if (other.cell.id != id) continue;
-    const std::string& name = other.cell.policy.name;
-    return other.policy_label.starts_with(name) ? other.policy_label
-                                                : name + " " + other.policy_label;
+    return named_label(other.cell.policy.name, other.policy_label);
   }
   return id;
 }

@@ -9,8 +9,8 @@
 #include <functional>
 #include <initializer_list>
 
-#include "datasets/unicode_classes.h"
 #include "base/utf8.h"
+#include "datasets/unicode_classes.h"
 
 namespace sinkbench {
 namespace {

@@ -193,9 +193,7 @@ Generation run_generation(const std::vector<Cell>& cells, const std::string& pro
   const Texts texts(tokenizer);
   const std::string prompt_text = texts.of(ids);
   for (size_t i = 0; i < cells.size(); ++i) {
-    const std::string label = policies[i]->label().starts_with(cells[i].policy.name)
-                                  ? policies[i]->label()
-                                  : cells[i].policy.name + " " + policies[i]->label();
+    const std::string label = named_label(cells[i].policy.name, policies[i]->label());
     sink(label, "");
     std::vector<int32_t> all = ids;
     // What is written is what comes after the prompt, whose last token may end in a word.

@@ -230,3 +230,22 @@ TEST_CASE("bad arguments are named with what was expected") {
   CHECK_THROWS_WITH(make_policy("h2o", {{"capacity", 64}}, Positions::cache, 8),
                     ContainsSubstring("'positions: capped' beside it"));
 }
+
+TEST_CASE("a query reads its own page and those with the largest bounds") {
+  const ReadPolicy::Reading reading = {.page = 2, .pages = 3};
+  using Pages = std::vector<int64_t>;
+  const auto read = [&](const std::vector<double>& bounds) { return pages_read(reading, bounds); };
+  CHECK(read({}) == Pages{0});
+  CHECK(read({5, 1}) == Pages{0, 1, 2});  // all that there are
+  CHECK(read({2.5, 2, 3, -1}) == Pages{0, 2, 4});
+  CHECK(read({1, 1, 1, 1}) == Pages{0, 1, 4});  // of equals the older
+}
+
+TEST_CASE("what comes back to a view is found") {
+  CHECK_FALSE(returned({}, {{0, 1}}, 1));
+  CHECK_FALSE(returned({{0, 4}}, {{0, 2}, {3, 5}}, 5));
+  CHECK_FALSE(returned({{0, 2}, {3, 5}}, {{0, 1}, {4, 6}}, 6));
+  CHECK(returned({{0, 2}, {3, 5}}, {{0, 3}, {4, 6}}, 6) == 2);
+  CHECK(returned({{3, 5}}, {{2, 6}}, 6) == 2);
+  CHECK(returned({}, {{0, 2}}, 2) == 0);
+}
