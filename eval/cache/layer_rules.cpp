@@ -111,6 +111,12 @@ int64_t LayerRules::slots(int64_t layer, int64_t head, int64_t fed) const {
   return std::min(most(layer, head, fed) + 1, fed);
 }
 
+int64_t LayerRules::full(std::optional<int64_t> entries, int64_t fed) const {
+  const int64_t prompt = score_ != nullptr ? score_->retention().prompt : 0;
+  if (score_ != nullptr && score_->retention().every > fed) return std::max(prompt + 1, fed);
+  return std::max(prompt + 1, policy_->capacity().value_or(entries.value_or(fed)));
+}
+
 int64_t LayerRules::widest(int64_t fed) const {
   int64_t widest = 0;
   for (int64_t layer = 1; layer < layers_; ++layer) {

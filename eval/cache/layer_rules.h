@@ -50,6 +50,10 @@ class LayerRules {
   /// Slots that a stream of `fed` tokens takes: the most before a round, the token just fed
   /// included; of an adaptive budget the mean.
   int64_t slots(int64_t layer, int64_t head, int64_t fed) const;
+  /// Tokens after which a cache is as full as timed steps have it: to the policy's capacity; where
+  /// it grows without end, `entries` or a stream of `fed` tokens; where `fed` tokens end before a
+  /// second round, what such a stream comes to.
+  int64_t full(std::optional<int64_t> entries, int64_t fed) const;
   /// The layer with most entries.
   int64_t widest(int64_t fed) const;
 

@@ -15,8 +15,9 @@ class Decoding {
   /// Steps after which timings have settled, at the latest.
   virtual int64_t enough_to_warm_up() const = 0;
 
-  /// Steps from one round of eviction to the next: so many, or a multiple, show its cost.
-  virtual int64_t period() const { return 1; }
+  /// Steps from one round of eviction to the next: so many, or a multiple, show its cost. 1 where a
+  /// stream of `fed` tokens ends before a second round.
+  virtual int64_t period(int64_t fed) const { return 1; }
 
   /// Begins anew with a cache as full as it gets (where it grows without end: with `entries`
   /// entries, or those of a stream of `fed` tokens), its keys and values random, with room for

@@ -304,8 +304,7 @@ class ScanMethod final : public Method {
   }
   Footprint timing(at::ScalarType dtype, std::optional<int64_t> entries, int64_t fed,
                    int64_t steps) const override {
-    const int64_t full = policy_.capacity().value_or(entries.value_or(fed));
-    return holding(dtype, full + steps);
+    return holding(dtype, rules_.full(entries, fed) + steps);
   }
   Footprint holding(at::ScalarType dtype, int64_t fed) const override {
     return scoring("chunked", dtype, {.chunk = 1}, fed);

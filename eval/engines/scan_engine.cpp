@@ -68,19 +68,16 @@ int64_t ScanEngine::block_size() const {
   return ChunkedEngine::block_size(decoder_.config(), chunk_, fed());
 }
 
-int64_t ScanEngine::period() const {
+int64_t ScanEngine::period(int64_t fed) const {
   const auto* score = dynamic_cast<const ScorePolicy*>(&rules_.policy());
-  return score != nullptr ? score->retention().every : 1;
+  return score != nullptr && score->retention().every <= fed ? score->retention().every : 1;
 }
 
 void ScanEngine::fill(std::optional<int64_t> entries, int64_t fed, int64_t steps) {
   const c10::InferenceMode inference;
   // A round was just now, on a cache as full as it gets.
-  const auto* score = dynamic_cast<const ScorePolicy*>(&rules_.policy());
-  const int64_t prompt = score != nullptr ? score->retention().prompt : 0;
-  const int64_t full =
-      std::max(prompt + 1, rules_.policy().capacity().value_or(entries.value_or(fed)));
-  const int64_t next = (full + period() - 1) / period() * period();
+  const int64_t full = rules_.full(entries, fed), period = this->period(fed);
+  const int64_t next = (full + period - 1) / period * period;
   scan_->reset(next + steps);
   scan_->fill(next);
   next_ = next;

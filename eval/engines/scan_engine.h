@@ -21,7 +21,7 @@ class ScanEngine final : public Engine, public Decoding {
   std::optional<Disagreement> disagreement() const override { return decisions_.disagreement(); }
 
   int64_t enough_to_warm_up() const override { return std::numeric_limits<int64_t>::max(); }
-  int64_t period() const override;
+  int64_t period(int64_t fed) const override;
   void fill(std::optional<int64_t> entries, int64_t fed, int64_t steps) override;
   void start(int64_t steps) override;
   at::Tensor step(int32_t id) override;

@@ -350,7 +350,7 @@ struct Runner::State {
     const auto decoding = method.decoding(decoder);
     LatencySpec spec = cell.latency;
     spec.warmup = std::min(spec.warmup, decoding->enough_to_warm_up());
-    const int64_t period = decoding->period();
+    const int64_t period = decoding->period(stream.longest());
     spec.samples = (spec.samples + period - 1) / period * period;
     const int64_t steps = spec.warmup + spec.samples;
     std::vector<std::optional<int64_t>> lengths = {std::nullopt};

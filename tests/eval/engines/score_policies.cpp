@@ -601,7 +601,8 @@ TEST_CASE("timed steps of a score policy begin after a round and go on to the ne
   const Decoder decoder = Decoder::load(test::data("families") / "llama_gqa", {});
   const auto policy = make_policy("h2o", {{"capacity", 30}, {"every", 8}});
   const auto decoding = make_method(*policy, decoder.config())->decoding(decoder);
-  CHECK(decoding->period() == 8);
+  CHECK(decoding->period(1000) == 8);
+  CHECK(decoding->period(7) == 1);
   decoding->fill(std::nullopt, 100, 24);
   std::vector<int64_t> entries;
   for (int i = 0; i < 24; ++i) {
@@ -609,4 +610,13 @@ TEST_CASE("timed steps of a score policy begin after a round and go on to the ne
     CHECK(decoding->step(1).isfinite().all().item<bool>());
   }
   for (int i = 0; i < 24; ++i) CHECK(entries[i] == 30 + i % 8);
+  // Where a stream ends before a round, what has come after the prompt is there, and no more.
+  const auto once = make_policy("h2o", {{"capacity", 30}, {"every", 1'000'000}, {"prompt", 50}});
+  const auto method = make_method(*once, decoder.config());
+  const auto after_prompt = method->decoding(decoder);
+  CHECK(after_prompt->period(100) == 1);
+  after_prompt->fill(std::nullopt, 100, 4);
+  CHECK(after_prompt->entries() == 30 + 50);
+  CHECK(after_prompt->step(1).isfinite().all().item<bool>());
+  CHECK(method->timing(at::kFloat, std::nullopt, 100, 4).cache < 1e6);
 }
