@@ -2,11 +2,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <nlohmann/json.hpp>
 
 #include "base/console.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/utf8.h"
 #include "cli/commands.h"
 #include "cli/run_experiment.h"
 #include "cli/tensors.h"
@@ -26,6 +28,18 @@ struct Options {
   std::vector<std::string> out;
   bool quiet = false;
 };
+
+/// A number within bounds, which NaN is not.
+CLI::Validator real(double least, double most) {
+  return CLI::Validator(
+      [=](std::string& text) -> std::string {
+        char* end = nullptr;
+        const double value = std::strtod(text.c_str(), &end);
+        if (!text.empty() && *end == '\0' && value >= least && value <= most) return "";
+        return fmt::format("'{}'; expected a number from {} to {}", text, least, most);
+      },
+      "", "");
+}
 
 /// What a suffix of --out asks for.
 std::string page(const Generation& generation, const fs::path& file) {
@@ -56,12 +70,23 @@ void run(Options& options) {
                                suffix);
     }
   }
+  for (const std::string& file : options.out) {
+    const fs::path folder = fs::absolute(file).parent_path();
+    if (!fs::is_directory(folder) || fs::is_directory(file)) {
+      throw InputError::format(
+          "--out {}: {}", file,
+          fs::is_directory(file) ? "it is a folder; expected a file" : "there is no such folder");
+    }
+  }
   std::error_code no_file;  // a text is no path, and may be too long for one
   if (fs::is_regular_file(options.prompt, no_file)) options.prompt = read_file(options.prompt);
+  if (valid_utf8_prefix(options.prompt) != options.prompt.size()) {
+    throw InputError("--prompt: it is no valid UTF-8; expected a text");
+  }
   if (options.what.policies.empty()) options.what.policies = {"dense"};
   options.overrides.load_plugins = true;
   options.what.text = "prompt";
-  options.what.tokens = options.generation.tokens;
+  options.what.tokens = std::max<int64_t>(2, options.generation.tokens);  // of a text
   const std::vector<Cell> cells = quick_experiment(options.what, options.overrides).cells;
   std::string writing;
   const Generation result =
@@ -98,7 +123,7 @@ void add_generate(CLI::App& app) {
   command
       ->add_option("--policy", options->what.policies,
                    "NAME or NAME:KEY=VALUE,..., such as sinks:sinks=4,window=252 (repeatable; "
-                   "default: dense; `list policies` has them)")
+                   "default: dense; `list policies` has them; not the oracle)")
       ->allow_extra_args(false);
   command->add_option("--tokens", options->generation.tokens, "Write so many tokens")
       ->transform(integer(1, int64_t{1} << 32))
@@ -106,14 +131,16 @@ void add_generate(CLI::App& app) {
   command
       ->add_option("--temperature", sampling.temperature,
                    "By which logits are divided before one is drawn; 0: the most likely one")
-      ->check(CLI::Range(0.0, 100.0))
+      ->check(real(0, 100))
       ->capture_default_str();
   command
       ->add_option("--top-p", sampling.top_p,
                    "Draw among the most likely tokens that have so much of the probability")
-      ->check(CLI::Range(0.0, 1.0))
+      ->check(real(0, 1))
       ->capture_default_str();
-  command->add_option("--seed", sampling.seed, "Of what is drawn")->capture_default_str();
+  command->add_option("--seed", sampling.seed, "Of what is drawn")
+      ->transform(integer(0, int64_t{1} << 53))
+      ->capture_default_str();
   command
       ->add_option("--stop", options->generation.stop,
                    "A token that ends a text, such as '<|endoftext|>', or its id (repeatable)")

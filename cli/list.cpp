@@ -95,6 +95,10 @@ List parameters_of(const PolicyEntry& entry) {
     }
     list.rows.push_back({"preset", "-", names, meanings});
   }
+  if (!entry.bound.empty()) {
+    list.note = fmt::format("{}: an upper bound and no policy to be ranked: it {}", entry.name,
+                            entry.bound);
+  }
   if (entry.positions.size() + entry.presets.size() + entry.parameters.size() == 0) {
     list.note = entry.name + " takes no parameters";
   }

@@ -1,9 +1,11 @@
 // sinkbench recall: how well caches predict what stood before, by how far back, from a run's NLLs.
 #include "reports/recall.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
-#include <map>
-#include <tuple>
+#include <set>
+#include <vector>
 
 #include "base/console.h"
 #include "base/error.h"
@@ -29,10 +31,12 @@ struct Options {
 void print_recall(const Options& options) {
   const Results results = read_results(options.folder);
   // Cells of one model, text and precision stand beside each other.
-  std::map<std::tuple<std::string, std::string, std::string, std::string>,
-           std::vector<const CellResult*>>
-      groups;
+  std::vector<std::vector<const CellResult*>> groups;
   std::vector<std::string> left_out;
+  const auto alike = [](const CellResult& a, const CellResult& b) {
+    return a.model_sha256 == b.model_sha256 && a.dataset_sha256 == b.dataset_sha256 &&
+           a.cell.dtype == b.cell.dtype && a.cell.engine == b.cell.engine;
+  };
   for (const CellResult& cell : results.cells) {
     if (!is_chosen(cell.cell.id, options.only) || !cell.error.empty() || cell.nll_file.empty())
       continue;
@@ -41,17 +45,27 @@ void print_recall(const Options& options) {
           fmt::format("{}: one token in {} was scored", cell.cell.id, cell.perplexity->stride));
       continue;
     }
-    groups[{cell.model_sha256, cell.dataset_sha256, cell.cell.dtype, cell.cell.engine}].push_back(
-        &cell);
+    const auto group = std::find_if(groups.begin(), groups.end(),
+                                    [&](const auto& cells) { return alike(*cells.front(), cell); });
+    if (group == groups.end()) {
+      groups.push_back({&cell});
+    } else {
+      group->push_back(&cell);
+    }
   }
   if (groups.empty()) {
     throw InputError::format(
-        "{}: no cell has NLLs; expected a results folder of `run` with the metric perplexity",
-        options.folder);
+        "{}: no cell{} has NLLs of all its tokens; expected a results folder of `run` with the "
+        "metric "
+        "perplexity",
+        options.folder,
+        options.only.empty() ? ""
+                             : fmt::format(" that '{}' names", fmt::join(options.only, "', '")));
   }
-  std::string csv;
-  int64_t number = 0;
-  for (const auto& [key, cells] : groups) {
+  const bool csv = options.format == "csv", markdown = options.format == "markdown";
+  std::vector<std::vector<RecallSplit>> split;
+  std::set<std::string> bounds;
+  for (const auto& cells : groups) {
     const CellResult& first = *cells.front();
     const FedStream stream = tensor_commands(false).fed_stream(first.cell);
     if (ids_sha256(stream.ids) != first.dataset_sha256) {
@@ -59,34 +73,25 @@ void print_recall(const Options& options) {
           "{}: its text or tokenizer is no longer what was fed (SHA-256 of the ids); run it again",
           first.cell.id);
     }
-    std::vector<RecallSplit> splits;
+    split.emplace_back();
     for (const CellResult* cell : cells) {
       const std::vector<double> nll = read_nll_file(fs::path(options.folder) / cell->nll_file);
-      splits.push_back(split_recall(*cell, stream, nll, options.rare));
+      split.back().push_back(split_recall(*cell, stream, nll, options.rare));
+      const std::string bound = bound_of(cell->cell.policy);
+      if (!bound.empty()) bounds.insert(cell->cell.policy.name + " " + bound);
     }
-    if (options.format == "csv") {
-      const std::string rows = recall_csv(splits);
-      csv += csv.empty() ? rows : rows.substr(rows.find('\n') + 1);
-      continue;
-    }
-    const bool markdown = options.format == "markdown";
-    print_out("{}{}, {}, {}\n\n{}\n", markdown ? "## " : "", printable(model_name(first.cell)),
-              printable(dataset_name(first.cell)), first.cell.dtype,
-              format_recall(splits, markdown, terminal_width()));
-    ++number;
-    if (options.no_plots || markdown) continue;
-    const fs::path plots = fs::path(options.folder) / "plots";
-    const std::string name = groups.size() == 1 ? "recall" : fmt::format("recall-{}", number);
-    try {
-      for (const std::string& drawn : draw_recall(splits, name, plots).drawn) {
-        print_out("picture: {}  (and .png, .gp, .csv)\n\n", (plots / (drawn + ".svg")).string());
-      }
-    } catch (const InputError& error) {
-      print_out("pictures: none; {}\n\n", error.what());
+    if (!csv) {
+      print_out("{}{}, {}, {}\n\n{}\n", markdown ? "## " : "", printable(model_name(first.cell)),
+                printable(dataset_name(first.cell)), first.cell.dtype,
+                format_recall(split.back(), markdown, terminal_width()));
     }
   }
-  if (options.format == "csv") {
-    write_output(csv);
+  if (csv) {
+    for (size_t i = 0; i < split.size(); ++i) {
+      const std::string rows = recall_csv(split[i]);
+      write_output(i == 0 ? rows : rows.substr(rows.find('\n') + 1));
+    }
+    for (const std::string& line : left_out) remark("left out: {}\n", line);
     return;
   }
   print_out(
@@ -94,7 +99,19 @@ void print_recall(const Options& options) {
       "already, so "
       "many tokens ago; pairs that stand in the text more than {} times are among the others\n",
       options.rare);
+  for (const std::string& bound : bounds) {
+    print_out("†: an upper bound and no policy to be ranked: {}\n", bound);
+  }
   for (const std::string& line : left_out) print_out("left out: {}\n", line);
+  if (options.no_plots || markdown) return;
+  const fs::path plots = fs::path(options.folder) / "plots";
+  try {
+    for (const std::string& name : draw_recall(split, plots).drawn) {
+      print_out("picture: {}  (and .png, .gp, .csv)\n", (plots / (name + ".svg")).string());
+    }
+  } catch (const InputError& error) {
+    print_out("pictures: none; {}\n", error.what());
+  }
 }
 
 }  // namespace

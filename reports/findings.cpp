@@ -32,6 +32,9 @@ std::string against(double ratio) {
 std::vector<std::string> findings(const Results& results) {
   std::vector<std::string> lines;
   const auto& cells = results.cells;
+  const bool several = std::any_of(cells.begin(), cells.end(), [&](const CellResult& cell) {
+    return cell.cell.dtype != cells.front().cell.dtype;
+  });
   for (const CellResult& cell : cells) {
     if (cell.cell.policy.name == "dense" || !cell.perplexity) continue;
     if (!bound_of(cell.cell.policy).empty()) continue;
@@ -42,8 +45,9 @@ std::vector<std::string> findings(const Results& results) {
     if (dense == cells.end()) continue;
     const double ratio = cell.perplexity->token / dense->perplexity->token;
     if (!std::isfinite(ratio)) continue;
-    std::string line = fmt::format("{} {}: perplexity {}", cell.cell.policy.name, cell.cache_label,
-                                   against(ratio));
+    std::string line =
+        fmt::format("{} {}{}: perplexity {}", cell.cell.policy.name, cell.cache_label,
+                    several ? ", " + cell.cell.dtype : "", against(ratio));
     if (cell.memory && dense->memory && cell.memory->kv_bytes_held > 0) {
       const double share = static_cast<double>(dense->memory->kv_bytes_held) /
                            static_cast<double>(cell.memory->kv_bytes_held);

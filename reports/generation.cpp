@@ -99,13 +99,31 @@ size_t columns_of(std::string_view text) {
   }));
 }
 
+/// Of a text, each fit to be shown.
+std::vector<std::string> lines_of(const std::string& text) {
+  std::vector<std::string> lines;
+  for (size_t from = 0; from <= text.size();) {
+    const size_t newline = std::min(text.find('\n', from), text.size());
+    std::string line = text.substr(from, newline - from);
+    if (line.ends_with('\r')) line.pop_back();
+    for (size_t tab; (tab = line.find('\t')) != line.npos;) line.replace(tab, 1, "    ");
+    lines.push_back(printable(line));
+    from = newline + 1;
+  }
+  return lines;
+}
+
+std::string html_text(const std::string& text) {
+  std::string result;
+  for (const std::string& line : lines_of(text)) result += html_escaped(line) + "\n";
+  result.pop_back();
+  return result;
+}
+
 /// Lines of no more than `width` characters, cut at spaces where there are some.
 std::vector<std::string> wrapped(const std::string& text, size_t width) {
   std::vector<std::string> lines;
-  size_t from = 0;
-  while (from <= text.size()) {
-    const size_t newline = std::min(text.find('\n', from), text.size());
-    std::string rest = printable(text.substr(from, newline - from));
+  for (std::string& rest : lines_of(text)) {
     do {
       size_t end = 0, count = 0, space = 0;
       while (end < rest.size() && count < width) {
@@ -120,21 +138,20 @@ std::vector<std::string> wrapped(const std::string& text, size_t width) {
       lines.push_back(rest.substr(0, end));
       rest.erase(0, end);
     } while (!rest.empty());
-    from = newline + 1;
   }
   return lines;
 }
 
 std::string markdown_escaped(const std::string& text) {
   std::string result;
-  for (size_t from = 0; from <= text.size();) {
-    const size_t newline = std::min(text.find('\n', from), text.size());
-    if (from > 0) result += "<br>";
-    for (const char c : html_escaped(printable(text.substr(from, newline - from)))) {
+  bool first = true;
+  for (const std::string& line : lines_of(text)) {
+    if (!first) result += "<br>";
+    first = false;
+    for (const char c : html_escaped(line)) {
       if (std::string_view("\\`*_[]|~#").find(c) != std::string_view::npos) result += '\\';
       result += c;
     }
-    from = newline + 1;
   }
   return result;
 }
@@ -252,8 +269,7 @@ caption { text-align: left; padding-bottom: 0.5rem; }
       "<h2>Texts</h2>\n<div class=\"scroll\" role=\"region\" tabindex=\"0\" aria-label=\"Texts\">\n"
       "<table class=\"texts\">\n<thead>\n<tr>",
       style, html_escaped(printable(how(generation))),
-      render_html(summary(generation), "What came out"), legend,
-      html_escaped(to_valid_utf8(generation.prompt)));
+      render_html(summary(generation), "What came out"), legend, html_text(generation.prompt));
   for (const Generated& of : generation.texts) {
     html += fmt::format("<th scope=\"col\">{}</th>", html_escaped(printable(of.label)));
   }
@@ -273,7 +289,7 @@ caption { text-align: left; padding-bottom: 0.5rem; }
           "<td style=\"--shade: {:.2f}\"><span class=\"facts{}\">{}</span><span "
           "class=\"text\">{}</span></td>",
           shade, said.find("leaves at") != std::string::npos ? " leaves" : "", html_escaped(said),
-          html_escaped(to_valid_utf8(of.parts[p])));
+          html_text(of.parts[p]));
     }
     html += "</tr>\n";
   }

@@ -176,9 +176,10 @@ Pictures draw_pictures(const Results& results, const fs::path& folder, const fs:
   return draw(result_pictures(results, folder), result_kinds, plots);
 }
 
-Pictures draw_picture(const Picture& picture, const fs::path& plots) {
+Pictures draw_pictures(const std::vector<Picture>& pictures, const char* kind,
+                       const fs::path& plots) {
   require_gnuplot();
-  return draw({picture}, {}, plots);
+  return draw(pictures, std::span(&kind, 1), plots);
 }
 
 Pictures draw_trends(std::span<const TrendRun> runs, const fs::path& plots) {

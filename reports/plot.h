@@ -48,7 +48,8 @@ struct TrendRun {
 /// cell (as `compare` identifies it) that was measured in two runs or more. Files as above.
 Pictures draw_trends(std::span<const TrendRun> runs, const std::filesystem::path& plots);
 
-/// One picture, where it has lines.
-Pictures draw_picture(const Picture& picture, const std::filesystem::path& plots);
+/// Those that have lines, whose names all begin with `kind`.
+Pictures draw_pictures(const std::vector<Picture>& pictures, const char* kind,
+                       const std::filesystem::path& plots);
 
 }  // namespace sinkbench

@@ -22,7 +22,9 @@ uint64_t pair_at(const std::vector<int32_t>& ids, int64_t t) {
 }
 
 std::string label_of(const CellResult& cell) {
-  return named_label(cell.cell.policy.name, cell.policy_label);
+  const PolicySpec& policy = cell.cell.policy;
+  return named_label(policy.name, cell.policy_label) +
+         (policy.positions == Positions::cache ? "" : ", " + positions_label(policy));
 }
 
 void add(RecallBin& bin, double nll, double& squares) {
@@ -111,7 +113,9 @@ std::string format_recall(std::span<const RecallSplit> splits, bool markdown, si
   Columns columns = {{.name = "tokens ago", .number = true, .foldable = false, .key = true},
                      {.name = "tokens", .foldable = false, .key = true}};
   for (const RecallSplit& split : splits) {
-    columns.push_back({.name = printable(label_of(*split.cell)), .foldable = false});
+    const bool bound = !bound_of(split.cell->cell.policy).empty();
+    columns.push_back(
+        {.name = printable(label_of(*split.cell)) + (bound ? "†" : ""), .foldable = false});
   }
   const auto add_row = [&](const std::string& name, const auto& bin_of) {
     columns[0].cells.push_back(name);
@@ -150,28 +154,35 @@ std::string recall_csv(std::span<const RecallSplit> splits) {
   return text;
 }
 
-Pictures draw_recall(std::span<const RecallSplit> splits, const std::string& name,
+Pictures draw_recall(std::span<const std::vector<RecallSplit>> groups,
                      const std::filesystem::path& plots) {
   constexpr int64_t fewest = 10;  // tokens that a point stands for
-  Picture picture{
-      .name = name,
-      .title = "NLL of what stood in the text before: " + model_name(splits.front().cell->cell) +
-               ", " + dataset_name(splits.front().cell->cell),
-      .x_label = "Tokens ago, at the least",
-      .y_label = "NLL (nats), ± 1 standard error",
-      .x_base_2 = true};
-  for (const RecallSplit& split : splits) {
-    Series series{.name = label_of(*split.cell), .policy = split.cell->cell.policy.name};
-    for (const RecallBin& bin : split.bins) {
-      if (bin.tokens < fewest || !std::isfinite(bin.nll)) continue;
-      series.points.push_back({.x = static_cast<double>(bin.least),
-                               .y = bin.nll,
-                               .low = bin.nll - bin.error,
-                               .high = bin.nll + bin.error});
+  std::vector<Picture> pictures;
+  for (const std::vector<RecallSplit>& splits : groups) {
+    const Cell& first = splits.front().cell->cell;
+    Picture picture{
+        .name = groups.size() == 1 ? "recall" : fmt::format("recall-{}", pictures.size() + 1),
+        .title = fmt::format("NLL of what stood in the text before: {}, {}, {}", model_name(first),
+                             dataset_name(first), first.dtype),
+        .x_label = "Tokens ago, at the least",
+        .y_label = "NLL (nats), ± 1 standard error",
+        .x_base_2 = true};
+    for (const RecallSplit& split : splits) {
+      Series series{.name = label_of(*split.cell) +
+                            (bound_of(split.cell->cell.policy).empty() ? "" : " (bound)"),
+                    .policy = split.cell->cell.policy.name};
+      for (const RecallBin& bin : split.bins) {
+        if (bin.tokens < fewest || !std::isfinite(bin.nll)) continue;
+        series.points.push_back({.x = static_cast<double>(bin.least),
+                                 .y = bin.nll,
+                                 .low = bin.nll - bin.error,
+                                 .high = bin.nll + bin.error});
+      }
+      if (series.points.size() > 1) picture.series.push_back(std::move(series));
     }
-    if (series.points.size() > 1) picture.series.push_back(std::move(series));
+    pictures.push_back(std::move(picture));
   }
-  return draw_picture(picture, plots);
+  return draw_pictures(pictures, "recall", plots);
 }
 
 }  // namespace sinkbench

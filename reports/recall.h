@@ -52,9 +52,10 @@ std::string format_recall(std::span<const RecallSplit> splits, bool markdown, si
 /// A row for each cell and distance, those without tokens left out.
 std::string recall_csv(std::span<const RecallSplit> splits);
 
-/// NLL over distance, a line for each cell, as NAME.svg and so on in `plots`; InputError without
+/// NLL over distance, a line for each cell, a picture for each group: recall.svg and so on in
+/// `plots`, recall-1.svg ... of several; those of an earlier call are removed. InputError without
 /// gnuplot.
-Pictures draw_recall(std::span<const RecallSplit> splits, const std::string& name,
+Pictures draw_recall(std::span<const std::vector<RecallSplit>> groups,
                      const std::filesystem::path& plots);
 
 }  // namespace sinkbench

@@ -193,7 +193,15 @@ Generation run_generation(const std::vector<Cell>& cells, const std::string& pro
   const Texts texts(tokenizer);
   const std::string prompt_text = texts.of(ids);
   for (size_t i = 0; i < cells.size(); ++i) {
-    const std::string label = named_label(cells[i].policy.name, policies[i]->label());
+    std::string label = named_label(cells[i].policy.name, policies[i]->label());
+    if (cells[i].policy.positions != Positions::cache) {
+      label += ", " + positions_label(cells[i].policy);
+    }
+    if (const std::string& bound = find_policy(cells[i].policy.name).bound; !bound.empty()) {
+      label += "†";
+      result.notes.push_back(fmt::format("†: an upper bound and no policy to be ranked: {} {}",
+                                         cells[i].policy.name, bound));
+    }
     sink(label, "");
     std::vector<int32_t> all = ids;
     // What is written is what comes after the prompt, whose last token may end in a word.

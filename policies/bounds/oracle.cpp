@@ -31,7 +31,7 @@ PolicyEntry oracle_policy() {
                           .minimum = 1,
                           .fallback = 128}},
           .weights = true,
-          .bound = "sees queries before they come",
+          .bound = "sees queries before they come, and so has no latency",
           .shares = true,
           .make = [](const Retention& retention, const PolicyArguments& arguments) {
             return std::make_unique<Oracle>(retention, arguments.at("ahead").integer());

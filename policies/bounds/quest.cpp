@@ -12,25 +12,26 @@ namespace {
 
 class Quest final : public ReadPolicy {
  public:
-  Quest(int64_t read, int64_t page, int64_t dense) : read_(read), page_(page), dense_(dense) {}
+  Quest(int64_t read, int64_t page, int64_t dense)
+      : pages_(std::max<int64_t>(3, read / page)), page_(page), dense_(dense) {}
 
   std::optional<Reading> reading(int64_t layer) const override {
     if (layer < dense_) return std::nullopt;
-    return Reading{.page = page_, .pages = std::max<int64_t>(3, read_ / page_)};
+    return Reading{.page = page_, .pages = pages_};
   }
   std::string label() const override { return "quest " + cache(); }
   std::string cache() const override {
-    std::string label = fmt::format("all, reads {}", read_);
+    std::string label = fmt::format("all, reads {}", pages_ * page_);
     if (page_ != usual_page) label += fmt::format(", page {}", page_);
     if (dense_ != usual_dense) label += fmt::format(", dense {}", dense_);
     return label;
   }
-  std::optional<int64_t> size() const override { return read_; }
+  std::optional<int64_t> size() const override { return pages_ * page_; }
 
   static constexpr int64_t usual_page = 16, usual_dense = 2;
 
  private:
-  int64_t read_, page_, dense_;
+  int64_t pages_, page_, dense_;
 };
 
 }  // namespace

@@ -87,4 +87,10 @@ TEST_CASE("generate refuses in one line what it can't do, and writes nothing") {
   CHECK_THAT(refused({"--prompt", "a", "--stop", "<|nowhere|>"}), ContainsSubstring("--stop"));
   CHECK_THAT(refused({"--prompt", "a", "--temperature", "-1"}), ContainsSubstring("--temperature"));
   CHECK_THAT(refused({"--prompt", "a", "--tokens", "0"}), ContainsSubstring("--tokens"));
+  CHECK_THAT(refused({"--prompt", "a", "--temperature", "nan"}),
+             ContainsSubstring("'nan'; expected a number from 0 to 100"));
+  CHECK_THAT(refused({"--prompt", "a", "--seed", "-1"}), ContainsSubstring("--seed"));
+  CHECK_THAT(refused({"--prompt", "a\xff"}), ContainsSubstring("it is no valid UTF-8"));
+  CHECK_THAT(refused({"--prompt", "a", "--out", "nowhere/x.md"}),
+             ContainsSubstring("there is no such folder"));
 }

@@ -77,6 +77,8 @@ TEST_CASE("texts break neither Markdown nor HTML, and JSON has everything") {
   CHECK_THAT(html, ContainsSubstring("<td style=\"--shade: 0.05\">"));  // (2.5 - 2) / 6 * 0.6
   CHECK_THAT(html, ContainsSubstring("--shade: 0.35"));                 // (5.5 - 2) / 6 * 0.6
   CHECK_THAT(html, !ContainsSubstring("\x1b"));
+  CHECK_THAT(html, ContainsSubstring("<p class=\"text\">In the\nbeginning</p>"));
+  CHECK_THAT(html, ContainsSubstring(" was the word and the word\nwas</span>"));
   const test::TemporaryFolder folder;
   folder.write("page.html", html);
   CHECK(std::system(

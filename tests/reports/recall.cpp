@@ -77,8 +77,11 @@ TEST_CASE("a picture of what is recalled has a line for each cell", "[plot]") {
   }
   const test::TemporaryFolder folder;
   const std::vector<RecallSplit> splits = {split};
-  CHECK(draw_recall(splits, "recall", folder.path() / "plots").drawn ==
-        std::vector<std::string>{"recall"});
+  const std::vector<std::vector<RecallSplit>> two = {splits, splits}, one = {splits};
+  CHECK(draw_recall(two, folder.path() / "plots").drawn ==
+        std::vector<std::string>{"recall-1", "recall-2"});
+  CHECK(draw_recall(one, folder.path() / "plots").drawn == std::vector<std::string>{"recall"});
+  CHECK(!std::filesystem::exists(folder.path() / "plots/recall-1.svg"));
   CHECK(read_file(folder.path() / "plots/recall.csv") ==
         "series,x,y,low,high\nsinks 4+252,1,0.1,0.05,0.15000000000000002\n"
         "sinks 4+252,4,0.4,0.35000000000000003,0.45\nsinks 4+252,8,0.8,0.75,0.8500000000000001\n"

@@ -538,7 +538,7 @@ TEST_CASE("an upper bound is marked, and said to be one") {
   const std::string text = format_report(results, ReportFormat::table, 0);
   CHECK_THAT(text, ContainsSubstring("  oracle†  "));
   CHECK_THAT(text, ContainsSubstring("\n†: an upper bound and no policy to be ranked: oracle sees "
-                                     "queries before they come\n"));
+                                     "queries before they come, and so has no latency\n"));
   CHECK_THAT(format_table(results, Table::perplexity, ReportFormat::csv), !ContainsSubstring("†"));
 }
 
