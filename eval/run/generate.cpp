@@ -8,7 +8,7 @@
 #include <chrono>
 #include <cmath>
 #include <numeric>
-#include <set>
+#include <utility>
 
 #include "base/error.h"
 #include "datasets/tokenizer.h"
@@ -23,7 +23,7 @@ namespace {
 constexpr int64_t part_tokens = 64;
 constexpr std::string_view replacement = "\xEF\xBF\xBD";
 
-/// Texts of beginnings of a sequence, up to where they are whole characters.
+/// Texts of tokens.
 class Texts {
  public:
   explicit Texts(const Tokenizer& tokenizer)
@@ -55,11 +55,49 @@ class Texts {
   std::map<int32_t, std::string> special_;
 };
 
-/// Bytes that `text` begins with and that more tokens can't change: those of a character that is
-/// not yet whole are written as one that stands for it.
-size_t settled(std::string_view text) {
-  while (text.ends_with(replacement)) text.remove_suffix(replacement.size());
-  return text.size();
+/// The text of tokens as they come after a prompt. Decoded are the last ones alone: those that are
+/// no whole character yet and, as spaces may hang on what is before, the ones before them.
+class Incoming {
+ public:
+  Incoming(const Texts& texts, std::span<const int32_t> prompt)
+      : texts_(texts),
+        ids_(prompt.begin(), prompt.end()),
+        read_(ids_.size()),
+        before_(ids_.size() - std::min(ids_.size(), most_unread)) {}
+
+  /// What is new with this token; "" where it ends within a character.
+  std::string add(int32_t id) {
+    ids_.push_back(id);
+    return take(ids_.size() - read_ > most_unread);
+  }
+  /// What is left at the end, whole or not.
+  std::string rest() { return take(true); }
+  /// Whether all of it has been handed out.
+  bool is_whole() const { return read_ == ids_.size(); }
+
+ private:
+  static constexpr size_t most_unread = 8;  // a character has four bytes
+
+  std::string take(bool all) {
+    const std::span<const int32_t> last = std::span(ids_).subspan(before_);
+    std::string known = texts_.of(last.first(read_ - before_)), text = texts_.of(last);
+    while (known.ends_with(replacement)) known.resize(known.size() - replacement.size());
+    if (!all && text.ends_with(replacement)) return "";
+    before_ = std::exchange(read_, ids_.size());
+    return text.size() > known.size() ? text.substr(known.size()) : "";
+  }
+
+  const Texts& texts_;
+  std::vector<int32_t> ids_;
+  size_t read_, before_;  // tokens that were handed out, and those of them before the last piece
+};
+
+/// Throws where nothing can be written under the policy.
+void require_decoding(const Method& method, const Policy& policy) {
+  if (method.decodes()) return;
+  throw InputError::format(
+      "policy {}: it sees queries before they come, so that nothing can be written under it",
+      policy.label());
 }
 
 std::vector<double> dense_nll(const Decoder& decoder, std::span<const int32_t> prompt,
@@ -118,11 +156,7 @@ Generated generate(const Decoder& decoder, const Policy& policy, std::span<const
   const c10::InferenceMode inference;
   using Clock = std::chrono::steady_clock;
   const auto method = make_method(policy, decoder.config());
-  if (!method->decodes()) {
-    throw InputError::format(
-        "policy {}: it sees queries before they come, so that nothing can be written under it",
-        policy.label());
-  }
+  require_decoding(*method, policy);
   const int64_t vocab = decoder.config().vocab_size;
   for (const int32_t id : prompt) {
     if (id >= 0 && id < vocab) continue;
@@ -175,11 +209,7 @@ Generation run_generation(const std::vector<Cell>& cells, const std::string& pro
     policies.push_back(make_policy(cell.policy));
     const auto method = make_method(*policies.back(), config);
     method->check(std::ssize(ids) + options.tokens);
-    if (!method->decodes()) {
-      throw InputError::format(
-          "policy {}: it sees queries before they come, so that nothing can be written under it",
-          policies.back()->label());
-    }
+    require_decoding(*method, *policies.back());
   }
   const Runner::Model model = runner.load(first);
   Generation result{.model = first.model.path.string(),
@@ -191,7 +221,6 @@ Generation run_generation(const std::vector<Cell>& cells, const std::string& pro
                     .device = first.device,
                     .threads = model.threads};
   const Texts texts(tokenizer);
-  const std::string prompt_text = texts.of(ids);
   for (size_t i = 0; i < cells.size(); ++i) {
     std::string label = named_label(cells[i].policy.name, policies[i]->label());
     if (cells[i].policy.positions != Positions::cache) {
@@ -203,38 +232,34 @@ Generation run_generation(const std::vector<Cell>& cells, const std::string& pro
                                          cells[i].policy.name, bound));
     }
     sink(label, "");
-    std::vector<int32_t> all = ids;
-    // What is written is what comes after the prompt, whose last token may end in a word.
-    const size_t before = settled(prompt_text);
-    size_t shown = before;
+    Incoming incoming(texts, ids);
+    std::vector<int64_t> cuts = {0};
+    std::vector<std::string> parts;
+    std::string part;
+    const auto show = [&](const std::string& piece) {
+      if (!piece.empty()) sink(label, piece);
+      part += piece;
+    };
+    const auto cut = [&](int64_t at) {
+      parts.push_back(std::exchange(part, ""));
+      cuts.push_back(at);
+    };
+    int64_t count = 0;
     const auto written = [&](int32_t id) {
-      all.push_back(id);
-      const std::string text = texts.of(all);
-      const size_t end = settled(text);
-      if (end > shown) {
-        sink(label, std::string_view(text).substr(shown, end - shown));
-        shown = end;
-      }
+      show(incoming.add(id));
+      ++count;
+      // Parts end where characters do.
+      if (count - cuts.back() >= part_tokens && incoming.is_whole()) cut(count);
       return true;
     };
     Generated text =
         generate(model.decoder, *policies[i], ids, options.tokens, options.sampling, stop, written);
+    show(incoming.rest());
+    if (cuts.back() != count) cut(count);
     text.label = label;
     text.dense_nll = dense_nll(model.decoder, ids, text.ids, result.notes);
-    // Parts end where characters do.
-    const std::string whole = texts.of(all);
-    size_t from = before;
-    text.cuts = {0};
-    for (int64_t cut = part_tokens; cut < std::ssize(text.ids); cut += part_tokens) {
-      const std::string until = texts.of(std::span(all).first(ids.size() + cut));
-      const size_t end = settled(until);
-      if (end != until.size() || end < from) continue;  // the next one takes it in
-      text.parts.push_back(whole.substr(from, end - from));
-      text.cuts.push_back(cut);
-      from = end;
-    }
-    text.parts.push_back(whole.substr(from));
-    text.cuts.push_back(std::ssize(text.ids));
+    text.cuts = std::move(cuts);
+    text.parts = std::move(parts);
     result.texts.push_back(std::move(text));
   }
   if (config.context > 0 && std::ssize(ids) + options.tokens > config.context) {
