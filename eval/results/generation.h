@@ -60,9 +60,8 @@ struct Generation {
 /// Gets each piece of text as it is written, and the policy's label with "" before its first.
 using TextSink = std::function<void(const std::string& label, std::string_view text)>;
 
-/// The share of the tokens from `begin` to `end` with which a run of four tokens ends that was
-/// there before, anywhere in the stream of which `ids` is the end: 0 of a text that never repeats
-/// itself.
+/// Of the runs of four tokens that end from `begin` to before `end`, the share that was in `ids`
+/// before: 0 of a text that never repeats itself.
 double repetition(const std::vector<int32_t>& ids, int64_t begin, int64_t end);
 
 }  // namespace sinkbench
