@@ -362,6 +362,65 @@ std::vector<DatasetSpec> read_datasets(const Place& place, const std::optional<i
   return datasets;
 }
 
+PolicyValue read_task_argument(const TaskParameter& parameter, const Place& place) {
+  if (!parameter.words.empty()) return place.choice(parameter.words);
+  if (!parameter.fallback.is_list()) return place.integer(parameter.minimum, parameter.maximum);
+  std::vector<int64_t> list;
+  for (const Place& element : place.each()) {
+    list.push_back(element.integer(parameter.minimum, parameter.maximum));
+    if (std::find(list.begin(), list.end() - 1, list.back()) != list.end() - 1) {
+      element.fail(fmt::format("is {}, which the list has already", element.shown()));
+    }
+  }
+  return list;
+}
+
+/// Each a name, or a name with parameters.
+std::vector<DatasetSpec> read_tasks(const Place& place) {
+  std::vector<std::string> names;
+  for (const TaskEntry& entry : task_registry()) names.push_back(entry.name);
+  std::vector<DatasetSpec> tasks;
+  for (const Place& task : place.each()) {
+    check_size(tasks.size(), place);
+    const bool has_parameters = task.node().IsMap();
+    if (has_parameters && task.node().size() != 1) {
+      task.fail(
+          "expected one task: its name, a colon and its parameters, such as "
+          "copy: {tokens: 32, gap: [0, 64]}");
+    }
+    const std::string name =
+        has_parameters ? task.node().begin()->first.Scalar() : task.choice(names);
+    const TaskEntry* entry = task_named(name);
+    if (entry == nullptr) task.fail(fmt::format("unknown task '{}'{}", name, suggestion(name, names)));
+    DatasetSpec dataset;
+    dataset.task.name = name;
+    if (has_parameters && !task.at(name).node().IsNull()) {
+      const Place parameters = task.at(name);
+      std::vector<std::string> keys;
+      for (const TaskParameter& parameter : entry->parameters) keys.push_back(parameter.name);
+      if (entry->texts != TaskTexts::none) keys.insert(keys.end(), {"text", "get"});
+      parameters.check_keys(keys);
+      for (const TaskParameter& parameter : entry->parameters) {
+        if (!parameters.has(parameter.name)) continue;
+        dataset.task.arguments[parameter.name] =
+            read_task_argument(parameter, parameters.at(parameter.name));
+      }
+      if (parameters.has("text")) {
+        for (const Place& text : parameters.at("text").each()) {
+          dataset.texts.push_back(text.path());
+        }
+      }
+      if (parameters.has("get")) dataset.get = parameters.at("get").expanded();
+    }
+    if (entry->texts == TaskTexts::required && dataset.texts.empty()) {
+      task.fail(fmt::format("{} is made from a file; expected 'text'", name));
+    }
+    dataset.task.arguments = with_defaults(*entry, std::move(dataset.task.arguments));
+    tasks.push_back(std::move(dataset));
+  }
+  return tasks;
+}
+
 /// "budget" of "budget.by_layer"
 std::string group_of(const std::string& parameter) {
   return parameter.substr(0, parameter.find('.'));
@@ -703,8 +762,13 @@ std::string cell_id(const Cell& cell) {
   } else {
     id = model_slug(model);
   }
-  id += "-" + path_slug(cell.dataset.texts.empty() ? cell.dataset.tokens_file
-                                                   : cell.dataset.texts.front());
+  if (cell.dataset.is_task()) {
+    id += "-" + slug(task_label(cell.dataset.task));
+    if (!cell.dataset.texts.empty()) id += "-" + path_slug(cell.dataset.texts.front());
+  } else {
+    id += "-" + path_slug(cell.dataset.texts.empty() ? cell.dataset.tokens_file
+                                                     : cell.dataset.texts.front());
+  }
   if (cell.dataset.texts.size() > 1) id += fmt::format("+{}", cell.dataset.texts.size() - 1);
   if (cell.dataset.tokens) id += fmt::format("-{}", *cell.dataset.tokens);
   if (cell.dataset.bos != BosPlacement::stream) id += "-bos." + to_string(cell.dataset.bos);
@@ -973,8 +1037,8 @@ Experiment make_experiment(YAML::Node root, const fs::path& yaml, std::vector<st
   const Place top(root, "", yaml, set_keys);
   top.check_keys({"name", "model", "dataset", "policies", "engine", "dtype", "device", "threads",
                   "chunk", "metrics", "latency", "reference", "collapse", "evicted_mass",
-                  "decisions", "plugins"});
-  for (const char* key : {"model", "dataset", "policies"}) {
+                  "decisions", "plugins", "tasks"});
+  for (const char* key : {"model", "policies"}) {
     if (!top.has(key)) top.fail(fmt::format("key '{}' is missing", key));
   }
   Experiment experiment;
@@ -989,7 +1053,17 @@ Experiment make_experiment(YAML::Node root, const fs::path& yaml, std::vector<st
   }
 
   const std::vector<ModelSpec> models = read_models(top.at("model"));
-  const std::vector<DatasetSpec> datasets = read_datasets(top.at("dataset"), overrides.limit);
+  if (!top.has("dataset") && !top.has("tasks")) top.fail("key 'dataset' is missing, or 'tasks'");
+  std::vector<DatasetSpec> datasets;
+  if (top.has("dataset")) datasets = read_datasets(top.at("dataset"), overrides.limit);
+  if (top.has("tasks")) {
+    for (DatasetSpec& task : read_tasks(top.at("tasks"))) {
+      if (std::find(datasets.begin(), datasets.end(), task) != datasets.end()) {
+        top.at("tasks").fail(fmt::format("task '{}' stands twice", task_label(task.task)));
+      }
+      datasets.push_back(std::move(task));
+    }
+  }
   experiment.plugins = overrides.plugins;
   if (top.has("plugins")) {
     for (const Place& plugin : top.at("plugins").each()) {
@@ -1027,6 +1101,9 @@ Experiment make_experiment(YAML::Node root, const fs::path& yaml, std::vector<st
       const std::string name = metric.choice(names);
       base.metrics.insert(all_metrics[std::find(names.begin(), names.end(), name) - names.begin()]);
     }
+    if (top.has("tasks") && !base.metrics.contains(Metric::perplexity)) {
+      top.at("metrics").fail("tasks are scored with perplexity; expected it, too");
+    }
     if (base.metrics.contains(Metric::divergence) && !base.metrics.contains(Metric::perplexity)) {
       top.at("metrics").fail("divergence is measured with perplexity; expected both");
     }
@@ -1054,7 +1131,7 @@ Experiment make_experiment(YAML::Node root, const fs::path& yaml, std::vector<st
   }
   size_t texts = 0;
   for (const DatasetSpec& dataset : datasets) texts += dataset.texts.size();
-  check_texts(texts * models.size() * settings.size() * policies.size(), top.at("dataset"));
+  check_texts(texts * models.size() * settings.size() * policies.size(), top);
 
   std::map<std::string, Cell> by_id;
   for (const ModelSpec& model : models) {
@@ -1065,6 +1142,8 @@ Experiment make_experiment(YAML::Node root, const fs::path& yaml, std::vector<st
           cell.model = model;
           cell.dataset = dataset;
           cell.policy = policy;
+          // A task says what is recalled; what a step takes, a text says as well.
+          if (dataset.is_task() && !top.has("metrics")) cell.metrics.erase(Metric::latency);
           if (values.contains("dtype")) cell.dtype = values.at("dtype").choice(dtype_names());
           if (values.contains("engine")) cell.engine = values.at("engine").choice(engine_names());
           if (values.contains("chunk")) cell.chunk = values.at("chunk").integer(1);

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "datasets/stream.h"
+#include "eval/tasks/task.h"
 #include "policies/arguments.h"
 
 namespace sinkbench {
@@ -24,7 +25,7 @@ struct ModelSpec {
   auto operator<=>(const ModelSpec&) const = default;
 };
 
-/// Text, or a file of token ids.
+/// Text, a file of token ids, or a task, whose texts are what it is made from.
 struct DatasetSpec {
   std::vector<std::filesystem::path> texts = {};  ///< one stream, in this order
   std::filesystem::path tokens_file = {};         ///< instead of texts
@@ -35,6 +36,8 @@ struct DatasetSpec {
   std::optional<int64_t> tokens = {};                   ///< at most so many are fed
   std::optional<Reset> reset = {};                      ///< where the stream is cut into pieces
   std::string get = {};  ///< how to get the texts, for whoever doesn't have them
+  TaskSpec task = {};
+  bool is_task() const { return !task.name.empty(); }
   auto operator<=>(const DatasetSpec&) const = default;
 };
 

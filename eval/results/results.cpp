@@ -125,6 +125,46 @@ PolicyArguments arguments_from_json(const json& object, const std::string& group
   return arguments;
 }
 
+json answers_to_json(const std::vector<AnswerBin>& bins) {
+  json array = json::array();
+  for (const AnswerBin& bin : bins) {
+    array.push_back({{"of", bin.of},
+                     {"answers", bin.answers},
+                     {"groups", bin.groups},
+                     {"least_distance", bin.least},
+                     {"most_distance", bin.most},
+                     {"accuracy", bin.accuracy},
+                     {"accuracy_low", bin.low},
+                     {"accuracy_high", bin.high},
+                     {"log_probability", number(bin.log_probability)},
+                     {"log_probability_stderr", number(bin.error)},
+                     {"chosen", optional_number(bin.chosen)},
+                     {"held_some", optional_number(bin.held_some)},
+                     {"held_all", optional_number(bin.held_all)}});
+  }
+  return array;
+}
+
+std::vector<AnswerBin> answers_from_json(const json& array) {
+  std::vector<AnswerBin> bins;
+  for (const json& bin : array) {
+    bins.push_back({.of = bin.at("of").get<std::map<std::string, int64_t>>(),
+                    .answers = integer(bin.at("answers")),
+                    .groups = integer(bin.at("groups")),
+                    .least = integer(bin.at("least_distance")),
+                    .most = integer(bin.at("most_distance")),
+                    .accuracy = bin.at("accuracy").get<double>(),
+                    .low = bin.at("accuracy_low").get<double>(),
+                    .high = bin.at("accuracy_high").get<double>(),
+                    .log_probability = number(bin.at("log_probability")),
+                    .error = number(bin.at("log_probability_stderr")),
+                    .chosen = optional_number(bin.at("chosen")),
+                    .held_some = optional_number(bin.at("held_some")),
+                    .held_all = optional_number(bin.at("held_all"))});
+  }
+  return bins;
+}
+
 TextFacts text_facts_from_json(const json& dataset) {
   TextFacts text;
   for (const json& file : later(dataset, "files")) text.files.emplace_back(file.get<std::string>());
@@ -158,9 +198,13 @@ json cell_to_json(const CellResult& result) {
       {"tokens", cell.dataset.tokens ? json(*cell.dataset.tokens) : json(nullptr)},
       {"reset", cell.dataset.reset ? json(to_string(*cell.dataset.reset)) : json(nullptr)},
       {"pieces", result.pieces},
-      {"field", cell.dataset.documents.field}};
+      {"field", cell.dataset.documents.field},
+      {"task", cell.dataset.is_task()
+                   ? json{{"name", cell.dataset.task.name},
+                          {"parameters", arguments_to_json(cell.dataset.task.arguments)}}
+                   : json(nullptr)}};
   dataset.update(to_json(result.text));
-  if (cell.dataset.texts.empty()) {
+  if (cell.dataset.texts.empty() && !cell.dataset.is_task()) {
     dataset["tokens_file"] = cell.dataset.tokens_file.string();
   } else {
     dataset["subfolders"] = cell.dataset.documents.subfolders;
@@ -212,6 +256,9 @@ json cell_to_json(const CellResult& result) {
                  {"divergence", nullptr},
                  {"collapse", nullptr},
                  {"evicted_mass", nullptr},
+                 {"answers", answers_to_json(result.answers)},
+                 {"answers_file",
+                  result.answers_file.empty() ? json(nullptr) : json(result.answers_file)},
                  {"decisions", cell.decisions},
                  {"decisions_file",
                   result.decisions_file.empty() ? json(nullptr) : json(result.decisions_file)},
@@ -304,6 +351,10 @@ CellResult cell_from_json(const json& object) {
     }
   }
   result.text = text_facts_from_json(dataset);
+  if (const json& task = later(dataset, "task"); !task.is_null()) {
+    cell.dataset.task = {.name = task.at("name").get<std::string>(),
+                         .arguments = arguments_from_json(task.at("parameters"))};
+  }
   if (!dataset.at("tokens").is_null()) cell.dataset.tokens = integer(dataset["tokens"]);
   if (const json& reset = later(dataset, "reset"); !reset.is_null()) {
     cell.dataset.reset = reset_from_string(reset.get<std::string>());
@@ -378,6 +429,12 @@ CellResult cell_from_json(const json& object) {
   if (const json& on = later(object, "decisions"); !on.is_null()) cell.decisions = on.get<bool>();
   if (const json& file = later(object, "decisions_file"); !file.is_null()) {
     result.decisions_file = inner_path(file);
+  }
+  if (const json& answers = later(object, "answers"); !answers.is_null()) {
+    result.answers = answers_from_json(answers);
+  }
+  if (const json& file = later(object, "answers_file"); !file.is_null()) {
+    result.answers_file = inner_path(file);
   }
   if (!object.at("nll_file").is_null()) result.nll_file = inner_path(object["nll_file"]);
   if (const json& p = object.at("perplexity"); !p.is_null()) {

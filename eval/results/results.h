@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "eval/experiment/experiment.h"
+#include "eval/tasks/answers.h"
 
 namespace sinkbench {
 
@@ -104,6 +105,8 @@ struct CellResult {
   std::optional<DivergenceResult> divergence;
   std::optional<CollapseResult> collapse;  ///< nothing for the reference itself
   std::optional<EvictedMassResult> evicted_mass;
+  std::vector<AnswerBin> answers;  ///< of a task: of all its questions, then of parts of them
+  std::string answers_file;  ///< the same of its answers; empty where there is no task
   std::string decisions_file;  ///< the same of its decision log; empty where there is none
   std::string nll_file;        ///< relative to the results' folder; empty without perplexity
   double scoring_seconds = 0;  ///< wall time of the perplexity run; never a latency

@@ -72,6 +72,7 @@ fs::path checkpoint_path(const fs::path& nll_file) {
 void write_checkpoint(const CellCheckpoint& checkpoint, const fs::path& path) {
   json tensors = json::array();
   std::vector<at::Tensor> all = checkpoint.state;
+  all.insert(all.end(), checkpoint.answers.begin(), checkpoint.answers.end());
   all.insert(all.end(), checkpoint.divergence.begin(), checkpoint.divergence.end());
   for (const at::Tensor& tensor : all) {
     tensors.push_back(
@@ -84,6 +85,7 @@ void write_checkpoint(const CellCheckpoint& checkpoint, const fs::path& path) {
                                    {"seconds", checkpoint.seconds},
                                    {"decision_bytes", checkpoint.decision_bytes},
                                    {"state_tensors", checkpoint.state.size()},
+                                   {"answer_tensors", checkpoint.answers.size()},
                                    {"tensors", tensors}})
                                  .dump(-1, ' ', false, json::error_handler_t::replace);
   AtomicFile file(path);
@@ -135,9 +137,11 @@ CellCheckpoint read_checkpoint(const fs::path& path) {
                                  .scored = integer(header.at("scored")),
                                  .nll_mean = header.at("nll_mean").get<double>(),
                                  .divergence = {},
+                                 .answers = {},
                                  .seconds = header.at("seconds").get<double>(),
                                  .decision_bytes = integer(header.at("decision_bytes"))};
     const auto state_tensors = header.at("state_tensors").get<size_t>();
+    const auto answer_tensors = header.at("answer_tensors").get<size_t>();
     for (const json& entry : header.at("tensors")) {
       const auto name = entry.at("dtype").get<std::string>();
       const auto dtype =
@@ -160,7 +164,9 @@ CellCheckpoint read_checkpoint(const fs::path& path) {
       const at::Tensor tensor = at::empty(shape, at::TensorOptions().dtype(*dtype));
       if (bytes > 0) std::memcpy(tensor.data_ptr(), rest.data(), bytes);
       rest.remove_prefix(bytes);
-      (checkpoint.state.size() < state_tensors ? checkpoint.state : checkpoint.divergence)
+      (checkpoint.state.size() < state_tensors     ? checkpoint.state
+       : checkpoint.answers.size() < answer_tensors ? checkpoint.answers
+                                                    : checkpoint.divergence)
           .push_back(tensor);
     }
     return checkpoint;

@@ -29,6 +29,7 @@ struct CellCheckpoint {
   int64_t scored = 0;                  ///< NLLs so far, which are in the NLL file
   double nll_mean = 0;                 ///< of these, to know the file again
   std::vector<at::Tensor> divergence;  ///< as Divergence::state; nothing where it isn't measured
+  std::vector<at::Tensor> answers;     ///< as AnswerLog::state; nothing where there is no task
   double seconds = 0;                  ///< that they took
   int64_t decision_bytes = 0;          ///< of the decision log so far
 };

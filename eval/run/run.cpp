@@ -148,7 +148,8 @@ struct Runner::State {
     fs::path model;
     TokenStream stream = {};
     std::string tokenizer_sha256 = {};
-    std::vector<int32_t> prefix = {};  // that the stream begins with
+    std::vector<int32_t> prefix = {};  // that the stream, or each sample of a task, begins with
+    std::vector<TaskQuestion> questions = {};
   };
   std::list<LoadedText> texts;
   std::set<fs::path> pipes;  // that were read
@@ -227,7 +228,9 @@ struct Runner::State {
 
   LoadedText read_text(const Cell& cell, const DecoderConfig& config) {
     LoadedText text{.dataset = cell.dataset, .model = cell.model.path};
-    if (cell.dataset.texts.empty()) {
+    if (cell.dataset.is_task()) {
+      read_task(text, cell, config);
+    } else if (cell.dataset.texts.empty()) {
       text.stream = read_token_file(cell.dataset.tokens_file, config.vocab_size,
                                     cell.dataset.tokens, cell.dataset.reset);
     } else {
@@ -254,6 +257,40 @@ struct Runner::State {
     }
     check_ids(text.stream.ids, config);
     return text;
+  }
+
+  void read_task(LoadedText& text, const Cell& cell, const DecoderConfig& config) {
+    for (const fs::path& path : cell.dataset.texts) check_text(path, cell.dataset.get);
+    const fs::path folder = model_folder(cell.model);
+    std::optional<Tokenizer> tokenizer;
+    if (Tokenizer::is_in(folder)) tokenizer = Tokenizer::load(folder);
+    // Logits may have rows that stand for no token.
+    int64_t ids = config.vocab_size;
+    std::map<int32_t, std::string> special;
+    if (tokenizer) {
+      ids = std::min(ids, tokenizer->vocab_size());
+      special = tokenizer->special_tokens();
+      text.tokenizer_sha256 = tokenizer->sha256();
+    }
+    std::vector<int32_t> ordinary;
+    for (int32_t id = 0; id < ids; ++id) {
+      if (!special.contains(id) && id != config.sink_token) ordinary.push_back(id);
+    }
+    if (config.sink_token) {
+      text.prefix = {*config.sink_token};
+    } else if (tokenizer) {
+      text.prefix = tokenizer->prefix();
+    }
+    TaskStream task = make_task(cell.dataset.task, {.arguments = cell.dataset.task.arguments,
+                                                    .ordinary = ordinary,
+                                                    .prefix = text.prefix,
+                                                    .tokenizer = tokenizer ? &*tokenizer : nullptr,
+                                                    .texts = cell.dataset.texts});
+    text.stream.ids = std::move(task.ids);
+    text.stream.pieces = std::move(task.pieces);
+    text.stream.ids_sha256 = ids_sha256(text.stream.ids);
+    text.stream.facts.files = cell.dataset.texts;
+    text.questions = std::move(task.questions);
   }
 
   void check_text(const fs::path& path, const std::string& get) {
@@ -445,6 +482,11 @@ void Runner::check(const Cell& cell) {
     const auto policy = make_policy(spec);
     const auto method = make_method(*policy, config);
     method->check(fed);
+    if (cell.dataset.is_task() && method->stride() > 1) {
+      throw InputError::format(
+          "policy {}: a stride leaves tokens of a task's answers out; expected stride 1",
+          policy->label());
+    }
     if (stream.pieces.size() > 1 && method->stride() > 1) {
       throw InputError::format(
           "policy {}: a stride leaves tokens of each piece out (dataset.reset); expected stride 1",
@@ -542,6 +584,8 @@ CellResult Runner::run(const Cell& cell, const fs::path& nll_file, const RunInfo
                                          .policy = *policy,
                                          .reference = reference.get(),
                                          .stream = stream,
+                                         .questions =
+                                             cell.dataset.is_task() ? &text.questions : nullptr,
                                          .nll_file = nll_file,
                                          .identity = identity,
                                          .progress = state_->style,
@@ -555,6 +599,11 @@ CellResult Runner::run(const Cell& cell, const fs::path& nll_file, const RunInfo
       return (file.parent_path().filename() / file.filename()).string();
     };
     result.nll_file = in_results(nll_file);
+    if (cell.dataset.is_task()) {
+      write_answers(answers_path(nll_file), scored.answers);
+      result.answers_file = in_results(answers_path(nll_file));
+      result.answers = bins_of(scored.answers);
+    }
     if (cell.decisions && fs::exists(decision_path(nll_file))) {
       result.decisions_file = in_results(decision_path(nll_file));
     }

@@ -12,6 +12,7 @@
 #include "eval/engines/method.h"
 #include "eval/results/decision_file.h"
 #include "eval/results/nll_file.h"
+#include "eval/run/answer_log.h"
 
 namespace sinkbench {
 namespace {
@@ -40,6 +41,7 @@ class Scoring {
     if (log_) log_->finish();
     file_->finish();
     Scored scored{means_, checkpoint_.seconds, earlier_seconds};
+    if (answers_) scored.answers = answers_->answers(read_nll_file(job_.nll_file));
     if (divergence_) scored.divergence = divergence_->result(job_.cell.reference);
     return scored;
   }
@@ -50,13 +52,15 @@ class Scoring {
   }
   EngineOptions options() {
     EngineOptions options = {.chunk = job_.cell.chunk};
-    if (logs()) {
+    if (logs() || job_.questions != nullptr) {
       options.decisions.sink = [this](std::span<const Decision> decisions) { append(decisions); };
     }
     return options;
   }
   void append(std::span<const Decision> decisions) {
     for (const Decision& decision : decisions) {
+      if (answers_) answers_->add(decision);
+      if (!log_) continue;
       const int64_t begin = stream_.pieces[decision.piece];
       EvictionRecord record = {begin + decision.t, decision.layer, decision.head, decision.places};
       for (int64_t& place : record.places) place += begin;
@@ -68,6 +72,9 @@ class Scoring {
   void start() {
     const Cell& cell = job_.cell;
     engine_->begin(stream_);
+    if (job_.questions != nullptr) {
+      answers_.emplace(stream_, *job_.questions, job_.policy, job_.decoder.config());
+    }
     if (job_.reference == nullptr) return;
     divergence_.emplace(job_.decoder, job_.policy,
                         cell.reference == cell.id ? nullptr : job_.reference, cell.engine,
@@ -91,7 +98,7 @@ class Scoring {
     fs::remove(log);  // of a run before
     if (logs()) log_.emplace(log);
     means_ = BatchMeans(to_score());
-    checkpoint_ = {.identity = job_.identity, .state = {}, .divergence = {}};
+    checkpoint_ = {.identity = job_.identity, .state = {}, .divergence = {}, .answers = {}};
   }
 
   /// Takes up what was left of the same cell, if there is anything.
@@ -113,6 +120,7 @@ class Scoring {
       if (checkpoint_.next < last_place()) {
         engine_->resume(checkpoint_.next, checkpoint_.state);
       }
+      if (answers_) answers_->resume(checkpoint_.answers);
       if (divergence_) divergence_->resume(checkpoint_.divergence);
     } catch (const InputError& error) {
       say(fmt::format("{}; the cell is run afresh", error.what()));
@@ -120,6 +128,7 @@ class Scoring {
       return false;
     }
     checkpoint_.state.clear();
+    checkpoint_.answers.clear();
     checkpoint_.divergence.clear();
     say(fmt::format("goes on from token {} of {}", checkpoint_.next, last_place()));
     return true;
@@ -134,6 +143,7 @@ class Scoring {
         engine_->score_rows(rows, [&](const ScoredRows& scored) {
           for (const double value : scored.nll) means_.add(value);
           file_->append(scored.nll);
+          if (answers_) answers_->add(scored);
           if (!divergence_) return;
           const double before = divergence_->seconds();
           divergence_->add(scored);
@@ -162,6 +172,7 @@ class Scoring {
         std::chrono::duration<double>(now - since_).count() - std::exchange(elsewhere_, 0);
     since_ = now;
     if (!engine_->done()) checkpoint_.state = engine_->state();
+    if (answers_) checkpoint_.answers = answers_->state();
     if (divergence_) checkpoint_.divergence = divergence_->state();
     file_->sync();
     if (log_) checkpoint_.decision_bytes = log_->sync();
@@ -173,6 +184,7 @@ class Scoring {
       save_failed_ = true;
     }
     checkpoint_.state.clear();
+    checkpoint_.answers.clear();
     checkpoint_.divergence.clear();
   }
 
@@ -182,6 +194,7 @@ class Scoring {
   const Stream stream_;
   std::unique_ptr<Engine> engine_;
   std::optional<Divergence> divergence_;
+  std::optional<AnswerLog> answers_;
   BatchMeans means_;
   std::optional<NllFile> file_;
   std::optional<DecisionFile> log_;

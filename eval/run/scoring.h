@@ -13,6 +13,7 @@
 #include "eval/metrics/divergence.h"
 #include "eval/results/results.h"
 #include "eval/run/cell_checkpoint.h"
+#include "eval/tasks/answers.h"
 
 namespace sinkbench {
 
@@ -27,6 +28,7 @@ struct ScoringJob {
   const Policy& policy;
   const Policy* reference;  ///< of the cell that divergence is measured from; null: it isn't
   const Stream& stream;
+  const std::vector<TaskQuestion>* questions;  ///< of a task; null: there are none
   const std::filesystem::path& nll_file;
   const CellIdentity& identity;
   Progress::Style progress;
@@ -39,6 +41,7 @@ struct Scored {
   double seconds;          ///< wall time of all scoring, without that of divergence
   double earlier_seconds;  ///< wall time of both before the checkpoint that was gone on from
   std::optional<DivergenceResult> divergence = {};
+  std::vector<Answer> answers = {};  ///< to the questions
 };
 
 /// What an engine takes of a text.
