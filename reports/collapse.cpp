@@ -78,7 +78,7 @@ void find_collapses(Results& results, const std::filesystem::path& folder,
   std::vector<double> reference_nll;
   for (CellResult& cell : results.cells) {
     cell.collapse.reset();
-    if (!cell.perplexity) continue;
+    if (!cell.perplexity || cell.cell.dataset.is_task()) continue;
     const CellResult* reference = reference_of(results, cell);
     if (reference == nullptr || reference == &cell) continue;
     if (reference != last) reference_nll = read_nll_file(folder / reference->nll_file);

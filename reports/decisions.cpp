@@ -119,6 +119,8 @@ std::vector<HeldCache> read_held_caches(const Results& results, const fs::path& 
       };
       if (!cell.perplexity) {
         leave_out("it has no perplexity");
+      } else if (cell.cell.dataset.is_task()) {
+        leave_out("it is a task, whose caches `recall` is about");
       } else if (cell.cell.dataset.reset && cell.cell.dataset.reset->tokens == 0) {
         leave_out("its pieces are documents, whose ends the results don't have");
       } else if (logged) {

@@ -36,7 +36,9 @@ std::vector<std::string> findings(const Results& results) {
     return cell.cell.dtype != cells.front().cell.dtype;
   });
   for (const CellResult& cell : cells) {
-    if (cell.cell.policy.name == "dense" || !cell.perplexity) continue;
+    if (cell.cell.policy.name == "dense" || !cell.perplexity || cell.cell.dataset.is_task()) {
+      continue;
+    }
     if (!bound_of(cell.cell.policy).empty()) continue;
     const auto dense = std::find_if(cells.begin(), cells.end(), [&](const CellResult& other) {
       return other.cell.policy.name == "dense" && other.perplexity &&

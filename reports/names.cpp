@@ -88,7 +88,13 @@ fs::path named_path(const fs::path& path, bool random) {
   return path.filename() == "config.json" ? path.parent_path() : path.parent_path() / path.stem();
 }
 
+/// Of a task, what it is and what it is made from.
 std::vector<fs::path> files_of(const DatasetSpec& dataset) {
+  if (dataset.is_task()) {
+    std::string name = task_label(dataset.task);
+    for (const fs::path& text : dataset.texts) name += " " + text.filename().string();
+    return {name};
+  }
   return dataset.texts.empty() ? std::vector{dataset.tokens_file} : dataset.texts;
 }
 

@@ -14,6 +14,7 @@
 #include "policies/registry.h"
 #include "reports/compare.h"
 #include "reports/gnuplot.h"
+#include "reports/answers.h"
 #include "reports/names.h"
 #include "reports/tables.h"
 #include "reports/text_table.h"
@@ -540,6 +541,14 @@ std::vector<Picture> result_pictures(const Results& results, const fs::path& fol
   const std::vector<std::string> endings = suffixes(titles);
   std::vector<Picture> pictures;
   for (size_t i = 0; i < groups.size(); ++i) {
+    if (groups[i].second.front()->cell.dataset.is_task()) {
+      for (const TaskGroup& task : task_groups(groups[i].second)) {
+        for (Picture& picture : answer_pictures(task, groups[i].first, endings[i], folder)) {
+          pictures.push_back(std::move(picture));
+        }
+      }
+      continue;
+    }
     if (!folder.empty()) pictures.push_back(nll_picture(groups[i], endings[i], folder));
     pictures.push_back(perplexity_picture(groups[i], endings[i]));
     pictures.push_back(latency_picture(groups[i], endings[i]));

@@ -16,8 +16,9 @@
 namespace sinkbench {
 
 /// How the pictures' names begin.
-inline constexpr std::array result_kinds = {"nll-over-position", "perplexity-by-cache",
-                                            "latency-by-cache", "memory-by-cache"};
+inline constexpr std::array result_kinds = {
+    "nll-over-position",   "perplexity-by-cache",     "latency-by-cache",   "memory-by-cache",
+    "answers-by-distance", "answers-log-probability", "answers-over-stream"};
 inline constexpr std::array trend_kinds = {"perplexity-trend", "latency-trend", "memory-trend"};
 
 struct Point {
@@ -50,7 +51,8 @@ struct Picture {
 };
 
 /// For each model and dataset: NLL over position; perplexity, decode latency and memory by cache
-/// size. NLL files are read relative to `folder`; without one there is no NLL over position.
+/// size; of a task what was recalled, by distance and along the stream. Files are read relative to
+/// `folder`; without one there is no NLL over position.
 std::vector<Picture> result_pictures(const Results& results, const std::filesystem::path& folder);
 /// For each model and dataset: the same three over the runs.
 std::vector<Picture> trend_pictures(std::span<const TrendRun> runs);

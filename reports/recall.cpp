@@ -84,7 +84,7 @@ RecallSplit split_recall(const CellResult& cell, const FedStream& stream,
   }
   const std::vector<int64_t> distances = recall_distances(stream, rare);
   const int64_t farthest = *std::max_element(distances.begin(), distances.end());
-  RecallSplit split{.cell = &cell};
+  RecallSplit split{.cell = &cell, .bins = {}, .rest = {}};
   for (int64_t least = 1; least <= farthest; least *= 2) {
     split.bins.push_back({.least = least, .most = 2 * least - 1});
   }
@@ -154,8 +154,7 @@ std::string recall_csv(std::span<const RecallSplit> splits) {
   return text;
 }
 
-Pictures draw_recall(std::span<const std::vector<RecallSplit>> groups,
-                     const std::filesystem::path& plots) {
+std::vector<Picture> recall_pictures(std::span<const std::vector<RecallSplit>> groups) {
   constexpr int64_t fewest = 10;  // tokens that a point stands for
   std::vector<Picture> pictures;
   for (const std::vector<RecallSplit>& splits : groups) {
@@ -182,7 +181,7 @@ Pictures draw_recall(std::span<const std::vector<RecallSplit>> groups,
     }
     pictures.push_back(std::move(picture));
   }
-  return draw_pictures(pictures, "recall", plots);
+  return pictures;
 }
 
 }  // namespace sinkbench

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "eval/results/results.h"
-#include "reports/plot.h"
+#include "reports/picture.h"
 
 namespace sinkbench {
 
@@ -52,10 +52,8 @@ std::string format_recall(std::span<const RecallSplit> splits, bool markdown, si
 /// A row for each cell and distance, those without tokens left out.
 std::string recall_csv(std::span<const RecallSplit> splits);
 
-/// NLL over distance, a line for each cell, a picture for each group: recall.svg and so on in
-/// `plots`, recall-1.svg ... of several; those of an earlier call are removed. InputError without
-/// gnuplot.
-Pictures draw_recall(std::span<const std::vector<RecallSplit>> groups,
-                     const std::filesystem::path& plots);
+/// NLL over distance, a line for each cell, a picture for each group: "recall", or of several
+/// "recall-1" and so on.
+std::vector<Picture> recall_pictures(std::span<const std::vector<RecallSplit>> groups);
 
 }  // namespace sinkbench

@@ -20,16 +20,26 @@ namespace sinkbench {
 
 namespace {
 
-/// One row of a table: a cell, and which of its timings.
+/// One row of a table: a cell, and which of its timings or of a task's parts.
 struct Row {
   const CellResult* result;
   const LatencyResult* latency = nullptr;
+  const AnswerBin* answers = nullptr;
 };
 
-std::vector<Row> rows_of(const Results& results, Table table) {
+/// `parts`: also those of a task's questions.
+std::vector<Row> rows_of(const Results& results, Table table, bool parts = false) {
   std::vector<Row> rows;
   for (const CellResult& result : results.cells) {
-    if (table == Table::perplexity && result.perplexity) rows.push_back({&result});
+    // That of a task is mostly of what is drawn at random.
+    if (table == Table::perplexity && result.perplexity && !result.cell.dataset.is_task()) {
+      rows.push_back({&result});
+    }
+    if (table == Table::recall) {
+      for (const AnswerBin& bin : result.answers) {
+        if (bin.of.empty() || parts) rows.push_back({&result, nullptr, &bin});
+      }
+    }
     if (table == Table::fidelity && (result.divergence || result.collapse || result.evicted_mass)) {
       rows.push_back({&result});
     }
@@ -270,6 +280,25 @@ Columns columns_of(const Results& results, Table table) {
     add(columns, rows, name, cell, true, false);
   };
   switch (table) {
+    case Table::recall: {
+      number("answers", [](const Row& r) { return std::to_string(r.answers->answers); });
+      number("right", [](const Row& r) { return percent(r.answers->accuracy); });
+      number("95 %", [](const Row& r) {
+        return fmt::format("{:.0f}-{:.0f} %", 100 * r.answers->low, 100 * r.answers->high);
+      });
+      number("log-probability", [](const Row& r) { return fixed(r.answers->log_probability, 3); });
+      number("±", [](const Row& r) { return fixed(r.answers->error, 3); });
+      const bool choices = std::any_of(rows.begin(), rows.end(),
+                                       [](const Row& r) { return r.answers->chosen.has_value(); });
+      if (choices) {
+        number("best choice",
+               [](const Row& r) { return r.answers->chosen ? percent(*r.answers->chosen) : none; });
+      }
+      number("fact held", [](const Row& r) {
+        return r.answers->held_all ? percent(*r.answers->held_all) : none;
+      });
+      break;
+    }
     case Table::fidelity:
       add_fidelity_columns(columns, rows, results);
       break;
@@ -362,7 +391,7 @@ std::string format_columns(const Columns& columns, Table table, ReportFormat for
 
 std::string csv(const Results& results, Table table) {
   Columns columns;
-  const std::vector<Row> rows = rows_of(results, table);
+  const std::vector<Row> rows = rows_of(results, table, /*parts=*/true);
   const auto text = [&](const std::string& name,
                         const std::function<std::string(const Row&)>& cell) {
     add(columns, rows, name, cell);
@@ -380,6 +409,7 @@ std::string csv(const Results& results, Table table) {
     const DatasetSpec& dataset = r.result->cell.dataset;
     std::vector<std::string> paths;
     for (const auto& path : dataset.texts) paths.push_back(path.string());
+    if (dataset.is_task()) paths.insert(paths.begin(), task_label(dataset.task));
     return paths.empty() ? dataset.tokens_file.string() : fmt::format("{}", fmt::join(paths, ";"));
   });
   text("bos", [](const Row& r) { return to_string(r.result->cell.dataset.bos); });
@@ -398,6 +428,28 @@ std::string csv(const Results& results, Table table) {
   text("device", [](const Row& r) { return r.result->cell.device; });
   text("threads", [](const Row& r) { return std::to_string(r.result->threads); });
   switch (table) {
+    case Table::recall: {
+      text("part", [](const Row& r) {
+        std::vector<std::string> part;
+        for (const auto& [name, value] : r.answers->of) {
+          part.push_back(fmt::format("{}={}", name, value));
+        }
+        return fmt::format("{}", fmt::join(part, " "));
+      });
+      number("least_distance", [](const Row& r) { return static_cast<double>(r.answers->least); });
+      number("most_distance", [](const Row& r) { return static_cast<double>(r.answers->most); });
+      number("answers", [](const Row& r) { return static_cast<double>(r.answers->answers); });
+      number("groups", [](const Row& r) { return static_cast<double>(r.answers->groups); });
+      number("accuracy", [](const Row& r) { return r.answers->accuracy; });
+      number("accuracy_low", [](const Row& r) { return r.answers->low; });
+      number("accuracy_high", [](const Row& r) { return r.answers->high; });
+      number("log_probability", [](const Row& r) { return r.answers->log_probability; });
+      number("log_probability_stderr", [](const Row& r) { return r.answers->error; });
+      number("chosen", [](const Row& r) { return r.answers->chosen; });
+      number("held_some", [](const Row& r) { return r.answers->held_some; });
+      number("held_all", [](const Row& r) { return r.answers->held_all; });
+      break;
+    }
     case Table::fidelity: {
       using Value = std::optional<double>;
       const auto divergence = [&](const std::string& name, double DivergenceResult::*field) {
@@ -501,6 +553,8 @@ std::string to_string(Table table) {
   switch (table) {
     case Table::perplexity:
       return "perplexity";
+    case Table::recall:
+      return "recall";
     case Table::fidelity:
       return "fidelity";
     case Table::latency:
@@ -515,6 +569,8 @@ std::string title(Table table) {
   switch (table) {
     case Table::perplexity:
       return "Perplexity";
+    case Table::recall:
+      return "Recall (of all questions; `sinkbench recall` has them by distance)";
     case Table::fidelity:
       return "Fidelity to the reference, and evicted attention";
     case Table::latency:
@@ -526,6 +582,7 @@ std::string title(Table table) {
 }
 
 std::string stream_length(const CellResult& cell) {
+  if (cell.cell.dataset.is_task()) return none;
   const auto& tokens = cell.cell.dataset.tokens;
   return tokens ? fmt::format("{} tokens", *tokens) : "whole text";
 }

@@ -10,9 +10,9 @@
 
 namespace sinkbench {
 
-enum class Table { perplexity, fidelity, latency, memory };
-inline constexpr std::array all_tables = {Table::perplexity, Table::fidelity, Table::latency,
-                                          Table::memory};
+enum class Table { perplexity, recall, fidelity, latency, memory };
+inline constexpr std::array all_tables = {Table::perplexity, Table::recall, Table::fidelity,
+                                          Table::latency, Table::memory};
 std::string to_string(Table table);
 std::string title(Table table);
 
@@ -38,7 +38,7 @@ std::string html_table(const Results& results, Table table, const std::string& c
 /// failed and why, warnings.
 std::string format_report(const Results& results, ReportFormat format, size_t width = 0);
 
-/// perplexity.csv, fidelity.csv, latency.csv and memory.csv, each replaced as a whole.
+/// perplexity.csv, recall.csv, fidelity.csv, latency.csv and memory.csv, each replaced as a whole.
 void write_tables(const Results& results, const std::filesystem::path& folder);
 
 }  // namespace sinkbench

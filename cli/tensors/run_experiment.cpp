@@ -104,6 +104,7 @@ class Earlier {
     if (!result.decisions_file.empty() && !fs::exists(folder_ / result.decisions_file)) {
       return false;
     }
+    if (!result.answers_file.empty() && !fs::exists(folder_ / result.answers_file)) return false;
     try {
       BatchMeans means(result.perplexity->scored);
       for (const double value : read_nll_file(folder_ / result.nll_file)) means.add(value);
@@ -136,7 +137,11 @@ CellResult failure(const Cell& cell, const std::string& what) {
 std::string row(const CellResult& result) {
   if (!result.error.empty()) return "FAILED: " + result.error;
   std::vector<std::string> parts;
-  if (result.perplexity) {
+  if (!result.answers.empty()) {
+    const AnswerBin& all = result.answers.front();
+    parts.push_back(fmt::format("{} of {} answers right, log-probability {:.2f}",
+                                percent(all.accuracy), all.answers, all.log_probability));
+  } else if (result.perplexity) {
     parts.push_back("perplexity " + significant(result.perplexity->token));
   }
   for (const LatencyResult& timing : result.latency) {

@@ -391,7 +391,8 @@ std::vector<DatasetSpec> read_tasks(const Place& place) {
     const std::string name =
         has_parameters ? task.node().begin()->first.Scalar() : task.choice(names);
     const TaskEntry* entry = task_named(name);
-    if (entry == nullptr) task.fail(fmt::format("unknown task '{}'{}", name, suggestion(name, names)));
+    if (entry == nullptr)
+      task.fail(fmt::format("unknown task '{}'{}", name, suggestion(name, names)));
     DatasetSpec dataset;
     dataset.task.name = name;
     if (has_parameters && !task.at(name).node().IsNull()) {

@@ -14,9 +14,8 @@ namespace {
 constexpr int64_t never = std::numeric_limits<int64_t>::max();
 
 bool sees(const View& view, int64_t place) {
-  return std::any_of(view.begin(), view.end(), [&](const Range& range) {
-    return range.begin <= place && place < range.end;
-  });
+  return std::any_of(view.begin(), view.end(),
+                     [&](const Range& range) { return range.begin <= place && place < range.end; });
 }
 
 }  // namespace
@@ -76,8 +75,9 @@ void AnswerLog::add(const Decision& decision) {
   for (const int64_t place : decision.places) {
     const auto fact = facts_.find(begin + place);
     if (fact == facts_.end()) continue;
-    evicted_.data_ptr<int64_t>()[(fact->second * layers_ + decision.layer) * heads_ +
-                                         decision.head] = begin + decision.t;
+    evicted_
+        .data_ptr<int64_t>()[(fact->second * layers_ + decision.layer) * heads_ + decision.head] =
+        begin + decision.t;
   }
 }
 
@@ -101,8 +101,7 @@ size_t AnswerLog::piece_of(int64_t place) const {
 
 std::vector<int64_t> AnswerLog::held(const TaskQuestion& question, int64_t piece) const {
   std::vector<int64_t> counts(layers_ * heads_, 0);
-  const int64_t* const evicted =
-      evicted_.numel() > 0 ? evicted_.data_ptr<int64_t>() : nullptr;
+  const int64_t* const evicted = evicted_.numel() > 0 ? evicted_.data_ptr<int64_t>() : nullptr;
   const auto* index = dynamic_cast<const IndexPolicy*>(&policy_);
   const auto* recompute = dynamic_cast<const RecomputePolicy*>(&policy_);
   View view;
@@ -130,7 +129,10 @@ std::vector<Answer> AnswerLog::answers(std::span<const double> nll) const {
   std::vector<Answer> answers;
   for (const TaskQuestion& question : questions_) {
     const size_t piece = piece_of(question.begin);
-    Answer answer{.question = question, .sample = static_cast<int64_t>(piece), .ids = {}, .nll = {},
+    Answer answer{.question = question,
+                  .sample = static_cast<int64_t>(piece),
+                  .ids = {},
+                  .nll = {},
                   .top = {}};
     for (int64_t place = question.begin; place < question.end; ++place) {
       answer.ids.push_back(stream_.ids[place]);

@@ -14,12 +14,12 @@
 
 namespace sinkbench {
 
-/// Fed with every row and every eviction of a cell, in any order; with both, its state can be carried
-/// from one run to the next.
+/// Fed with every row and every eviction of a cell, in any order; with both, its state can be
+/// carried from one run to the next.
 class AnswerLog {
  public:
-  AnswerLog(const Stream& stream, const std::vector<TaskQuestion>& questions,
-            const Policy& policy, const DecoderConfig& config);
+  AnswerLog(const Stream& stream, const std::vector<TaskQuestion>& questions, const Policy& policy,
+            const DecoderConfig& config);
 
   /// Rows with step 1.
   void add(const ScoredRows& scored);
@@ -43,10 +43,11 @@ class AnswerLog {
   const std::vector<TaskQuestion>& questions_;
   const Policy& policy_;
   const int64_t layers_, heads_;
-  const std::vector<int64_t> windows_;  // of layers, as the model has them
+  const std::vector<int64_t> windows_;                  // of layers, as the model has them
   std::unordered_map<int64_t, int64_t> answer_tokens_;  // place -> index in top_
-  std::unordered_map<int64_t, const TaskQuestion*> choices_;  // by the place of the answer's last token
-  std::unordered_map<int64_t, int64_t> facts_;          // place -> index in evicted_
+  std::unordered_map<int64_t, const TaskQuestion*>
+      choices_;                                 // by the place of the answer's last token
+  std::unordered_map<int64_t, int64_t> facts_;  // place -> index in evicted_
   at::Tensor top_;      // [answer tokens] int64: 1 where it was the most likely, + 2 of its choices
   at::Tensor evicted_;  // [facts, layers, heads] int64: the round's token; largest where never
 };

@@ -164,7 +164,7 @@ CellCheckpoint read_checkpoint(const fs::path& path) {
       const at::Tensor tensor = at::empty(shape, at::TensorOptions().dtype(*dtype));
       if (bytes > 0) std::memcpy(tensor.data_ptr(), rest.data(), bytes);
       rest.remove_prefix(bytes);
-      (checkpoint.state.size() < state_tensors     ? checkpoint.state
+      (checkpoint.state.size() < state_tensors      ? checkpoint.state
        : checkpoint.answers.size() < answer_tensors ? checkpoint.answers
                                                     : checkpoint.divergence)
           .push_back(tensor);

@@ -579,18 +579,18 @@ CellResult Runner::run(const Cell& cell, const fs::path& nll_file, const RunInfo
         cell.metrics.contains(Metric::divergence) ? make_policy(cell.reference_policy) : nullptr;
     const CellIdentity identity = cell_identity(result, info);
     const std::string label = place + cell.id;
-    const Scored scored = score_to_file({.cell = cell,
-                                         .decoder = decoder,
-                                         .policy = *policy,
-                                         .reference = reference.get(),
-                                         .stream = stream,
-                                         .questions =
-                                             cell.dataset.is_task() ? &text.questions : nullptr,
-                                         .nll_file = nll_file,
-                                         .identity = identity,
-                                         .progress = state_->style,
-                                         .label = label,
-                                         .stop = state_->stop});
+    const Scored scored =
+        score_to_file({.cell = cell,
+                       .decoder = decoder,
+                       .policy = *policy,
+                       .reference = reference.get(),
+                       .stream = stream,
+                       .questions = cell.dataset.is_task() ? &text.questions : nullptr,
+                       .nll_file = nll_file,
+                       .identity = identity,
+                       .progress = state_->style,
+                       .label = label,
+                       .stop = state_->stop});
     result.perplexity = State::perplexity(scored.means, method->stride(), text.stream);
     result.divergence = scored.divergence;
     result.scoring_seconds = scored.seconds;

@@ -79,8 +79,7 @@ json to_json(const Answer& answer) {
 
 Answer answer_from_json(const json& line) {
   const auto optional_double = [&](const char* name) {
-    return line.at(name).is_null() ? std::nullopt
-                                   : std::optional(line.at(name).get<double>());
+    return line.at(name).is_null() ? std::nullopt : std::optional(line.at(name).get<double>());
   };
   Answer answer{.question = {.group = line.at("group").get<int64_t>(),
                              .asked = line.at("asked").get<int64_t>(),
@@ -152,10 +151,9 @@ std::pair<double, double> wilson_interval(const GroupedMean& share, int64_t valu
                                           int64_t groups) {
   const double p = share.mean, spread = p * (1 - p);
   const auto least = static_cast<double>(groups), most = static_cast<double>(values);
-  const double n =
-      spread == 0 || share.error == 0
-          ? least
-          : std::clamp(spread / (share.error * share.error), least, most);
+  const double n = spread == 0 || share.error == 0
+                       ? least
+                       : std::clamp(spread / (share.error * share.error), least, most);
   const double middle = (p + z * z / (2 * n)) / (1 + z * z / n);
   const double half = z / (1 + z * z / n) * std::sqrt(spread / n + z * z / (4 * n * n));
   return {std::max(0.0, middle - half), std::min(1.0, middle + half)};

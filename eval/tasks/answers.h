@@ -19,11 +19,11 @@ struct Answer {
   int64_t sample = 0;        ///< the piece of the stream that it stands in
   std::vector<int32_t> ids;  ///< of the right answer
   std::vector<double> nll;   ///< of each of them, in nats
-  std::vector<bool> top;     ///< whether each was the most likely token (of equal ones the lowest id)
+  std::vector<bool> top;  ///< whether each was the most likely token (of equal ones the lowest id)
   /// Of a choice: whether the answer's last token was the likeliest of the choices'.
   std::optional<bool> chosen = {};
-  /// Shares of layers and key heads whose cache, when the question came, still had some of the fact's
-  /// tokens, and all of them; nothing where it isn't known.
+  /// Shares of layers and key heads whose cache, when the question came, still had some of the
+  /// fact's tokens, and all of them; nothing where it isn't known.
   std::optional<double> held_some = {}, held_all = {};
 
   /// What greedy decoding would have written.

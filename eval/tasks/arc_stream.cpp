@@ -48,9 +48,8 @@ Question question_of(const json& record) {
     }
   }
   const auto key = record.at("answerKey").get<std::string>();
-  const auto right =
-      std::find_if(question.choices.begin(), question.choices.end(),
-                   [&](const Choice& choice) { return choice.label == key; });
+  const auto right = std::find_if(question.choices.begin(), question.choices.end(),
+                                  [&](const Choice& choice) { return choice.label == key; });
   if (right == question.choices.end()) {
     throw InputError::format("answerKey is '{}', which is the label of no choice",
                              to_valid_utf8(key));
@@ -132,17 +131,18 @@ TaskStream make_arc_stream(const TaskSource& source) {
 }  // namespace
 
 TaskEntry arc_stream_task() {
-  return {.name = "arc_stream",
-          .summary = "multiple-choice questions of `text` one after the other, each with its answer",
-          .source = "Xiao et al. 2023, arXiv 2309.17453, table 5; Clark et al. 2018 (ARC)",
-          .parameters = {{.name = "answer",
-                          .meaning = "the right choice's letter, with the choices shown, or its text "
-                                     "alone",
-                          .fallback = "letter",
-                          .words = {"letter", "text"}},
-                         {"questions", "at the most", 100'000}},
-          .texts = TaskTexts::required,
-          .make = make_arc_stream};
+  return {
+      .name = "arc_stream",
+      .summary = "multiple-choice questions of `text` one after the other, each with its answer",
+      .source = "Xiao et al. 2023, arXiv 2309.17453, table 5; Clark et al. 2018 (ARC)",
+      .parameters = {{.name = "answer",
+                      .meaning = "the right choice's letter, with the choices shown, or its text "
+                                 "alone",
+                      .fallback = "letter",
+                      .words = {"letter", "text"}},
+                     {"questions", "at the most", 100'000}},
+      .texts = TaskTexts::required,
+      .make = make_arc_stream};
 }
 
 }  // namespace sinkbench

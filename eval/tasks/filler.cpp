@@ -73,8 +73,8 @@ Filler::Filler(const std::vector<std::filesystem::path>& texts, const Tokenizer&
 
 std::vector<std::string> Filler::draw(int64_t tokens, Draw& draw) const {
   std::vector<std::string> drawn;
-  auto next = static_cast<size_t>(
-      repeated_ ? 0 : draw.below(static_cast<int64_t>(sentences_.size())));
+  auto next =
+      static_cast<size_t>(repeated_ ? 0 : draw.below(static_cast<int64_t>(sentences_.size())));
   for (int64_t left = tokens;; ++next) {
     const Sentence& sentence = sentences_[next % sentences_.size()];
     left -= sentence.tokens;
@@ -88,8 +88,8 @@ HaystackSample::HaystackSample(const Haystack& haystack, const Filler& filler, i
                                TaskStream& stream)
     : rendering_(*source.tokenizer), stream_(stream) {
   const Tokenizer& tokenizer = *source.tokenizer;
-  int64_t needed = rest + token_count(tokenizer, haystack.head) +
-                   token_count(tokenizer, haystack.question);
+  int64_t needed =
+      rest + token_count(tokenizer, haystack.head) + token_count(tokenizer, haystack.question);
   for (const Haystack::Insertion& insertion : haystack.insertions) {
     needed += token_count(tokenizer, fmt::format(" {}", fmt::join(insertion.parts, "")));
   }

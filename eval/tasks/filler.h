@@ -32,9 +32,9 @@ class Filler {
   bool repeated_;
 };
 
-/// A sample of given length: a head, filler in which insertions stand, and a question. About so many
-/// tokens long, up to 63 fewer, which are drawn: so a round of a policy that comes every few tokens
-/// falls anywhere before the question.
+/// A sample of given length: a head, filler in which insertions stand, and a question. About so
+/// many tokens long, up to 63 fewer, which are drawn: so a round of a policy that comes every few
+/// tokens falls anywhere before the question.
 struct Haystack {
   struct Insertion {
     int64_t per_mille;               ///< of the filler's sentences that stand before it
@@ -46,8 +46,8 @@ struct Haystack {
   std::string question;               ///< begins with a line's end
 };
 
-/// A sample under way: what stands before it and head, filler, insertions and question are there; the
-/// answers are to come.
+/// A sample under way: what stands before it and head, filler, insertions and question are there;
+/// the answers are to come.
 class HaystackSample {
  public:
   /// The answers have to take up `rest` tokens. InputError where there is no room.
@@ -65,7 +65,8 @@ class HaystackSample {
   Rendering rendering_;
   TaskStream& stream_;
   int64_t first_, asked_;
-  std::vector<std::vector<int64_t>> places_;  // [insertions][parts + 1] where they begin, and the end
+  std::vector<std::vector<int64_t>>
+      places_;  // [insertions][parts + 1] where they begin, and the end
 };
 
 }  // namespace sinkbench

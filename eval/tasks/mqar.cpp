@@ -1,5 +1,5 @@
-// Multi-query associative recall: pairs of a key and a value, then each key once more at a place that
-// is drawn, with its value after it.
+// Multi-query associative recall: pairs of a key and a value, then each key once more at a place
+// that is drawn, with its value after it.
 #include <algorithm>
 #include <utility>
 
@@ -9,8 +9,8 @@
 namespace sinkbench {
 namespace {
 
-/// `count` of `n` places without replacement: place i, counted from 0, in proportion to 1 / (i + 1),
-/// so that keys come back soon, mostly (Zoology has the exponent -0.99).
+/// `count` of `n` places without replacement: place i, counted from 0, in proportion to 1 / (i +
+/// 1), so that keys come back soon, mostly (Zoology has the exponent -0.99).
 std::vector<int64_t> draw_places(int64_t n, int64_t count, Draw& draw) {
   std::vector<int64_t> weights(n), places;
   int64_t total = 0;

@@ -14,11 +14,11 @@ const std::vector<std::string> adjectives = {
     "amber", "brisk", "calm",  "dusty", "eager", "faint", "gentle", "hollow", "idle",  "jolly",
     "keen",  "lofty", "muddy", "noble", "olive", "plain", "quiet",  "rapid",  "sober", "tidy",
     "urban", "vivid", "warm",  "young", "zesty", "bold",  "crisp",  "dense",  "early", "fresh"};
-const std::vector<std::string> nouns = {
-    "anchor", "basket", "candle", "dragon", "engine", "forest", "garden", "hammer",
-    "island", "jacket", "kettle", "ladder", "mirror", "needle", "orchid", "pencil",
-    "quarry", "ribbon", "saddle", "temple", "umpire", "valley", "window", "yonder",
-    "zipper", "bridge", "copper", "desert", "elbow",  "fiddle"};
+const std::vector<std::string> nouns = {"anchor", "basket", "candle", "dragon", "engine", "forest",
+                                        "garden", "hammer", "island", "jacket", "kettle", "ladder",
+                                        "mirror", "needle", "orchid", "pencil", "quarry", "ribbon",
+                                        "saddle", "temple", "umpire", "valley", "window", "yonder",
+                                        "zipper", "bridge", "copper", "desert", "elbow",  "fiddle"};
 
 TaskStream make_needle(const TaskSource& source) {
   const int64_t keys = source.arguments.at("keys").integer();
@@ -36,8 +36,8 @@ TaskStream make_needle(const TaskSource& source) {
         Draw draw(seed, "needle", sample);
         std::vector<std::string> names;
         while (static_cast<int64_t>(names.size()) < keys) {
-          std::string name =
-              adjectives[draw.below(std::ssize(adjectives))] + "-" + nouns[draw.below(std::ssize(nouns))];
+          std::string name = adjectives[draw.below(std::ssize(adjectives))] + "-" +
+                             nouns[draw.below(std::ssize(nouns))];
           if (std::find(names.begin(), names.end(), name) == names.end()) {
             names.push_back(std::move(name));
           }
@@ -60,8 +60,8 @@ TaskStream make_needle(const TaskSource& source) {
           for (int64_t v = 0; v < values; ++v) {
             const int64_t least = k == 0 ? 10 * depth : 0;
             const int64_t per_mille = k == 0 && v == 0 ? least : least + draw.below(1001 - least);
-            needles.push_back({std::to_string(1'000'000 + draw.below(9'000'000)), per_mille, k == 0,
-                               names[k]});
+            needles.push_back(
+                {std::to_string(1'000'000 + draw.below(9'000'000)), per_mille, k == 0, names[k]});
           }
         }
         std::stable_sort(needles.begin(), needles.end(), [](const Needle& a, const Needle& b) {
@@ -74,7 +74,8 @@ TaskStream make_needle(const TaskSource& source) {
                 " " + needle.value, "."}});
         }
         haystack.question = fmt::format(
-            "\nWhat {} special magic {} for {} mentioned in the provided text? The special magic {} "
+            "\nWhat {} special magic {} for {} mentioned in the provided text? The special magic "
+            "{} "
             "for {} mentioned in the provided text {}",
             one ? "is the" : "are all the", numbers, names[0], numbers, names[0],
             one ? "is" : "are");
@@ -103,14 +104,13 @@ TaskEntry needle_task() {
           .source =
               "Hsieh et al. 2024, RULER, arXiv 2404.06654: niah_single_1, with `text` "
               "niah_single_2, with `keys` niah_multikey_1, with `values` niah_multivalue",
-          .parameters =
-              {{"length", "tokens of a sample, about", std::vector<int64_t>{1024}, 64},
-               {"depth", "per cent of the text before the needle",
-                std::vector<int64_t>{0, 25, 50, 75, 100}, 0, 100},
-               {"keys", "under which there are numbers; one of them is asked", 1, 1, 100},
-               {"values", "of each key, all of which are answers", 1, 1, 100},
-               {"samples", "of each length and depth", 4},
-               {"seed", "of what is drawn", 0, 0}},
+          .parameters = {{"length", "tokens of a sample, about", std::vector<int64_t>{1024}, 64},
+                         {"depth", "per cent of the text before the needle",
+                          std::vector<int64_t>{0, 25, 50, 75, 100}, 0, 100},
+                         {"keys", "under which there are numbers; one of them is asked", 1, 1, 100},
+                         {"values", "of each key, all of which are answers", 1, 1, 100},
+                         {"samples", "of each length and depth", 4},
+                         {"seed", "of what is drawn", 0, 0}},
           .texts = TaskTexts::filler,
           .make = make_needle};
 }

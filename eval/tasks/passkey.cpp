@@ -25,10 +25,9 @@ TaskStream make_passkey(const TaskSource& source) {
       for (const int64_t depth : source.arguments.at("depth").list()) {
         Draw draw(seed, "passkey", sample);
         const std::string key = std::to_string(1 + draw.below(largest_key));
-        haystack.insertions = {
-            {depth * 10,
-             {"The pass key is", " " + key,
-              fmt::format(". Remember it. {} is the pass key.", key)}}};
+        haystack.insertions = {{depth * 10,
+                                {"The pass key is", " " + key,
+                                 fmt::format(". Remember it. {} is the pass key.", key)}}};
         HaystackSample rendered(haystack, filler, length, rest, draw, source, stream);
         stream.questions.push_back(rendered.answer(" " + key, 0, 1));
         stream.questions.back().of = {{"length", length}, {"depth", depth}};

@@ -14,8 +14,8 @@ constexpr const char* header = "Below is a record of lines I want you to remembe
 constexpr int64_t largest_value = 49'999;
 
 struct Line {
-  std::string answer;      // " <1234>\n"
-  int64_t begin, value;    // places of the ids of the line and of its answer
+  std::string answer;    // " <1234>\n"
+  int64_t begin, value;  // places of the ids of the line and of its answer
 };
 
 TaskStream make_streameval(const TaskSource& source) {

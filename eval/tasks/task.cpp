@@ -19,8 +19,9 @@ std::string plain(const PolicyValue& value) {
 
 const std::vector<TaskEntry>& task_registry() {
   static const std::vector<TaskEntry> entries = {
-      arc_stream_task(), copy_task(),       mqar_task(),             needle_task(),
-      passkey_task(),    streameval_task(), variable_tracking_task()};
+      arc_stream_task(),       copy_task(),    mqar_task(),
+      needle_task(),           passkey_task(), streameval_task(),
+      variable_tracking_task()};
   return entries;
 }
 
@@ -42,11 +43,11 @@ std::string task_label(const TaskSpec& spec) {
   std::string label = spec.name;
   const TaskEntry* entry = task_named(spec.name);
   for (const auto& [name, value] : spec.arguments) {
-    const bool usual = entry != nullptr &&
-                       std::any_of(entry->parameters.begin(), entry->parameters.end(),
-                                   [&, &n = name, &v = value](const TaskParameter& parameter) {
-                                     return parameter.name == n && parameter.fallback == v;
-                                   });
+    const bool usual =
+        entry != nullptr && std::any_of(entry->parameters.begin(), entry->parameters.end(),
+                                        [&, &n = name, &v = value](const TaskParameter& parameter) {
+                                          return parameter.name == n && parameter.fallback == v;
+                                        });
     if (!usual) label += fmt::format(" {} {}", name, plain(value));
   }
   return label;

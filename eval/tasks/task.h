@@ -38,8 +38,8 @@ struct TaskQuestion {
   int64_t begin = 0, end = 0;  ///< the answer's ids
   /// What has the answer: a line, a sentence, a token.
   int64_t fact_begin = 0, fact_end = 0;
-  /// From the answer's first token back to the same one in the fact: a query that is to give it sees
-  /// that token `distance - 1` tokens behind itself.
+  /// From the answer's first token back to the same one in the fact: a query that is to give it
+  /// sees that token `distance - 1` tokens behind itself.
   int64_t distance = 0;
   /// What was varied: {"lines", 20}. Every question of a task has the same names.
   std::map<std::string, int64_t> of = {};

@@ -1,5 +1,5 @@
-// Variable tracking: a chain of assignments spread over a text; all names that have its value are the
-// answer. The wording is RULER's.
+// Variable tracking: a chain of assignments spread over a text; all names that have its value are
+// the answer. The wording is RULER's.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -84,15 +84,16 @@ TaskStream make_variable_tracking(const TaskSource& source) {
 }  // namespace
 
 TaskEntry variable_tracking_task() {
-  return {.name = "vt",
-          .summary = "a chain of assignments spread over a text; all names with its value are asked",
-          .source = "Hsieh et al. 2024, RULER, arXiv 2404.06654: vt, in the given order",
-          .parameters = {{"length", "tokens of a sample, about", std::vector<int64_t>{1024}, 64},
-                         {"hops", "from the first name to the last", 4, 0, 100},
-                         {"samples", "of each length", 16},
-                         {"seed", "of what is drawn", 0, 0}},
-          .texts = TaskTexts::filler,
-          .make = make_variable_tracking};
+  return {
+      .name = "vt",
+      .summary = "a chain of assignments spread over a text; all names with its value are asked",
+      .source = "Hsieh et al. 2024, RULER, arXiv 2404.06654: vt, in the given order",
+      .parameters = {{"length", "tokens of a sample, about", std::vector<int64_t>{1024}, 64},
+                     {"hops", "from the first name to the last", 4, 0, 100},
+                     {"samples", "of each length", 16},
+                     {"seed", "of what is drawn", 0, 0}},
+      .texts = TaskTexts::filler,
+      .make = make_variable_tracking};
 }
 
 }  // namespace sinkbench
