@@ -18,6 +18,7 @@
 #include "base/file.h"
 #include "cli/commands.h"
 #include "datasets/gguf_pre_tokenizers.h"
+#include "eval/tasks/task.h"
 #include "models/ggml_blocks.h"
 #include "models/supported.h"
 #include "policies/plugin.h"
@@ -30,7 +31,7 @@ namespace {
 namespace fs = std::filesystem;
 
 struct Options {
-  std::string what, policy;
+  std::string what, policy;  // or the name of a task
   std::string folder = "configs";
   std::string format = "table";
   std::vector<fs::path> plugins;
@@ -101,6 +102,42 @@ List parameters_of(const PolicyEntry& entry) {
   }
   if (entry.positions.size() + entry.presets.size() + entry.parameters.size() == 0) {
     list.note = entry.name + " takes no parameters";
+  }
+  return list;
+}
+
+List tasks() {
+  List list{{"task", "what", "parameters", "source"}};
+  for (const TaskEntry& entry : task_registry()) {
+    std::vector<std::string> parameters;
+    for (const TaskParameter& parameter : entry.parameters) {
+      parameters.push_back(fmt::format("{} ({})", parameter.name, to_string(parameter.fallback)));
+    }
+    if (entry.texts != TaskTexts::none) parameters.emplace_back("text");
+    list.rows.push_back(
+        {entry.name, entry.summary, fmt::format("{}", fmt::join(parameters, ", ")), entry.source});
+  }
+  list.note = "`sinkbench list tasks NAME` has the parameters of one";
+  return list;
+}
+
+/// What one task takes.
+List parameters_of(const TaskEntry& entry) {
+  List list{{"parameter", "default", "values", "meaning"}};
+  for (const TaskParameter& parameter : entry.parameters) {
+    list.rows.push_back(
+        {parameter.name, to_string(parameter.fallback), values_of(parameter), parameter.meaning});
+  }
+  if (entry.texts == TaskTexts::filler) {
+    list.rows.push_back({"text", "five sentences, repeated", "a file, a folder or a list of them",
+                         "what samples are filled with"});
+  }
+  if (entry.texts == TaskTexts::required) {
+    list.rows.push_back({"text", "required", "a file of JSON lines or a list of them",
+                         "the questions, as the Hugging Face hub or AI2 has ARC"});
+  }
+  if (entry.texts != TaskTexts::none) {
+    list.rows.push_back({"get", "-", "words", "how to get the text, for whoever doesn't have it"});
   }
   return list;
 }
@@ -194,7 +231,8 @@ List datasets() {
        {"{text: FILE.json, field: NAME}", "such objects, one a line or over several, or an array"},
        {"{text: [PATH, ...]}", "several of these as one stream"},
        {"FILE.gz, .bz2, .xz, .zst", "any of these files, compressed, whatever its name"},
-       {"{tokens_file: FILE.json}", "token ids as they are: a JSON array"}}};
+       {"{tokens_file: FILE.json}", "token ids as they are: a JSON array"}},
+      "tasks, which are made and not read: `sinkbench list tasks`"};
 }
 
 /// The first sentence, or what stands before its colon, of the comment that a file begins with.
@@ -252,6 +290,16 @@ const std::vector<std::pair<std::string, std::function<List(const Options&)>>>& 
          for (const fs::path& plugin : options.plugins) load_plugin(plugin);
          return options.policy.empty() ? policies() : parameters_of(find_policy(options.policy));
        }},
+      {"tasks",
+       [](const Options& options) {
+         if (options.policy.empty()) return tasks();
+         const TaskEntry* entry = task_named(options.policy);
+         if (entry != nullptr) return parameters_of(*entry);
+         std::vector<std::string> names;
+         for (const TaskEntry& task : task_registry()) names.push_back(task.name);
+         throw InputError::format("unknown task '{}'{}", options.policy,
+                                  suggestion(options.policy, names));
+       }},
       {"families", [](const Options&) { return families(); }},
       {"formats", [](const Options&) { return formats(); }},
       {"models", [](const Options&) { return models(); }},
@@ -262,7 +310,7 @@ const std::vector<std::pair<std::string, std::function<List(const Options&)>>>& 
 }
 
 void run(const Options& options) {
-  if (!options.policy.empty() && options.what != "policies") {
+  if (!options.policy.empty() && options.what != "policies" && options.what != "tasks") {
     throw InputError::format("list {}: '{}' is one too many; expected nothing after it",
                              options.what, options.policy);
   }
@@ -282,7 +330,8 @@ void add_list(CLI::App& app) {
   command->add_option("what", options->what, fmt::format("{}", fmt::join(names, ", ")))
       ->required()
       ->check(CLI::IsMember(names));
-  command->add_option("policy", options->policy, "With policies: the one whose parameters to list");
+  command->add_option("name", options->policy,
+                      "With policies or tasks: the one whose parameters to list");
   command->add_option("--folder", options->folder, "Where to look for configs")
       ->capture_default_str();
   add_plugins(*command, options->plugins);

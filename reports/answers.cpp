@@ -49,6 +49,10 @@ Columns part_columns(const TaskGroup& group) {
   const std::vector<AnswerBin> bins = rows_of(*group.front());
   Columns columns;
   for (const auto& [name, value] : bins.front().of) {
+    const bool varied = std::any_of(
+        bins.begin(), bins.end(),
+        [&, &n = name, &v = value](auto& bin) { return !bin.of.empty() && bin.of.at(n) != v; });
+    if (!varied) continue;
     columns.push_back({.name = name, .foldable = false, .key = true});
     for (const AnswerBin& bin : bins) {
       columns.back().cells.push_back(bin.of.empty() ? "all" : std::to_string(bin.of.at(name)));

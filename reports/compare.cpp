@@ -19,6 +19,7 @@
 #include "base/yaml.h"
 #include "eval/metrics/batch_means.h"
 #include "eval/results/nll_file.h"
+#include "reports/answers.h"
 #include "reports/statistics.h"
 #include "reports/text_table.h"
 
@@ -28,6 +29,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* confidence_name = "confidence";
+constexpr const char* answers_name = "answers";
 
 // ---- which cells belong together ----
 
@@ -172,6 +174,68 @@ void compare_perplexity(const Context& context, const CellResult& a, const CellR
   judge(token, !(token.change <= token.limit.value_or(0)), false);
   if (token.change > 0) token.note = fmt::format("at scored token {}", place);
   out.push_back(token);
+}
+
+void compare_answers(const Context& context, const CellResult& a, const CellResult& b,
+                     std::vector<QuantityComparison>& out) {
+  if (a.answers.empty()) return;
+  const std::string& id = b.cell.id;
+  const auto of = [&](Quantity quantity, double AnswerBin::*member) {
+    QuantityComparison comparison{.quantity = quantity,
+                                  .baseline = a.answers.front().*member,
+                                  .limit = context.thresholds.limit(quantity, id)};
+    if (b.answers.empty()) {
+      comparison.verdict = Verdict::missing;
+    } else {
+      comparison.candidate = b.answers.front().*member;
+      comparison.change = comparison.candidate - comparison.baseline;
+    }
+    return comparison;
+  };
+  QuantityComparison accuracy = of(Quantity::accuracy, &AnswerBin::accuracy);
+  QuantityComparison likely = of(Quantity::log_probability, &AnswerBin::log_probability);
+  const auto give = [&](Verdict verdict, const std::string& note) {
+    for (QuantityComparison* comparison : {&accuracy, &likely}) {
+      if (comparison->verdict != Verdict::missing) comparison->verdict = verdict;
+      comparison->note = note;
+      out.push_back(*comparison);
+    }
+  };
+  if (b.answers.empty()) return give(Verdict::missing, "");
+  if (!context.baseline.answers || !context.candidate.answers) {
+    return give(Verdict::shown, "a history has no single answers");
+  }
+  PairedAnswers paired;
+  try {
+    paired = paired_answers(context.baseline.answers(a), context.candidate.answers(b));
+  } catch (const InputError& error) {
+    return give(Verdict::refused, error.what());
+  }
+  const double confidence = context.thresholds.confidence(id);
+  const int64_t fewest = context.thresholds.answers(id);
+  const auto judge_change = [&](QuantityComparison& comparison, bool certain) {
+    const double limit = comparison.limit.value_or(0);
+    judge(comparison, certain && comparison.change < -limit, certain && comparison.change > limit);
+    if (paired.groups < fewest && comparison.limit && std::abs(comparison.change) > limit) {
+      comparison.verdict = Verdict::unsure;
+      comparison.note =
+          fmt::format("{} independent answers; expected {} or more", paired.groups, fewest);
+    }
+  };
+  accuracy.change = paired.accuracy.mean;
+  judge_change(accuracy, paired.p < 1 - confidence);
+  if (accuracy.note.empty() && paired.lost + paired.won > 0) {
+    accuracy.note = fmt::format("{} lost, {} won, p {:.2g}", paired.lost, paired.won, paired.p);
+  }
+  likely.change = paired.log_probability.mean;
+  if (!paired.equal && paired.groups > 1) {
+    const double half = student_t(confidence, paired.groups - 1) * paired.log_probability.error;
+    likely.low = likely.change - half;
+    likely.high = likely.change + half;
+  }
+  judge_change(likely, likely.low && (*likely.low > 0 || *likely.high < 0));
+  out.push_back(accuracy);
+  out.push_back(likely);
 }
 
 /// Facts of the machine that timings depend on; the others come and go with a reboot or an update.
@@ -432,6 +496,10 @@ std::string table_of(const Comparison& comparison, Quantity first, Quantity last
             return significant(number);
           case Quantity::token_nll:
             return fmt::format("{:.5f}", number);
+          case Quantity::accuracy:
+            return sinkbench::percent(number);
+          case Quantity::log_probability:
+            return fmt::format("{:.4f}", number);
           case Quantity::latency:
             return fmt::format("{:.3f} ms", number);
           case Quantity::cache_entries:
@@ -442,7 +510,9 @@ std::string table_of(const Comparison& comparison, Quantity first, Quantity last
       };
       baseline.cells.push_back(value(q.baseline));
       candidate.cells.push_back(absent ? none : value(q.candidate));
-      const bool in_nats = q.quantity == Quantity::perplexity || q.quantity == Quantity::token_nll;
+      const bool in_nats = q.quantity == Quantity::perplexity ||
+                           q.quantity == Quantity::token_nll ||
+                           q.quantity == Quantity::log_probability;
       const bool in_entries = q.quantity == Quantity::cache_entries;
       change.cells.push_back(absent       ? none
                              : in_nats    ? nats(q.change)
@@ -497,12 +567,16 @@ std::string identity_text(const CellResult& cell) {
 }
 
 MeasuredRun read_run(const fs::path& folder) {
-  return {.name = folder.string(),
-          .results = read_results(folder),
-          .nll = [folder](const CellResult& cell) {
+  return {
+      .name = folder.string(),
+      .results = read_results(folder),
+      .nll =
+          [folder](const CellResult& cell) {
             const fs::path path = folder / cell.nll_file;
             return nll_series(cell, read_nll_file(path), path.string());
-          }};
+          },
+      .answers =
+          [folder](const CellResult& cell) { return read_answers(folder / cell.answers_file); }};
 }
 
 std::string to_string(Quantity quantity) {
@@ -511,6 +585,10 @@ std::string to_string(Quantity quantity) {
       return "perplexity";
     case Quantity::token_nll:
       return "token_nll";
+    case Quantity::accuracy:
+      return "accuracy";
+    case Quantity::log_probability:
+      return "log_probability";
     case Quantity::latency:
       return "latency";
     case Quantity::cache_entries:
@@ -548,15 +626,22 @@ std::string to_string(Verdict verdict) {
 }
 
 Thresholds::Thresholds()
-    : rules_{{"*", "perplexity", 0.001},   {"*", "token_nll", std::nullopt},
-             {"*", "latency", 0.05},       {"*", "cache_entries", 0},
-             {"*", "kv_bytes_formula", 0}, {"*", "kv_bytes_held", 0},
-             {"*", "weight_bytes", 0},     {"*", "peak_rss_bytes", std::nullopt},
+    : rules_{{"*", "perplexity", 0.001},
+             {"*", "token_nll", std::nullopt},
+             {"*", "accuracy", 0.02},
+             {"*", "log_probability", 0.02},
+             {"*", answers_name, 20},
+             {"*", "latency", 0.05},
+             {"*", "cache_entries", 0},
+             {"*", "kv_bytes_formula", 0},
+             {"*", "kv_bytes_held", 0},
+             {"*", "weight_bytes", 0},
+             {"*", "peak_rss_bytes", std::nullopt},
              {"*", confidence_name, 0.99}} {}
 
 void Thresholds::add(std::string pattern, std::string name, const std::string& value,
                      const std::string& place) {
-  std::vector<std::string> names = {confidence_name};
+  std::vector<std::string> names = {confidence_name, answers_name};
   for (const Quantity quantity : all_quantities) names.push_back(to_string(quantity));
   if (std::find(names.begin(), names.end(), name) == names.end()) {
     throw InputError::format("{}: unknown threshold '{}'{}", place, name, suggestion(name, names));
@@ -568,6 +653,11 @@ void Thresholds::add(std::string pattern, std::string name, const std::string& v
   if (name == confidence_name) {
     if (!is_number || number < 0.5 || number > 0.999) {
       throw InputError::format("{}: {} is '{}'; expected a number from 0.5 to 0.999", place, name,
+                               value);
+    }
+  } else if (name == answers_name) {
+    if (!is_number || number < 2 || number > 1e6 || number != std::floor(number)) {
+      throw InputError::format("{}: {} is '{}'; expected an integer of 2 or more", place, name,
                                value);
     }
   } else if (!is_number && value != "off") {
@@ -651,6 +741,10 @@ double Thresholds::confidence(const std::string& cell) const {
   return *find(confidence_name, cell);
 }
 
+int64_t Thresholds::answers(const std::string& cell) const {
+  return static_cast<int64_t>(*find(answers_name, cell));
+}
+
 std::vector<std::string> Thresholds::idle(const std::vector<std::string>& cells) const {
   std::vector<std::string> result;
   for (const Rule& rule : rules_) {
@@ -722,6 +816,7 @@ Comparison compare(const MeasuredRun& baseline, const MeasuredRun& candidate,
     match->second.pop_front();
     CellComparison comparison{.id = cell.cell.id, .seconds = cell.seconds, .quantities = {}};
     compare_perplexity(context, before, cell, comparison.quantities);
+    compare_answers(context, before, cell, comparison.quantities);
     compare_latency(context, before, cell, comparison.quantities);
     compare_memory(context, before, cell, comparison.quantities);
     result.cells.push_back(std::move(comparison));
@@ -803,6 +898,8 @@ std::string format_comparison(const Comparison& comparison, bool markdown) {
   };
   add("Perplexity (change: mean NLL in nats, paired by token)", Quantity::perplexity,
       Quantity::token_nll);
+  add("Recall (change: paired by answer; McNemar's test, and in nats)", Quantity::accuracy,
+      Quantity::log_probability);
   add("Latency (median of a decode step)", Quantity::latency, Quantity::latency);
   add("Memory", Quantity::cache_entries, Quantity::peak_rss_bytes);
   text += list_of("Failed in the candidate", comparison.failed, markdown);

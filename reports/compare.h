@@ -26,6 +26,8 @@ struct MeasuredRun {
   std::string name;  ///< how to speak of it: the folder
   Results results;
   std::function<NllSeries(const CellResult&)> nll;  ///< of a cell that has perplexity
+  /// Of a cell with a task; empty where they aren't kept.
+  std::function<std::vector<Answer>(const CellResult&)> answers = {};
 };
 
 /// The series of a cell whose tokens are all there. Throws InputError, naming `place`, where they
@@ -42,6 +44,8 @@ MeasuredRun read_run(const std::filesystem::path& folder);
 enum class Quantity {
   perplexity,        ///< of the mean NLL, in nats
   token_nll,         ///< the largest difference of one token's NLL, in nats, either way
+  accuracy,          ///< of a task's answers, the share that is right
+  log_probability,   ///< of a task's answer, the mean, in nats
   latency,           ///< as a share of the baseline's
   cache_entries,     ///< either way: the policy says how many it keeps
   kv_bytes_formula,  ///< this and what follows as shares of the baseline's
@@ -50,6 +54,7 @@ enum class Quantity {
   peak_rss_bytes
 };
 inline constexpr std::array all_quantities = {Quantity::perplexity,       Quantity::token_nll,
+                                              Quantity::accuracy,         Quantity::log_probability,
                                               Quantity::latency,          Quantity::cache_entries,
                                               Quantity::kv_bytes_formula, Quantity::kv_bytes_held,
                                               Quantity::weight_bytes,     Quantity::peak_rss_bytes};
@@ -58,7 +63,8 @@ std::string to_string(Quantity quantity);
 /// How large a change must be to count, by quantity and by pattern of the cells' ids.
 class Thresholds {
  public:
-  /// The defaults: perplexity 0.001 nats, latency 0.05, exact memory, token_nll and peak_rss_bytes
+  /// The defaults: perplexity 0.001 nats, accuracy 0.02, log_probability 0.02 nats, 20 answers,
+  /// latency 0.05, exact memory, token_nll and peak_rss_bytes
   /// off, confidence 0.99.
   Thresholds();
   /// Adds those of a YAML file. Throws InputError with file and line.
@@ -68,8 +74,10 @@ class Thresholds {
 
   /// Nothing where it is off: the change is shown and has no verdict.
   std::optional<double> limit(Quantity quantity, const std::string& cell) const;
-  /// Of the intervals of perplexity and latency.
+  /// Of the intervals of perplexity, latency and log-probability, and of the test of accuracy.
   double confidence(const std::string& cell) const;
+  /// Of a task, the fewest independent groups of answers that a change is told from.
+  int64_t answers(const std::string& cell) const;
   /// Patterns that none of the cells has.
   std::vector<std::string> idle(const std::vector<std::string>& cells) const;
 

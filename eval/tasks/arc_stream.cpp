@@ -102,7 +102,8 @@ TaskStream make_arc_stream(const TaskSource& source) {
     rendering.add(prompt + "Answer:");
     const int64_t begin = first + rendering.size();
     const Choice& right = question.choices[question.right];
-    rendering.add(" " + (letters ? right.label : right.text));
+    // A text's line end is a part of it: without it, it would go on.
+    rendering.add(letters ? " " + right.label : " " + right.text + "\n");
     TaskQuestion entry{.group = static_cast<int64_t>(q),
                        .asked = asked,
                        .begin = begin,
@@ -120,7 +121,7 @@ TaskStream make_arc_stream(const TaskSource& source) {
       }
       if (entry.choices.size() != question.choices.size()) entry.choices.clear();
     }
-    rendering.add("\n\n");
+    if (letters) rendering.add("\n");
     stream.questions.push_back(std::move(entry));
   }
   const std::vector<int32_t> ids = rendering.finish();

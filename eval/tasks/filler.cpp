@@ -105,13 +105,13 @@ HaystackSample::HaystackSample(const Haystack& haystack, const Filler& filler, i
   stream.ids.insert(stream.ids.end(), source.prefix.begin(), source.prefix.end());
   first_ = static_cast<int64_t>(stream.ids.size());
   rendering_.add(haystack.head);
-  bool begun = false;
+  // White space belongs to what follows it: many tokenizers join some of it with that.
+  std::string space = haystack.lead;
   int64_t next = 0;
   const auto fill_to = [&](int64_t end) {
     std::string part;
     for (; next < end; ++next) {
-      part += (begun ? " " : "") + sentences[next];
-      begun = true;
+      part += std::exchange(space, " ") + sentences[next];
     }
     if (!part.empty()) rendering_.add(part);
   };
@@ -120,9 +120,8 @@ HaystackSample::HaystackSample(const Haystack& haystack, const Filler& filler, i
     places_.emplace_back();
     for (size_t p = 0; p < insertion.parts.size(); ++p) {
       places_.back().push_back(first_ + rendering_.size());
-      rendering_.add((p == 0 && begun ? " " : "") + insertion.parts[p]);
+      rendering_.add((p == 0 ? std::exchange(space, " ") : "") + insertion.parts[p]);
     }
-    begun = true;
     places_.back().push_back(first_ + rendering_.size());
   }
   fill_to(count);

@@ -41,7 +41,8 @@ struct Haystack {
     std::vector<std::string> parts;  ///< whose places in the ids are known; all but the first with
                                      ///< the space that is before them
   };
-  std::string head;                   ///< ends with a line's end
+  std::string head;                   ///< no line end at its end
+  std::string lead;                   ///< the line ends between it and the text
   std::vector<Insertion> insertions;  ///< by place; those of one place in their order
   std::string question;               ///< begins with a line's end
 };

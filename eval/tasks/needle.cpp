@@ -45,8 +45,9 @@ TaskStream make_needle(const TaskSource& source) {
         Haystack haystack;
         haystack.head = fmt::format(
             "{} special magic {} {} hidden within the following text. Make sure to memorize it. I "
-            "will quiz you about the {} afterwards.\n",
+            "will quiz you about the {} afterwards.",
             one ? "A" : "Some", numbers, one ? "is" : "are", numbers);
+        haystack.lead = "\n";
         // The first needle of the key that is asked stands at the chosen depth, others of the key
         // after it, those of other keys anywhere.
         struct Needle {

@@ -39,7 +39,7 @@ std::string question_of(const Chain& chain) {
 }
 
 constexpr const char* task_text =
-    "Memorize and track the chain(s) of variable assignment hidden in the following text.\n\n";
+    "Memorize and track the chain(s) of variable assignment hidden in the following text.";
 
 TaskStream make_variable_tracking(const TaskSource& source) {
   const int64_t hops = source.arguments.at("hops").integer();
@@ -54,12 +54,13 @@ TaskStream make_variable_tracking(const TaskSource& source) {
       std::set<std::string> taken;
       const Chain shown = draw_chain(hops, taken, draw), chain = draw_chain(hops, taken, draw);
       Haystack haystack;
-      haystack.head = task_text;
+      haystack.head = fmt::format("{}\n\n", task_text);
       for (size_t i = 0; i < shown.names.size(); ++i) {
         haystack.head += fmt::format("{}{}", i == 0 ? "" : " ", fmt::join(shown.assignment(i), ""));
       }
       haystack.head +=
           question_of(shown) + fmt::format(" {}\n\n{}", fmt::join(shown.names, " "), task_text);
+      haystack.lead = "\n\n";
       std::vector<int64_t> places_of;
       for (size_t i = 0; i < chain.names.size(); ++i) places_of.push_back(draw.below(1001));
       std::sort(places_of.begin(), places_of.end());
