@@ -52,7 +52,7 @@ TaskEntry copy_task() {
           .parameters = {{"tokens", "that are copied", 64, 2},
                          {"gap", "tokens between the two copies", std::vector<int64_t>{0}, 0},
                          {"samples", "of each gap", 16},
-                         {"seed", "of what is drawn", 0, 0}},
+                         {"seed", "of what is drawn", 0, 0, largest_policy_argument}},
           .tokenizer = false,
           .make = make_copy};
 }

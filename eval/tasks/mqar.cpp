@@ -94,7 +94,7 @@ TaskEntry mqar_task() {
           .parameters = {{"pairs", "of a key and a value", std::vector<int64_t>{8}},
                          {"length", "tokens of a sample", 64, 4},
                          {"samples", "of each number of pairs", 16},
-                         {"seed", "of what is drawn", 0, 0}},
+                         {"seed", "of what is drawn", 0, 0, largest_policy_argument}},
           .tokenizer = false,
           .make = make_mqar};
 }

@@ -111,7 +111,7 @@ TaskEntry needle_task() {
                          {"keys", "under which there are numbers; one of them is asked", 1, 1, 100},
                          {"values", "of each key, all of which are answers", 1, 1, 100},
                          {"samples", "of each length and depth", 4},
-                         {"seed", "of what is drawn", 0, 0}},
+                         {"seed", "of what is drawn", 0, 0, largest_policy_argument}},
           .texts = TaskTexts::filler,
           .make = make_needle};
 }

@@ -52,7 +52,7 @@ TaskEntry passkey_task() {
                          {"depth", "per cent of the text before the key",
                           std::vector<int64_t>{0, 25, 50, 75, 100}, 0, 100},
                          {"samples", "of each length and depth", 4},
-                         {"seed", "of what is drawn", 0, 0}},
+                         {"seed", "of what is drawn", 0, 0, largest_policy_argument}},
           .texts = TaskTexts::filler,
           .make = make_passkey};
 }

@@ -84,7 +84,7 @@ TaskEntry streameval_task() {
                          {"every", "so many lines a question", 10},
                          {"queries", "of a sample", 100},
                          {"samples", "each run from an empty cache", 1},
-                         {"seed", "of what is drawn", 0, 0}},
+                         {"seed", "of what is drawn", 0, 0, largest_policy_argument}},
           .make = make_streameval};
 }
 

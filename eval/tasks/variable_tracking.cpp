@@ -92,7 +92,7 @@ TaskEntry variable_tracking_task() {
       .parameters = {{"length", "tokens of a sample, about", std::vector<int64_t>{1024}, 64},
                      {"hops", "from the first name to the last", 4, 0, 100},
                      {"samples", "of each length", 16},
-                     {"seed", "of what is drawn", 0, 0}},
+                     {"seed", "of what is drawn", 0, 0, largest_policy_argument}},
       .texts = TaskTexts::filler,
       .make = make_variable_tracking};
 }

@@ -394,7 +394,8 @@ TEST_CASE("refused: keys") {
         "grid.yaml:4: dataset.text: key 'text' stands twice");
   CHECK(refusal("dataset: {text: a}\npolicies: [dense]\n") ==
         "grid.yaml:1: key 'model' is missing");
-  CHECK(refusal("model: m\npolicies: [dense]\n") == "grid.yaml:1: key 'dataset' is missing");
+  CHECK(refusal("model: m\npolicies: [dense]\n") ==
+        "grid.yaml:1: key 'dataset' is missing, or 'tasks'");
   CHECK(refusal("model: m\ndataset: {text: a}\n") == "grid.yaml:1: key 'policies' is missing");
   CHECK(refusal("model: m\ndataset: {text: a}\npolicies:\n") ==
         "grid.yaml:1: key 'policies' is missing");
@@ -870,4 +871,59 @@ TEST_CASE("policies in words: lists, budgets, and what can't be read") {
       "mapping");
   CHECK_THROWS_WITH(read("h2o:capacity"), ContainsSubstring("expected NAME:KEY=VALUE"));
   CHECK_THROWS_WITH(read("h2o:capacity=[64"), ContainsSubstring("--policy h2o:capacity=[64"));
+}
+
+TEST_CASE("tasks stand beside datasets in the grid") {
+  const Experiment experiment = load(R"(model: m
+dataset: {text: book.txt}
+tasks:
+  - copy
+  - copy: {tokens: 32, gap: [0, 64]}
+  - needle: {length: 512, text: "${HOME}/book.txt", get: make it}
+policies: [dense]
+)");
+  CHECK(ids(experiment) == Strings{"m-book-dense-float32", "m-copy-dense-float32",
+                                   "m-copy-gap-0+64-tokens-32-dense-float32",
+                                   "m-needle-length-512-book-dense-float32"});
+  const Cell& text = experiment.cells[0];
+  CHECK_FALSE(text.dataset.is_task());
+  CHECK(text.metrics.contains(Metric::latency));
+  const Cell& copy = experiment.cells[2];
+  CHECK(copy.dataset.task.arguments.at("gap") == PolicyValue(std::vector<int64_t>{0, 64}));
+  CHECK(copy.dataset.task.arguments.at("samples") == PolicyValue(16));  // the default
+  CHECK_FALSE(copy.metrics.contains(Metric::latency));
+  CHECK(experiment.cells[3].dataset.texts.size() == 1);
+  CHECK(experiment.cells[3].dataset.get == "make it");
+  const std::string model = "model: m\npolicies: [dense]\n";
+  CHECK(load(model + "tasks: streameval\n").cells.size() == 1);
+  CHECK(load(model + "tasks: copy\nmetrics: [perplexity, latency]\n")
+            .cells[0]
+            .metrics.contains(Metric::latency));
+  const auto refused = [&](const std::string& tasks) { return refusal(model + "tasks: " + tasks); };
+  CHECK(refused("copie\n") == "grid.yaml:3: tasks: is 'copie'; did you mean 'copy'?");
+  CHECK(refused("[{copie: {}}]\n") ==
+        "grid.yaml:3: tasks.0: unknown task 'copie'; did you mean 'copy'?");
+  CHECK(refused("[{copy: {gaps: 3}}]\n") ==
+        "grid.yaml:3: tasks.0.copy.gaps: unknown key 'gaps'; did you mean 'gap'?");
+  CHECK(refused("[{copy: {tokens: [3, 4]}}]\n") ==
+        "grid.yaml:3: tasks.0.copy.tokens: is a list; expected an integer of 2 or more");
+  CHECK(refused("[{copy: {gap: [3, 3]}}]\n") ==
+        "grid.yaml:3: tasks.0.copy.gap.1: is '3', which the list has already");
+  CHECK(refused("[{needle: {depth: 101}}]\n") ==
+        "grid.yaml:3: tasks.0.needle.depth: is '101'; expected an integer of 100 or less");
+  CHECK(
+      refused("[{copy: {text: a.txt}}]\n") ==
+      "grid.yaml:3: tasks.0.copy.text: unknown key 'text'; expected one of: tokens, gap, samples, "
+      "seed");
+  CHECK(refused("arc_stream\n") ==
+        "grid.yaml:3: tasks: arc_stream is made from a file; expected 'text'");
+  CHECK(refused("[{arc_stream: {text: a.jsonl, answer: word}}]\n") ==
+        "grid.yaml:3: tasks.0.arc_stream.answer: is 'word'; expected one of: letter, text");
+  CHECK(refused("[copy, {copy: {tokens: 64}}]\n") ==
+        "grid.yaml:3: tasks: task 'copy' stands twice");
+  CHECK(refused("[{copy: {}, needle: {}}]\n") ==
+        "grid.yaml:3: tasks.0: expected one task: its name, a colon and its parameters, such as "
+        "copy: {tokens: 32, gap: [0, 64]}");
+  CHECK(refused("copy\nmetrics: latency\n") ==
+        "grid.yaml:4: metrics: tasks are scored with perplexity; expected it, too");
 }

@@ -20,6 +20,9 @@ namespace {
 /// Fields of a cell that came after the first results were written.
 const std::vector<json::json_pointer> later_fields = {"/evicted_mass/output_error"_json_pointer,
                                                       "/reference"_json_pointer,
+                                                      "/dataset/task"_json_pointer,
+                                                      "/answers"_json_pointer,
+                                                      "/answers_file"_json_pointer,
                                                       "/evicted_mass_settings"_json_pointer,
                                                       "/divergence"_json_pointer,
                                                       "/collapse"_json_pointer,
