@@ -56,3 +56,41 @@ metrics: perplexity
   CHECK_THAT(changed.err, ContainsSubstring("its text or tokenizer is no longer what was fed"));
   CHECK(program({"recall", "nowhere"}).status == 2);
 }
+
+TEST_CASE("recall shows tasks by distance, and compare gates them") {
+  const test::TemporaryFolder folder;
+  const auto program = [&](std::vector<std::string> arguments) {
+    return test::Program(std::move(arguments), folder.path()).wait();
+  };
+  const std::string model = test::data("../../models/tiny").lexically_normal().string();
+  folder.write("e.yaml", "model: " + model + R"(
+tasks:
+  - copy: {tokens: 16, gap: [0, 80], samples: 12}
+policies: [dense, {sinks: {sinks: 4, window: 60}}]
+metrics: perplexity
+)");
+  const test::Outcome ran = program({"run", "e.yaml", "--out", "out", "--no-plots"});
+  INFO(ran.out << ran.err);
+  REQUIRE(ran.status == 0);
+  CHECK_THAT(ran.out, ContainsSubstring("Recall (of all questions"));
+  CHECK_THAT(ran.out, !ContainsSubstring("Perplexity"));
+  CHECK_THAT(ran.err, ContainsSubstring("of 360 answers right, log-probability "));
+  const test::Outcome recall = program({"recall", "out"});
+  INFO(recall.out << recall.err);
+  CHECK(recall.status == 0);
+  CHECK_THAT(recall.out, ContainsSubstring("tiny: copy gap 0+80 samples 12 tokens 16, float32"));
+  CHECK_THAT(recall.out, ContainsSubstring("sinks 4+60 against dense: 1"));
+  CHECK_THAT(recall.out, ContainsSubstring("Layers and heads that still had"));
+  CHECK(fs::exists(folder.path() / "out/recall.csv"));
+  const test::Outcome csv = program({"recall", "out", "--format", "csv"});
+  CHECK(std::count(csv.out.begin(), csv.out.end(), '\n') == 1 + 2 * 3);
+  CHECK(program({"compare", "out", "out"}).status == 0);
+  // An answers file that is gone is made again.
+  for (const auto& file : fs::directory_iterator(folder.path() / "out/nll")) {
+    if (file.path().string().ends_with(".answers.jsonl")) fs::remove(file);
+  }
+  CHECK(program({"recall", "out"}).status == 2);
+  CHECK(program({"run", "e.yaml", "--out", "out", "--no-plots", "--quiet"}).status == 0);
+  CHECK(program({"recall", "out", "--no-plots"}).out ==
+        recall.out.substr(0, recall.out.find("picture")));
+}

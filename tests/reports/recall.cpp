@@ -78,9 +78,10 @@ TEST_CASE("a picture of what is recalled has a line for each cell", "[plot]") {
   const test::TemporaryFolder folder;
   const std::vector<RecallSplit> splits = {split};
   const std::vector<std::vector<RecallSplit>> two = {splits, splits}, one = {splits};
-  CHECK(draw_recall(two, folder.path() / "plots").drawn ==
+  CHECK(draw_pictures(recall_pictures(two), "recall", folder.path() / "plots").drawn ==
         std::vector<std::string>{"recall-1", "recall-2"});
-  CHECK(draw_recall(one, folder.path() / "plots").drawn == std::vector<std::string>{"recall"});
+  CHECK(draw_pictures(recall_pictures(one), "recall", folder.path() / "plots").drawn ==
+        std::vector<std::string>{"recall"});
   CHECK(!std::filesystem::exists(folder.path() / "plots/recall-1.svg"));
   CHECK(read_file(folder.path() / "plots/recall.csv") ==
         "series,x,y,low,high\nsinks 4+252,1,0.1,0.05,0.15000000000000002\n"

@@ -285,6 +285,7 @@ void check_told_apart(const Results& results) {
 TEST_CASE("whatever differs between cells, each row says what it is of") {
   Results results = one_cell();
   results.cells[0].divergence = {.reference = results.cells[0].cell.id, .tokens = 8191};
+  results.cells[0].answers = {{.answers = 20, .accuracy = 0.5}};
   results.cells.push_back(results.cells[0]);
   results.cells[1].cell.id = "another";
   Cell& cell = results.cells[1].cell;

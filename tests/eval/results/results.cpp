@@ -75,7 +75,15 @@ std::string refusal(const std::string& content) {
 
 TEST_CASE("results are the same after writing and reading") {
   const test::TemporaryFolder folder;
-  const Results results = test::example_results();
+  Results results = test::example_results();
+  CellResult& task = results.cells.emplace_back(
+      test::example_cell("tiny-copy-dense-float32", {.name = "dense"}, "dense"));
+  task.cell.dataset = {.texts = {"/texts/book.txt"},
+                       .task = {"needle", {{"length", std::vector<int64_t>{512}}, {"seed", 3}}}};
+  task.answers = {{.answers = 8, .groups = 4, .least = 1, .most = 2, .accuracy = 0.25},
+                  {.of = {{"gap", 3}}, .log_probability = -2, .held_all = 0.5}};
+  task.answers_file = "nll/tiny-copy-dense-float32.answers.jsonl";
+  task.error = "";
   write_results(results, folder.path());
   const Results read = read_results(folder.path());
   CHECK(to_json(read) == to_json(results));
@@ -94,6 +102,8 @@ TEST_CASE("results are the same after writing and reading") {
     CHECK(read.cells[i].perplexity.has_value() == results.cells[i].perplexity.has_value());
     CHECK(read.cells[i].memory.has_value() == results.cells[i].memory.has_value());
     CHECK(read.cells[i].error == results.cells[i].error);
+    CHECK(read.cells[i].answers_file == results.cells[i].answers_file);
+    CHECK(read.cells[i].answers.size() == results.cells[i].answers.size());
   }
   CHECK(read.cells[0].perplexity->token == results.cells[0].perplexity->token);
   CHECK(read.cells[0].latency[1].samples_ms == results.cells[0].latency[1].samples_ms);
