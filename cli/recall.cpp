@@ -39,7 +39,7 @@ Chosen choose(const Results& results, const Options& options) {
   Chosen chosen;
   const auto alike = [](const CellResult& a, const CellResult& b) {
     return a.model_sha256 == b.model_sha256 && a.dataset_sha256 == b.dataset_sha256 &&
-           a.cell.dtype == b.cell.dtype && a.cell.engine == b.cell.engine;
+           a.cell.dtype == b.cell.dtype && a.cell.kv == b.cell.kv && a.cell.engine == b.cell.engine;
   };
   std::vector<const CellResult*> tasks;
   for (const CellResult& cell : results.cells) {

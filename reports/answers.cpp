@@ -145,8 +145,9 @@ std::vector<TaskGroup> task_groups(std::span<const CellResult* const> cells) {
       return other.model_sha256 == cell->model_sha256 &&
              other.dataset_sha256 == cell->dataset_sha256 &&
              other.cell.dataset.task == cell->cell.dataset.task &&
-             other.cell.dtype == cell->cell.dtype && other.cell.engine == cell->cell.engine &&
-             other.cell.device == cell->cell.device && other.cell.chunk == cell->cell.chunk;
+             other.cell.dtype == cell->cell.dtype && other.cell.kv == cell->cell.kv &&
+             other.cell.engine == cell->cell.engine && other.cell.device == cell->cell.device &&
+             other.cell.chunk == cell->cell.chunk;
     };
     const auto group = std::find_if(groups.begin(), groups.end(), alike);
     if (group == groups.end()) {

@@ -54,6 +54,7 @@ Identity identity_of(const CellResult& result) {
           {"engine", cell.engine},
           {"chunk", std::to_string(cell.chunk)},
           {"dtype", cell.dtype},
+          {"kv", storage_label(cell.kv)},
           {"device", cell.device}};
 }
 

@@ -13,9 +13,14 @@ namespace {
 
 bool same_but_for_policy(const Cell& a, const Cell& b) {
   const auto rest = [](const Cell& cell) {
-    return std::tie(cell.model, cell.dataset, cell.engine, cell.dtype, cell.device, cell.chunk);
+    return std::tie(cell.model, cell.dataset, cell.engine, cell.dtype, cell.kv, cell.device,
+                    cell.chunk);
   };
   return rest(a) == rest(b);
+}
+
+std::string kv_of(const Cell& cell) {
+  return cell.kv.is_native() ? "" : ", kv " + storage_label(cell.kv);
 }
 
 /// "4 % above dense", "2.1 times dense's", "as dense"
@@ -33,7 +38,7 @@ std::vector<std::string> findings(const Results& results) {
   std::vector<std::string> lines;
   const auto& cells = results.cells;
   const bool several = std::any_of(cells.begin(), cells.end(), [&](const CellResult& cell) {
-    return cell.cell.dtype != cells.front().cell.dtype;
+    return cell.cell.dtype != cells.front().cell.dtype || cell.cell.kv != cells.front().cell.kv;
   });
   for (const CellResult& cell : cells) {
     if (cell.cell.policy.name == "dense" || !cell.perplexity || cell.cell.dataset.is_task()) {
@@ -49,7 +54,7 @@ std::vector<std::string> findings(const Results& results) {
     if (!std::isfinite(ratio)) continue;
     std::string line =
         fmt::format("{} {}{}: perplexity {}", cell.cell.policy.name, cell.cache_label,
-                    several ? ", " + cell.cell.dtype : "", against(ratio));
+                    several ? ", " + cell.cell.dtype + kv_of(cell.cell) : "", against(ratio));
     if (cell.memory && dense->memory && cell.memory->kv_bytes_held > 0) {
       const double share = static_cast<double>(dense->memory->kv_bytes_held) /
                            static_cast<double>(cell.memory->kv_bytes_held);

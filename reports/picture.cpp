@@ -12,9 +12,9 @@
 
 #include "eval/results/nll_file.h"
 #include "policies/registry.h"
+#include "reports/answers.h"
 #include "reports/compare.h"
 #include "reports/gnuplot.h"
-#include "reports/answers.h"
 #include "reports/names.h"
 #include "reports/tables.h"
 #include "reports/text_table.h"
@@ -187,7 +187,8 @@ class Panels {
          [](const Cell& c) { return to_string(c.dataset.bos) + " " + c.dataset.bos_token; }},
         {"special tokens ", [](const Cell& c) { return to_string(c.dataset.special_tokens); }},
         {"", [](const Cell& c) { return c.engine; }},
-        {"chunk ", [](const Cell& c) { return std::to_string(c.chunk); }}};
+        {"chunk ", [](const Cell& c) { return std::to_string(c.chunk); }},
+        {"kv ", [](const Cell& c) { return storage_label(c.kv); }}};
     std::map<std::string, int> titles;
     for (const CellResult* result : cells) {
       const Cell& cell = result->cell;
@@ -225,13 +226,14 @@ class Panels {
 
  private:
   using Key = std::tuple<ModelSpec, std::string, DatasetSpec, std::string, std::string, std::string,
-                         std::string, int64_t>;
+                         std::string, int64_t, StorageSpec>;
   Key key(const CellResult& result) const {
     const Cell& cell = result.cell;
     return {cell.model,   contents_ ? result.model_sha256 : "",
             cell.dataset, contents_ ? result.dataset_sha256 : "",
             cell.dtype,   cell.device,
-            cell.engine,  cell.chunk};
+            cell.engine,  cell.chunk,
+            cell.kv};
   }
   bool contents_;
   Names names_;

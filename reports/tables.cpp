@@ -88,7 +88,7 @@ const CellResult* in_float32(const Results& results, const CellResult& cell) {
   const auto key = [](const CellResult& r) {
     return std::tuple(r.model_sha256, r.dataset_sha256, to_string(r.cell.dataset.bos),
                       r.cell.policy.name, r.policy_label, positions_label(r.cell.policy),
-                      r.perplexity->scored, r.perplexity->stride);
+                      r.perplexity->scored, r.perplexity->stride, storage_label(r.cell.kv));
   };
   for (const CellResult& other : results.cells) {
     if (other.cell.dtype == "float32" && other.perplexity && key(other) == key(cell)) return &other;
@@ -242,6 +242,9 @@ void add_setting_columns(Columns& columns, const std::vector<Row>& rows, const C
     });
   }
   key("dtype", [](const CellResult& r) { return r.cell.dtype; });
+  if (any([](const CellResult& r) { return !r.cell.kv.is_native(); })) {
+    key("kv", [](const CellResult& r) { return storage_label(r.cell.kv); });
+  }
   key("device", [](const CellResult& r) { return r.cell.device; });
   key(
       "threads", [](const CellResult& r) { return std::to_string(r.threads); }, true);
@@ -425,6 +428,7 @@ std::string csv(const Results& results, Table table) {
   text("positions", [](const Row& r) { return positions_label(r.result->cell.policy); });
   text("engine", [](const Row& r) { return r.result->cell.engine; });
   text("dtype", [](const Row& r) { return r.result->cell.dtype; });
+  text("kv", [](const Row& r) { return storage_label(r.result->cell.kv); });
   text("device", [](const Row& r) { return r.result->cell.device; });
   text("threads", [](const Row& r) { return std::to_string(r.result->threads); });
   switch (table) {

@@ -91,11 +91,17 @@ int64_t SlotMap::entries() const {
 }
 
 KvCache::KvCache(const DecoderConfig& config, const std::vector<int64_t>& slots,
-                 const DecoderOptions& options) {
-  const auto tensor_options = at::TensorOptions().dtype(options.dtype).device(options.device);
+                 const DecoderOptions& options, const KvStorage& storage) {
+  const auto rows = [&](const Codec* codec, int64_t layer) {
+    const auto of = at::TensorOptions().device(options.device);
+    return codec == nullptr ? at::empty({config.kv_heads, slots[layer], config.head_dim},
+                                        of.dtype(options.dtype))
+                            : at::empty({config.kv_heads, slots[layer], codec->row_bytes()},
+                                        of.dtype(at::kByte));
+  };
   for (int64_t layer = 0; layer < config.layers; ++layer) {
-    keys_.push_back(at::empty({config.kv_heads, slots[layer], config.head_dim}, tensor_options));
-    values_.push_back(at::empty({config.kv_heads, slots[layer], config.head_dim}, tensor_options));
+    keys_.push_back(rows(storage.keys(), layer));
+    values_.push_back(rows(storage.values(), layer));
   }
 }
 

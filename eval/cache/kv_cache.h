@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "eval/storage/kv_storage.h"
 #include "models/decoder.h"
 #include "policies/policy.h"
 
@@ -55,10 +56,12 @@ class KvCache {
  public:
   /// `slots`: of each layer.
   KvCache(const DecoderConfig& config, const std::vector<int64_t>& slots,
-          const DecoderOptions& options);
+          const DecoderOptions& options, const KvStorage& storage);
 
-  at::Tensor& keys(int64_t layer) { return keys_[layer]; }      ///< [kv_heads, slots, head_dim]
-  at::Tensor& values(int64_t layer) { return values_[layer]; }  ///< [kv_heads, slots, head_dim]
+  /// [kv_heads, slots, head_dim], or of a storage that has a codec bytes, [kv_heads, slots,
+  /// row_bytes]
+  at::Tensor& keys(int64_t layer) { return keys_[layer]; }
+  at::Tensor& values(int64_t layer) { return values_[layer]; }
   int64_t bytes() const;  ///< of the tensors' memory, counted tensor by tensor
 
  private:

@@ -79,8 +79,8 @@ struct ChunkedEngine::Block {
 };
 
 ChunkedEngine::ChunkedEngine(const Decoder& decoder, const IndexPolicy& policy, int64_t chunk,
-                             bool in_parts)
-    : Engine(decoder),
+                             bool in_parts, const StorageSpec& storage)
+    : Engine(decoder, storage),
       views_(policy, decoder.config()),
       kinds_(views_.kinds()),
       chunk_(chunk),
@@ -287,7 +287,7 @@ at::Tensor ChunkedEngine::run_block(int64_t begin, int64_t end) {
       at::tensor(wide, at::kLong).to(decoder_.options().device, at::kLong, /*non_blocking=*/true);
   at::Tensor x = decoder_.embed(ids, at::arange(begin, end, ids.options()));
   for (int64_t layer = 0; layer < decoder_.config().layers; ++layer) {
-    const Projection projection = decoder_.project(layer, x);
+    const Projection projection = project(layer, x, begin);
     const Block& block = blocks[views_.kind(layer)];
     x = decoder_.finish(layer, x, attend(block, layer, projection));
     carry(block, layer, end);

@@ -27,7 +27,7 @@ class ChunkedEngine final : public Engine {
   /// elements. `in_parts`: attention in parts (attention/parts.h) where views allow it, whatever
   /// the device.
   ChunkedEngine(const Decoder& decoder, const IndexPolicy& policy, int64_t chunk,
-                bool in_parts = false);
+                bool in_parts = false, const StorageSpec& storage = {});
 
   std::vector<at::Tensor> state() const override;
 

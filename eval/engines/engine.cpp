@@ -126,6 +126,12 @@ void Engine::resume(int64_t next, const std::vector<at::Tensor>& state) {
   }
 }
 
+Projection Engine::project(int64_t layer, const at::Tensor& x, int64_t begin) const {
+  const Projection projection = decoder_.project(layer, x);
+  if (storage_.keys() == nullptr && storage_.values() == nullptr) return projection;
+  return storage_.stored(projection, decoder_.config().rotary(layer), begin);
+}
+
 void copy_state(const std::vector<at::Tensor>& from, const std::vector<at::Tensor>& to) {
   bool same = from.size() == to.size();
   for (size_t i = 0; same && i < to.size(); ++i) {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "eval/engines/decisions.h"
+#include "eval/storage/kv_storage.h"
 #include "models/decoder.h"
 
 namespace sinkbench {
@@ -52,7 +53,8 @@ struct Stream {
 /// Order: feed token t, score t+1, then evict.
 class Engine {
  public:
-  explicit Engine(const Decoder& decoder) : decoder_(decoder) {}
+  explicit Engine(const Decoder& decoder, const StorageSpec& storage = {})
+      : decoder_(decoder), storage_(storage, decoder.config()) {}
   virtual ~Engine() = default;
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
@@ -102,7 +104,12 @@ class Engine {
   /// Tokens of the piece that are to be fed.
   int64_t fed() const { return static_cast<int64_t>(ids_.size()) - 1; }
 
+  /// Decoder::project of rows that begin at a place of the piece, keys and values as they are
+  /// stored.
+  Projection project(int64_t layer, const at::Tensor& x, int64_t begin) const;
+
   const Decoder& decoder_;
+  const KvStorage storage_;
   std::span<const int32_t> ids_;
   int64_t next_ = 0;
 
@@ -120,6 +127,7 @@ void copy_state(const std::vector<at::Tensor>& from, const std::vector<at::Tenso
 struct EngineOptions {
   int64_t chunk = 0;  ///< queries per block of the chunked engine; 0: chosen by the engine
   DecisionOptions decisions = {};  ///< of a score policy
+  StorageSpec storage = {};        ///< of keys and values
 };
 
 /// The most tokens that a query of this model may see, itself among them, by learned positions, a

@@ -61,19 +61,30 @@ std::vector<int64_t> last_seen_in_views(int64_t tokens,
   return last;
 }
 
+/// Bytes of a key and a value of one key head, stored so.
+int64_t stored_bytes(const StorageSpec& spec, const DecoderConfig& config, int64_t element) {
+  const KvStorage storage(spec, config);
+  return storage.key_bytes(element) + storage.value_bytes(element);
+}
+
 class IndexMethod final : public Method {
  public:
-  IndexMethod(const IndexPolicy& policy, const DecoderConfig& config)
-      : policy_(policy), config_(config), views_(policy, config) {}
+  IndexMethod(const IndexPolicy& policy, const DecoderConfig& config, const StorageSpec& storage)
+      : policy_(policy), config_(config), views_(policy, config), storage_(storage) {}
 
-  void check(int64_t fed) const override { check_views(views_, config_, fed); }
+  void check(int64_t fed) const override {
+    check_views(views_, config_, fed);
+    KvStorage(storage_, config_);
+  }
   std::unique_ptr<Engine> engine(const std::string& name, const Decoder& decoder,
                                  const EngineOptions& options) const override {
-    if (is_chunked(name)) return std::make_unique<ChunkedEngine>(decoder, policy_, options.chunk);
-    return std::make_unique<StepwiseEngine>(decoder, policy_);
+    if (is_chunked(name)) {
+      return std::make_unique<ChunkedEngine>(decoder, policy_, options.chunk, false, storage_);
+    }
+    return std::make_unique<StepwiseEngine>(decoder, policy_, false, storage_);
   }
   std::unique_ptr<Decoding> decoding(const Decoder& decoder) const override {
-    return std::make_unique<StepwiseEngine>(decoder, policy_);
+    return std::make_unique<StepwiseEngine>(decoder, policy_, false, storage_);
   }
   bool grows() const override { return !views_.capacity(views_.widest()); }
   LastSeen last_seen(const Decoder&, std::span<const int32_t> ids) const override {
@@ -87,7 +98,8 @@ class IndexMethod final : public Method {
   }
   int64_t kept(int64_t fed) const override { return views_.kept(views_.widest(), fed); }
   int64_t kv_bytes(int64_t fed, int64_t element) const override {
-    return static_cast<int64_t>(entries_of_layers(fed) * entry_elements(config_)) * element;
+    return static_cast<int64_t>(entries_of_layers(fed)) * config_.kv_heads *
+           stored_bytes(storage_, config_, element);
   }
   Footprint scoring(const std::string& engine, at::ScalarType dtype, const EngineOptions& options,
                     int64_t fed) const override {
@@ -163,6 +175,7 @@ class IndexMethod final : public Method {
   const IndexPolicy& policy_;
   const DecoderConfig config_;
   const LayerViews views_;
+  const StorageSpec storage_;
 
  public:
   /// Of the rows of one layer and of their logits: what the allocator has given out for one is not
@@ -186,10 +199,19 @@ class IndexMethod final : public Method {
 
 class RecomputeMethod final : public Method {
  public:
-  RecomputeMethod(const RecomputePolicy& policy, const DecoderConfig& config)
-      : policy_(policy), config_(config) {}
+  RecomputeMethod(const RecomputePolicy& policy, const DecoderConfig& config,
+                  const StorageSpec& storage)
+      : policy_(policy), config_(config), storage_(storage) {}
 
-  void check(int64_t) const override { check_passes(policy_, config_, *policy_.capacity() + 1); }
+  void check(int64_t) const override {
+    check_passes(policy_, config_, *policy_.capacity() + 1);
+    if (storage_.is_native()) return;
+    throw InputError::format(
+        "policy {}: keeps no cache from one token to the next, so that there is nothing to store "
+        "as "
+        "{}; expected kv: native, or another policy",
+        policy_.label(), storage_label(storage_));
+  }
   std::unique_ptr<Engine> engine(const std::string& name, const Decoder& decoder,
                                  const EngineOptions&) const override {
     if (is_chunked(name)) return std::make_unique<BatchedRecomputeEngine>(decoder, policy_);
@@ -237,23 +259,30 @@ class RecomputeMethod final : public Method {
 
   const RecomputePolicy& policy_;
   const DecoderConfig config_;
+  const StorageSpec storage_;
 };
 
 /// What a scan inside each layer is needed for: eviction by score, or by index where positions need
 /// it, and reading of a part.
 class ScanMethod final : public Method {
  public:
-  ScanMethod(const Policy& policy, const DecoderConfig& config)
-      : policy_(policy), config_(config), rules_(policy, config_) {}
+  ScanMethod(const Policy& policy, const DecoderConfig& config, const StorageSpec& storage)
+      : policy_(policy), config_(config), rules_(policy, config_), storage_(storage) {}
 
-  void check(int64_t fed) const override { check_rules(rules_, config_, fed); }
+  void check(int64_t fed) const override {
+    check_rules(rules_, config_, fed);
+    KvStorage(storage_, config_);
+  }
   std::unique_ptr<Engine> engine(const std::string& name, const Decoder& decoder,
                                  const EngineOptions& options) const override {
-    if (is_chunked(name)) return std::make_unique<ScanEngine>(decoder, policy_, options);
-    return std::make_unique<ScoredStepwiseEngine>(decoder, policy_, options.decisions);
+    EngineOptions stored = options;
+    stored.storage = storage_;
+    if (is_chunked(name)) return std::make_unique<ScanEngine>(decoder, policy_, stored);
+    return std::make_unique<ScoredStepwiseEngine>(decoder, policy_, stored);
   }
   std::unique_ptr<Decoding> decoding(const Decoder& decoder) const override {
-    return std::make_unique<ScanEngine>(decoder, policy_, EngineOptions{.chunk = 1});
+    return std::make_unique<ScanEngine>(decoder, policy_,
+                                        EngineOptions{.chunk = 1, .storage = storage_});
   }
   bool decodes() const override { return rules_.ahead() == 0; }
   bool grows() const override { return !policy_.capacity(); }
@@ -288,7 +317,13 @@ class ScanMethod final : public Method {
   /// The scan keeps them in the precision of sums, whatever the weights have.
   int64_t kv_bytes(int64_t fed, int64_t element) const override {
     const at::ScalarType exact = element > 4 ? at::kDouble : at::kFloat;
-    return scan_bytes(rules_, config_, exact, fed, 1, 1).keys_and_values;
+    const int64_t bytes = scan_bytes(rules_, config_, exact, fed, 1, 1).keys_and_values;
+    if (storage_.is_native()) return bytes;
+    // What the form takes; the scan works on what is decoded of it, once.
+    const bool capped = rules_.policy().positions() == Positions::capped;
+    const int64_t entry =
+        (capped ? 3 : 2) * config_.head_dim * static_cast<int64_t>(at::elementSize(exact));
+    return bytes / entry * stored_bytes(storage_, config_, element);
   }
   Footprint scoring(const std::string& engine, at::ScalarType dtype, const EngineOptions& options,
                     int64_t fed) const override {
@@ -323,30 +358,32 @@ class ScanMethod final : public Method {
   const Policy& policy_;
   const DecoderConfig config_;
   const LayerRules rules_;
+  const StorageSpec storage_;
 };
 
 }  // namespace
 
-std::unique_ptr<Method> make_method(const Policy& policy, const DecoderConfig& config) {
+std::unique_ptr<Method> make_method(const Policy& policy, const DecoderConfig& config,
+                                    const StorageSpec& storage) {
   const bool by_range =
       policy.positions() == Positions::cache || policy.positions() == Positions::original;
   if (dynamic_cast<const ScorePolicy*>(&policy) != nullptr ||
       dynamic_cast<const ReadPolicy*>(&policy) != nullptr ||
       (dynamic_cast<const IndexPolicy*>(&policy) != nullptr && !by_range)) {
-    return std::make_unique<ScanMethod>(policy, config);
+    return std::make_unique<ScanMethod>(policy, config, storage);
   }
   if (const auto* index = dynamic_cast<const IndexPolicy*>(&policy)) {
-    return std::make_unique<IndexMethod>(*index, config);
+    return std::make_unique<IndexMethod>(*index, config, storage);
   }
   if (const auto* recompute = dynamic_cast<const RecomputePolicy*>(&policy)) {
-    return std::make_unique<RecomputeMethod>(*recompute, config);
+    return std::make_unique<RecomputeMethod>(*recompute, config, storage);
   }
   throw std::logic_error("a policy of a kind that no engine runs: " + policy.label());
 }
 
 std::unique_ptr<Engine> make_engine(const std::string& name, const Decoder& decoder,
                                     const Policy& policy, const EngineOptions& options) {
-  return make_method(policy, decoder.config())->engine(name, decoder, options);
+  return make_method(policy, decoder.config(), options.storage)->engine(name, decoder, options);
 }
 
 void check_policy(const Policy& policy, const DecoderConfig& config, int64_t fed) {

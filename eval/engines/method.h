@@ -66,8 +66,9 @@ class Method {
                            int64_t steps) const = 0;
 };
 
-/// The policy must outlive it.
-std::unique_ptr<Method> make_method(const Policy& policy, const DecoderConfig& config);
+/// The policy must outlive it. `storage`: of the keys and values that it keeps.
+std::unique_ptr<Method> make_method(const Policy& policy, const DecoderConfig& config,
+                                    const StorageSpec& storage = {});
 
 /// Shorthand for a method's engine, whose policy and decoder must outlive it.
 std::unique_ptr<Engine> make_engine(const std::string& name, const Decoder& decoder,

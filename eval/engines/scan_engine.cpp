@@ -11,7 +11,7 @@
 namespace sinkbench {
 
 ScanEngine::ScanEngine(const Decoder& decoder, const Policy& policy, const EngineOptions& options)
-    : Engine(decoder),
+    : Engine(decoder, options.storage),
       rules_(policy, decoder.config()),
       decisions_(options.decisions, decoder.config().layers, decoder.config().kv_heads),
       scan_(make_layer_scan(decoder, rules_, decisions_)),
@@ -49,7 +49,7 @@ at::Tensor ScanEngine::run_block(std::span<const int32_t> ids, int64_t begin) {
   const int64_t fed = x.size(0), ahead = rules_.ahead(), block = ahead > 0 ? block_size() : fed;
   for (int64_t layer = 0; layer < decoder_.config().layers; ++layer) {
     if (block >= fed) {
-      const at::Tensor attended = scan_->attend(layer, begin, fed, decoder_.project(layer, x));
+      const at::Tensor attended = scan_->attend(layer, begin, fed, project(layer, x, begin));
       x = decoder_.finish(layer, x, attended.to(device, dtype));
       continue;
     }
@@ -57,7 +57,7 @@ at::Tensor ScanEngine::run_block(std::span<const int32_t> ids, int64_t begin) {
       const int64_t n = std::min(block, fed - i), seen = std::min(n + ahead, fed - i);
       const at::Tensor rows = x.narrow(0, i, n);
       const at::Tensor attended =
-          scan_->attend(layer, begin + i, n, decoder_.project(layer, x.narrow(0, i, seen)));
+          scan_->attend(layer, begin + i, n, project(layer, x.narrow(0, i, seen), begin + i));
       rows.copy_(decoder_.finish(layer, rows, attended.to(device, dtype)));
     }
   }

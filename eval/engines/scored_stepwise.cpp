@@ -33,10 +33,10 @@ std::span<const double> numbers(const at::Tensor& t) {
 }  // namespace
 
 ScoredStepwiseEngine::ScoredStepwiseEngine(const Decoder& decoder, const Policy& policy,
-                                           const DecisionOptions& decisions)
-    : Engine(decoder),
+                                           const EngineOptions& options)
+    : Engine(decoder, options.storage),
       rules_(policy, decoder.config()),
-      decisions_(decisions, decoder.config().layers, decoder.config().kv_heads) {}
+      decisions_(options.decisions, decoder.config().layers, decoder.config().kv_heads) {}
 
 void ScoredStepwiseEngine::check(int64_t fed) const {
   check_rules(rules_, decoder_.config(), fed);
@@ -114,7 +114,7 @@ void ScoredStepwiseEngine::advance_piece(const RowSink& sink) {
   const std::vector<int64_t> ids(ids_.begin() + first, ids_.begin() + next_);
   at::Tensor x = decoder_.embed(at::tensor(ids, at::kLong).to(device));
   for (int64_t layer = 0; layer < decoder_.config().layers; ++layer) {
-    const Projection projection = decoder_.project(layer, x);
+    const Projection projection = project(layer, x, first);
     std::vector<at::Tensor> attended;
     for (int64_t row = 0; row < x.size(0); ++row) {
       attended.push_back(attend(layer, first + row, projection, row));

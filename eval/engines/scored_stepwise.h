@@ -10,8 +10,7 @@ namespace sinkbench {
 class ScoredStepwiseEngine final : public Engine {
  public:
   /// Decoder and policy, an index or a score policy, must outlive it.
-  ScoredStepwiseEngine(const Decoder& decoder, const Policy& policy,
-                       const DecisionOptions& decisions);
+  ScoredStepwiseEngine(const Decoder& decoder, const Policy& policy, const EngineOptions& options);
 
   std::vector<at::Tensor> state() const override;
   std::optional<Disagreement> disagreement() const override { return decisions_.disagreement(); }

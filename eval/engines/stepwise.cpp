@@ -14,11 +14,25 @@
 
 namespace sinkbench {
 
-StepwiseEngine::StepwiseEngine(const Decoder& decoder, const IndexPolicy& policy, bool planned)
-    : Engine(decoder),
+namespace {
+
+/// Keys [n, heads, head_dim] that are rotated already, row i by so many positions more.
+at::Tensor turned(const RotaryConfig& rotary, const at::Tensor& keys,
+                  const std::vector<int64_t>& positions) {
+  at::Tensor result =
+      rotate(rotary, keys, rotary_table(rotary, positions, keys.scalar_type(), keys.device()));
+  if (rotary.magnitude != 1) result.narrow(-1, 0, rotary.dims).div_(rotary.magnitude);
+  return result;
+}
+
+}  // namespace
+
+StepwiseEngine::StepwiseEngine(const Decoder& decoder, const IndexPolicy& policy, bool planned,
+                               const StorageSpec& storage)
+    : Engine(decoder, storage),
       views_(policy, decoder.config()),
       kinds_(views_.kinds()),
-      plans_(fused::takes_heads(decoder.config()) &&
+      plans_(storage.is_native() && fused::takes_heads(decoder.config()) &&
              (planned || fused::takes(decoder.options().device, decoder.options().dtype))) {}
 
 void StepwiseEngine::check(int64_t fed) const {
@@ -66,7 +80,7 @@ void StepwiseEngine::reset(int64_t fed) {
       if (views_.kind(layer) == k) slots[layer] = kept;
     }
   }
-  cache_ = std::make_unique<KvCache>(config, slots, decoder_.options());
+  cache_ = std::make_unique<KvCache>(config, slots, decoder_.options(), storage_);
   if (plans_) {
     std::vector<PlannedStep::Kind> planned;
     for (const Kind& kind : kinds_) {
@@ -104,8 +118,17 @@ void StepwiseEngine::fill(std::optional<int64_t> entries, int64_t fed, int64_t s
   }
   next_ = tokens;
   for (int64_t layer = 0; layer < decoder_.config().layers; ++layer) {
-    cache_->keys(layer).normal_();
-    cache_->values(layer).normal_();
+    const auto at_random = [&](at::Tensor& held, const Codec* codec) {
+      if (codec == nullptr) {
+        held.normal_();
+      } else {
+        held.copy_(encode_rows(
+            *codec,
+            at::randn({held.size(0), held.size(1), decoder_.config().head_dim}, at::kFloat)));
+      }
+    };
+    at_random(cache_->keys(layer), storage_.keys());
+    at_random(cache_->values(layer), storage_.values());
   }
 }
 
@@ -144,6 +167,7 @@ StepwiseEngine::Step StepwiseEngine::begin_step(int64_t k, int64_t t) {
     case Placing::by_rank:
       step.segments = kind.slots.runs();
       step.ranked = kind.slots.ranked();
+      step.tokens.assign(kind.slots.tokens().begin(), kind.slots.tokens().end());
       own = static_cast<int64_t>(step.ranked.size());
       places = {own};
       break;
@@ -162,6 +186,7 @@ StepwiseEngine::Step StepwiseEngine::begin_step(int64_t k, int64_t t) {
     step.bias = kind.bias->values().index_select(1, at::tensor(columns, at::kLong).to(device));
   }
   step.rows = static_cast<int64_t>(places.size()) + 1;
+  step.own_place = own;
   if (kind.rotary != nullptr && kind.placing == Placing::by_rank) {
     const auto at_rank = [&](const at::Tensor& rows) { return rows.narrow(0, own, 1); };
     step.own = {at_rank(kind.ranks.cosine), at_rank(kind.ranks.sine)};
@@ -232,28 +257,75 @@ at::Tensor StepwiseEngine::step_row(int32_t id) {
     const Step& step = steps[views_.kind(layer)];
     const Projection projection = decoder_.project(layer, x);
     at::Tensor queries = projection.query.expand({step.rows, config.heads, config.head_dim});
-    at::Tensor key = projection.key;
-    if (kind.rotary != nullptr) {
-      queries = rotate(*kind.rotary, queries, step.table);
-      key = rotate(*kind.rotary, key, step.own);
+    at::Tensor key = projection.key, value = projection.value;
+    at::Tensor stored_key, stored_value;
+    const bool by_rank = kind.placing == Placing::by_rank && kind.rotary != nullptr;
+    if (kind.rotary != nullptr) queries = rotate(*kind.rotary, queries, step.table);
+    if (storage_.keys() != nullptr) {
+      // Stored as it is at its place in the stream, and then put where the query stands.
+      const std::vector<int64_t> place = {t};
+      key = key.to(decoder_.accumulate_dtype());
+      if (kind.rotary != nullptr) {
+        key = rotate(*kind.rotary, key,
+                     rotary_table(*kind.rotary, place, decoder_.accumulate_dtype(), device));
+      }
+      stored_key = store(*storage_.keys(), key);
+      if (by_rank) key = turned(*kind.rotary, key, {step.own_place - t});
+    } else {
+      const at::Tensor before = key;
+      if (kind.rotary != nullptr) key = rotate(*kind.rotary, key, step.own);
+      stored_key = by_rank ? before : key;
+    }
+    stored_value = value;
+    if (storage_.values() != nullptr) {
+      value = value.to(decoder_.accumulate_dtype());
+      stored_value = store(*storage_.values(), value);
     }
     const at::Tensor keys = placed_keys(kind, step, layer);
+    const at::Tensor values = held_values(kind, layer);
     const at::Tensor attended =
-        uses_kernel() ? attend_by_kernel(step, layer, keys, queries, key, projection.value)
-                      : attend_by_tensors(step, layer, keys, queries, key, projection.value);
+        uses_kernel() ? attend_by_kernel(step, layer, keys, values, queries, key, value)
+                      : attend_by_tensors(step, layer, keys, values, queries, key, value);
     if (step.slot >= 0) {
-      const at::Tensor& stored = kind.placing == Placing::by_rank ? projection.key : key;
-      cache_->keys(layer).narrow(1, step.slot, 1).copy_(stored.transpose(0, 1));
-      cache_->values(layer).narrow(1, step.slot, 1).copy_(projection.value.transpose(0, 1));
+      cache_->keys(layer).narrow(1, step.slot, 1).copy_(stored_key.transpose(0, 1));
+      cache_->values(layer).narrow(1, step.slot, 1).copy_(stored_value.transpose(0, 1));
     }
     x = decoder_.finish(layer, x, attended.to(decoder_.options().dtype));
   }
   return x;
 }
 
+at::Tensor StepwiseEngine::store(const Codec& codec, at::Tensor& row) {
+  const at::Tensor bytes = encode_rows(codec, row);
+  row = decode_rows(codec, bytes, row.size(-1)).to(row.scalar_type());
+  return bytes;
+}
+
+at::Tensor StepwiseEngine::held_values(const Kind& kind, int64_t layer) {
+  const at::Tensor& values = cache_->values(layer);
+  if (storage_.values() == nullptr) return values;
+  const auto used = static_cast<int64_t>(kind.slots.tokens().size());
+  return decode_slots(*storage_.values(), values, used, decoder_.config().head_dim);
+}
+
+at::Tensor StepwiseEngine::moved_keys(const Kind& kind, const Step& step, const at::Tensor& keys) {
+  std::vector<int64_t> by(keys.size(1), 0);
+  for (size_t rank = 0; rank < step.ranked.size(); ++rank) {
+    const int64_t slot = step.ranked[rank];
+    by[slot] = static_cast<int64_t>(rank) - step.tokens[slot];
+  }
+  return turned(*kind.rotary, keys.transpose(0, 1), by).transpose(0, 1).contiguous();
+}
+
 at::Tensor StepwiseEngine::placed_keys(const Kind& kind, const Step& step, int64_t layer) {
   const DecoderConfig& config = decoder_.config();
   const at::Tensor& keys = cache_->keys(layer);
+  if (storage_.keys() != nullptr) {
+    const auto used = static_cast<int64_t>(kind.slots.tokens().size());
+    const at::Tensor held = decode_slots(*storage_.keys(), keys, used, config.head_dim);
+    const bool moves = kind.placing == Placing::by_rank && kind.rotary != nullptr;
+    return moves ? moved_keys(kind, step, held) : held;
+  }
   if (kind.placing != Placing::by_rank || kind.rotary == nullptr) return keys;
   const int64_t slots = keys.size(1);
   const at::Tensor placed = placed_.narrow(0, 0, config.kv_heads * slots * config.head_dim)
@@ -281,7 +353,8 @@ at::Tensor StepwiseEngine::placed_keys(const Kind& kind, const Step& step, int64
 }
 
 at::Tensor StepwiseEngine::attend_by_kernel(const Step& step, int64_t layer, const at::Tensor& keys,
-                                            const at::Tensor& queries, const at::Tensor& own_key,
+                                            const at::Tensor& values, const at::Tensor& queries,
+                                            const at::Tensor& own_key,
                                             const at::Tensor& own_value) {
   const DecoderConfig& config = decoder_.config();
   const at::Tensor query = queries.to(at::kFloat).contiguous();
@@ -296,9 +369,9 @@ at::Tensor StepwiseEngine::attend_by_kernel(const Step& step, int64_t layer, con
               .query = query.data_ptr<float>(),
               .slots = keys.size(1),
               .bfloat16_keys = keys.scalar_type() == at::kBFloat16,
-              .bfloat16_values = decoder_.options().dtype == at::kBFloat16,
+              .bfloat16_values = values.scalar_type() == at::kBFloat16,
               .key = keys.data_ptr(),
-              .value = cache_->values(layer).data_ptr(),
+              .value = values.data_ptr(),
               .segments = step.segments,
               .bias = step.bias.defined() ? step.bias.data_ptr<float>() : nullptr,
               .own_key = key.data_ptr<float>(),
@@ -311,8 +384,8 @@ at::Tensor StepwiseEngine::attend_by_kernel(const Step& step, int64_t layer, con
 }
 
 at::Tensor StepwiseEngine::attend_by_tensors(const Step& step, int64_t layer,
-                                             const at::Tensor& cached, const at::Tensor& queries,
-                                             const at::Tensor& own_key,
+                                             const at::Tensor& cached, const at::Tensor& held,
+                                             const at::Tensor& queries, const at::Tensor& own_key,
                                              const at::Tensor& own_value) {
   const DecoderConfig& config = decoder_.config();
   const at::ScalarType dtype = decoder_.accumulate_dtype();
@@ -330,7 +403,7 @@ at::Tensor StepwiseEngine::attend_by_tensors(const Step& step, int64_t layer,
     cap_scores(score, config.score_cap);
     if (step.bias.defined()) score += step.bias.narrow(1, segment.slot, segment.size);
     scores.push_back(score);
-    values.push_back(cache_->values(layer).narrow(1, segment.slot, segment.size).to(dtype));
+    values.push_back(held.narrow(1, segment.slot, segment.size).to(dtype));
   }
   scores.push_back(at::bmm(rows(queries.size(0) - 1),
                            own_key.to(dtype).view({config.kv_heads, config.head_dim, 1}))

@@ -21,7 +21,8 @@ class StepwiseEngine final : public Engine, public Decoding {
  public:
   /// Decoder and policy must outlive it. `planned`: steps as planned_step.h has them where views
   /// allow it, whatever the device; they are on a CUDA device.
-  StepwiseEngine(const Decoder& decoder, const IndexPolicy& policy, bool planned = false);
+  StepwiseEngine(const Decoder& decoder, const IndexPolicy& policy, bool planned = false,
+                 const StorageSpec& storage = {});
 
   std::vector<at::Tensor> state() const override;
 
@@ -56,6 +57,8 @@ class StepwiseEngine final : public Engine, public Decoding {
   struct Step {
     std::vector<Segment> segments;  // what the query sees in the cache
     std::vector<int64_t> ranked;    // by_rank: the slot of each rank
+    std::vector<int64_t> tokens;    // by_rank: the token of each slot
+    int64_t own_place = 0;          // where the query stands for itself
     at::Tensor bias;                // [heads, slots], 0 for the query itself; or undefined
     int64_t slot = -1;              // for the token that is fed; -1: it isn't kept
     RotaryTable table;  // row i: the query's place for range i; last: for itself, and its key's
@@ -71,17 +74,23 @@ class StepwiseEngine final : public Engine, public Decoding {
   Planned plan_step(int64_t t) const;
   at::Tensor planned_row(int32_t id);
   Step begin_step(int64_t kind, int64_t t);
-  /// Keys of a layer as they are attended to, [kv_heads, slots, head_dim].
+  /// Keys and values of a layer as they are attended to, [kv_heads, slots, head_dim].
   at::Tensor placed_keys(const Kind& kind, const Step& step, int64_t layer);
+  at::Tensor held_values(const Kind& kind, int64_t layer);
+  /// What a codec stores, at the ranks of `step`: each from its place in the stream.
+  at::Tensor moved_keys(const Kind& kind, const Step& step, const at::Tensor& keys);
+  /// A row of keys or values [1, kv_heads, head_dim] as `codec` stores it: its bytes, and what they
+  /// stand for, which takes its place.
+  static at::Tensor store(const Codec& codec, at::Tensor& row);
   // One layer's attention by the kernel, and by plain tensor operations for other devices and
   // precisions. queries: [ranges + 1, heads, head_dim], for each range and then for the query
   // itself; own_key, own_value: [1, kv_heads, head_dim]. Returns [1, heads * head_dim].
   at::Tensor attend_by_kernel(const Step& step, int64_t layer, const at::Tensor& keys,
-                              const at::Tensor& queries, const at::Tensor& own_key,
-                              const at::Tensor& own_value);
+                              const at::Tensor& values, const at::Tensor& queries,
+                              const at::Tensor& own_key, const at::Tensor& own_value);
   at::Tensor attend_by_tensors(const Step& step, int64_t layer, const at::Tensor& keys,
-                               const at::Tensor& queries, const at::Tensor& own_key,
-                               const at::Tensor& own_value);
+                               const at::Tensor& values, const at::Tensor& queries,
+                               const at::Tensor& own_key, const at::Tensor& own_value);
 
   /// `step` up to the logits: the residual stream after the last layer, [1, hidden].
   at::Tensor step_row(int32_t id);

@@ -362,6 +362,45 @@ std::vector<DatasetSpec> read_datasets(const Place& place, const std::optional<i
   return datasets;
 }
 
+/// "q8_0", or {turboquant: {bits: 3, rotation: hadamard32}}
+std::string read_format(const Place& place) {
+  if (!place.node().IsMap()) return place.choice(storage_formats());
+  place.check_keys({"turboquant"});
+  if (!place.has("turboquant"))
+    place.fail("expected a form, such as q8_0 or {turboquant: {bits: 3}}");
+  const Place turboquant = place.at("turboquant");
+  turboquant.check_keys({"bits", "rotation"});
+  if (!turboquant.has("bits")) turboquant.fail("key 'bits' is missing");
+  const std::string name = fmt::format("turboquant{}", turboquant.at("bits").integer(2, 4));
+  const bool whole = !turboquant.has("rotation") ||
+                     turboquant.at("rotation").choice({"random", "hadamard32"}) == "random";
+  return whole ? name : name + "_wht32";
+}
+
+/// A form of both keys and values, or {keys: ..., values: ..., rotate: true}.
+StorageSpec read_storage(const Place& place) {
+  StorageSpec storage;
+  const bool apart = place.node().IsMap() && !place.has("turboquant");
+  if (!apart) {
+    storage.keys = storage.values = read_format(place);
+    return storage;
+  }
+  place.check_keys({"keys", "values", "both", "rotate"});
+  if (place.has("both")) {
+    if (place.has("keys") || place.has("values")) {
+      place.at("both").fail("stands beside 'keys' or 'values'; expected it alone");
+    }
+    storage.keys = storage.values = read_format(place.at("both"));
+  }
+  if (place.has("keys")) storage.keys = read_format(place.at("keys"));
+  if (place.has("values")) storage.values = read_format(place.at("values"));
+  if (place.has("rotate")) storage.rotate = place.at("rotate").yes();
+  if (storage.rotate && storage.keys == "native" && storage.values == "native") {
+    place.at("rotate").fail("there is nothing that is quantised; expected 'keys' or 'values'");
+  }
+  return storage;
+}
+
 PolicyValue read_task_argument(const TaskParameter& parameter, const Place& place) {
   if (!parameter.words.empty()) return place.choice(parameter.words);
   if (!parameter.fallback.is_list()) return place.integer(parameter.minimum, parameter.maximum);
@@ -778,6 +817,7 @@ std::string cell_id(const Cell& cell) {
   if (cell.dataset.reset) id += "-reset." + to_string(*cell.dataset.reset);
   id += "-" + policy_slug(cell.policy);
   id += "-" + cell.dtype;
+  if (!cell.kv.is_native()) id += "-kv." + slug(storage_label(cell.kv));
   if (cell.engine != Cell().engine) id += "-" + cell.engine;
   if (cell.chunk != 0) id += fmt::format("-chunk{}", cell.chunk);
   if (cell.device != Cell().device) id += "-" + slug(cell.device);
@@ -1038,7 +1078,7 @@ Experiment make_experiment(YAML::Node root, const fs::path& yaml, std::vector<st
   const Place top(root, "", yaml, set_keys);
   top.check_keys({"name", "model", "dataset", "policies", "engine", "dtype", "device", "threads",
                   "chunk", "metrics", "latency", "reference", "collapse", "evicted_mass",
-                  "decisions", "plugins", "tasks"});
+                  "decisions", "plugins", "tasks", "kv"});
   for (const char* key : {"model", "policies"}) {
     if (!top.has(key)) top.fail(fmt::format("key '{}' is missing", key));
   }
@@ -1123,7 +1163,7 @@ Experiment make_experiment(YAML::Node root, const fs::path& yaml, std::vector<st
   if (overrides.threads) base.threads = *overrides.threads;
   if (overrides.device) base.device = *overrides.device;
 
-  std::vector<std::string> varied = {"dtype", "engine", "chunk"};
+  std::vector<std::string> varied = {"dtype", "kv", "engine", "chunk"};
   if (!overrides.device) varied.push_back("device");
   const std::vector<Values> settings = product(top, varied);
   size_t cells = 1;  // no factor is above 2 * most_cells, so no step overflows
@@ -1146,6 +1186,7 @@ Experiment make_experiment(YAML::Node root, const fs::path& yaml, std::vector<st
           // A task says what is recalled; what a step takes, a text says as well.
           if (dataset.is_task() && !top.has("metrics")) cell.metrics.erase(Metric::latency);
           if (values.contains("dtype")) cell.dtype = values.at("dtype").choice(dtype_names());
+          if (values.contains("kv")) cell.kv = read_storage(values.at("kv"));
           if (values.contains("engine")) cell.engine = values.at("engine").choice(engine_names());
           if (values.contains("chunk")) cell.chunk = values.at("chunk").integer(1);
           if (values.contains("device")) {
@@ -1155,7 +1196,8 @@ Experiment make_experiment(YAML::Node root, const fs::path& yaml, std::vector<st
           const auto [it, is_new] = by_id.emplace(cell.id, cell);
           if (!is_new) {
             const auto key = [](const Cell& c) {
-              return std::tie(c.model, c.dataset, c.policy, c.engine, c.dtype, c.device, c.chunk);
+              return std::tie(c.model, c.dataset, c.policy, c.engine, c.dtype, c.kv, c.device,
+                              c.chunk);
             };
             if (key(it->second) == key(cell)) {
               top.at("policies").fail(fmt::format("cell {} stands twice in the grid", cell.id));

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "datasets/stream.h"
+#include "eval/experiment/storage_spec.h"
 #include "eval/tasks/task.h"
 #include "policies/arguments.h"
 
@@ -72,6 +73,7 @@ struct Cell {
   PolicySpec policy;
   std::string engine = "chunked";
   std::string dtype = "float32";
+  StorageSpec kv = {};  ///< in which form keys and values are stored
   std::string device = "cpu";
   int64_t threads = 0;  ///< 0: all cores
   int64_t chunk = 0;    ///< queries per block of the chunked engine; 0: the engine's choice

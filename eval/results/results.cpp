@@ -239,6 +239,10 @@ json cell_to_json(const CellResult& result) {
       {"engine", cell.engine},
       {"chunk", cell.chunk},
       {"dtype", cell.dtype},
+      {"kv",
+       cell.kv.is_native()
+           ? json(nullptr)
+           : json{{"keys", cell.kv.keys}, {"values", cell.kv.values}, {"rotate", cell.kv.rotate}}},
       {"device", cell.device},
       {"threads", result.threads},
       {"metrics", metrics},
@@ -402,6 +406,11 @@ CellResult cell_from_json(const json& object) {
   cell.engine = object.at("engine").get<std::string>();
   cell.chunk = integer(object.at("chunk"));
   cell.dtype = object.at("dtype").get<std::string>();
+  if (const json& kv = later(object, "kv"); !kv.is_null()) {
+    cell.kv = {.keys = kv.at("keys").get<std::string>(),
+               .values = kv.at("values").get<std::string>(),
+               .rotate = kv.at("rotate").get<bool>()};
+  }
   cell.device = object.at("device").get<std::string>();
   result.threads = integer(object.at("threads"));
   cell.threads = result.threads;

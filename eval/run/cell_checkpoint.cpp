@@ -24,8 +24,8 @@ constexpr size_t hash_size = 64;  // hexadecimal digits
 constexpr double seconds_between = 15.0;
 constexpr double largest_share = 0.02;  // of the time, for writing
 
-const std::vector<at::ScalarType> state_dtypes = {at::kFloat, at::kDouble, at::kBFloat16, at::kHalf,
-                                                  at::kLong};
+const std::vector<at::ScalarType> state_dtypes = {at::kFloat, at::kDouble, at::kBFloat16,
+                                                  at::kHalf,  at::kLong,   at::kByte};
 
 }  // namespace
 

@@ -90,7 +90,7 @@ MemoryNeed memory_need(const Cell& cell, const DecoderConfig& config, int64_t pa
                        const Policy& policy, int64_t fed, const Policy* reference) {
   const at::ScalarType dtype = to_scalar_type(cell.dtype);
   const EngineOptions options{.chunk = cell.chunk};
-  const auto method = make_method(policy, config);
+  const auto method = make_method(policy, config, cell.kv);
   MemoryNeed need;
   need.weights = static_cast<double>(parameters) * static_cast<double>(at::elementSize(dtype));
   // What is measured one after the other never is there together.

@@ -44,6 +44,10 @@ double seconds_since(Clock::time_point begin) {
 
 DecoderOptions decoder_options(const Cell& cell) {
   DecoderOptions options;
+  if (cell.device == "cuda" && !cell.kv.is_native()) {
+    throw InputError::format("kv: {}: caches are quantised on the CPU alone; expected device cpu",
+                             storage_label(cell.kv));
+  }
   options.dtype = to_scalar_type(cell.dtype);
   options.device = cell.device == "cuda" ? at::Device(at::kCUDA) : at::Device(at::kCPU);
   if (options.device.is_cuda() && !at::hasCUDA()) {
@@ -480,7 +484,7 @@ void Runner::check(const Cell& cell) {
   const int64_t fed = stream.longest();
   const auto check = [&](const PolicySpec& spec) {
     const auto policy = make_policy(spec);
-    const auto method = make_method(*policy, config);
+    const auto method = make_method(*policy, config, cell.kv);
     method->check(fed);
     if (cell.dataset.is_task() && method->stride() > 1) {
       throw InputError::format(
@@ -532,7 +536,8 @@ std::vector<double> Runner::score(const Cell& cell, const DecisionOptions& decis
   const Decoder& decoder = state_->load_decoder(cell);
   const Stream stream = as_stream(state_->load_stream(cell, decoder.config()));
   const auto engine =
-      make_engine(cell.engine, decoder, *policy, {.chunk = cell.chunk, .decisions = decisions});
+      make_engine(cell.engine, decoder, *policy,
+                  {.chunk = cell.chunk, .decisions = decisions, .storage = cell.kv});
   Progress progress(state_->style, cell.id, stream.scored(engine->stride()), "tokens");
   std::vector<double> result;
   engine->score(stream, [&](std::span<const double> nll) {
@@ -564,7 +569,7 @@ CellResult Runner::run(const Cell& cell, const fs::path& nll_file, const RunInfo
   const Decoder& decoder = state_->load_decoder(cell);
   const State::LoadedText& text = state_->load_text(cell, decoder.config());
   const Stream stream = as_stream(text.stream);
-  const auto method = make_method(*policy, decoder.config());
+  const auto method = make_method(*policy, decoder.config(), cell.kv);
   result.cache_label = policy->cache();
   result.cache_size = policy->size();
   result.model_sha256 = decoder.sha256();

@@ -51,7 +51,7 @@ class Scoring {
     return job_.cell.decisions && dynamic_cast<const ScorePolicy*>(&job_.policy) != nullptr;
   }
   EngineOptions options() {
-    EngineOptions options = {.chunk = job_.cell.chunk};
+    EngineOptions options = {.chunk = job_.cell.chunk, .storage = job_.cell.kv};
     if (logs() || job_.questions != nullptr) {
       options.decisions.sink = [this](std::span<const Decision> decisions) { append(decisions); };
     }
@@ -78,7 +78,7 @@ class Scoring {
     if (job_.reference == nullptr) return;
     divergence_.emplace(job_.decoder, job_.policy,
                         cell.reference == cell.id ? nullptr : job_.reference, cell.engine,
-                        EngineOptions{.chunk = cell.chunk}, stream_);
+                        EngineOptions{.chunk = cell.chunk, .storage = cell.kv}, stream_);
   }
 
   int64_t to_score() const { return stream_.scored(engine_->stride()); }
