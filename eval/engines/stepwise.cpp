@@ -322,7 +322,8 @@ at::Tensor StepwiseEngine::placed_keys(const Kind& kind, const Step& step, int64
   const at::Tensor& keys = cache_->keys(layer);
   if (storage_.keys() != nullptr) {
     const auto used = static_cast<int64_t>(kind.slots.tokens().size());
-    const at::Tensor held = decode_slots(*storage_.keys(), keys, used, config.head_dim);
+    const at::Tensor held =
+        decode_slots(*storage_.keys(), keys, used, config.head_dim).to(decoder_.accumulate_dtype());
     const bool moves = kind.placing == Placing::by_rank && kind.rotary != nullptr;
     return moves ? moved_keys(kind, step, held) : held;
   }

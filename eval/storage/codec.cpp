@@ -61,7 +61,7 @@ struct Float8 {
     int exponent = 0;
     std::frexp(size, &exponent);  // size = f 2^exponent, 0.5 <= f < 1
     // Steps between neighbours: 2^(e - 3) of numbers from 2^e on, 2^-9 below 2^-6.
-    const int step = std::max(exponent - 1, -6) - 3;
+    const int step = size == 0 ? -9 : std::max(exponent - 1, -6) - 3;
     const auto steps = static_cast<int>(std::nearbyint(std::ldexp(size, -step)));
     // 8 to 15 steps of a normal number; 16 are 8 of the next exponent.
     bits = sign | static_cast<uint8_t>(step == -9 ? steps : ((step + 9) << 3) + steps);
@@ -349,22 +349,29 @@ std::vector<double> sphere_levels(int bits, int64_t n) {
     levels[k] = 3 / std::sqrt(static_cast<double>(n)) *
                 (2 * (static_cast<double>(k) + 0.5) / static_cast<double>(count) - 1);
   }
-  const auto cell = [&](double x) {
-    return std::clamp<int64_t>(std::llround((x / reach + 1) / 2 * points), 0, points);
+  struct Sums {
+    double mass, moment;
+  };
+  const auto up_to = [&](double x) -> Sums {
+    const double at = std::clamp((x / reach + 1) / 2, 0.0, 1.0) * points;
+    const auto whole = std::min(static_cast<int64_t>(at), points - 1);
+    const double part = at - static_cast<double>(whole);
+    return {std::lerp(mass[whole], mass[whole + 1], part),
+            std::lerp(moment[whole], moment[whole + 1], part)};
   };
   for (int round = 0; round < 2000; ++round) {
     double moved = 0;
-    int64_t begin = 0;
+    Sums begin = {0, 0};
     for (int64_t k = 0; k < count; ++k) {
-      const int64_t end = k + 1 < count ? cell((levels[k] + levels[k + 1]) / 2) : points;
-      if (mass[end] > mass[begin]) {
-        const double mean = (moment[end] - moment[begin]) / (mass[end] - mass[begin]);
+      const Sums end = up_to(k + 1 < count ? (levels[k] + levels[k + 1]) / 2 : reach);
+      if (end.mass > begin.mass) {
+        const double mean = (end.moment - begin.moment) / (end.mass - begin.mass);
         moved = std::max(moved, std::abs(mean - levels[k]));
         levels[k] = mean;
       }
       begin = end;
     }
-    if (moved < 1e-9) break;
+    if (moved < 1e-10) break;
   }
   // Both halves are alike, whatever rounding did.
   for (int64_t k = 0; k < count / 2; ++k) {
