@@ -18,6 +18,7 @@
 #include "base/file.h"
 #include "cli/commands.h"
 #include "datasets/gguf_pre_tokenizers.h"
+#include "eval/experiment/storage_spec.h"
 #include "eval/tasks/task.h"
 #include "models/ggml_blocks.h"
 #include "models/supported.h"
@@ -139,6 +140,37 @@ List parameters_of(const TaskEntry& entry) {
   if (entry.texts != TaskTexts::none) {
     list.rows.push_back({"get", "-", "words", "how to get the text, for whoever doesn't have it"});
   }
+  return list;
+}
+
+/// What `kv` may be. Bits are those of heads of 128 numbers, scales included; docs/storage.md
+/// defines the forms.
+List storage() {
+  const std::map<std::string, std::pair<const char*, const char*>> what = {
+      {"native", {"as dtype", "the run's own precision"}},
+      {"float16", {"16", "IEEE's half precision"}},
+      {"bfloat16", {"16", "float32's upper half"}},
+      {"float8_e4m3", {"8", "OCP's E4M3, with a scale of 1"}},
+      {"q8_0", {"8.5", "ggml's blocks of 32, a scale"}},
+      {"q5_1", {"6", "the same, a scale and a least"}},
+      {"q5_0", {"5.5", "the same, a scale"}},
+      {"q4_1", {"5", "the same, a scale and a least"}},
+      {"q4_0", {"4.5", "the same, a scale"}},
+      {"int8", {"8.125", "a scale for a token and head"}},
+      {"int4", {"4.125", "the same"}}};
+  List list{{"kv", "bits", "what"}};
+  for (const std::string& name : storage_formats()) {
+    if (const auto it = what.find(name); it != what.end()) {
+      list.rows.push_back({name, it->second.first, it->second.second});
+      continue;
+    }
+    const int bits = name[std::string("turboquant").size()] - '0';
+    const bool whole = !name.ends_with("_wht32");
+    list.rows.push_back(
+        {name, fmt::format("{}", bits + (whole ? 0.125 : 0.5)),
+         whole ? "TurboQuant, by a random rotation" : "the same, by Hadamard's in blocks of 32"});
+  }
+  list.note = "also {keys: ..., values: ..., rotate: true}; docs/storage.md defines each";
   return list;
 }
 
@@ -300,6 +332,7 @@ const std::vector<std::pair<std::string, std::function<List(const Options&)>>>& 
          throw InputError::format("unknown task '{}'{}", options.policy,
                                   suggestion(options.policy, names));
        }},
+      {"storage", [](const Options&) { return storage(); }},
       {"families", [](const Options&) { return families(); }},
       {"formats", [](const Options&) { return formats(); }},
       {"models", [](const Options&) { return models(); }},

@@ -167,15 +167,11 @@ void print_recall(const Options& options) {
   const fs::path plots = fs::path(options.folder) / "plots";
   try {
     std::vector<std::string> drawn;
-    const auto draw = [&](const std::vector<Picture>& pictures, const char* kind) {
-      for (const std::string& name : draw_pictures(pictures, kind, plots).drawn) {
-        drawn.push_back(name);
-      }
-    };
-    std::vector<Picture> answers = result_pictures(results, options.folder);
-    std::erase_if(answers, [](const Picture& p) { return !p.name.starts_with("answers"); });
-    if (!chosen.tasks.empty()) draw(answers, "answers");
-    if (!splits.empty()) draw(recall_pictures(splits), "recall");
+    if (!chosen.tasks.empty()) drawn = draw_answers(results, options.folder, plots).drawn;
+    if (!splits.empty()) {
+      const Pictures split = draw_pictures(recall_pictures(splits), "recall", plots);
+      drawn.insert(drawn.end(), split.drawn.begin(), split.drawn.end());
+    }
     for (const std::string& name : drawn) {
       print_out("picture: {}  (and .png, .gp, .csv)\n", (plots / (name + ".svg")).string());
     }

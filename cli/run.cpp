@@ -167,7 +167,7 @@ void add_run(CLI::App& app) {
 
 void add_eval(CLI::App& app) {
   struct Quick {
-    std::string model, text, dtype, engine;
+    std::string model, text, dtype, engine, kv;
     std::vector<std::string> policies, metrics;
     int64_t tokens = 8192;
     Options options;
@@ -189,6 +189,8 @@ void add_eval(CLI::App& app) {
       ->delimiter(',');
   command->add_option("--dtype", quick->dtype, "float32, bfloat16, float16 or float64");
   command->add_option("--engine", quick->engine, "chunked or stepwise");
+  command->add_option("--kv", quick->kv,
+                      "How caches are stored: q8_0, '{keys: q8_0, values: q4_0}', ...");
   add_run_options(*command, quick->options);
   command->footer(
       "Example: sinkbench eval models/tiny book.txt --policy dense --policy "
@@ -200,7 +202,8 @@ void add_eval(CLI::App& app) {
                                   .tokens = quick->tokens,
                                   .metrics = quick->metrics,
                                   .dtype = quick->dtype,
-                                  .engine = quick->engine};
+                                  .engine = quick->engine,
+                                  .kv = quick->kv};
     if (experiment.policies.empty()) experiment.policies = {"dense"};
     quick->options.overrides.load_plugins = !quick->options.dry_run;
     run(quick->options, quick_experiment(experiment, quick->options.overrides));

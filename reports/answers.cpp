@@ -76,7 +76,7 @@ std::vector<Point> points_of(const CellResult& cell, auto value) {
   for (const AnswerBin& bin : cell.answers) {
     if (bin.of.empty() && cell.answers.size() > 1) continue;  // all of them
     Point point = value(bin);
-    point.x = static_cast<double>(bin.least + bin.most) / 2;
+    point.x = std::round(static_cast<double>(bin.least + bin.most) / 2);
     points.push_back(point);
   }
   std::stable_sort(points.begin(), points.end(),
@@ -90,8 +90,13 @@ Series series_of(const CellResult& cell, std::vector<Point> points) {
           .points = std::move(points)};
 }
 
-/// Accuracy along a sample, in ten parts of it, where a sample has enough questions for that.
-std::vector<Point> along_the_stream(const std::vector<Answer>& answers) {
+/// Accuracy and log-probability along a sample, in ten parts of it, where a sample has enough
+/// questions for that.
+struct Along {
+  std::vector<Point> accuracy, likely;
+};
+
+Along along_the_stream(const std::vector<Answer>& answers) {
   constexpr int64_t parts = 10, fewest = 8;  // answers of a part
   std::map<int64_t, int64_t> begins;         // of samples
   int64_t longest = 0;
@@ -100,27 +105,27 @@ std::vector<Point> along_the_stream(const std::vector<Answer>& answers) {
     return answer.question.asked - begins.at(answer.sample);
   };
   for (const Answer& answer : answers) longest = std::max(longest, place(answer) + 1);
-  std::vector<Point> points;
+  Along along;
   for (int64_t part = 0; part < parts; ++part) {
-    std::vector<double> right;
+    std::vector<double> right, likely;
     std::vector<int64_t> groups;
     double places = 0;
     for (const Answer& answer : answers) {
       if (place(answer) * parts / longest != part) continue;
       right.push_back(answer.correct() ? 1 : 0);
+      likely.push_back(answer.log_probability());
       groups.push_back(answer.question.group);
-      places += static_cast<double>(answer.question.asked - begins.at(answer.sample));
+      places += static_cast<double>(place(answer));
     }
     if (std::ssize(right) < fewest) return {};
-    const GroupedMean mean = grouped_mean(right, groups);
+    const double x = std::round(places / static_cast<double>(right.size()));
+    const GroupedMean accuracy = grouped_mean(right, groups), mean = grouped_mean(likely, groups);
     const std::set<int64_t> apart(groups.begin(), groups.end());
-    const auto [low, high] = wilson_interval(mean, std::ssize(right), std::ssize(apart));
-    points.push_back({.x = places / static_cast<double>(right.size()),
-                      .y = 100 * mean.mean,
-                      .low = 100 * low,
-                      .high = 100 * high});
+    const auto [low, high] = wilson_interval(accuracy, std::ssize(right), std::ssize(apart));
+    along.accuracy.push_back({x, 100 * accuracy.mean, 100 * low, 100 * high});
+    along.likely.push_back({x, mean.mean, mean.mean - mean.error, mean.mean + mean.error});
   }
-  return points;
+  return along;
 }
 
 /// How likely `n` fair coins are to fall at least as unevenly as `few` to the rest.
@@ -292,6 +297,11 @@ std::vector<Picture> answer_pictures(const TaskGroup& group, const std::string& 
                 .y_label = "Right answers (%), 95 % interval",
                 .unit = " %",
                 .y_from_zero = true};
+  Picture likely_along{.name = "answers-over-stream-log-probability" + suffix,
+                       .title = "Log-probability of the right answer along the stream: " + title,
+                       .x_label = "Position in a sample (tokens)",
+                       .y_label = "Log-probability (nats), ± 1 standard error",
+                       .unit = " nats"};
   for (const CellResult* cell : group) {
     accuracy.series.push_back(series_of(*cell, points_of(*cell, [](const AnswerBin& bin) {
       return Point{0, 100 * bin.accuracy, 100 * bin.low, 100 * bin.high};
@@ -301,16 +311,86 @@ std::vector<Picture> answer_pictures(const TaskGroup& group, const std::string& 
                    bin.log_probability + bin.error};
     })));
     if (folder.empty() || cell->answers_file.empty()) continue;
-    std::vector<Point> points = along_the_stream(read_answers(folder / cell->answers_file));
-    if (!points.empty()) along.series.push_back(series_of(*cell, std::move(points)));
+    Along points = along_the_stream(read_answers(folder / cell->answers_file));
+    if (points.accuracy.empty()) continue;
+    along.series.push_back(series_of(*cell, std::move(points.accuracy)));
+    likely_along.series.push_back(series_of(*cell, std::move(points.likely)));
   }
   std::vector<Picture> pictures;
   if (group.front()->answers.size() > 1) {
     pictures.push_back(std::move(accuracy));
     pictures.push_back(std::move(likely));
   }
-  if (!along.series.empty()) pictures.push_back(std::move(along));
+  if (!along.series.empty()) {
+    pictures.push_back(std::move(along));
+    pictures.push_back(std::move(likely_along));
+  }
   return pictures;
+}
+
+std::optional<GnuplotPicture> answer_map(const TaskGroup& group, const std::string& title,
+                                         const std::string& suffix) {
+  std::set<int64_t> lengths, depths;
+  for (const AnswerBin& bin : group.front()->answers) {
+    if (!bin.of.contains("length") || !bin.of.contains("depth")) continue;
+    lengths.insert(bin.of.at("length"));
+    depths.insert(bin.of.at("depth"));
+  }
+  if (lengths.size() * depths.size() < 2) return std::nullopt;
+  const auto place = [](const std::set<int64_t>& values, int64_t value) {
+    return std::distance(values.begin(), values.find(value));
+  };
+  const auto ticks = [&](const std::set<int64_t>& values) {
+    std::vector<std::string> names;
+    for (const int64_t value : values) {
+      names.push_back(fmt::format("'{}' {}", value, place(values, value)));
+    }
+    return fmt::format("({})", fmt::join(names, ", "));
+  };
+  GnuplotPicture picture{
+      .name = "answers-map" + suffix, .script = {}, .csv = "policy,length,depth,x,y,right\n"};
+  std::string plot =
+      fmt::format("set multiplot layout 1,{} title {}\n", group.size(), gnuplot_quoted(title));
+  int64_t row = 0;
+  for (const CellResult* cell : group) {
+    const int64_t first = row;
+    for (const AnswerBin& bin : cell->answers) {
+      if (bin.of.empty()) continue;
+      const int64_t length = bin.of.at("length"), depth = bin.of.at("depth");
+      picture.csv +=
+          fmt::format("{},{},{},{},{},{:.4g}\n", csv_quoted(label_of(*cell)), length, depth,
+                      place(lengths, length), place(depths, depth), 100 * bin.accuracy);
+      ++row;
+    }
+    const std::string data = fmt::format("{} skip 1 every ::{}::{} using",
+                                         gnuplot_quoted(picture.name + ".csv"), first, row - 1);
+    plot += fmt::format(
+        "set title {}\nplot {} 4:5:6 with image, {} 4:5:(sprintf('%.0f', $6)):($6 > 60 ? 0 : "
+        "0xFFFFFF) with labels font ',9' textcolor rgbcolor variable\n",
+        gnuplot_quoted(label_of(*cell)), data, data);
+  }
+  plot += "unset multiplot\n";
+  picture.script = gnuplot_header(picture.name) +
+                   fmt::format(
+                       "set key off\n"
+                       "set border 15 linecolor '#444444'\n"
+                       "set tics nomirror out scale 0.5\n"
+                       "set palette defined (0 '#440154', 1 '#3b528b', 2 '#21918c', 3 '#5ec962', 4 "
+                       "'#fde725')\n"
+                       "set cbrange [0:100]\n"
+                       "unset colorbox\n"
+                       "set xlabel 'Length (tokens)'\n"
+                       "set ylabel 'Depth (%)'\n"
+                       "set xrange [-0.5:{}.5]\n"
+                       "set yrange [{}.5:-0.5]\n"
+                       "set xtics {}\n"
+                       "set ytics {}\n",
+                       lengths.size() - 1, depths.size() - 1, ticks(lengths), ticks(depths));
+  const auto panels = static_cast<int64_t>(group.size());
+  picture.script += gnuplot_on_terminals(
+      picture.name, std::max<int64_t>(480, 60 + panels * (110 + 45 * std::ssize(lengths))),
+      110 + 40 * std::ssize(depths), plot);
+  return picture;
 }
 
 }  // namespace sinkbench

@@ -9,6 +9,7 @@
 
 #include "eval/results/results.h"
 #include "eval/tasks/answers.h"
+#include "reports/gnuplot.h"
 #include "reports/picture.h"
 
 namespace sinkbench {
@@ -51,11 +52,16 @@ std::vector<std::string> paired_lines(const TaskGroup& group, const std::filesys
 /// A row for each cell and part of its questions.
 std::string answers_csv(std::span<const TaskGroup> groups);
 
-/// Accuracy and log-probability over distance, with intervals; of samples with many questions
-/// accuracy over the stream, where `folder` has the answers; of a task by length and depth a map.
-/// `suffix` ends their names, `title` their titles.
+/// Accuracy and log-probability over distance, with intervals; of samples with many questions both
+/// along the stream, where `folder` has the answers. `suffix` ends their names, `title` their
+/// titles.
 std::vector<Picture> answer_pictures(const TaskGroup& group, const std::string& title,
                                      const std::string& suffix,
                                      const std::filesystem::path& folder);
+
+/// Of a task by length and depth: a map for each cell, the share of right answers as colour and in
+/// numbers. Nothing of other tasks.
+std::optional<GnuplotPicture> answer_map(const TaskGroup& group, const std::string& title,
+                                         const std::string& suffix);
 
 }  // namespace sinkbench

@@ -175,6 +175,9 @@ std::string pictures(const HtmlSection& section, const Headings& heading) {
 std::string quantity_name(const Published& value) {
   if (value.quantity == PublishedQuantity::latency_ms) return "ms a step";
   if (value.quantity == PublishedQuantity::memory_gib) return "GiB";
+  if (value.quantity == PublishedQuantity::accuracy) {
+    return fmt::format("right answers (%) {} lines back", value.lines);
+  }
   return value.first == 0 ? "perplexity" : fmt::format("perplexity, first {}", value.first);
 }
 

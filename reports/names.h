@@ -16,7 +16,8 @@ namespace sinkbench {
 std::string model_name(const Cell& cell);
 std::string dataset_name(const Cell& cell);
 
-/// Of an upper bound, which is no policy to be ranked with others: what it has before them. Else "".
+/// Of an upper bound, which is no policy to be ranked with others: what it has before them. Else
+/// "".
 std::string bound_of(const PolicySpec& policy);
 
 using CellList = std::vector<const CellResult*>;

@@ -559,6 +559,21 @@ std::vector<Picture> result_pictures(const Results& results, const fs::path& fol
   return pictures;
 }
 
+std::vector<GnuplotPicture> result_maps(const Results& results) {
+  const CellList cells = measured_cells(results);
+  const std::vector<Group> groups = Panels(cells, true).groups(cells);
+  std::vector<std::string> titles;
+  for (const Group& group : groups) titles.push_back(group.first);
+  const std::vector<std::string> endings = suffixes(titles);
+  std::vector<GnuplotPicture> maps;
+  for (size_t i = 0; i < groups.size(); ++i) {
+    for (const TaskGroup& task : task_groups(groups[i].second)) {
+      if (auto map = answer_map(task, groups[i].first, endings[i])) maps.push_back(*map);
+    }
+  }
+  return maps;
+}
+
 std::vector<Picture> trend_pictures(std::span<const TrendRun> runs) {
   std::vector<std::string> labels, titles;
   CellList all;

@@ -11,14 +11,15 @@
 #include <vector>
 
 #include "eval/results/results.h"
+#include "reports/gnuplot.h"
 #include "reports/plot.h"
 
 namespace sinkbench {
 
 /// How the pictures' names begin.
 inline constexpr std::array result_kinds = {
-    "nll-over-position",   "perplexity-by-cache",     "latency-by-cache",   "memory-by-cache",
-    "answers-by-distance", "answers-log-probability", "answers-over-stream"};
+    "nll-over-position",   "perplexity-by-cache",     "latency-by-cache",    "memory-by-cache",
+    "answers-by-distance", "answers-log-probability", "answers-over-stream", "answers-map"};
 inline constexpr std::array trend_kinds = {"perplexity-trend", "latency-trend", "memory-trend"};
 
 struct Point {
@@ -54,6 +55,8 @@ struct Picture {
 /// size; of a task what was recalled, by distance and along the stream. Files are read relative to
 /// `folder`; without one there is no NLL over position.
 std::vector<Picture> result_pictures(const Results& results, const std::filesystem::path& folder);
+/// The maps of its tasks.
+std::vector<GnuplotPicture> result_maps(const Results& results);
 /// For each model and dataset: the same three over the runs.
 std::vector<Picture> trend_pictures(std::span<const TrendRun> runs);
 

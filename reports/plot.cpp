@@ -131,10 +131,11 @@ void remove_old(const fs::path& plots, std::span<const char* const> kinds,
 
 /// Those that aren't empty, as files.
 Pictures draw(const std::vector<Picture>& candidates, std::span<const char* const> kinds,
-              const fs::path& plots) {
+              const fs::path& plots, const std::vector<GnuplotPicture>& maps = {}) {
   const Drawable chosen = drawable(candidates);
   Pictures pictures{.drawn = {}, .left_out = chosen.left_out};
-  std::vector<GnuplotPicture> all;
+  std::vector<GnuplotPicture> all = maps;
+  for (const GnuplotPicture& map : maps) pictures.drawn.push_back(map.name);
   for (const Picture& picture : chosen.pictures) {
     all.push_back({picture.name, script(picture), data_csv(picture)});
     pictures.drawn.push_back(picture.name);
@@ -173,7 +174,15 @@ std::vector<NllBlock> nll_blocks(std::span<const double> nll, int64_t stride) {
 
 Pictures draw_pictures(const Results& results, const fs::path& folder, const fs::path& plots) {
   require_gnuplot();  // before NLL files are read
-  return draw(result_pictures(results, folder), result_kinds, plots);
+  return draw(result_pictures(results, folder), result_kinds, plots, result_maps(results));
+}
+
+Pictures draw_answers(const Results& results, const fs::path& folder, const fs::path& plots) {
+  require_gnuplot();
+  std::vector<Picture> pictures = result_pictures(results, folder);
+  std::erase_if(pictures, [](const Picture& p) { return !p.name.starts_with("answers"); });
+  const char* const kind = "answers";
+  return draw(pictures, std::span(&kind, 1), plots, result_maps(results));
 }
 
 Pictures draw_pictures(const std::vector<Picture>& pictures, const char* kind,

@@ -38,6 +38,11 @@ struct Pictures {
 Pictures draw_pictures(const Results& results, const std::filesystem::path& folder,
                        const std::filesystem::path& plots);
 
+/// Of a results folder's tasks alone: what was recalled, by distance and along the stream, and maps
+/// by length and depth.
+Pictures draw_answers(const Results& results, const std::filesystem::path& folder,
+                      const std::filesystem::path& plots);
+
 /// A run among others, in their order.
 struct TrendRun {
   std::string label;  ///< below the axis

@@ -16,7 +16,8 @@ namespace sinkbench {
 enum class PublishedQuantity {
   perplexity,  ///< per token
   latency_ms,  ///< of a decode step; of recomputation of a pass
-  memory_gib   ///< weights and cache
+  memory_gib,  ///< weights and cache
+  accuracy     ///< of StreamEval's answers that stood so many lines back, per cent
 };
 
 struct Published {
@@ -27,12 +28,14 @@ struct Published {
   std::string_view where = {};  ///< "table 2"
   std::string_view over = {};   ///< which text, or which machine
   int64_t first = 0;      ///< of perplexity: over the first so many scored tokens; 0: over all
+  int64_t lines = 0;      ///< of accuracy
   bool newlines = false;  ///< four line breaks stand before the text, in the sinks' place
 };
 
-/// Figures 1 and 10 and tables 1, 2, 3 and 6 of "Efficient Streaming Language Models with Attention
-/// Sinks" (arXiv 2309.17453v4), which gives no numbers for its figures 3 and 5; and points of the
-/// curves that the benchmark of attention_sinks 0.4.0 published, which are like figure 3's.
+/// Figures 1 and 10 and tables 1, 2, 3, 6 and 7 of "Efficient Streaming Language Models with
+/// Attention Sinks" (arXiv 2309.17453v4), which gives no numbers for its figures 3, 5 and 9; and
+/// points of the curves that the benchmark of attention_sinks 0.4.0 published, which are like
+/// figure 3's.
 std::span<const Published> published_values();
 
 /// Those of a cell: its model's folder is named after the model ("Llama-2-7b-hf"), its cache is the

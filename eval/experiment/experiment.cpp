@@ -1061,6 +1061,7 @@ Experiment quick_experiment(const QuickExperiment& quick, const Overrides& overr
   for (const std::string& metric : quick.metrics) root["metrics"].push_back(metric);
   if (!quick.dtype.empty()) root["dtype"] = quick.dtype;
   if (!quick.engine.empty()) root["engine"] = quick.engine;
+  if (!quick.kv.empty()) root["kv"] = parse_yaml(quick.kv, "--kv " + quick.kv);
   return make_experiment(root, "-", {}, overrides);
 }
 

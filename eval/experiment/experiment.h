@@ -120,6 +120,7 @@ struct QuickExperiment {
   int64_t tokens = 0;
   std::vector<std::string> metrics = {};  ///< empty: the usual ones
   std::string dtype = {}, engine = {};    ///< empty: the usual one
+  std::string kv = {};                    ///< YAML: "q8_0", "{keys: q8_0, values: q4_0}"
 };
 
 /// The experiment that a YAML file of the same content would be, by the name of eval-MODEL-TEXT;

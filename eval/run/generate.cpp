@@ -152,10 +152,10 @@ int32_t sample(const at::Tensor& logits, const Sampling& sampling, int64_t step)
 
 Generated generate(const Decoder& decoder, const Policy& policy, std::span<const int32_t> prompt,
                    int64_t tokens, const Sampling& sampling, std::span<const int32_t> stop,
-                   const std::function<bool(int32_t)>& written) {
+                   const std::function<bool(int32_t)>& written, const StorageSpec& storage) {
   const c10::InferenceMode inference;
   using Clock = std::chrono::steady_clock;
-  const auto method = make_method(policy, decoder.config());
+  const auto method = make_method(policy, decoder.config(), storage);
   require_decoding(*method, policy);
   const int64_t vocab = decoder.config().vocab_size;
   for (const int32_t id : prompt) {
@@ -207,7 +207,7 @@ Generation run_generation(const std::vector<Cell>& cells, const std::string& pro
   std::vector<std::unique_ptr<Policy>> policies;
   for (const Cell& cell : cells) {
     policies.push_back(make_policy(cell.policy));
-    const auto method = make_method(*policies.back(), config);
+    const auto method = make_method(*policies.back(), config, cell.kv);
     method->check(std::ssize(ids) + options.tokens);
     require_decoding(*method, *policies.back());
   }
@@ -226,6 +226,7 @@ Generation run_generation(const std::vector<Cell>& cells, const std::string& pro
     if (cells[i].policy.positions != Positions::cache) {
       label += ", " + positions_label(cells[i].policy);
     }
+    if (!cells[i].kv.is_native()) label += ", kv " + storage_label(cells[i].kv);
     if (const std::string& bound = find_policy(cells[i].policy.name).bound; !bound.empty()) {
       label += "†";
       result.notes.push_back(fmt::format("†: an upper bound and no policy to be ranked: {} {}",
@@ -252,8 +253,8 @@ Generation run_generation(const std::vector<Cell>& cells, const std::string& pro
       if (count - cuts.back() >= part_tokens && incoming.is_whole()) cut(count);
       return true;
     };
-    Generated text =
-        generate(model.decoder, *policies[i], ids, options.tokens, options.sampling, stop, written);
+    Generated text = generate(model.decoder, *policies[i], ids, options.tokens, options.sampling,
+                              stop, written, cells[i].kv);
     show(incoming.rest());
     if (cuts.back() != count) cut(count);
     text.label = label;

@@ -189,7 +189,14 @@ class TurboQuant final : public Codec {
  public:
   TurboQuant(int bits, int64_t numbers, int64_t part)
       : bits_(bits), numbers_(numbers), part_(part), levels_(sphere_levels(bits, part)) {
-    if (part == numbers) rotation_ = random_rotation(numbers);
+    if (part != numbers) return;
+    const std::vector<double> rotation = random_rotation(numbers);
+    rows_.assign(rotation.begin(), rotation.end());
+    for (int64_t j = 0; j < numbers; ++j) {
+      for (int64_t i = 0; i < numbers; ++i) {
+        columns_.push_back(static_cast<float>(rotation[i * numbers + j]));
+      }
+    }
   }
   int64_t row_bytes() const override { return numbers_ / part_ * 2 + numbers_ * bits_ / 8; }
   void encode(const float* row, std::byte* out) const override {
@@ -241,43 +248,45 @@ class TurboQuant final : public Codec {
     return level;
   }
   void turn(float* y, bool back) const {
-    if (rotation_.empty()) {
+    if (rows_.empty()) {
       hadamard(y, part_);
       return;
     }
-    std::vector<double> turned(part_, 0.0);
-    for (int64_t i = 0; i < part_; ++i) {
-      for (int64_t j = 0; j < part_; ++j) {
-        turned[i] += (back ? rotation_[j * part_ + i] : rotation_[i * part_ + j]) * y[j];
-      }
+    std::vector<float> turned(part_, 0.0F);
+    for (int64_t j = 0; j < part_; ++j) {  // a column of the rotation, or of its inverse, at a time
+      const float* const column = (back ? rows_ : columns_).data() + j * part_;
+      for (int64_t i = 0; i < part_; ++i) turned[i] += column[i] * y[j];
     }
-    for (int64_t i = 0; i < part_; ++i) y[i] = static_cast<float>(turned[i]);
+    std::copy(turned.begin(), turned.end(), y);
   }
 
   int bits_;
   int64_t numbers_, part_;
   std::vector<double> levels_;
-  std::vector<double> rotation_;  // [numbers, numbers]; empty: a Hadamard matrix
+  std::vector<float> rows_, columns_;  // of the rotation, [numbers, numbers]; none: Hadamard's
 };
 
 class RotatedCodec final : public Codec {
  public:
-  RotatedCodec(std::unique_ptr<Codec> inner, int64_t numbers)
-      : inner_(std::move(inner)), numbers_(numbers) {}
+  RotatedCodec(std::unique_ptr<Codec> inner, int64_t numbers, int64_t part)
+      : inner_(std::move(inner)), numbers_(numbers), part_(part) {}
   int64_t row_bytes() const override { return inner_->row_bytes(); }
   void encode(const float* row, std::byte* out) const override {
     std::vector<float> turned(row, row + numbers_);
-    hadamard(turned.data(), numbers_);
+    turn(turned.data());
     inner_->encode(turned.data(), out);
   }
   void decode(const std::byte* bytes, float* row) const override {
     inner_->decode(bytes, row);
-    hadamard(row, numbers_);
+    turn(row);
   }
 
  private:
+  void turn(float* row) const {
+    for (int64_t i = 0; i < numbers_; i += part_) hadamard(row + i, part_);
+  }
   std::unique_ptr<Codec> inner_;
-  int64_t numbers_;
+  int64_t numbers_, part_;
 };
 
 std::unique_ptr<Codec> make_plain(const std::string& format, int64_t numbers) {
@@ -409,14 +418,10 @@ std::vector<double> random_rotation(int64_t n) {
   return rows;
 }
 
-std::unique_ptr<Codec> make_codec(const std::string& format, int64_t numbers, bool rotate) {
+std::unique_ptr<Codec> make_codec(const std::string& format, int64_t numbers, int64_t rotated) {
   std::unique_ptr<Codec> codec = make_plain(format, numbers);
-  if (!rotate) return codec;
-  if ((numbers & (numbers - 1)) != 0) {
-    throw InputError::format(
-        "kv.rotate: the model's heads have {} numbers; expected a power of two", numbers);
-  }
-  return std::make_unique<RotatedCodec>(std::move(codec), numbers);
+  if (rotated == 0) return codec;
+  return std::make_unique<RotatedCodec>(std::move(codec), numbers, rotated);
 }
 
 }  // namespace sinkbench

@@ -21,10 +21,9 @@ class Codec {
 };
 
 /// A form of storage_formats() for rows of `numbers`, but for "native". InputError where they can't
-/// have it: blocks of 32 don't divide them, or they are no power of two where they are rotated as a
-/// whole. With `rotate` the row's Hadamard transform, by H / sqrt(numbers), is what is stored, as
-/// llama.cpp has it from April 2026 on (pull request 21038).
-std::unique_ptr<Codec> make_codec(const std::string& format, int64_t numbers, bool rotate);
+/// have it: blocks of 32 don't divide them. `rotated`, a power of two that divides them: the
+/// Hadamard transform of so many neighbours each is what is stored; 0: they are as they are.
+std::unique_ptr<Codec> make_codec(const std::string& format, int64_t numbers, int64_t rotated = 0);
 
 /// x H / sqrt(n) in place, H of n rows, a power of two, by Sylvester's construction; its own
 /// inverse.

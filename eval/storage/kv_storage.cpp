@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
+#include <algorithm>
 #include <numeric>
 #include <vector>
 
@@ -19,8 +20,13 @@ at::Tensor round_trip(const Codec& codec, const at::Tensor& rows) {
 
 KvStorage::KvStorage(const StorageSpec& spec, const DecoderConfig& config)
     : head_dim_(config.head_dim) {
-  if (spec.keys != "native") keys_ = make_codec(spec.keys, head_dim_, spec.rotate);
-  if (spec.values != "native") values_ = make_codec(spec.values, head_dim_, spec.rotate);
+  // As llama.cpp has it from April 2026 on (pull request 21038): keys by the largest Hadamard
+  // matrix that fits, values by 64s.
+  const int64_t whole = head_dim_ & -head_dim_;  // the largest power of two that divides it
+  const int64_t keys = spec.rotate ? whole : 0;
+  const int64_t values = spec.rotate ? std::min<int64_t>(whole, 64) : 0;
+  if (spec.keys != "native") keys_ = make_codec(spec.keys, head_dim_, keys);
+  if (spec.values != "native") values_ = make_codec(spec.values, head_dim_, values);
 }
 
 int64_t KvStorage::key_bytes(int64_t element) const {

@@ -195,6 +195,21 @@ TEST_CASE("what is measured of a published quantity") {
   CHECK_FALSE(measured({.quantity = PublishedQuantity::memory_gib}, cell, ""));
 }
 
+TEST_CASE("table 7's values stand beside a StreamEval of its model alone") {
+  CellResult cell = test::example_results().cells[1];
+  cell.cell.model.path = "/models/Llama-2-7B-32K-Instruct";
+  cell.cache_label = "4+2044";
+  CHECK(published_for(cell).empty());
+  cell.cell.dataset.task.name = "streameval";
+  CHECK(published_for(cell).size() == 11);
+  cell.answers = {{.accuracy = 0.5}, {.of = {{"lines", 20}}, .accuracy = 0.25}};
+  CHECK(measured(published_for(cell).at(0), cell, "") == 25);
+  CHECK_FALSE(measured(published_for(cell).at(1), cell, ""));
+  cell.cell.model.path = "/models/Llama-2-7b-hf";
+  cell.cache_label = "4+4092";
+  CHECK(published_for(cell).size() == 2);  // times and memory: perplexity is of other texts
+}
+
 TEST_CASE("published values are those of the reference, and all of them") {
   const auto paper_file = test::shared_data("reference/streamingllm.yaml");
   const auto curves_file = test::shared_data("reference/attention_sinks.yaml");
@@ -250,6 +265,33 @@ TEST_CASE("published values are those of the reference, and all of them") {
         check(name, fmt::format("4+{}", size - 4), quantity, "figure 10",
               model.second["sinks"][i].as<double>());
       }
+    }
+  }
+  const auto more_file = test::shared_data("reference/published-more.yaml");
+  REQUIRE(more_file);
+  const YAML::Node more = YAML::LoadFile(*more_file);
+  std::function<YAML::Node(const YAML::Node&)> find_table = [&](const YAML::Node& node) {
+    if (!node.IsMap()) return YAML::Node();
+    for (const auto& entry : node) {
+      if (entry.first.IsScalar() && entry.first.Scalar() == "table7" && entry.second["lines"]) {
+        return YAML::Node(entry.second);
+      }
+      const YAML::Node found_below = find_table(entry.second);
+      if (found_below.IsMap()) return found_below;
+    }
+    return YAML::Node();
+  };
+  const YAML::Node table_7 = find_table(more);
+  for (const auto& row : table_7["lines"]) {
+    for (size_t i = 0; i < table_7["columns"].size(); ++i) {
+      const auto values = published_values();
+      CHECK(std::count_if(values.begin(), values.end(), [&](const Published& p) {
+              return p.quantity == PublishedQuantity::accuracy &&
+                     p.model == "Llama-2-7B-32K-Instruct" &&
+                     p.cache == table_7["columns"][i].as<std::string>() &&
+                     p.lines == row.first.as<int64_t>() && p.value == row.second[i].as<double>();
+            }) == 1);
+      ++found;
     }
   }
   for (const auto& model : YAML::LoadFile(*curves_file)["models"]) {
