@@ -385,7 +385,7 @@ StorageSpec read_storage(const Place& place) {
     storage.keys = storage.values = read_format(place);
     return storage;
   }
-  place.check_keys({"keys", "values", "both", "rotate"});
+  place.check_keys({"keys", "values", "both", "rotate", "interleave"});
   if (place.has("both")) {
     if (place.has("keys") || place.has("values")) {
       place.at("both").fail("stands beside 'keys' or 'values'; expected it alone");
@@ -395,6 +395,10 @@ StorageSpec read_storage(const Place& place) {
   if (place.has("keys")) storage.keys = read_format(place.at("keys"));
   if (place.has("values")) storage.values = read_format(place.at("values"));
   if (place.has("rotate")) storage.rotate = place.at("rotate").yes();
+  if (place.has("interleave")) storage.interleave = place.at("interleave").yes();
+  if (storage.interleave && storage.keys == "native") {
+    place.at("interleave").fail("keys aren't quantised; expected 'keys' or 'both'");
+  }
   if (storage.rotate && storage.keys == "native" && storage.values == "native") {
     place.at("rotate").fail("there is nothing that is quantised; expected 'keys' or 'values'");
   }

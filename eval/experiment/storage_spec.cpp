@@ -25,7 +25,7 @@ const std::vector<std::string>& storage_formats() {
 
 std::string storage_label(const StorageSpec& spec) {
   return (spec.keys == spec.values ? spec.keys : spec.keys + "/" + spec.values) +
-         (spec.rotate ? " rotated" : "");
+         (spec.rotate ? " rotated" : "") + (spec.interleave ? " interleaved" : "");
 }
 
 }  // namespace sinkbench

@@ -239,10 +239,11 @@ json cell_to_json(const CellResult& result) {
       {"engine", cell.engine},
       {"chunk", cell.chunk},
       {"dtype", cell.dtype},
-      {"kv",
-       cell.kv.is_native()
-           ? json(nullptr)
-           : json{{"keys", cell.kv.keys}, {"values", cell.kv.values}, {"rotate", cell.kv.rotate}}},
+      {"kv", cell.kv.is_native() ? json(nullptr)
+                                 : json{{"keys", cell.kv.keys},
+                                        {"values", cell.kv.values},
+                                        {"rotate", cell.kv.rotate},
+                                        {"interleave", cell.kv.interleave}}},
       {"device", cell.device},
       {"threads", result.threads},
       {"metrics", metrics},
@@ -409,7 +410,8 @@ CellResult cell_from_json(const json& object) {
   if (const json& kv = later(object, "kv"); !kv.is_null()) {
     cell.kv = {.keys = kv.at("keys").get<std::string>(),
                .values = kv.at("values").get<std::string>(),
-               .rotate = kv.at("rotate").get<bool>()};
+               .rotate = kv.at("rotate").get<bool>(),
+               .interleave = kv.at("interleave").get<bool>()};
   }
   cell.device = object.at("device").get<std::string>();
   result.threads = integer(object.at("threads"));

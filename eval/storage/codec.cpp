@@ -289,6 +289,33 @@ class RotatedCodec final : public Codec {
   int64_t numbers_, part_;
 };
 
+class InterleavedCodec final : public Codec {
+ public:
+  InterleavedCodec(std::unique_ptr<Codec> inner, int64_t numbers, int64_t pairs)
+      : inner_(std::move(inner)), numbers_(numbers), pairs_(pairs) {}
+  int64_t row_bytes() const override { return inner_->row_bytes(); }
+  void encode(const float* row, std::byte* out) const override {
+    std::vector<float> ordered(row, row + numbers_);
+    for (int64_t i = 0; i < pairs_; ++i) {
+      ordered[2 * i] = row[i];
+      ordered[2 * i + 1] = row[i + pairs_];
+    }
+    inner_->encode(ordered.data(), out);
+  }
+  void decode(const std::byte* bytes, float* row) const override {
+    inner_->decode(bytes, row);
+    const std::vector<float> ordered(row, row + 2 * pairs_);
+    for (int64_t i = 0; i < pairs_; ++i) {
+      row[i] = ordered[2 * i];
+      row[i + pairs_] = ordered[2 * i + 1];
+    }
+  }
+
+ private:
+  std::unique_ptr<Codec> inner_;
+  int64_t numbers_, pairs_;
+};
+
 std::unique_ptr<Codec> make_plain(const std::string& format, int64_t numbers) {
   const auto divided = [&] {
     if (numbers % block == 0) return;
@@ -416,6 +443,10 @@ std::vector<double> random_rotation(int64_t n) {
     for (int64_t j = 0; j < n; ++j) row[j] /= std::sqrt(squares);
   }
   return rows;
+}
+
+std::unique_ptr<Codec> interleaved(std::unique_ptr<Codec> codec, int64_t numbers, int64_t pairs) {
+  return std::make_unique<InterleavedCodec>(std::move(codec), numbers, pairs);
 }
 
 std::unique_ptr<Codec> make_codec(const std::string& format, int64_t numbers, int64_t rotated) {

@@ -24,6 +24,9 @@ class Codec {
 /// have it: blocks of 32 don't divide them. `rotated`, a power of two that divides them: the
 /// Hadamard transform of so many neighbours each is what is stored; 0: they are as they are.
 std::unique_ptr<Codec> make_codec(const std::string& format, int64_t numbers, int64_t rotated = 0);
+/// The same of rows whose first `pairs` * 2 numbers come in another order: i and i + pairs beside
+/// each other.
+std::unique_ptr<Codec> interleaved(std::unique_ptr<Codec> codec, int64_t numbers, int64_t pairs);
 
 /// x H / sqrt(n) in place, H of n rows, a power of two, by Sylvester's construction; its own
 /// inverse.

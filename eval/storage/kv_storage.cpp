@@ -26,6 +26,11 @@ KvStorage::KvStorage(const StorageSpec& spec, const DecoderConfig& config)
   const int64_t keys = spec.rotate ? whole : 0;
   const int64_t values = spec.rotate ? std::min<int64_t>(whole, 64) : 0;
   if (spec.keys != "native") keys_ = make_codec(spec.keys, head_dim_, keys);
+  if (spec.interleave && keys_) {
+    const RotaryConfig* const rotary = config.rotary(0);
+    const int64_t turned = rotary != nullptr ? rotary->dims : head_dim_;
+    keys_ = interleaved(std::move(keys_), head_dim_, turned / 2);
+  }
   if (spec.values != "native") values_ = make_codec(spec.values, head_dim_, values);
 }
 

@@ -198,3 +198,20 @@ TEST_CASE("every form takes zeros and numbers of any size, and refuses rows that
   CHECK_NOTHROW(make_codec("int8", 80, 16));
   CHECK_THROWS_WITH(make_codec("q3", 64), ContainsSubstring("there is no such form"));
 }
+
+TEST_CASE("interleaved rows are those whose halves stand in turns") {
+  std::vector<float> row = normal(64, 5), ordered = row;
+  for (size_t i = 0; i < 24; ++i) {
+    ordered[2 * i] = row[i];
+    ordered[2 * i + 1] = row[i + 24];
+  }
+  const auto codec = interleaved(make_codec("q4_0", 64), 64, 24);
+  CHECK(hex(encoded(*codec, row)) == hex(encoded(*make_codec("q4_0", 64), ordered)));
+  const std::vector<float> back = decoded(*codec, row),
+                           plain = decoded(*make_codec("q4_0", 64), ordered);
+  for (size_t i = 0; i < 24; ++i) {
+    CHECK(back[i] == plain[2 * i]);
+    CHECK(back[i + 24] == plain[2 * i + 1]);
+  }
+  CHECK(back[60] == plain[60]);
+}

@@ -53,11 +53,9 @@ double apart(const std::vector<double>& a, const std::vector<double>& b) {
 
 TEST_CASE("both engines store the same, in any blocks, under every kind of policy") {
   // In float64, where no number is so near to the border of two steps that engines part there.
-  const StorageSpec stored[] = {{"q8_0", "q4_0"},
-                                {"q4_0", "q4_0", true},
-                                {"int8", "float16"},
-                                {"turboquant3", "native"},
-                                {"native", "float8_e4m3"}};
+  const StorageSpec stored[] = {{"q8_0", "q4_0"},          {"q4_0", "q4_0", true},
+                                {"int8", "float16"},       {"turboquant3", "native"},
+                                {"native", "float8_e4m3"}, {"q4_0", "q8_0", true, true}};
   for (const char* family : {"llama_gqa", "phi3_v5", "mpt", "gemma3"}) {
     const Decoder decoder = Decoder::load(test::data("families") / family, {.dtype = at::kDouble});
     const std::vector<int32_t> ids = test::random_ids(40, decoder.config().vocab_size, 3);
