@@ -89,7 +89,7 @@ HaystackSample::HaystackSample(const Haystack& haystack, const Filler& filler, i
     : rendering_(*source.tokenizer), stream_(stream) {
   const Tokenizer& tokenizer = *source.tokenizer;
   int64_t needed =
-      rest + token_count(tokenizer, haystack.head) + token_count(tokenizer, haystack.question);
+      rest + token_count(tokenizer, haystack.head) + token_count(tokenizer, "\n" + haystack.question);
   for (const Haystack::Insertion& insertion : haystack.insertions) {
     needed += token_count(tokenizer, fmt::format(" {}", fmt::join(insertion.parts, "")));
   }
@@ -104,27 +104,31 @@ HaystackSample::HaystackSample(const Haystack& haystack, const Filler& filler, i
   stream.pieces.push_back(static_cast<int64_t>(stream.ids.size()));
   stream.ids.insert(stream.ids.end(), source.prefix.begin(), source.prefix.end());
   first_ = static_cast<int64_t>(stream.ids.size());
-  rendering_.add(haystack.head);
-  // White space belongs to what follows it: many tokenizers join some of it with that.
-  std::string space = haystack.lead;
+  // Line ends belong to what stands before them: some tokenizers join them with a full stop, and
+  // none with the letter after them.
+  rendering_.add(haystack.head + "\n");
+  std::string space;
   int64_t next = 0;
-  const auto fill_to = [&](int64_t end) {
+  const auto fill_to = [&](int64_t end, const char* after) {
     std::string part;
-    for (; next < end; ++next) {
-      part += std::exchange(space, " ") + sentences[next];
-    }
+    for (; next < end; ++next) part += std::exchange(space, " ") + sentences[next];
+    part += after;
     if (!part.empty()) rendering_.add(part);
   };
-  for (const Haystack::Insertion& insertion : haystack.insertions) {
-    fill_to((insertion.per_mille * count + 500) / 1000);
+  for (size_t i = 0; i < haystack.insertions.size(); ++i) {
+    const Haystack::Insertion& insertion = haystack.insertions[i];
+    fill_to((insertion.per_mille * count + 500) / 1000, "");
+    const bool ends = i + 1 == haystack.insertions.size() && next == count;
     places_.emplace_back();
     for (size_t p = 0; p < insertion.parts.size(); ++p) {
       places_.back().push_back(first_ + rendering_.size());
-      rendering_.add((p == 0 ? std::exchange(space, " ") : "") + insertion.parts[p]);
+      const bool last = ends && p + 1 == insertion.parts.size();
+      rendering_.add((p == 0 ? std::exchange(space, " ") : "") + insertion.parts[p] +
+                     (last ? "\n" : ""));
     }
     places_.back().push_back(first_ + rendering_.size());
   }
-  fill_to(count);
+  if (next < count) fill_to(count, "\n");
   asked_ = first_ + rendering_.size();
   rendering_.add(haystack.question);
 }

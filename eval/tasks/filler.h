@@ -41,10 +41,9 @@ struct Haystack {
     std::vector<std::string> parts;  ///< whose places in the ids are known; all but the first with
                                      ///< the space that is before them
   };
-  std::string head;                   ///< no line end at its end
-  std::string lead;                   ///< the line ends between it and the text
+  std::string head;                   ///< a line of its own, without the line's end
   std::vector<Insertion> insertions;  ///< by place; those of one place in their order
-  std::string question;               ///< begins with a line's end
+  std::string question;               ///< begins a line
 };
 
 /// A sample under way: what stands before it and head, filler, insertions and question are there;

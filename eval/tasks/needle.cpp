@@ -47,7 +47,6 @@ TaskStream make_needle(const TaskSource& source) {
             "{} special magic {} {} hidden within the following text. Make sure to memorize it. I "
             "will quiz you about the {} afterwards.",
             one ? "A" : "Some", numbers, one ? "is" : "are", numbers);
-        haystack.lead = "\n";
         // The first needle of the key that is asked stands at the chosen depth, others of the key
         // after it, those of other keys anywhere.
         struct Needle {
@@ -75,7 +74,7 @@ TaskStream make_needle(const TaskSource& source) {
                 " " + needle.value, "."}});
         }
         haystack.question = fmt::format(
-            "\nWhat {} special magic {} for {} mentioned in the provided text? The special magic "
+            "What {} special magic {} for {} mentioned in the provided text? The special magic "
             "{} "
             "for {} mentioned in the provided text {}",
             one ? "is the" : "are all the", numbers, names[0], numbers, names[0],

@@ -16,8 +16,7 @@ TaskStream make_passkey(const TaskSource& source) {
   haystack.head =
       "There is an important info hidden inside a lot of irrelevant text. Find it and memorize "
       "them. I will quiz you about the important information there.";
-  haystack.lead = "\n";
-  haystack.question = "\nWhat is the pass key? The pass key is";
+  haystack.question = "What is the pass key? The pass key is";
   const int64_t rest = token_count(*source.tokenizer, " 50000");
   TaskStream stream;
   int64_t sample = 0;

@@ -32,7 +32,7 @@ Chain draw_chain(int64_t hops, std::set<std::string>& taken, Draw& draw) {
 
 std::string question_of(const Chain& chain) {
   return fmt::format(
-      "\nQuestion: Find all variables that are assigned the value {0} in the text above. Answer: "
+      "Question: Find all variables that are assigned the value {0} in the text above. Answer: "
       "According to the chain(s) of variable assignment in the text above, {1} variables are "
       "assigned the value {0}, they are:",
       chain.value, chain.names.size());
@@ -58,9 +58,8 @@ TaskStream make_variable_tracking(const TaskSource& source) {
       for (size_t i = 0; i < shown.names.size(); ++i) {
         haystack.head += fmt::format("{}{}", i == 0 ? "" : " ", fmt::join(shown.assignment(i), ""));
       }
-      haystack.head +=
-          question_of(shown) + fmt::format(" {}\n\n{}", fmt::join(shown.names, " "), task_text);
-      haystack.lead = "\n\n";
+      haystack.head += "\n" + question_of(shown) +
+                       fmt::format(" {}\n\n{}", fmt::join(shown.names, " "), task_text);
       std::vector<int64_t> places_of;
       for (size_t i = 0; i < chain.names.size(); ++i) places_of.push_back(draw.below(1001));
       std::sort(places_of.begin(), places_of.end());

@@ -153,7 +153,7 @@ TEST_CASE("pictures of what was recalled, by distance and along the stream") {
   write_answers(example.folder.path() / example.results.cells[0].answers_file, many);
   const std::vector<Picture> more =
       answer_pictures(example.group(), "title", "", example.folder.path());
-  REQUIRE(more.size() == 3);
+  REQUIRE(more.size() == 4);
   CHECK(more[2].name == "answers-over-stream");
   REQUIRE(more[2].series.at(0).points.size() == 10);
   CHECK(more[2].series[0].points[3].y == 50);

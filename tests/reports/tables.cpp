@@ -86,15 +86,15 @@ TEST_CASE("markdown is the same as a table of GitHub's") {
 TEST_CASE("CSV has every column in plain units") {
   CHECK(
       format_table(test::example_results(), Table::memory, ReportFormat::csv) ==
-      "id,model,dataset,bos,bos_token,special_tokens,reset,policy,label,positions,engine,dtype,"
+      "id,model,dataset,bos,bos_token,special_tokens,reset,policy,label,positions,engine,dtype,kv,"
       "device,"
       "threads,cache_entries,mean_entries,kv_bytes_formula,kv_bytes_held,weight_bytes,peak_rss_"
       "bytes\n"
       "tiny-book-8192-dense-float32,/models/tiny,/texts/book.txt,stream,,parse,,dense,dense,cache,"
-      "chunked,float32,cpu,2,8191,8191,12582912,12582912,6291456,536870912\n"
+      "chunked,float32,native,cpu,2,8191,8191,12582912,12582912,6291456,536870912\n"
       "tiny-book-8192-sinks-4+252-float32,/models/tiny,/texts/"
       "book.txt,stream,,parse,,sinks,4+252,cache,"
-      "chunked,float32,cpu,2,256,256,393216,393216,6291456,104857600\n");
+      "chunked,float32,native,cpu,2,256,256,393216,393216,6291456,104857600\n");
   const auto rows =
       lines_of(format_table(test::example_results(), Table::perplexity, ReportFormat::csv));
   REQUIRE(rows.size() == 4);

@@ -840,7 +840,7 @@ TEST_CASE("every committed experiment is valid, and every set's files have names
       // What a user has to get is said.
       if (!cell.model.random && set == "streamingllm") {
         CHECK(!cell.model.get.empty());
-        CHECK(!cell.dataset.get.empty());
+        CHECK((cell.dataset.is_task() || !cell.dataset.get.empty()));
       }
       if (set == "tiny") CHECK(cell.model.path.filename() == "tiny");
     }
@@ -926,4 +926,28 @@ policies: [dense]
         "copy: {tokens: 32, gap: [0, 64]}");
   CHECK(refused("copy\nmetrics: latency\n") ==
         "grid.yaml:4: metrics: tasks are scored with perplexity; expected it, too");
+}
+
+TEST_CASE("how caches are stored is an axis of the grid") {
+  const std::string yaml = "model: m\ndataset: {text: book.txt}\npolicies: [dense]\nkv: ";
+  const Experiment experiment = load(
+      yaml +
+      "[native, q8_0, {keys: q8_0, values: q4_0}, {both: q4_0, rotate: true, interleave: true}, "
+      "{turboquant: {bits: 3}}, {keys: {turboquant: {bits: 2, rotation: hadamard32}}}]\n");
+  CHECK(ids(experiment) == Strings{"m-book-dense-float32", "m-book-dense-float32-kv.q8_0",
+                                   "m-book-dense-float32-kv.q8_0-q4_0",
+                                   "m-book-dense-float32-kv.q4_0-rotated-interleaved",
+                                   "m-book-dense-float32-kv.turboquant3",
+                                   "m-book-dense-float32-kv.turboquant2_wht32-native"});
+  const auto refused = [&](const std::string& kv) { return refusal(yaml + kv); };
+  CHECK_THAT(refused("q4\n"), ContainsSubstring("grid.yaml:4: kv: is 'q4'; "));
+  CHECK(refused("{key: q8_0}\n") == "grid.yaml:4: kv.key: unknown key 'key'; did you mean 'keys'?");
+  CHECK(refused("{turboquant: {bits: 5}}\n") ==
+        "grid.yaml:4: kv.turboquant.bits: is '5'; expected an integer of 4 or less");
+  CHECK(refused("{both: q8_0, keys: q4_0}\n") ==
+        "grid.yaml:4: kv.both: stands beside 'keys' or 'values'; expected it alone");
+  CHECK(refused("{rotate: true}\n") ==
+        "grid.yaml:4: kv.rotate: there is nothing that is quantised; expected 'keys' or 'values'");
+  CHECK(refused("{values: q4_0, interleave: true}\n") ==
+        "grid.yaml:4: kv.interleave: keys aren't quantised; expected 'keys' or 'both'");
 }

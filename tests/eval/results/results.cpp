@@ -21,6 +21,7 @@ namespace {
 const std::vector<json::json_pointer> later_fields = {"/evicted_mass/output_error"_json_pointer,
                                                       "/reference"_json_pointer,
                                                       "/dataset/task"_json_pointer,
+                                                      "/kv"_json_pointer,
                                                       "/answers"_json_pointer,
                                                       "/answers_file"_json_pointer,
                                                       "/evicted_mass_settings"_json_pointer,
@@ -83,7 +84,7 @@ TEST_CASE("results are the same after writing and reading") {
   task.answers = {{.answers = 8, .groups = 4, .least = 1, .most = 2, .accuracy = 0.25},
                   {.of = {{"gap", 3}}, .log_probability = -2, .held_all = 0.5}};
   task.answers_file = "nll/tiny-copy-dense-float32.answers.jsonl";
-  task.error = "";
+  task.cell.kv = {.keys = "q8_0", .values = "q4_0", .rotate = true, .interleave = true};
   write_results(results, folder.path());
   const Results read = read_results(folder.path());
   CHECK(to_json(read) == to_json(results));
@@ -96,6 +97,7 @@ TEST_CASE("results are the same after writing and reading") {
     CHECK(b.model == a.model);
     CHECK(b.dataset == a.dataset);
     CHECK(b.policy == a.policy);
+    CHECK(b.kv == a.kv);
     CHECK(b.latency == a.latency);
     CHECK(b.metrics == a.metrics);
     CHECK(b.chunk == a.chunk);
