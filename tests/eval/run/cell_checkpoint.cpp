@@ -22,7 +22,7 @@ std::string with_header(const std::string& header, const std::string& bytes = ""
 }
 
 std::string header(const std::string& tensors, const std::string& next = "5") {
-  return R"({"identity":{"model":"m"},"nll_mean":0.5,"scored":4,"seconds":2,"decision_bytes":0,"state_tensors":1,"next":)" +
+  return R"({"identity":{"model":"m"},"nll_mean":0.5,"scored":4,"seconds":2,"decision_bytes":0,"answer_tensors":0,"state_tensors":1,"next":)" +
          next + R"(,"tensors":)" + tensors + "}";
 }
 
