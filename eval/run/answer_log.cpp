@@ -143,6 +143,10 @@ std::vector<Answer> AnswerLog::answers(std::span<const double> nll) const {
       if (choices_.contains(place)) answer.chosen = (top & 2) != 0;
     }
     const int64_t tokens = question.fact_end - question.fact_begin;
+    if (tokens == 0) {
+      answers.push_back(std::move(answer));
+      continue;
+    }
     int64_t some = 0, all = 0;
     for (const int64_t count : held(question, stream_.pieces[piece])) {
       some += count > 0;

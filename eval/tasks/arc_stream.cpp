@@ -109,7 +109,7 @@ TaskStream make_arc_stream(const TaskSource& source) {
                        .begin = begin,
                        .end = first + rendering.size(),
                        .fact_begin = asked,
-                       .fact_end = begin,
+                       .fact_end = asked,  // nothing before has the answer
                        .distance = begin - asked,
                        .of = {}};
     if (letters && entry.end - entry.begin == 1) {

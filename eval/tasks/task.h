@@ -36,7 +36,7 @@ struct TaskQuestion {
   int64_t group = 0;           ///< questions of one group are no independent draws
   int64_t asked = 0;           ///< where the question begins
   int64_t begin = 0, end = 0;  ///< the answer's ids
-  /// What has the answer: a line, a sentence, a token.
+  /// What has the answer: a line, a sentence, a token. Empty where nothing before has it.
   int64_t fact_begin = 0, fact_end = 0;
   /// From the answer's first token back to the same one in the fact: a query that is to give it
   /// sees that token `distance - 1` tokens behind itself.

@@ -248,6 +248,7 @@ TEST_CASE("questions of ARC are read from both forms of its files") {
   REQUIRE(letters.questions.size() == 2);
   REQUIRE(letters.questions[0].choices.size() == 3);
   CHECK(tokenizer().decode(letters.questions[0].choices) == " A B C");
+  CHECK(letters.questions[1].fact_begin == letters.questions[1].fact_end);
   const TaskStream texts = make("arc_stream", {{"answer", "text"}, {"questions", 1}}, {hub, ai2});
   REQUIRE(texts.questions.size() == 1);
   CHECK(sample_text(texts, 0) == "Question: Which is a metal?\nAnswer: iron\n");
