@@ -17,12 +17,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string label_of(const CellResult& cell) {
-  const PolicySpec& policy = cell.cell.policy;
-  return named_label(policy.name, cell.policy_label) +
-         (policy.positions == Positions::cache ? "" : ", " + positions_label(policy));
-}
-
 std::string marked(const CellResult& cell) {
   return printable(label_of(cell)) + (bound_of(cell.cell.policy).empty() ? "" : "†");
 }
@@ -162,10 +156,6 @@ std::vector<TaskGroup> task_groups(std::span<const CellResult* const> cells) {
     }
   }
   return groups;
-}
-
-std::string task_name(const Cell& cell) {
-  return dataset_name(cell);
 }
 
 std::string format_answers(const TaskGroup& group, bool markdown, size_t width) {

@@ -21,9 +21,6 @@ using TaskGroup = std::vector<const CellResult*>;
 /// together, in their order.
 std::vector<TaskGroup> task_groups(std::span<const CellResult* const> cells);
 
-/// "streameval lines 20+40": what was asked, for people.
-std::string task_name(const Cell& cell);
-
 /// A row for each part of the questions and one for all; for each policy the share that was right
 /// with its interval, and the mean log-probability of an answer. Text for `width` columns (0: any),
 /// or Markdown.

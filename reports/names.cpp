@@ -121,6 +121,12 @@ std::string dataset_name(const Cell& cell) {
   return with_more(parts_of(files.front()).names[0], files.size());
 }
 
+std::string label_of(const CellResult& cell) {
+  const PolicySpec& policy = cell.cell.policy;
+  return named_label(policy.name, cell.policy_label) +
+         (policy.positions == Positions::cache ? "" : ", " + positions_label(policy));
+}
+
 CellList measured_cells(const Results& results) {
   CellList cells;
   for (const CellResult& cell : results.cells) {

@@ -20,6 +20,9 @@ std::string dataset_name(const Cell& cell);
 /// "".
 std::string bound_of(const PolicySpec& policy);
 
+/// "sinks 4+124", "h2o 128, original": what tells a cell from others of its model and text.
+std::string label_of(const CellResult& cell);
+
 using CellList = std::vector<const CellResult*>;
 
 /// Those that didn't fail.

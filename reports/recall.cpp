@@ -21,12 +21,6 @@ uint64_t pair_at(const std::vector<int32_t>& ids, int64_t t) {
          static_cast<uint32_t>(ids[t]);
 }
 
-std::string label_of(const CellResult& cell) {
-  const PolicySpec& policy = cell.cell.policy;
-  return named_label(policy.name, cell.policy_label) +
-         (policy.positions == Positions::cache ? "" : ", " + positions_label(policy));
-}
-
 void add(RecallBin& bin, double nll, double& squares) {
   ++bin.tokens;
   bin.nll += nll;
