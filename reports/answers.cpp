@@ -339,8 +339,8 @@ std::optional<GnuplotPicture> answer_map(const TaskGroup& group, const std::stri
   };
   GnuplotPicture picture{
       .name = "answers-map" + suffix, .script = {}, .csv = "policy,length,depth,x,y,right\n"};
-  std::string plot =
-      fmt::format("set multiplot layout 1,{} title {}\n", group.size(), gnuplot_quoted(title));
+  std::string plot = fmt::format("set multiplot layout 1,{} title {} font ',10'\n", group.size(),
+                                 gnuplot_quoted("Right answers (%): " + title));
   int64_t row = 0;
   for (const CellResult* cell : group) {
     const int64_t first = row;
@@ -378,7 +378,7 @@ std::optional<GnuplotPicture> answer_map(const TaskGroup& group, const std::stri
                        lengths.size() - 1, depths.size() - 1, ticks(lengths), ticks(depths));
   const auto panels = static_cast<int64_t>(group.size());
   picture.script += gnuplot_on_terminals(
-      picture.name, std::max<int64_t>(480, 60 + panels * (110 + 45 * std::ssize(lengths))),
+      picture.name, std::max<int64_t>(640, 60 + panels * (110 + 45 * std::ssize(lengths))),
       110 + 40 * std::ssize(depths), plot);
   return picture;
 }

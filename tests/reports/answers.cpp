@@ -159,6 +159,32 @@ TEST_CASE("pictures of what was recalled, by distance and along the stream") {
   CHECK(more[2].series[0].points[3].y == 50);
 }
 
+TEST_CASE("a map by length and depth has each share once, a panel for each policy") {
+  Example example;
+  CHECK_FALSE(answer_map(example.group(), "title", ""));  // by lines
+  for (CellResult& cell : example.results.cells) {
+    const AnswerBin all = cell.answers.front();
+    cell.answers = {all};
+    for (const int64_t length : {512, 1024}) {
+      for (const int64_t depth : {10, 90}) {
+        AnswerBin bin = all;
+        bin.of = {{"length", length}, {"depth", depth}};
+        bin.accuracy = static_cast<double>(length + depth) / 2048;
+        cell.answers.push_back(bin);
+      }
+    }
+  }
+  const auto map = answer_map(example.group(), "title", "-x");
+  REQUIRE(map);
+  CHECK(map->name == "answers-map-x");
+  CHECK(std::count(map->csv.begin(), map->csv.end(), '\n') == 1 + 8);
+  CHECK_THAT(map->csv, ContainsSubstring("sinks 4+252,1024,90,1,1,54.39\n"));
+  CHECK_THAT(map->script, ContainsSubstring("skip 1 every ::4::7"));
+  const std::vector<GnuplotPicture> maps = {*map};
+  draw_with_gnuplot(maps, example.folder.path() / "plots");
+  CHECK(fs::file_size(example.folder.path() / "plots/answers-map-x.svg") > 1000);
+}
+
 TEST_CASE("McNemar's test, by its table") {
   // 2 lost and 10 won: twice the sum of the binomial's tail, 158 / 4096.
   const auto a = answers_of([](int64_t q, int64_t) { return q < 2 || q >= 30; });
