@@ -158,7 +158,7 @@ List storage() {
       {"q4_0", {"4.5", "the same, a scale"}},
       {"int8", {"8.125", "a scale for a token and head"}},
       {"int4", {"4.125", "the same"}}};
-  List list{{"kv", "bits", "what"}};
+  List list{{"kv", "bits (heads of 128)", "what"}};
   for (const std::string& name : storage_formats()) {
     if (const auto it = what.find(name); it != what.end()) {
       list.rows.push_back({name, it->second.first, it->second.second});

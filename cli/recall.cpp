@@ -128,7 +128,7 @@ void print_recall(const Options& options) {
   if (!chosen.tasks.empty()) {
     print_out(
         "Right answers (95 % interval) and the mean log-probability of an answer, in nats{}; p by "
-        "McNemar's test\n",
+        "McNemar's test, of samples with several answers by the sign test\n",
         std::any_of(chosen.tasks.begin(), chosen.tasks.end(),
                     [](const TaskGroup& group) {
                       return group.front()->answers.front().chosen.has_value();

@@ -206,9 +206,15 @@ void compare_answers(const Context& context, const CellResult& a, const CellResu
   if (!context.baseline.answers || !context.candidate.answers) {
     return give(Verdict::shown, "a history has no single answers");
   }
+  const std::vector<Answer> before = context.baseline.answers(a);
+  const std::vector<Answer> after = context.candidate.answers(b);
+  if (std::ssize(before) != a.answers.front().answers ||
+      std::ssize(after) != b.answers.front().answers) {
+    return give(Verdict::missing, "an answers file has not all answers");
+  }
   PairedAnswers paired;
   try {
-    paired = paired_answers(context.baseline.answers(a), context.candidate.answers(b));
+    paired = paired_answers(before, after);
   } catch (const InputError& error) {
     return give(Verdict::refused, error.what());
   }

@@ -55,9 +55,9 @@ std::vector<std::string> findings(const Results& results) {
     std::string line =
         fmt::format("{} {}{}: perplexity {}", cell.cell.policy.name, cell.cache_label,
                     several ? ", " + cell.cell.dtype + kv_of(cell.cell) : "", against(ratio));
-    if (cell.memory && dense->memory && cell.memory->kv_bytes_held > 0) {
-      const double share = static_cast<double>(dense->memory->kv_bytes_held) /
-                           static_cast<double>(cell.memory->kv_bytes_held);
+    if (cell.memory && dense->memory && cell.memory->kv_bytes_formula > 0) {
+      const double share = static_cast<double>(dense->memory->kv_bytes_formula) /
+                           static_cast<double>(cell.memory->kv_bytes_formula);
       if (share >= 1.5) line += fmt::format(", at 1/{:.0f} of its memory", share);
     }
     if (std::find(lines.begin(), lines.end(), line) == lines.end()) lines.push_back(line);

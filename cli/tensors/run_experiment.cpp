@@ -104,8 +104,11 @@ class Earlier {
     if (!result.decisions_file.empty() && !fs::exists(folder_ / result.decisions_file)) {
       return false;
     }
-    if (!result.answers_file.empty() && !fs::exists(folder_ / result.answers_file)) return false;
     try {
+      if (!result.answers_file.empty() && std::ssize(read_answers(folder_ / result.answers_file)) !=
+                                              result.answers.front().answers) {
+        return false;
+      }
       BatchMeans means(result.perplexity->scored);
       for (const double value : read_nll_file(folder_ / result.nll_file)) means.add(value);
       return means.count() == result.perplexity->scored &&

@@ -40,7 +40,8 @@ bool verify(const Experiment& experiment, const VerifyOptions& options) {
     std::vector<double> nll;
     std::vector<Decision> log;
   };
-  std::map<std::tuple<ModelSpec, DatasetSpec, PolicySpec, std::string, std::string>, Oracle>
+  std::map<std::tuple<ModelSpec, DatasetSpec, PolicySpec, std::string, StorageSpec, std::string>,
+           Oracle>
       oracles;
   for (const Cell& cell : experiment.cells) {
     Cell chunked = cell, stepwise = cell;
@@ -48,8 +49,8 @@ bool verify(const Experiment& experiment, const VerifyOptions& options) {
     stepwise.engine = "stepwise";
     chunked.id += " (chunked)";
     stepwise.id += " (stepwise)";
-    const auto [oracle, is_new] =
-        oracles.try_emplace({cell.model, cell.dataset, cell.policy, cell.dtype, cell.device});
+    const auto [oracle, is_new] = oracles.try_emplace(
+        {cell.model, cell.dataset, cell.policy, cell.dtype, cell.kv, cell.device});
     std::vector<Decision>& log = oracle->second.log;
     std::vector<double>& b = oracle->second.nll;
     std::optional<Disagreement> own;

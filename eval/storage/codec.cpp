@@ -187,9 +187,9 @@ class RowIntegers final : public Codec {
 /// Of `part` neighbours each: all of them, or 32, then rotated by a Hadamard matrix.
 class TurboQuant final : public Codec {
  public:
-  TurboQuant(int bits, int64_t numbers, int64_t part)
+  TurboQuant(int bits, int64_t numbers, int64_t part, bool at_random)
       : bits_(bits), numbers_(numbers), part_(part), levels_(sphere_levels(bits, part)) {
-    if (part != numbers) return;
+    if (!at_random) return;
     const std::vector<double> rotation = random_rotation(numbers);
     rows_.assign(rotation.begin(), rotation.end());
     for (int64_t j = 0; j < numbers; ++j) {
@@ -342,10 +342,10 @@ std::unique_ptr<Codec> make_plain(const std::string& format, int64_t numbers) {
     const std::string name = fmt::format("turboquant{}", bits);
     if (format != name && format != name + "_wht32") continue;
     if (format == name && numbers % 8 == 0) {
-      return std::make_unique<TurboQuant>(bits, numbers, numbers);
+      return std::make_unique<TurboQuant>(bits, numbers, numbers, true);
     }
     divided();
-    return std::make_unique<TurboQuant>(bits, numbers, block);
+    return std::make_unique<TurboQuant>(bits, numbers, block, false);
   }
   throw InputError::format("kv {}: there is no such form", format);
 }

@@ -59,7 +59,7 @@ Filler::Filler(const std::vector<std::filesystem::path>& texts, const Tokenizer&
       text += document->text.substr(0, most_text - text.size()) + "\n";
     }
     sentences = sentences_of(text);
-    if (!sentences.empty()) sentences.pop_back();  // which may have been cut
+    if (text.size() >= most_text && !sentences.empty()) sentences.pop_back();  // which is cut
     if (sentences.empty()) {
       throw InputError::format("{}: there is no sentence in it to fill a sample with",
                                texts.front().string());
@@ -88,8 +88,8 @@ HaystackSample::HaystackSample(const Haystack& haystack, const Filler& filler, i
                                TaskStream& stream)
     : rendering_(*source.tokenizer), stream_(stream) {
   const Tokenizer& tokenizer = *source.tokenizer;
-  int64_t needed =
-      rest + token_count(tokenizer, haystack.head) + token_count(tokenizer, "\n" + haystack.question);
+  int64_t needed = rest + token_count(tokenizer, haystack.head) +
+                   token_count(tokenizer, "\n" + haystack.question);
   for (const Haystack::Insertion& insertion : haystack.insertions) {
     needed += token_count(tokenizer, fmt::format(" {}", fmt::join(insertion.parts, "")));
   }

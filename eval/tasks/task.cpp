@@ -15,6 +15,36 @@ std::string plain(const PolicyValue& value) {
   return value.is_list() ? fmt::format("{}", fmt::join(value.list(), "+")) : to_string(value);
 }
 
+constexpr double most_tokens = 1e8;
+
+/// About how many tokens such arguments ask for.
+double tokens_of(const TaskArguments& arguments) {
+  const auto number = [&](const char* name, double otherwise) {
+    const auto it = arguments.find(name);
+    return it == arguments.end() || !it->second.is_integer()
+               ? otherwise
+               : static_cast<double>(it->second.integer());
+  };
+  const auto list = [&](const char* name) {
+    const auto it = arguments.find(name);
+    return it == arguments.end() || !it->second.is_list() ? std::vector<int64_t>{}
+                                                          : it->second.list();
+  };
+  constexpr double tokens_of_a_line = 25;
+  double sample = 0;  // of each kind one
+  if (const auto lines = list("lines"); !lines.empty()) {
+    const auto farthest = static_cast<double>(*std::max_element(lines.begin(), lines.end()));
+    sample = tokens_of_a_line * (number("queries", 1) * (number("every", 1) + 1) + farthest);
+  }
+  for (const int64_t gap : list("gap")) {
+    sample += 2 * number("tokens", 0) + static_cast<double>(gap);
+  }
+  sample += number("length", 0) * static_cast<double>(list("pairs").size());
+  const auto depths = static_cast<double>(std::max<size_t>(1, list("depth").size()));
+  for (const int64_t length : list("length")) sample += depths * static_cast<double>(length);
+  return sample * number("samples", 1);
+}
+
 }  // namespace
 
 const std::vector<TaskEntry>& task_registry() {
@@ -62,6 +92,11 @@ std::string values_of(const TaskParameter& parameter) {
 TaskStream make_task(const TaskSpec& spec, const TaskSource& source) {
   const TaskEntry* entry = task_named(spec.name);
   if (entry == nullptr) throw InputError::format("unknown task '{}'", spec.name);
+  if (const double tokens = tokens_of(spec.arguments); tokens > most_tokens) {
+    throw InputError::format(
+        "task {}: makes about {:.0f} million tokens; expected no more than {:.0f} million",
+        spec.name, tokens / 1e6, most_tokens / 1e6);
+  }
   if (entry->tokenizer && source.tokenizer == nullptr) {
     throw InputError::format("task {}: is made of text, and the model has no tokenizer", spec.name);
   }

@@ -240,6 +240,12 @@ TEST_CASE("a task gates: worse where the test says so, and not by too few answer
                     ContainsSubstring("answers is '1.5'; expected an integer of 2 or more"));
   CHECK_THAT(format_comparison(compare(run_of(all), run_of(half), {}), false),
              ContainsSubstring("accuracy         100.00 %    50.00 %  -50.00 %"));
+  // An answers file that was cut is no answer.
+  MeasuredRun cut = run_of(all);
+  cut.answers = [half](const CellResult&) { return std::vector(half.begin(), half.begin() + 3); };
+  const Comparison damaged = compare(run_of(all), cut, {});
+  CHECK(find(damaged, Quantity::accuracy).note == "an answers file has not all answers");
+  CHECK(damaged.outcome() == Outcome::incomplete);
   // A history has no answers one by one.
   MeasuredRun history = run_of(all);
   history.answers = {};

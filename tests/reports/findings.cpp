@@ -13,8 +13,8 @@ TEST_CASE("findings say how far a policy is from dense, and at what memory") {
   sinks.cell.policy = {.name = "sinks", .arguments = {{"sinks", 4}, {"window", 508}}};
   sinks.cache_label = "4+508";
   dense.perplexity->token = 25;
-  dense.memory = MemoryResult{.kv_bytes_held = 1600};
-  sinks.memory = MemoryResult{.kv_bytes_held = 100};
+  dense.memory = MemoryResult{.kv_bytes_formula = 1600};
+  sinks.memory = MemoryResult{.kv_bytes_formula = 100};
   const auto line = [&](double perplexity) {
     sinks.perplexity->token = perplexity;
     results.cells = {sinks, dense};
@@ -26,7 +26,7 @@ TEST_CASE("findings say how far a policy is from dense, and at what memory") {
   CHECK(line(40) == Lines{"sinks 4+508: perplexity 60 % above dense, at 1/16 of its memory"});
   CHECK(line(250) == Lines{"sinks 4+508: perplexity 10 times dense's, at 1/16 of its memory"});
   CHECK(line(25) == Lines{"sinks 4+508: perplexity as dense, at 1/16 of its memory"});
-  sinks.memory->kv_bytes_held = 1600;
+  sinks.memory->kv_bytes_formula = 1600;
   CHECK(line(26) == Lines{"sinks 4+508: perplexity 4.0 % above dense"});
   // Of an upper bound nothing is found.
   sinks.cell.policy = {.name = "oracle", .arguments = {{"capacity", 512}}};

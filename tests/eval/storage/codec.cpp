@@ -215,3 +215,9 @@ TEST_CASE("interleaved rows are those whose halves stand in turns") {
   }
   CHECK(back[60] == plain[60]);
 }
+
+TEST_CASE("of rows of 32 numbers, too, the two rotations of TurboQuant are two") {
+  const std::vector<float> row = normal(32, 6);
+  CHECK(decoded(*make_codec("turboquant3", 32), row) !=
+        decoded(*make_codec("turboquant3_wht32", 32), row));
+}

@@ -97,7 +97,7 @@ TEST_CASE("each task's stream is the same from run to run and machine to machine
   CHECK(hash(make("streameval", {{"lines", List{2, 5}}, {"every", 3}, {"queries", 6}})) ==
         "a034ef7e170747a1");
   CHECK(hash(make("needle", {{"length", List{600}}, {"samples", 1}}, {filler})) ==
-        "c8c64c82a25b9379");
+        "3a0564d850fc0008");
   CHECK(hash(make("passkey", {{"length", List{400}}, {"samples", 1}})) == "cb467450fe6e08c7");
   CHECK(hash(make("vt", {{"length", List{900}}, {"samples", 2}})) == "907ecc4e4ee0faa7");
   // Another seed is another stream, and samples don't hang on how many there are.
@@ -282,6 +282,10 @@ TEST_CASE("what a task can't be made of is said in a line") {
                                       "filler takes "));
   CHECK_THROWS_WITH(make("mqar", {{"pairs", List{20}}}),
                     ContainsSubstring("20 pairs and their questions are 80 tokens; length is 64"));
+  CHECK_THROWS_WITH(
+      make("copy", {{"tokens", 999'999}, {"gap", List{1'000'000}}, {"samples", 1000}}),
+      ContainsSubstring("task copy: makes about 3000 million tokens; expected no more "
+                        "than 100 million"));
   const test::TemporaryFolder folder;
   CHECK_THROWS_WITH(make("passkey", {}, {folder.write("empty.txt", "   \n")}),
                     ContainsSubstring("there is no sentence in it"));
