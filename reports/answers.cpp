@@ -17,10 +17,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string marked(const CellResult& cell) {
-  return printable(label_of(cell)) + (bound_of(cell.cell.policy).empty() ? "" : "†");
-}
-
 /// "56 %", "0.4 %"
 std::string share(double value) {
   const double percent = 100 * value;
@@ -79,9 +75,7 @@ std::vector<Point> points_of(const CellResult& cell, auto value) {
 }
 
 Series series_of(const CellResult& cell, std::vector<Point> points) {
-  return {.name = label_of(cell) + (bound_of(cell.cell.policy).empty() ? "" : " (bound)"),
-          .policy = cell.cell.policy.name,
-          .points = std::move(points)};
+  return {.name = line_label(cell), .policy = cell.cell.policy.name, .points = std::move(points)};
 }
 
 /// Accuracy and log-probability along a sample, in ten parts of it, where a sample has enough
@@ -162,7 +156,7 @@ std::string format_answers(const TaskGroup& group, bool markdown, size_t width) 
   Columns columns = part_columns(group);
   const bool choices = group.front()->answers.front().chosen.has_value();
   for (const CellResult* cell : group) {
-    Column column{.name = marked(*cell), .cells = {}, .number = true, .foldable = false};
+    Column column{.name = column_label(*cell), .cells = {}, .number = true, .foldable = false};
     for (const AnswerBin& bin : rows_of(*cell)) {
       column.cells.push_back(fmt::format("{}  {:.2f}", accuracy_of(bin), bin.log_probability));
       if (choices && bin.chosen) column.cells.back() += fmt::format("  {}", share(*bin.chosen));
@@ -176,7 +170,7 @@ std::string format_held(const TaskGroup& group, bool markdown, size_t width) {
   Columns columns = part_columns(group);
   bool any = false;
   for (const CellResult* cell : group) {
-    Column column{.name = marked(*cell), .cells = {}, .number = true, .foldable = false};
+    Column column{.name = column_label(*cell), .cells = {}, .number = true, .foldable = false};
     for (const AnswerBin& bin : rows_of(*cell)) {
       if (!bin.held_some || !bin.held_all) {
         column.cells.push_back(none);

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "policies/registry.h"
+#include "reports/text_table.h"
 
 namespace sinkbench {
 namespace {
@@ -125,6 +126,14 @@ std::string label_of(const CellResult& cell) {
   const PolicySpec& policy = cell.cell.policy;
   return named_label(policy.name, cell.policy_label) +
          (policy.positions == Positions::cache ? "" : ", " + positions_label(policy));
+}
+
+std::string column_label(const CellResult& cell) {
+  return printable(label_of(cell)) + (bound_of(cell.cell.policy).empty() ? "" : "†");
+}
+
+std::string line_label(const CellResult& cell) {
+  return label_of(cell) + (bound_of(cell.cell.policy).empty() ? "" : " (bound)");
 }
 
 CellList measured_cells(const Results& results) {

@@ -22,6 +22,9 @@ std::string bound_of(const PolicySpec& policy);
 
 /// "sinks 4+124", "h2o 128, original": what tells a cell from others of its model and text.
 std::string label_of(const CellResult& cell);
+/// The same above a column, an upper bound with its mark, and beside a line.
+std::string column_label(const CellResult& cell);
+std::string line_label(const CellResult& cell);
 
 using CellList = std::vector<const CellResult*>;
 

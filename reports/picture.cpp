@@ -533,22 +533,35 @@ void add_cell(TrendPanel& panel, const CellResult& cell, double x) {
   }
 }
 
+/// Cells of one picture each, and what ends the names of their files.
+std::pair<std::vector<Group>, std::vector<std::string>> groups_of(const Results& results) {
+  const CellList cells = measured_cells(results);
+  std::vector<Group> groups = Panels(cells, true).groups(cells);
+  std::vector<std::string> titles;
+  for (const Group& group : groups) titles.push_back(group.first);
+  return {std::move(groups), suffixes(titles)};
+}
+
+bool is_task(const Group& group) {
+  return group.second.front()->cell.dataset.is_task();
+}
+
+void add_answers(std::vector<Picture>& pictures, const Group& group, const std::string& suffix,
+                 const fs::path& folder) {
+  for (const TaskGroup& task : task_groups(group.second)) {
+    std::vector<Picture> of_task = answer_pictures(task, group.first, suffix, folder);
+    std::move(of_task.begin(), of_task.end(), std::back_inserter(pictures));
+  }
+}
+
 }  // namespace
 
 std::vector<Picture> result_pictures(const Results& results, const fs::path& folder) {
-  const CellList cells = measured_cells(results);
-  const std::vector<Group> groups = Panels(cells, true).groups(cells);
-  std::vector<std::string> titles;
-  for (const Group& group : groups) titles.push_back(group.first);
-  const std::vector<std::string> endings = suffixes(titles);
+  const auto [groups, endings] = groups_of(results);
   std::vector<Picture> pictures;
   for (size_t i = 0; i < groups.size(); ++i) {
-    if (groups[i].second.front()->cell.dataset.is_task()) {
-      for (const TaskGroup& task : task_groups(groups[i].second)) {
-        for (Picture& picture : answer_pictures(task, groups[i].first, endings[i], folder)) {
-          pictures.push_back(std::move(picture));
-        }
-      }
+    if (is_task(groups[i])) {
+      add_answers(pictures, groups[i], endings[i], folder);
       continue;
     }
     if (!folder.empty()) pictures.push_back(nll_picture(groups[i], endings[i], folder));
@@ -559,12 +572,17 @@ std::vector<Picture> result_pictures(const Results& results, const fs::path& fol
   return pictures;
 }
 
+std::vector<Picture> task_pictures(const Results& results, const fs::path& folder) {
+  const auto [groups, endings] = groups_of(results);
+  std::vector<Picture> pictures;
+  for (size_t i = 0; i < groups.size(); ++i) {
+    if (is_task(groups[i])) add_answers(pictures, groups[i], endings[i], folder);
+  }
+  return pictures;
+}
+
 std::vector<GnuplotPicture> result_maps(const Results& results) {
-  const CellList cells = measured_cells(results);
-  const std::vector<Group> groups = Panels(cells, true).groups(cells);
-  std::vector<std::string> titles;
-  for (const Group& group : groups) titles.push_back(group.first);
-  const std::vector<std::string> endings = suffixes(titles);
+  const auto [groups, endings] = groups_of(results);
   std::vector<GnuplotPicture> maps;
   for (size_t i = 0; i < groups.size(); ++i) {
     for (const TaskGroup& task : task_groups(groups[i].second)) {

@@ -55,6 +55,8 @@ struct Picture {
 /// size; of a task what was recalled, by distance and along the stream. Files are read relative to
 /// `folder`; without one there is no NLL over position.
 std::vector<Picture> result_pictures(const Results& results, const std::filesystem::path& folder);
+/// Those of its tasks alone, under the same names.
+std::vector<Picture> task_pictures(const Results& results, const std::filesystem::path& folder);
 /// The maps of its tasks.
 std::vector<GnuplotPicture> result_maps(const Results& results);
 /// For each model and dataset: the same three over the runs.

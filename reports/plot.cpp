@@ -179,10 +179,8 @@ Pictures draw_pictures(const Results& results, const fs::path& folder, const fs:
 
 Pictures draw_answers(const Results& results, const fs::path& folder, const fs::path& plots) {
   require_gnuplot();
-  std::vector<Picture> pictures = result_pictures(results, folder);
-  std::erase_if(pictures, [](const Picture& p) { return !p.name.starts_with("answers"); });
   const char* const kind = "answers";
-  return draw(pictures, std::span(&kind, 1), plots, result_maps(results));
+  return draw(task_pictures(results, folder), std::span(&kind, 1), plots, result_maps(results));
 }
 
 Pictures draw_pictures(const std::vector<Picture>& pictures, const char* kind,

@@ -107,9 +107,7 @@ std::string format_recall(std::span<const RecallSplit> splits, bool markdown, si
   Columns columns = {{.name = "tokens ago", .number = true, .foldable = false, .key = true},
                      {.name = "tokens", .foldable = false, .key = true}};
   for (const RecallSplit& split : splits) {
-    const bool bound = !bound_of(split.cell->cell.policy).empty();
-    columns.push_back(
-        {.name = printable(label_of(*split.cell)) + (bound ? "†" : ""), .foldable = false});
+    columns.push_back({.name = column_label(*split.cell), .foldable = false});
   }
   const auto add_row = [&](const std::string& name, const auto& bin_of) {
     columns[0].cells.push_back(name);
@@ -161,9 +159,7 @@ std::vector<Picture> recall_pictures(std::span<const std::vector<RecallSplit>> g
         .y_label = "NLL (nats), ± 1 standard error",
         .x_base_2 = true};
     for (const RecallSplit& split : splits) {
-      Series series{.name = label_of(*split.cell) +
-                            (bound_of(split.cell->cell.policy).empty() ? "" : " (bound)"),
-                    .policy = split.cell->cell.policy.name};
+      Series series{.name = line_label(*split.cell), .policy = split.cell->cell.policy.name};
       for (const RecallBin& bin : split.bins) {
         if (bin.tokens < fewest || !std::isfinite(bin.nll)) continue;
         series.points.push_back({.x = static_cast<double>(bin.least),

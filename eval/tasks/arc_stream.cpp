@@ -87,8 +87,8 @@ TaskStream make_arc_stream(const TaskSource& source) {
   const bool letters = source.arguments.at("answer").word() == "letter";
   const int64_t most = source.arguments.at("questions").integer();
   const std::vector<Question> questions = read_questions(source.texts, most);
-  TaskStream stream{.ids = source.prefix, .pieces = {0}, .questions = {}};
-  const auto first = static_cast<int64_t>(stream.ids.size());
+  TaskStream stream;
+  const int64_t first = stream.begin_sample(source.prefix);
   Rendering rendering(*source.tokenizer);
   for (size_t q = 0; q < questions.size(); ++q) {
     const Question& question = questions[q];

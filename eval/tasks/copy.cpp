@@ -17,10 +17,7 @@ TaskStream make_copy(const TaskSource& source) {
   for (int64_t s = 0; s < samples; ++s) {
     for (const int64_t gap : source.arguments.at("gap").list()) {
       Draw draw(seed, "copy", sample);
-      const auto begin = static_cast<int64_t>(stream.ids.size());
-      stream.pieces.push_back(begin);
-      stream.ids.insert(stream.ids.end(), source.prefix.begin(), source.prefix.end());
-      const auto first = static_cast<int64_t>(stream.ids.size());
+      const int64_t first = stream.begin_sample(source.prefix);
       for (int64_t i = 0; i < tokens + gap; ++i) {
         stream.ids.push_back(source.ordinary[draw.below(vocabulary)]);
       }

@@ -101,9 +101,7 @@ HaystackSample::HaystackSample(const Haystack& haystack, const Filler& filler, i
       filler.draw(length - needed - draw.below(phases), draw);
   const auto count = static_cast<int64_t>(sentences.size());
 
-  stream.pieces.push_back(static_cast<int64_t>(stream.ids.size()));
-  stream.ids.insert(stream.ids.end(), source.prefix.begin(), source.prefix.end());
-  first_ = static_cast<int64_t>(stream.ids.size());
+  first_ = stream.begin_sample(source.prefix);
   // Line ends belong to what stands before them: some tokenizers join them with a full stop, and
   // none with the letter after them.
   rendering_.add(haystack.head + "\n");

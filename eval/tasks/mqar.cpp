@@ -44,10 +44,7 @@ TaskStream make_mqar(const TaskSource& source) {
                                  half);
       }
       Draw draw(seed, "mqar", sample);
-      const auto begin = static_cast<int64_t>(stream.ids.size());
-      stream.pieces.push_back(begin);
-      stream.ids.insert(stream.ids.end(), source.prefix.begin(), source.prefix.end());
-      const auto first = static_cast<int64_t>(stream.ids.size());
+      const int64_t first = stream.begin_sample(source.prefix);
       for (int64_t i = 0; i < length; ++i) {
         stream.ids.push_back(source.ordinary[draw.below(vocabulary)]);
       }

@@ -28,9 +28,7 @@ TaskStream make_streameval(const TaskSource& source) {
   TaskStream stream;
   for (int64_t sample = 0; sample < samples; ++sample) {
     Draw draw(seed, "streameval", sample);
-    stream.pieces.push_back(static_cast<int64_t>(stream.ids.size()));
-    stream.ids.insert(stream.ids.end(), source.prefix.begin(), source.prefix.end());
-    const auto first = static_cast<int64_t>(stream.ids.size());
+    const int64_t first = stream.begin_sample(source.prefix);
     Rendering rendering(*source.tokenizer);
     rendering.add(header);
     std::vector<Line> lines;

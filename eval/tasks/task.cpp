@@ -89,6 +89,12 @@ std::string values_of(const TaskParameter& parameter) {
                      parameter.minimum, parameter.maximum);
 }
 
+int64_t TaskStream::begin_sample(const std::vector<int32_t>& prefix) {
+  pieces.push_back(static_cast<int64_t>(ids.size()));
+  ids.insert(ids.end(), prefix.begin(), prefix.end());
+  return static_cast<int64_t>(ids.size());
+}
+
 TaskStream make_task(const TaskSpec& spec, const TaskSource& source) {
   const TaskEntry* entry = task_named(spec.name);
   if (entry == nullptr) throw InputError::format("unknown task '{}'", spec.name);

@@ -51,6 +51,9 @@ struct TaskStream {
   std::vector<int32_t> ids;
   std::vector<int64_t> pieces;  ///< where samples begin, each run from an empty cache
   std::vector<TaskQuestion> questions;
+
+  /// A sample begins, with what stands before each; the place of its own first id.
+  int64_t begin_sample(const std::vector<int32_t>& prefix);
 };
 
 /// What a task is made from.
