@@ -1,6 +1,7 @@
 // sinkbench bench: this machine's ceilings, and the engines' share of them on a model's shape.
 #include "cli/commands.h"
 #include "cli/tensors.h"
+#include "eval/experiment/engine_names.h"
 
 namespace sinkbench {
 
@@ -45,8 +46,8 @@ void add_bench(CLI::App& app) {
   command->add_option("--ceilings", options->ceilings, "Seconds to measure ceilings for")
       ->capture_default_str()
       ->transform(integer(0, 3600));
-  command->add_option("--device", options->device, "cpu or cuda")
-      ->check(CLI::IsMember({"cpu", "cuda"}))
+  command->add_option("--device", options->device, device_names)
+      ->check(device_name())
       ->capture_default_str();
   command->add_option("--dtype", options->dtypes, "float32, bfloat16, float16 (CUDA)")
       ->check(CLI::IsMember({"float32", "bfloat16", "float16"}))
@@ -61,7 +62,7 @@ void add_bench(CLI::App& app) {
       "--llama-bench", options->llama_bench,
       "llama.cpp's llama-bench: its rates of the same .gguf at the same depth, too");
   command->footer("Example: sinkbench bench configs/shapes/llama-10m.json");
-  command->callback([options] { tensor_commands(options->device == "cuda").bench(*options); });
+  command->callback([options] { tensor_commands(is_cuda(options->device)).bench(*options); });
 }
 
 }  // namespace sinkbench

@@ -46,6 +46,9 @@ void add_plugins(CLI::App& command, std::vector<std::filesystem::path>& plugins)
 /// For an option that takes an integer: decimal digits (010 is ten) from `least` to `most`.
 CLI::Validator integer(int64_t least, int64_t most);
 
+/// For an option that takes a device: one of eval/experiment/engine_names.h.
+CLI::Validator device_name();
+
 /// Exit statuses, the same for every subcommand.
 enum ExitStatus : int {
   exit_ok = 0,

@@ -12,6 +12,7 @@
 #include "cli/commands.h"
 #include "cli/run_experiment.h"
 #include "cli/tensors.h"
+#include "eval/experiment/engine_names.h"
 #include "reports/generation.h"
 #include "reports/text_table.h"
 
@@ -154,8 +155,7 @@ void add_generate(CLI::App& app) {
       ->allow_extra_args(false);
   command->add_option("--threads", options->overrides.threads, "Threads (default: all cores)")
       ->transform(integer(1, 4096));
-  command->add_option("--device", options->overrides.device, "cpu or cuda")
-      ->check(CLI::IsMember({"cpu", "cuda"}));
+  command->add_option("--device", options->overrides.device, device_names)->check(device_name());
   add_plugins(*command, options->overrides.plugins);
   command->add_flag("--quiet", options->quiet, "Don't show texts as they are written");
   command->footer(

@@ -157,7 +157,10 @@ List storage() {
       {"q4_1", {"5", "the same, a scale and a least"}},
       {"q4_0", {"4.5", "the same, a scale"}},
       {"int8", {"8.125", "a scale for a token and head"}},
-      {"int4", {"4.125", "the same"}}};
+      {"int4", {"4.125", "the same"}},
+      {"kivi8", {"9", "KIVI: groups of 32 tokens or channels; the newest 128 as they are"}},
+      {"kivi4", {"5", "the same"}},
+      {"kivi2", {"3", "the same"}}};
   List list{{"kv", "bits (heads of 128)", "what"}};
   for (const std::string& name : storage_formats()) {
     if (const auto it = what.find(name); it != what.end()) {

@@ -3,14 +3,14 @@
 #include <charconv>
 
 #include "cli/commands.h"
+#include "eval/experiment/engine_names.h"
 #include "eval/experiment/experiment.h"
 
 namespace sinkbench {
 
 void add_overrides(CLI::App& command, Overrides& overrides, const std::string& threads) {
   command.add_option("--threads", overrides.threads, threads)->transform(integer(1, 4096));
-  command.add_option("--device", overrides.device, "cpu or cuda")
-      ->check(CLI::IsMember({"cpu", "cuda"}));
+  command.add_option("--device", overrides.device, device_names)->check(device_name());
   command.add_option("--limit", overrides.limit, "Feed no more than so many tokens")
       ->transform(integer(2, int64_t{1} << 40));
 }
@@ -21,6 +21,14 @@ void add_plugins(CLI::App& command, std::vector<std::filesystem::path>& plugins)
                   "A shared library with policies, whose code is run (repeatable; docs/plugins.md)")
       ->type_name("FILE")
       ->allow_extra_args(false);
+}
+
+CLI::Validator device_name() {
+  return CLI::Validator(
+      [](std::string& text) -> std::string {
+        return is_device(text) ? "" : fmt::format("'{}'; expected {}", text, device_names);
+      },
+      "", "");
 }
 
 CLI::Validator integer(int64_t least, int64_t most) {

@@ -8,6 +8,7 @@
 #include "cli/commands.h"
 #include "cli/notes.h"
 #include "cli/tensors.h"
+#include "eval/experiment/engine_names.h"
 #include "reports/sink_report.h"
 
 namespace sinkbench {
@@ -65,7 +66,7 @@ void sinks(Options options) {
   cell.device = options.device;
   cell.threads = options.threads;
   const SinkResults results =
-      tensor_commands(options.device == "cuda")
+      tensor_commands(is_cuda(options.device))
           .run_sinks(cell, options.sampling, options.sinks,
                      options.quiet ? Progress::Style::silent : Progress::detect());
   Notes().say(results.text.notes);
@@ -121,8 +122,8 @@ void add_sinks(CLI::App& app) {
   command->add_option("--dtype", options->dtype, "float32, bfloat16, float16 (CUDA) or float64")
       ->check(CLI::IsMember(dtype_names()))
       ->capture_default_str();
-  command->add_option("--device", options->device, "cpu or cuda")
-      ->check(CLI::IsMember({"cpu", "cuda"}))
+  command->add_option("--device", options->device, device_names)
+      ->check(device_name())
       ->capture_default_str();
   command->add_option("--threads", options->threads, "Threads (default: all cores)")
       ->transform(integer(1, 4096));

@@ -475,6 +475,29 @@ at::Tensor attend_step(const Step& step) {
 }
 
 Part join(const Part& a, const Part& b) {
+#ifdef SINKBENCH_CUDA
+  const at::Tensor& o = a.output;
+  const bool same = o.scalar_type() == b.output.scalar_type() && a.log_sum.is_contiguous() &&
+                    b.log_sum.is_contiguous();
+  if (takes(o) && same && o.size(2) % 8 == 0 && aligned(o) && aligned(b.output)) {
+    cuda::join({.type = type_of(o),
+                .n = o.size(0),
+                .heads = o.size(1),
+                .head_dim = o.size(2),
+                .other = data(b.output),
+                .other_log_sum = b.log_sum.data_ptr<float>(),
+                .output = data(o),
+                .log_sum = a.log_sum.data_ptr<float>()},
+               stream());
+    return a;
+  }
+#endif
+  return plain::join(a, b);
+}
+
+namespace plain {
+
+Part join(const Part& a, const Part& b) {
   const at::Tensor both = at::logaddexp(a.log_sum, b.log_sum);
   const auto weighed = [&](const Part& part) {
     // [heads, n] -> [n, heads, 1]
@@ -485,8 +508,6 @@ Part join(const Part& a, const Part& b) {
   };
   return {(weighed(a) + weighed(b)).to(a.output.scalar_type()), both};
 }
-
-namespace plain {
 
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double epsilon,
                     at::ScalarType dtype) {
@@ -563,11 +584,11 @@ Part join_few(const Part& part, const Few& few) {
     const at::Tensor mix = at::bmm(weights.view({kv_heads, share * n, m}), few.values.to(wide))
                                .view({heads, n, head_dim})
                                .transpose(0, 1);
-    result = join(part, {mix, at::logsumexp(score, {-1})});
+    result = plain::join(part, {mix, at::logsumexp(score, {-1})});
   }
   if (few.sink_logit.defined()) {
     const at::Tensor logit = few.sink_logit.to(wide).unsqueeze(1).expand({heads, n});
-    result = join(result, {at::zeros_like(o, o.options().dtype(wide)), logit});
+    result = plain::join(result, {at::zeros_like(o, o.options().dtype(wide)), logit});
   }
   return result;
 }

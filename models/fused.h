@@ -78,7 +78,8 @@ struct Part {
   at::Tensor output;   ///< [n, heads, head_dim]
   at::Tensor log_sum;  ///< [heads, n]: of each softmax's denominator; float32, float64 of float64
 };
-/// One softmax over what both saw: each output weighs as its denominator.
+/// One softmax over what both saw: each output weighs as its denominator. May write to the tensors
+/// of the first.
 Part join(const Part& a, const Part& b);
 
 /// More keys, a few, that queries see: first[i] to last[i] - 1 of the buffers, int32 [n];
@@ -130,6 +131,7 @@ RotaryTable angles(const at::Tensor& places, const at::Tensor& frequencies, doub
 at::Tensor place_block(const Heads& heads, const RotaryTable& of_queries,
                        const RotaryTable& of_keys, const at::Tensor& keys,
                        const at::Tensor& values);
+Part join(const Part& a, const Part& b);
 Part join_few(const Part& part, const Few& few);
 at::Tensor attend_step(const Step& step);
 }  // namespace plain

@@ -342,6 +342,14 @@ Columns columns_of(const Results& results, Table table) {
       number("p99 ms", [](const Row& r) { return fixed(r.latency->p99_ms, 3); });
       number("max ms", [](const Row& r) { return fixed(r.latency->max_ms, 3); });
       number("samples", [](const Row& r) { return std::to_string(r.latency->samples); });
+      if (std::any_of(rows.begin(), rows.end(),
+                      [](const Row& r) { return r.latency->by_events; })) {
+        add(
+            columns, rows, "steps timed by",
+            [](const Row& r) { return r.latency->by_events ? "the device's events" : "the clock"; },
+            /*number=*/false);
+        columns.back().key = true;
+      }
       break;
     case Table::memory:
       number("cached", [](const Row& r) { return cached(*r.result->memory); });
@@ -351,6 +359,17 @@ Columns columns_of(const Results& results, Table table) {
       number("weights", [](const Row& r) { return format_bytes(r.result->memory->weight_bytes); });
       number("peak of process",
              [](const Row& r) { return format_bytes(r.result->memory->peak_rss_bytes); });
+      if (std::any_of(rows.begin(), rows.end(),
+                      [](const Row& r) { return r.result->memory->device_peak_bytes > 0; })) {
+        const auto of_device = [&](const std::string& name, int64_t MemoryResult::*field) {
+          number(name, [field](const Row& r) {
+            const int64_t bytes = (*r.result->memory).*field;
+            return bytes > 0 ? format_bytes(bytes) : std::string(none);
+          });
+        };
+        of_device("held on device", &MemoryResult::device_held_bytes);
+        of_device("peak on device", &MemoryResult::device_peak_bytes);
+      }
       break;
   }
   return columns;
@@ -523,6 +542,8 @@ std::string csv(const Results& results, Table table) {
       number("p99_ms", [](const Row& r) { return r.latency->p99_ms; });
       number("max_ms", [](const Row& r) { return r.latency->max_ms; });
       number("samples", [](const Row& r) { return static_cast<double>(r.latency->samples); });
+      text("timed_by",
+           [](const Row& r) { return std::string(r.latency->by_events ? "events" : "clock"); });
       break;
     case Table::memory:
       text("cache_entries",
@@ -536,6 +557,10 @@ std::string csv(const Results& results, Table table) {
            [](const Row& r) { return std::to_string(r.result->memory->weight_bytes); });
       text("peak_rss_bytes",
            [](const Row& r) { return std::to_string(r.result->memory->peak_rss_bytes); });
+      text("device_held_bytes",
+           [](const Row& r) { return std::to_string(r.result->memory->device_held_bytes); });
+      text("device_peak_bytes",
+           [](const Row& r) { return std::to_string(r.result->memory->device_peak_bytes); });
       break;
   }
   std::string out;
@@ -624,11 +649,12 @@ std::string format_report(const Results& results, ReportFormat format, size_t wi
       (markdown && !common.empty() ? "\n" : "") + common + (markdown && common.empty() ? "" : "\n");
   const auto machine = info.machine.find("cpu");
   if (machine != info.machine.end()) {
-    const auto cores = info.machine.find("cores");
+    const auto cores = info.machine.find("cores"), card = info.machine.find("gpu");
+    const std::string gpu = card != info.machine.end() ? printable(card->second) + ", " : "";
     text +=
         fmt::format("{}{}, {}, {}\n", markdown ? "\n" : "", printable(machine->second),
                     counted(cores != info.machine.end() ? printable(cores->second) : "?", "core"),
-                    printable(info.started));
+                    gpu + printable(info.started));
   }
   bool errors = false;
   for (const Table table : all_tables) {

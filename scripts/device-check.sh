@@ -56,8 +56,36 @@ part 'goldens' 70 20 "${ours[@]}" "$bundle/test_cuda" 'on a CUDA device: the gol
   part 'goldens, plain' 60 12 "${ours[@]}" SINKBENCH_CUDA_PLAIN=1 "$bundle/test_cuda" \
     'on a CUDA device: the goldens*'
 part 'engines in 16 bits' 80 30 "${ours[@]}" "$bundle/test_cuda" 'on a CUDA device: engines*'
+part 'bands' 40 20 "${ours[@]}" "$bundle/test_cuda" 'on a CUDA device: a band*'
+part 'scores and stored forms' 60 20 "${ours[@]}" "$bundle/test_cuda" 'on a CUDA device: policies*'
 part 'verify' 50 14 "${ours[@]}" "$bundle/sinkbench" verify configs/verify.yaml --limit 1500 \
   --set device=cuda --set 'chunk=[7,512]' --quiet
+
+# Every metric, policies that run on the host beside the card, and a stored form.
+cat >"$work/every-metric.yaml" <<YAML
+model: $root/models/tiny
+dataset: {tokens_file: $root/tests/data/random_ids.json, tokens: 1500}
+policies: [dense, {sinks: {sinks: 4, window: 60}}, {h2o: {capacity: 64}}]
+kv: [native, q8_0]
+dtype: [float32, bfloat16]
+metrics: [perplexity, latency, memory, divergence, evicted_mass]
+reference: dense
+latency: {warmup: 5, samples: 20, seconds: 0}
+YAML
+part 'every metric' 60 60 "${ours[@]}" "$bundle/sinkbench" run "$work/every-metric.yaml" \
+  --device cuda --no-plots --quiet --out "$work/every-metric"
+# What doesn't fit is said, and the rest is run: status 4.
+python3 -c 'import json; json.dump([i % 32000 for i in range(200_000)], open("'"$work"'/long.json", "w"))'
+cat >"$work/beyond.yaml" <<YAML
+model: {config: $root/configs/shapes/llama-2-7b.json, weights: random}
+dataset: [{tokens_file: $work/long.json, tokens: 32769}, {tokens_file: $work/long.json}]
+policies: [dense, {sinks: {sinks: 4, window: 508}}]
+dtype: bfloat16
+metrics: [latency, memory]
+latency: {warmup: 5, samples: 20, seconds: 0}
+YAML
+part 'beyond the memory' 60 30 "${ours[@]}" "$bundle/sinkbench" run "$work/beyond.yaml" \
+  --device cuda --no-plots --quiet --out "$work/beyond"
 
 # The table: after, then before.
 bench 508 50 -- --cache 4+508 --tokens 16384 --dense 8192 --samples 100

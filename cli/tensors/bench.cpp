@@ -38,7 +38,7 @@ double seconds_since(Clock::time_point begin) {
 }
 
 at::Device device_of(const BenchOptions& options) {
-  return options.device == "cuda" ? at::kCUDA : at::kCPU;
+  return at::Device(options.device);
 }
 
 at::ScalarType type_of(const std::string& name) {
@@ -152,7 +152,7 @@ std::vector<Row> llama_bench(const BenchOptions& options, const Cache& cache, in
   const std::string command = fmt::format(
       "{} -m {} -p 512 -n {} -d {} -r {} -t {}{} -o json", shell_word(options.llama_bench),
       shell_word(options.model), options.samples, cache.sinks + cache.window, options.repeats,
-      threads, options.device == "cuda" ? " -ngl 999" : " -ngl 0");
+      threads, is_cuda(options.device) ? " -ngl 999" : " -ngl 0");
   const CommandOutput output = run_command(command);
   const auto fail = [&](const std::string& what) {
     throw InputError::format("--llama-bench: {}: {}", command, what);
@@ -310,7 +310,7 @@ void bench_cache(const BenchOptions& options, const std::string& dtype, const De
     row.tokens_per_second = 1 / time.median;
     row.spread = time.spread;
     row.milliseconds = 1e3 * time.median;
-    if (options.device == "cuda") row.events = 1e3 * quantile(events, 0.5);
+    if (is_cuda(options.device)) row.events = 1e3 * quantile(events, 0.5);
     row.rate /= time.median;
     report.add(row);
   };
@@ -327,7 +327,7 @@ void bench_cache(const BenchOptions& options, const std::string& dtype, const De
     const double read = read_rate(static_cast<int64_t>(bytes), device_of(options), 1.0);
     steps(engine, 10, options.samples, row("decode", 1, once, bytes, "B/s", read));
   }
-  if (report.table() && options.device == "cuda") {
+  if (report.table() && is_cuda(options.device)) {
     print_out("  {:<9} {:<8} device memory: held {:.2f} GB, peak while scoring {:.2f} GB\n", dtype,
               fmt::format("{}+{}", cache.sinks, cache.window),
               static_cast<double>(memory.held) / 1e9, static_cast<double>(memory.peak) / 1e9);
@@ -347,10 +347,7 @@ void bench(const BenchOptions& options) {
   if (!options.llama_bench.empty() && !is_gguf(options.model)) {
     throw InputError::format("--llama-bench: {} is no .gguf, which llama.cpp needs", options.model);
   }
-  if (options.device == "cuda" && !at::hasCUDA()) {
-    throw InputError(
-        "device is 'cuda', but this LibTorch or this machine has no CUDA; expected cpu");
-  }
+  use_device(options.device);
   const Cores cores = available_cores();
   const int64_t threads = options.threads > 0 ? options.threads : cores.count;
   at::set_num_threads(static_cast<int>(threads));
@@ -359,19 +356,22 @@ void bench(const BenchOptions& options) {
   if (report.table()) {
     print_out("{}, {} threads, LibTorch {}\n{}\n", info.machine.at("cpu"), threads,
               info.versions.at("libtorch"), info.versions.at("blas"));
+    if (const std::string card = device_title(device_of(options)); !card.empty()) {
+      print_out("{}\n", card);
+    }
     for (const std::string& warning : info.warnings) print_out("warning: {}\n", warning);
   }
   // Through the same library, in the same process.
   const double each =
       static_cast<double>(options.ceilings) / static_cast<double>(options.dtypes.size() + 1);
-  const int64_t large = int64_t{1} << (options.device == "cuda" ? 32 : 30);
+  const int64_t large = int64_t{1} << (is_cuda(options.device) ? 32 : 30);
   nlohmann::ordered_json ceilings = {{"read_bytes", read_rate(large, device_of(options), each)}};
   for (const std::string& dtype : options.dtypes) {
     ceilings[dtype + "_flops"] = product_flops(type_of(dtype), device_of(options), each);
   }
   if (report.table()) {
     print_out("\nCeilings of this {}, through the same library\n",
-              options.device == "cuda" ? "GPU (TF32 is off)" : "machine");
+              is_cuda(options.device) ? "GPU (TF32 is off)" : "machine");
     for (const std::string& dtype : options.dtypes) {
       print_out("  {:<17} {:8.1f} GFLOP/s\n", dtype + " product",
                 ceilings[dtype + "_flops"].get<double>() / 1e9);

@@ -15,6 +15,7 @@
 #include "cli/notes.h"
 #include "cli/tensors/commands.h"
 #include "cli/tensors/interruption.h"
+#include "eval/experiment/engine_names.h"
 #include "eval/metrics/batch_means.h"
 #include "eval/results/nll_file.h"
 #include "eval/run/bench.h"
@@ -23,6 +24,7 @@
 #include "eval/run/machine.h"
 #include "eval/run/memory_need.h"
 #include "eval/run/run.h"
+#include "models/cuda/graph.h"
 #include "policies/plugin.h"
 #include "policies/registry.h"
 #include "reports/collapse.h"
@@ -291,6 +293,9 @@ RunOutcome run_experiment(const Experiment& experiment, const RunOptions& option
   std::vector<Cell> to_check;
   std::copy_if(cells.begin(), cells.end(), std::back_inserter(to_check), chosen);
   check_cells(runner, to_check);
+  const auto on_card = std::find_if(to_check.begin(), to_check.end(),
+                                    [](const Cell& cell) { return is_cuda(cell.device); });
+  if (on_card != to_check.end()) info.machine["gpu"] = device_title(use_device(on_card->device));
   for (const Cell& cell : to_check) {
     for (const std::string& note : runner.config(cell).notes) {
       add_warning(info, fmt::format("model {}: {}", cell.model.path.string(), note));
@@ -366,7 +371,7 @@ RunOutcome run_experiment(const Experiment& experiment, const RunOptions& option
       try {
         const std::string place =
             to_do > 1 ? fmt::format("cell {} of {}: ", done + 1, to_do) : std::string();
-        results[i] = runner.run(cells[i], nll, info, place);
+        within_device_memory([&] { results[i] = runner.run(cells[i], nll, info, place); });
       } catch (const Interrupted&) {
         throw;
       } catch (const DiskError&) {

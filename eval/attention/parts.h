@@ -30,8 +30,8 @@ std::optional<Band> as_band(const std::vector<int64_t>& first, const std::vector
 
 /// Band attention of `batch` blocks: query [batch, n, heads, head_dim], keys and values [batch, m,
 /// kv_heads, head_dim] from `begin` on, at any strides but the last. Gives output [batch, n, heads,
-/// head_dim] and log_sum [batch, heads, n]. On a CUDA device by its flash kernel, else by plain
-/// operators.
+/// head_dim] and log_sum [batch, heads, n]. On a CUDA device by cuDNN's kernel where queries
+/// see all that came before, else by LibTorch's flash kernel; elsewhere by plain operators.
 fused::Part attend_band(const at::Tensor& query, const at::Tensor& keys, const at::Tensor& values,
                         int64_t left, double scale);
 

@@ -84,7 +84,8 @@ ChunkedEngine::ChunkedEngine(const Decoder& decoder, const IndexPolicy& policy, 
       views_(policy, decoder.config()),
       kinds_(views_.kinds()),
       chunk_(chunk),
-      in_parts_(in_parts || attends_in_parts(decoder.config(), decoder.options())) {}
+      in_parts_(storage.is_native() &&  // what is stored otherwise is decoded to float32
+                (in_parts || attends_in_parts(decoder.config(), decoder.options()))) {}
 
 int64_t ChunkedEngine::block_size(const DecoderConfig& config, int64_t chunk, int64_t fed,
                                   at::Device device) {

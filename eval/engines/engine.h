@@ -128,6 +128,7 @@ struct EngineOptions {
   int64_t chunk = 0;  ///< queries per block of the chunked engine; 0: chosen by the engine
   DecisionOptions decisions = {};  ///< of a score policy
   StorageSpec storage = {};        ///< of keys and values
+  at::Device device = at::kCPU;    ///< of what is foreseen; an engine has its decoder's
 };
 
 /// The most tokens that a query of this model may see, itself among them, by learned positions, a

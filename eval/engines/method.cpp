@@ -9,8 +9,10 @@
 #include <stdexcept>
 
 #include "base/error.h"
+#include "eval/attention/parts.h"
 #include "eval/engines/batched_recompute.h"
 #include "eval/engines/chunked.h"
+#include "eval/engines/kivi_engines.h"
 #include "eval/engines/limits.h"
 #include "eval/engines/recompute.h"
 #include "eval/engines/scan_engine.h"
@@ -67,7 +69,7 @@ int64_t stored_bytes(const StorageSpec& spec, const DecoderConfig& config, int64
   return storage.key_bytes(element) + storage.value_bytes(element);
 }
 
-class IndexMethod final : public Method {
+class IndexMethod : public Method {
  public:
   IndexMethod(const IndexPolicy& policy, const DecoderConfig& config, const StorageSpec& storage)
       : policy_(policy), config_(config), views_(policy, config), storage_(storage) {}
@@ -109,7 +111,10 @@ class IndexMethod final : public Method {
       return {.cache = entries_of_layers(fed) * entry_elements(config_) * element_size(dtype),
               .scratch = step_scratch(dtype, fed)};
     }
-    const int64_t block = ChunkedEngine::block_size(config_, options.chunk, fed);
+    const int64_t block = ChunkedEngine::block_size(config_, options.chunk, fed, options.device);
+    const bool in_parts = storage_.is_native() &&
+                          attends_in_parts(config_, {.dtype = dtype, .device = options.device});
+    const double kept_size = in_parts ? element_size(dtype) : exact;
     const double rows = static_cast<double>(block);
     const double heads = static_cast<double>(config_.heads);
     Footprint need;
@@ -120,15 +125,15 @@ class IndexMethod final : public Method {
                            config_.rotary(views_.example(kind)) != nullptr &&
                            views_.positions(kind) == Positions::cache;
       need.cache +=
-          static_cast<double>(views_.layers(kind)) * room * vectors * exact * (by_rank ? 3 : 2);
+          static_cast<double>(views_.layers(kind)) * room * vectors * kept_size * (by_rank ? 3 : 2);
       // The kernel packs a layer's buffer; plain attention has the scores of many pairs at once,
       // or of one span of queries.
       const double packed = 2 * room * vectors * exact;
       const double keys = std::min(static_cast<double>(fed), room);
       const double pairs = is_scattered(kind, fed) ? std::min(rows, keys) * keys / 4 : rows * keys;
-      double attention = dtype == at::kDouble
-                             ? std::min(most_pairs, heads * pairs) * exact * copies_of_scores
-                             : packed;
+      const bool plain = dtype == at::kDouble || (options.device.is_cuda() && !in_parts);
+      double attention =
+          plain ? std::min(most_pairs, heads * pairs) * exact * copies_of_scores : packed;
       if (config_.alibi) {
         attention += heads * static_cast<double>(bias_places(views_, kind, fed)) * exact;
       }
@@ -195,6 +200,49 @@ class IndexMethod final : public Method {
     return rows * (residual + attention + attended + mlp * element) +
            logits * (element + widened + 2 * exact);
   }
+};
+
+/// All tokens kept, in KIVI's form.
+class KiviMethod final : public IndexMethod {
+ public:
+  KiviMethod(const IndexPolicy& policy, const DecoderConfig& config, const StorageSpec& storage)
+      : IndexMethod(policy, config, {}), policy_(policy), config_(config), storage_(storage) {}
+
+  void check(int64_t fed) const override {
+    const Kivi kivi(storage_, config_);
+    IndexMethod::check(fed);
+    check_keeps_all(LayerViews(policy_, config_), storage_, fed);
+  }
+  std::unique_ptr<Engine> engine(const std::string& name, const Decoder& decoder,
+                                 const EngineOptions& options) const override {
+    if (is_chunked(name)) {
+      return std::make_unique<KiviChunkedEngine>(decoder, policy_, storage_, options.chunk);
+    }
+    return std::make_unique<KiviStepwiseEngine>(decoder, policy_, storage_);
+  }
+  std::unique_ptr<Decoding> decoding(const Decoder& decoder) const override {
+    return std::make_unique<KiviStepwiseEngine>(decoder, policy_, storage_);
+  }
+  int64_t kv_bytes(int64_t fed, int64_t element) const override {
+    return config_.layers * config_.kv_heads * Kivi(storage_, config_).bytes(fed, element);
+  }
+  Footprint scoring(const std::string& engine, at::ScalarType dtype, const EngineOptions& options,
+                    int64_t fed) const override {
+    Footprint need = IndexMethod::scoring(engine, dtype, options, fed);
+    // A layer's keys and values once more, laid side by side.
+    need.scratch += static_cast<double>(fed) * entry_elements(config_) * exact_size(dtype);
+    if (is_chunked(engine)) {
+      need.cache *= 1.5;  // values twice
+    } else {
+      need.cache = static_cast<double>(kv_bytes(fed, static_cast<int64_t>(element_size(dtype))));
+    }
+    return need;
+  }
+
+ private:
+  const IndexPolicy& policy_;
+  const DecoderConfig config_;
+  const StorageSpec storage_;
 };
 
 class RecomputeMethod final : public Method {
@@ -373,6 +421,9 @@ std::unique_ptr<Method> make_method(const Policy& policy, const DecoderConfig& c
     return std::make_unique<ScanMethod>(policy, config, storage);
   }
   if (const auto* index = dynamic_cast<const IndexPolicy*>(&policy)) {
+    if (storage.is_kivi() && !policy.capacity()) {
+      return std::make_unique<KiviMethod>(*index, config, storage);
+    }
     return std::make_unique<IndexMethod>(*index, config, storage);
   }
   if (const auto* recompute = dynamic_cast<const RecomputePolicy*>(&policy)) {

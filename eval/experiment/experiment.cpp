@@ -377,12 +377,44 @@ std::string read_format(const Place& place) {
   return whole ? name : name + "_wht32";
 }
 
+constexpr int64_t most_residual = 1 << 16;
+
+/// {kivi: {bits: 2, group: 32, residual: 128}}
+StorageSpec read_kivi(const Place& place) {
+  place.check_keys({"bits", "group", "residual"});
+  if (!place.has("bits")) place.fail("key 'bits' is missing");
+  const int64_t bits = place.at("bits").integer(2, 8);
+  if (bits != 2 && bits != 4 && bits != 8) {
+    place.at("bits").fail(fmt::format("is {}; expected 2, 4 or 8", bits));
+  }
+  StorageSpec storage;
+  storage.keys = storage.values = fmt::format("kivi{}", bits);
+  storage.kivi = usual_kivi_groups;
+  if (place.has("group")) storage.kivi.group = place.at("group").integer(1, most_residual);
+  if (place.has("residual")) storage.kivi.residual = place.at("residual").integer(1, most_residual);
+  if (storage.kivi.residual % storage.kivi.group != 0) {
+    place.fail(fmt::format("has a residual of {}; expected a multiple of the group, {}",
+                           storage.kivi.residual, storage.kivi.group));
+  }
+  if (storage.kivi.group * bits % 8 != 0) {
+    place.fail(fmt::format("has groups of {} times {} bits; expected whole bytes",
+                           storage.kivi.group, bits));
+  }
+  return storage;
+}
+
 /// A form of both keys and values, or {keys: ..., values: ..., rotate: true}.
 StorageSpec read_storage(const Place& place) {
   StorageSpec storage;
+  if (place.node().IsMap() && place.has("kivi")) {
+    place.check_keys({"kivi"});
+    return read_kivi(place.at("kivi"));
+  }
+  const auto is_kivi = [](const std::string& form) { return form.starts_with("kivi"); };
   const bool apart = place.node().IsMap() && !place.has("turboquant");
   if (!apart) {
     storage.keys = storage.values = read_format(place);
+    if (is_kivi(storage.keys)) storage.kivi = usual_kivi_groups;
     return storage;
   }
   place.check_keys({"keys", "values", "both", "rotate", "interleave"});
@@ -394,6 +426,9 @@ StorageSpec read_storage(const Place& place) {
   }
   if (place.has("keys")) storage.keys = read_format(place.at("keys"));
   if (place.has("values")) storage.values = read_format(place.at("values"));
+  if (is_kivi(storage.keys) || is_kivi(storage.values)) {
+    place.fail("has kivi beside something else; expected kv: {kivi: {bits: ...}}, both together");
+  }
   if (place.has("rotate")) storage.rotate = place.at("rotate").yes();
   if (place.has("interleave")) storage.interleave = place.at("interleave").yes();
   if (storage.interleave && storage.keys == "native") {
@@ -1195,7 +1230,11 @@ Experiment make_experiment(YAML::Node root, const fs::path& yaml, std::vector<st
           if (values.contains("engine")) cell.engine = values.at("engine").choice(engine_names());
           if (values.contains("chunk")) cell.chunk = values.at("chunk").integer(1);
           if (values.contains("device")) {
-            cell.device = values.at("device").choice({"cpu", "cuda"});
+            const Place& device = values.at("device");
+            cell.device = device.text();
+            if (!is_device(cell.device)) {
+              device.fail(fmt::format("is '{}'; expected {}", cell.device, device_names));
+            }
           }
           cell.id = cell_id(cell);
           const auto [it, is_new] = by_id.emplace(cell.id, cell);

@@ -1,5 +1,7 @@
 #include "eval/experiment/storage_spec.h"
 
+#include <fmt/format.h>
+
 namespace sinkbench {
 
 const std::vector<std::string>& storage_formats() {
@@ -14,6 +16,9 @@ const std::vector<std::string>& storage_formats() {
                                                  "q4_0",
                                                  "int8",
                                                  "int4",
+                                                 "kivi8",
+                                                 "kivi4",
+                                                 "kivi2",
                                                  "turboquant4",
                                                  "turboquant3",
                                                  "turboquant2",
@@ -25,7 +30,8 @@ const std::vector<std::string>& storage_formats() {
 
 std::string storage_label(const StorageSpec& spec) {
   return (spec.keys == spec.values ? spec.keys : spec.keys + "/" + spec.values) +
-         (spec.rotate ? " rotated" : "") + (spec.interleave ? " interleaved" : "");
+         (spec.rotate ? " rotated" : "") + (spec.interleave ? " interleaved" : "") +
+         (spec.is_kivi() ? fmt::format(" by {} but {}", spec.kivi.group, spec.kivi.residual) : "");
 }
 
 }  // namespace sinkbench

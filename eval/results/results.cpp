@@ -243,7 +243,9 @@ json cell_to_json(const CellResult& result) {
                                  : json{{"keys", cell.kv.keys},
                                         {"values", cell.kv.values},
                                         {"rotate", cell.kv.rotate},
-                                        {"interleave", cell.kv.interleave}}},
+                                        {"interleave", cell.kv.interleave},
+                                        {"group", cell.kv.kivi.group},
+                                        {"residual", cell.kv.kivi.residual}}},
       {"device", cell.device},
       {"threads", result.threads},
       {"metrics", metrics},
@@ -296,14 +298,16 @@ json cell_to_json(const CellResult& result) {
                                  {"cache_entries", l.cache_entries},
                                  {"fewest_entries", l.fewest_entries},
                                  {"samples_ms", l.samples_ms},
+                                 {"by_events", l.by_events},
                                  {"rounds", rounds}});
   }
   if (result.memory) {
     const MemoryResult& m = *result.memory;
     object["memory"] = {
-        {"cache_entries", m.cache_entries},       {"mean_entries", m.mean_entries},
-        {"kv_bytes_formula", m.kv_bytes_formula}, {"kv_bytes_held", m.kv_bytes_held},
-        {"weight_bytes", m.weight_bytes},         {"peak_rss_bytes", m.peak_rss_bytes}};
+        {"cache_entries", m.cache_entries},         {"mean_entries", m.mean_entries},
+        {"kv_bytes_formula", m.kv_bytes_formula},   {"kv_bytes_held", m.kv_bytes_held},
+        {"weight_bytes", m.weight_bytes},           {"peak_rss_bytes", m.peak_rss_bytes},
+        {"device_held_bytes", m.device_held_bytes}, {"device_peak_bytes", m.device_peak_bytes}};
   }
   if (result.divergence) object["divergence"] = divergence_to_json(*result.divergence);
   if (result.collapse) object["collapse"] = collapse_to_json(*result.collapse);
@@ -408,10 +412,15 @@ CellResult cell_from_json(const json& object) {
   cell.chunk = integer(object.at("chunk"));
   cell.dtype = object.at("dtype").get<std::string>();
   if (const json& kv = later(object, "kv"); !kv.is_null()) {
+    const auto of_kivi = [&](const char* name) {
+      const json& tokens = later(kv, name);
+      return tokens.is_null() ? 0 : integer(tokens);
+    };
     cell.kv = {.keys = kv.at("keys").get<std::string>(),
                .values = kv.at("values").get<std::string>(),
                .rotate = kv.at("rotate").get<bool>(),
-               .interleave = kv.at("interleave").get<bool>()};
+               .interleave = kv.at("interleave").get<bool>(),
+               .kivi = {.group = of_kivi("group"), .residual = of_kivi("residual")}};
   }
   cell.device = object.at("device").get<std::string>();
   result.threads = integer(object.at("threads"));
@@ -475,7 +484,9 @@ CellResult cell_from_json(const json& object) {
          .cache_entries = integer(l.at("cache_entries")),
          .fewest_entries =
              integer(l.contains("fewest_entries") ? l["fewest_entries"] : l.at("cache_entries")),
-         .samples_ms = samples_ms});
+         .samples_ms = samples_ms,
+         .rounds = {},
+         .by_events = l.value("by_events", false)});
     if (!l.contains("rounds")) continue;
     int64_t samples = 0;
     for (const json& r : l["rounds"]) {
@@ -498,6 +509,12 @@ CellResult cell_from_json(const json& object) {
                      .kv_bytes_held = integer(m.at("kv_bytes_held")),
                      .weight_bytes = integer(m.at("weight_bytes")),
                      .peak_rss_bytes = integer(m.at("peak_rss_bytes"))};
+    const auto of_device = [&](const char* name) {
+      const json& bytes = later(m, name);
+      return bytes.is_null() ? 0 : integer(bytes);
+    };
+    result.memory->device_held_bytes = of_device("device_held_bytes");
+    result.memory->device_peak_bytes = of_device("device_peak_bytes");
     const json& mean = later(m, "mean_entries");
     result.memory->mean_entries =
         mean.is_null() ? static_cast<double>(result.memory->cache_entries) : mean.get<double>();

@@ -45,6 +45,8 @@ struct LatencyResult {
   int64_t fewest_entries = 0;  ///< at the least, over the timed steps
   std::vector<double> samples_ms;
   std::vector<TimingRound> rounds = {};  ///< of the samples, in their order; none in older results
+  /// Whether a CUDA device's events timed the steps, rather than the clock around each.
+  bool by_events = false;
 };
 
 struct MemoryResult {
@@ -55,6 +57,9 @@ struct MemoryResult {
   int64_t kv_bytes_held = 0;  ///< counted on the tensors
   int64_t weight_bytes = 0;
   int64_t peak_rss_bytes = 0;  ///< of the process while the cell ran
+  /// Of a CUDA device, by its allocator, 0 on a CPU: what tensors hold with the weights and the
+  /// cache of kv_bytes_held there, and the most that they held while the cell ran.
+  int64_t device_held_bytes = 0, device_peak_bytes = 0;
 };
 
 /// A cell's predictions against those of its reference, over the tokens that both score.
@@ -106,12 +111,12 @@ struct CellResult {
   std::optional<CollapseResult> collapse;  ///< nothing for the reference itself
   std::optional<EvictedMassResult> evicted_mass;
   std::vector<AnswerBin> answers;  ///< of a task: of all its questions, then of parts of them
-  std::string answers_file;  ///< the same of its answers; empty where there is no task
-  std::string decisions_file;  ///< the same of its decision log; empty where there is none
-  std::string nll_file;        ///< relative to the results' folder; empty without perplexity
-  double scoring_seconds = 0;  ///< wall time of the perplexity run; never a latency
-  double seconds = 0;          ///< wall time of the cell
-  std::string error;           ///< why it failed; empty where it didn't
+  std::string answers_file;        ///< the same of its answers; empty where there is no task
+  std::string decisions_file;      ///< the same of its decision log; empty where there is none
+  std::string nll_file;            ///< relative to the results' folder; empty without perplexity
+  double scoring_seconds = 0;      ///< wall time of the perplexity run; never a latency
+  double seconds = 0;              ///< wall time of the cell
+  std::string error;               ///< why it failed; empty where it didn't
 };
 
 /// Facts of the machine and of the program that ran.

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "eval/engines/method.h"
+#include "eval/experiment/engine_names.h"
 #include "eval/run/dtype.h"
 
 namespace sinkbench {
@@ -89,7 +90,8 @@ double left_of_address_space() {
 MemoryNeed memory_need(const Cell& cell, const DecoderConfig& config, int64_t parameters,
                        const Policy& policy, int64_t fed, const Policy* reference) {
   const at::ScalarType dtype = to_scalar_type(cell.dtype);
-  const EngineOptions options{.chunk = cell.chunk};
+  const at::Device device = is_cuda(cell.device) ? at::kCUDA : at::kCPU;
+  const EngineOptions options{.chunk = cell.chunk, .device = device};
   const auto method = make_method(policy, config, cell.kv);
   MemoryNeed need;
   need.weights = static_cast<double>(parameters) * static_cast<double>(at::elementSize(dtype));

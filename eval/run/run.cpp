@@ -22,6 +22,7 @@
 #include "eval/run/machine.h"
 #include "eval/run/memory_need.h"
 #include "eval/run/yardstick.h"
+#include "models/cuda/graph.h"
 #include "models/family.h"
 #include "policies/registry.h"
 
@@ -44,17 +45,8 @@ double seconds_since(Clock::time_point begin) {
 
 DecoderOptions decoder_options(const Cell& cell) {
   DecoderOptions options;
-  if (cell.device == "cuda" && !cell.kv.is_native()) {
-    throw InputError::format("kv: {}: caches are quantised on the CPU alone; expected device cpu",
-                             storage_label(cell.kv));
-  }
   options.dtype = to_scalar_type(cell.dtype);
-  options.device = cell.device == "cuda" ? at::Device(at::kCUDA) : at::Device(at::kCPU);
-  if (options.device.is_cuda() && !at::hasCUDA()) {
-    throw InputError::format(
-        "device is 'cuda', but this LibTorch or this machine has no CUDA; "
-        "expected cpu");
-  }
+  options.device = use_device(cell.device);
   if (options.device.is_cpu() && options.dtype == at::kHalf) {
     throw InputError::format(
         "dtype float16 has no matrix products on the CPU; expected bfloat16 or "
@@ -341,7 +333,7 @@ struct Runner::State {
   /// time after `restart`; in rounds apart in time, each of whole periods of steps. The yardstick,
   /// where there is one, is laid on before and after each round.
   template <typename Restart, typename Step>
-  Timing time(const std::string& id, const LatencySpec& spec, int64_t period,
+  Timing time(const std::string& id, const LatencySpec& spec, int64_t period, at::Device device,
               const Yardstick* yardstick, Restart restart, Step step) {
     const auto begin = Clock::now();
     const int64_t periods = spec.samples / period;
@@ -365,9 +357,7 @@ struct Runner::State {
           in_time = timing.samples_ms.size() < fewest_samples || i % period != 0 ||
                     seconds_since(begin) <= latency_budget_seconds;
           if (!in_time) break;
-          const auto start = Clock::now();
-          step(spec.warmup + i);
-          timing.samples_ms.push_back(1e3 * seconds_since(start));
+          timing.samples_ms.push_back(1e3 * seconds_of(device, [&] { step(spec.warmup + i); }));
           timed_ms += timing.samples_ms.back();
           ++round.samples;
         }
@@ -398,8 +388,9 @@ struct Runner::State {
     if (method.grows() && !spec.lengths.empty()) {
       lengths.assign(spec.lengths.begin(), spec.lengths.end());
     }
+    const at::Device device = decoder.options().device;
     std::optional<Yardstick> yardstick;  // of the CPU
-    if (decoder.options().device.is_cpu()) yardstick.emplace();
+    if (device.is_cpu()) yardstick.emplace();
     std::vector<LatencyResult> results;
     for (const std::optional<int64_t>& length : lengths) {
       int64_t fewest = 0, most = 0;  // entries; where the cache grows, those that it begins with
@@ -408,13 +399,13 @@ struct Runner::State {
         fewest = most = decoding->entries();
       };
       const Yardstick* const laid_on = yardstick ? &*yardstick : nullptr;
-      const Timing timing = time(cell.id, spec, period, laid_on, restart, [&](int64_t i) {
+      const Timing timing = time(cell.id, spec, period, device, laid_on, restart, [&](int64_t i) {
         fewest = std::min(fewest, decoding->entries());
         decoding->step(stream.ids[i % stream.ids.size()]);
-        if (decoder.options().device.is_cuda()) decoder.synchronize();
       });
       results.push_back(summarize(timing.samples_ms, fewest, most));
       results.back().rounds = timing.rounds;
+      results.back().by_events = device.is_cuda();
     }
     return results;
   }
@@ -439,12 +430,15 @@ struct Runner::State {
 
   static MemoryResult memory(const Decoder& decoder, const Method& method, const Stream& stream) {
     const int64_t fed = stream.longest();
+    const auto decoding = method.decoding(decoder);
+    const int64_t held = decoding->kv_bytes_held(fed);
     return {.cache_entries = method.kept(fed),
             .mean_entries = method.mean_kept(fed),
             .kv_bytes_formula = method.kv_bytes(
                 fed, static_cast<int64_t>(at::elementSize(decoder.options().dtype))),
-            .kv_bytes_held = method.decoding(decoder)->kv_bytes_held(fed),
-            .weight_bytes = decoder.weight_bytes()};
+            .kv_bytes_held = held,
+            .weight_bytes = decoder.weight_bytes(),
+            .device_held_bytes = device_memory(decoder.options().device).held};
   }
 };
 
@@ -566,6 +560,7 @@ CellResult Runner::run(const Cell& cell, const fs::path& nll_file, const RunInfo
   check(cell);
   state_->check_memory(cell, state_->checked.at(config_path(cell.model)), *policy,
                        as_stream(state_->texts.back().stream).longest());
+  device_memory(decoder_options(cell).device, /*reset=*/true);
   const Decoder& decoder = state_->load_decoder(cell);
   const State::LoadedText& text = state_->load_text(cell, decoder.config());
   const Stream stream = as_stream(text.stream);
@@ -622,7 +617,10 @@ CellResult Runner::run(const Cell& cell, const fs::path& nll_file, const RunInfo
   if (cell.metrics.contains(Metric::latency) && method->decodes()) {
     result.latency = state_->latency(cell, decoder, *method, stream);
   }
-  if (result.memory) result.memory->peak_rss_bytes = peak_rss_bytes();
+  if (result.memory) {
+    result.memory->peak_rss_bytes = peak_rss_bytes();
+    result.memory->device_peak_bytes = device_memory(decoder.options().device).peak;
+  }
   result.seconds += seconds_since(begin);
   return result;
 }

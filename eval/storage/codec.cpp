@@ -182,6 +182,49 @@ class RowIntegers final : public Codec {
   int64_t numbers_;
 };
 
+class Grouped final : public Codec {
+ public:
+  Grouped(int bits, int64_t group, int64_t numbers)
+      : bits_(bits), group_(group), numbers_(numbers) {}
+  int64_t row_bytes() const override { return numbers_ / group_ * (4 + group_ * bits_ / 8); }
+  void encode(const float* row, std::byte* out) const override {
+    const auto largest = static_cast<float>((1 << bits_) - 1);
+    const int each = 8 / bits_;
+    for (const float* x = row; x < row + numbers_; x += group_) {
+      const auto [low, high] = std::minmax_element(x, x + group_);
+      const float least = *low, scale = (*high - least) / largest;
+      put(c10::Half(scale), out);
+      put(c10::Half(least), out);
+      for (int64_t i = 0; i < group_; i += each) {
+        int quants = 0;
+        for (int j = 0; j < each; ++j) {
+          const float q = scale > 0 ? std::nearbyint((x[i + j] - least) / scale) : 0;
+          quants |= static_cast<int>(std::clamp(q, 0.0F, largest)) << (j * bits_);
+        }
+        put(static_cast<uint8_t>(quants), out);
+      }
+    }
+  }
+  void decode(const std::byte* bytes, float* row) const override {
+    const int each = 8 / bits_, mask = (1 << bits_) - 1;
+    for (float* x = row; x < row + numbers_; x += group_) {
+      c10::Half scale, least;
+      std::memcpy(&scale, bytes, 2);
+      std::memcpy(&least, bytes + 2, 2);
+      bytes += 4;
+      for (int64_t i = 0; i < group_; ++i) {
+        const int quant = static_cast<int>(bytes[i / each]) >> (i % each * bits_) & mask;
+        x[i] = static_cast<float>(quant) * static_cast<float>(scale) + static_cast<float>(least);
+      }
+      bytes += group_ / each;
+    }
+  }
+
+ private:
+  int bits_;
+  int64_t group_, numbers_;
+};
+
 /// TurboQuant's first quantiser (Zandieh et al. 2025, arXiv 2504.19874, algorithm 1): a vector's
 /// norm as float16, and each coordinate of its direction, rotated at random, at the nearest level.
 /// Of `part` neighbours each: all of them, or 32, then rotated by a Hadamard matrix.
@@ -443,6 +486,10 @@ std::vector<double> random_rotation(int64_t n) {
     for (int64_t j = 0; j < n; ++j) row[j] /= std::sqrt(squares);
   }
   return rows;
+}
+
+std::unique_ptr<Codec> make_grouped_codec(int bits, int64_t group, int64_t numbers) {
+  return std::make_unique<Grouped>(bits, group, numbers);
 }
 
 std::unique_ptr<Codec> interleaved(std::unique_ptr<Codec> codec, int64_t numbers, int64_t pairs) {

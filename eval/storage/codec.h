@@ -24,6 +24,10 @@ class Codec {
 /// have it: blocks of 32 don't divide them. `rotated`, a power of two that divides them: the
 /// Hadamard transform of so many neighbours each is what is stored; 0: they are as they are.
 std::unique_ptr<Codec> make_codec(const std::string& format, int64_t numbers, int64_t rotated = 0);
+/// Rows of groups of so many numbers, each with a scale and a least of its own (KIVI's, arXiv
+/// 2402.02750): scale = (max - min) / (2^bits - 1), quants round((x - min) / scale), to nearest,
+/// ties to even, bits 2, 4 or 8; scale and least are stored as float16.
+std::unique_ptr<Codec> make_grouped_codec(int bits, int64_t group, int64_t numbers);
 /// The same of rows whose first `pairs` * 2 numbers come in another order: i and i + pairs beside
 /// each other.
 std::unique_ptr<Codec> interleaved(std::unique_ptr<Codec> codec, int64_t numbers, int64_t pairs);

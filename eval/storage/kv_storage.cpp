@@ -7,6 +7,8 @@
 #include <numeric>
 #include <vector>
 
+#include "base/error.h"
+
 namespace sinkbench {
 namespace {
 
@@ -20,6 +22,12 @@ at::Tensor round_trip(const Codec& codec, const at::Tensor& rows) {
 
 KvStorage::KvStorage(const StorageSpec& spec, const DecoderConfig& config)
     : head_dim_(config.head_dim) {
+  if (spec.is_kivi()) {
+    throw InputError::format(
+        "kv: {}: groups of keys are of tokens side by side, which evictions would tear; expected a "
+        "policy that keeps all (dense), or another form",
+        storage_label(spec));
+  }
   // As llama.cpp has it from April 2026 on (pull request 21038): keys by the largest Hadamard
   // matrix that fits, values by 64s.
   const int64_t whole = head_dim_ & -head_dim_;  // the largest power of two that divides it
@@ -67,7 +75,7 @@ Projection KvStorage::stored(const Projection& projection, const RotaryConfig* r
 }
 
 at::Tensor encode_rows(const Codec& codec, const at::Tensor& rows) {
-  const at::Tensor from = rows.to(at::kFloat).contiguous();
+  const at::Tensor from = rows.to(at::kCPU, at::kFloat).contiguous();
   std::vector<int64_t> sizes = from.sizes().vec();
   const int64_t numbers = sizes.back(), bytes = codec.row_bytes();
   const int64_t count = numbers > 0 ? from.numel() / numbers : 0;
@@ -78,11 +86,11 @@ at::Tensor encode_rows(const Codec& codec, const at::Tensor& rows) {
   at::parallel_for(0, count, rows_of_a_task, [&](int64_t first, int64_t last) {
     for (int64_t row = first; row < last; ++row) codec.encode(x + row * numbers, out + row * bytes);
   });
-  return to;
+  return to.to(rows.device());
 }
 
 at::Tensor decode_rows(const Codec& codec, const at::Tensor& rows, int64_t numbers) {
-  const at::Tensor from = rows.contiguous();
+  const at::Tensor from = rows.cpu().contiguous();
   std::vector<int64_t> sizes = from.sizes().vec();
   const int64_t bytes = sizes.back(), count = bytes > 0 ? from.numel() / bytes : 0;
   sizes.back() = numbers;
@@ -93,14 +101,15 @@ at::Tensor decode_rows(const Codec& codec, const at::Tensor& rows, int64_t numbe
     for (int64_t row = first; row < last; ++row)
       codec.decode(in + row * bytes, out + row * numbers);
   });
-  return to;
+  return to.to(rows.device());
 }
 
 at::Tensor decode_slots(const Codec& codec, const at::Tensor& bytes, int64_t used,
                         int64_t numbers) {
   const int64_t heads = bytes.size(0), slots = bytes.size(1), row_bytes = bytes.size(2);
   at::Tensor to = at::empty({heads, slots, numbers}, at::TensorOptions().dtype(at::kFloat));
-  const auto* const in = reinterpret_cast<const std::byte*>(bytes.data_ptr<uint8_t>());
+  const at::Tensor from = bytes.cpu();
+  const auto* const in = reinterpret_cast<const std::byte*>(from.data_ptr<uint8_t>());
   auto* const out = to.data_ptr<float>();
   at::parallel_for(0, heads * used, rows_of_a_task, [&](int64_t first, int64_t last) {
     for (int64_t i = first; i < last; ++i) {
@@ -108,7 +117,7 @@ at::Tensor decode_slots(const Codec& codec, const at::Tensor& bytes, int64_t use
       codec.decode(in + row * row_bytes, out + row * numbers);
     }
   });
-  return to;
+  return to.to(bytes.device());
 }
 
 }  // namespace sinkbench

@@ -36,7 +36,8 @@ class KvStorage {
   std::unique_ptr<Codec> keys_, values_;
 };
 
-/// Rows [n, heads, d] as bytes [n, heads, row_bytes], and back as float32, on the CPU.
+/// Rows [n, heads, d] as bytes [n, heads, row_bytes], and back as float32: worked out on the CPU,
+/// and on the device of what they are made from.
 at::Tensor encode_rows(const Codec& codec, const at::Tensor& rows);
 at::Tensor decode_rows(const Codec& codec, const at::Tensor& bytes, int64_t numbers);
 /// Of a cache's bytes [heads, slots, row_bytes] the first `used` slots of each head, as float32

@@ -1,13 +1,18 @@
 #include "models/cuda/graph.h"
 
 #include <ATen/ATen.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
+#include <fmt/format.h>
 
 #include <chrono>
 #include <cstdlib>
 #include <stdexcept>
 #include <string>
 
+#include "base/error.h"
+
 #ifdef SINKBENCH_CUDA
+#include <ATen/cuda/CUDAContext.h>
 #include <ATen/cuda/CUDAEvent.h>
 #include <ATen/cuda/CUDAGraph.h>
 #include <c10/cuda/CUDACachingAllocator.h>
@@ -99,6 +104,24 @@ DeviceMemory device_memory(at::Device device, bool reset) {
   if (reset) c10::cuda::CUDACachingAllocator::resetPeakStats(index);
   return {bytes.current, bytes.peak};
 }
+
+std::string device_title(at::Device device) {
+  return device.is_cuda() ? at::cuda::getCurrentDeviceProperties()->name : "";
+}
+
+void within_device_memory(const std::function<void()>& work) {
+  try {
+    work();
+  } catch (const c10::OutOfMemoryError&) {
+    const DeviceMemory memory = device_memory(at::kCUDA);
+    c10::cuda::CUDACachingAllocator::emptyCache();
+    constexpr double gib = 1 << 30;
+    throw std::runtime_error(fmt::format(
+        "{} has too little memory: tensors held {:.2f} GiB at the most, of {:.2f}",
+        device_title(at::kCUDA), static_cast<double>(memory.peak) / gib,
+        static_cast<double>(at::cuda::getCurrentDeviceProperties()->totalGlobalMem) / gib));
+  }
+}
 #else
 void synchronize(at::Device device) {
   if (!device.is_cpu()) at::zeros({1}, at::TensorOptions().device(device)).cpu();
@@ -114,7 +137,33 @@ double seconds_of(at::Device device, const std::function<void()>& work) {
 DeviceMemory device_memory(at::Device, bool) {
   return {};
 }
+
+std::string device_title(at::Device) {
+  return "";
+}
+
+void within_device_memory(const std::function<void()>& work) {
+  work();
+}
 #endif
+
+at::Device use_device(const std::string& name) {
+  at::Device device(name);
+  if (!device.is_cuda()) return device;
+  if (!at::hasCUDA()) {
+    throw InputError::format(
+        "device is '{}', but this LibTorch or this machine has no CUDA; expected cpu", name);
+  }
+  const c10::impl::VirtualGuardImpl guard(device.type());
+  if (!device.has_index()) device.set_index(0);
+  if (device.index() >= guard.deviceCount()) {
+    throw InputError::format("device is '{}', but the last of this machine's is 'cuda:{}'", name,
+                             guard.deviceCount() - 1);
+  }
+  guard.setDevice(device);
+  at::empty({1}, at::TensorOptions().device(device));  // the allocator begins with its first tensor
+  return device;
+}
 
 Graph::~Graph() = default;
 Graph::Graph(Graph&&) noexcept = default;

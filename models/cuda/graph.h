@@ -6,6 +6,7 @@
 
 #include <functional>
 #include <memory>
+#include <string>
 
 namespace sinkbench {
 
@@ -28,6 +29,12 @@ class Graph {
   std::unique_ptr<Recorded> recorded_;
 };
 
+/// The device of a name ("cpu", "cuda", which is the first card, "cuda:1"), made the one that work
+/// of this thread goes to. InputError where it isn't there.
+at::Device use_device(const std::string& name);
+/// What it calls itself, "NVIDIA H100 80GB HBM3"; empty of the CPU.
+std::string device_title(at::Device device);
+
 /// Copies host tensors to where a graph's work reads them, in order with what was launched before,
 /// without waiting for it.
 void upload(const at::Tensor& from, const at::Tensor& to);
@@ -45,5 +52,9 @@ struct DeviceMemory {
   int64_t held = 0, peak = 0;
 };
 DeviceMemory device_memory(at::Device device, bool reset = false);
+
+/// Does work; where a CUDA device has no memory for it, gives back what the allocator keeps for
+/// reuse and throws a runtime_error of one line.
+void within_device_memory(const std::function<void()>& work);
 
 }  // namespace sinkbench

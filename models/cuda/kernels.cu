@@ -538,6 +538,38 @@ __global__ void place_block_kernel(PlaceBlock a) {
 // ---- attention
 // -----------------------------------------------------------------------------------
 
+/// A thread for every 8 numbers of a head.
+template <typename T>
+__global__ void join_kernel(Join a) {
+  using P = Pack<T, 8>;
+  const int parts = static_cast<int>(a.head_dim / 8);
+  const int64_t index = int64_t{blockIdx.x} * blockDim.x + threadIdx.x, row = index / parts;
+  if (row >= a.n * a.heads) return;
+  const int64_t at = row % a.heads * a.n + row / a.heads;
+  const float one = a.log_sum[at], two = a.other_log_sum[at];
+  const float most = fmaxf(one, two), first = expf(one - most), second = expf(two - most);
+  const float inverse = 1 / (first + second);
+  P* out = reinterpret_cast<P*>(static_cast<T*>(a.output) + index * 8);
+  const P x = *out, y = *reinterpret_cast<const P*>(static_cast<const T*>(a.other) + index * 8);
+  P joined;
+#pragma unroll
+  for (int j = 0; j < 8; ++j) {
+    // A part that sees nothing has a weight of zero, and no numbers.
+    const float u = first > 0 ? first * to_float(x.x[j]) : 0.0f;
+    const float v = second > 0 ? second * to_float(y.x[j]) : 0.0f;
+    joined.x[j] = from_float<T>((u + v) * inverse);
+  }
+  *out = joined;
+}
+
+/// After join_kernel, which reads them as they were.
+__global__ void join_log_sums_kernel(int64_t count, const float* other, float* log_sum) {
+  const int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  if (i >= count) return;
+  const float most = fmaxf(log_sum[i], other[i]);
+  log_sum[i] = most + logf(expf(log_sum[i] - most) + expf(other[i] - most));
+}
+
 constexpr int join_warps = 8;
 constexpr int most_pairs = 4;  // of a lane: head dimensions to 256
 
@@ -1092,6 +1124,17 @@ void join_few(const JoinFew& a, Stream stream) {
     launch("join_few", join_few_kernel<decltype(element)>, dim3(blocks(a.n * a.heads, join_warps)),
            32 * join_warps, 0, stream, false, a);
   });
+}
+
+void join(const Join& a, Stream stream) {
+  const int64_t rows = a.n * a.heads;
+  if (rows == 0) return;
+  by_type(a.type, [&](auto element) {
+    launch("join", join_kernel<decltype(element)>, dim3(blocks(rows * (a.head_dim / 8), 256)), 256,
+           0, stream, false, a);
+  });
+  launch("join", join_log_sums_kernel, dim3(blocks(rows, 256)), 256, 0, stream, false, rows,
+         a.other_log_sum, a.log_sum);
 }
 
 int64_t step_scratch(int64_t heads, int64_t head_dim, int64_t room) {

@@ -97,6 +97,18 @@ struct JoinFew {
 };
 void join_few(const JoinFew& a, Stream stream);
 
+/// Another attention over more keys joins one: output and log-sum-exp become those of one softmax
+/// over both. head_dim: a multiple of 8.
+struct Join {
+  Type type;
+  int64_t n, heads, head_dim;
+  const void* other;           ///< [n, heads, head_dim]
+  const float* other_log_sum;  ///< [heads, n]
+  void* output;                ///< [n, heads, head_dim]
+  float* log_sum;              ///< [heads, n]
+};
+void join(const Join& a, Stream stream);
+
 /// The most ranges that a step's query is placed for; the last row of its tables is its own place.
 inline constexpr int64_t step_ranges = 4;
 inline constexpr uint8_t free_slot = 255;

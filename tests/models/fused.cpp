@@ -4,6 +4,9 @@
 
 #include <ATen/ATen.h>
 
+#include <limits>
+#include <tuple>
+
 #include <cmath>
 
 #include "tests/catch.h"
@@ -154,6 +157,36 @@ TEST_CASE("fused rotation and few keys joined to an attention", "[cuda]") {
         CHECK(relative_error(a.output, b.output) < c.tolerance);
         CHECK(relative_error(a.log_sum, b.log_sum) < 1e-4);
       }
+    }
+  }
+}
+
+TEST_CASE("fused join of two attentions", "[cuda]") {
+  at::manual_seed(6);
+  for (const Case& c : cases()) {
+    const auto options = at::TensorOptions().dtype(c.dtype).device(c.device);
+    for (const auto& [n, heads, head_dim] :
+         {std::tuple{7, 3, 64}, std::tuple{300, 4, 128}, std::tuple{5, 2, 24}}) {
+      INFO(c.device << " " << c.dtype << " " << n << " " << heads << " " << head_dim);
+      const auto part = [&] {
+        return fused::Part{at::randn({n, heads, head_dim}, options),
+                           at::randn({heads, n}, options.dtype(at::kFloat)) * 5};
+      };
+      const fused::Part a = part(), b = part();
+      b.log_sum[0][1] = -std::numeric_limits<float>::infinity();  // which saw nothing
+      b.output[1][0].fill_(std::numeric_limits<float>::quiet_NaN());
+      const fused::Part plain = fused::plain::join(a, b);
+      const fused::Part joined = fused::join({a.output.clone(), a.log_sum.clone()}, b);
+      CHECK(relative_error(joined.output, plain.output) < c.tolerance);
+      CHECK(relative_error(joined.log_sum, plain.log_sum) < 1e-5);
+      // One softmax by its definition.
+      const auto weight = [&](const fused::Part& p) {
+        return p.log_sum.to(at::kDouble).exp().transpose(0, 1).unsqueeze(-1);
+      };
+      const auto row = [](const at::Tensor& x) { return x[3].to(at::kDouble); };
+      const at::Tensor by_hand = (row(weight(a)) * row(a.output) + row(weight(b)) * row(b.output)) /
+                                 (row(weight(a)) + row(weight(b)));
+      CHECK(relative_error(row(joined.output), by_hand) < c.tolerance);
     }
   }
 }

@@ -89,12 +89,12 @@ TEST_CASE("CSV has every column in plain units") {
       "id,model,dataset,bos,bos_token,special_tokens,reset,policy,label,positions,engine,dtype,kv,"
       "device,"
       "threads,cache_entries,mean_entries,kv_bytes_formula,kv_bytes_held,weight_bytes,peak_rss_"
-      "bytes\n"
+      "bytes,device_held_bytes,device_peak_bytes\n"
       "tiny-book-8192-dense-float32,/models/tiny,/texts/book.txt,stream,,parse,,dense,dense,cache,"
-      "chunked,float32,native,cpu,2,8191,8191,12582912,12582912,6291456,536870912\n"
+      "chunked,float32,native,cpu,2,8191,8191,12582912,12582912,6291456,536870912,0,0\n"
       "tiny-book-8192-sinks-4+252-float32,/models/tiny,/texts/"
       "book.txt,stream,,parse,,sinks,4+252,cache,"
-      "chunked,float32,native,cpu,2,256,256,393216,393216,6291456,104857600\n");
+      "chunked,float32,native,cpu,2,256,256,393216,393216,6291456,104857600,0,0\n");
   const auto rows =
       lines_of(format_table(test::example_results(), Table::perplexity, ReportFormat::csv));
   REQUIRE(rows.size() == 4);
@@ -105,6 +105,30 @@ TEST_CASE("CSV has every column in plain units") {
   CHECK_THAT(rows[1], Catch::Matchers::EndsWith(
                           ",1234.5678,12.25,7.11847,0.0099225,,98765.4321,3.668,1.875,8191,1,4"));
   CHECK_THAT(rows[3], Catch::Matchers::EndsWith(",44.5,1.25,3.79549,0.02809,,,,,1024,8,64"));
+}
+
+TEST_CASE("what a device held, and that its events timed steps, is said where there is one") {
+  Results results = test::example_results();
+  const auto table = [&](Table which) { return format_table(results, which, ReportFormat::table); };
+  CHECK_THAT(table(Table::memory), !ContainsSubstring("device"));
+  CHECK_THAT(table(Table::latency), !ContainsSubstring("timed"));
+  results.info.machine["gpu"] = "NVIDIA H100";
+  CellResult& cell = results.cells.front();
+  cell.memory->device_held_bytes = 3 << 20;
+  cell.memory->device_peak_bytes = 5 << 20;
+  for (LatencyResult& latency : cell.latency) latency.by_events = true;
+  const auto rows = lines_of(table(Table::memory));
+  CHECK_THAT(rows[0], Catch::Matchers::EndsWith("held on device  peak on device"));
+  CHECK_THAT(rows[2], Catch::Matchers::EndsWith("3.00 MiB        5.00 MiB"));
+  CHECK_THAT(rows[3], Catch::Matchers::EndsWith("-               -"));
+  CHECK_THAT(lines_of(table(Table::latency))[2], ContainsSubstring("the device's events"));
+  CHECK_THAT(table(Table::latency), ContainsSubstring("the clock"));
+  for (CellResult& each : results.cells) {
+    for (LatencyResult& latency : each.latency) latency.by_events = true;
+  }
+  const std::string report = format_report(results, ReportFormat::table);
+  CHECK_THAT(report, ContainsSubstring("steps timed by the device's events"));
+  CHECK_THAT(report, ContainsSubstring("NVIDIA H100, "));
 }
 
 TEST_CASE("CSV quotes what would break it") {

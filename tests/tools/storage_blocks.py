@@ -24,4 +24,14 @@ for name in ["q8_0", "q5_1", "q5_0", "q4_1", "q4_0"]:
 for name, dtype in [("float16", np.float16), ("bfloat16", ml_dtypes.bfloat16),
                     ("float8_e4m3", ml_dtypes.float8_e4m3fn)]:
     result["bytes"][name] = [row.astype(dtype).tobytes().hex() for row in rows]
+# KIVI's groups, from its definition (arXiv 2402.02750, section 3): what a row is after decoding.
+result["kivi"] = {}
+for bits in (2, 4, 8):
+    groups = rows.reshape(6, 4, 16)
+    least, most = groups.min(-1, keepdims=True), groups.max(-1, keepdims=True)
+    scale = (most - least) / np.float32(2**bits - 1)
+    quants = np.round((groups - least) / np.where(scale > 0, scale, 1))
+    stored = [x.astype(np.float16).astype(np.float32) for x in (scale, least)]
+    decoded = (quants.astype(np.float32) * stored[0] + stored[1]).reshape(6, 64)
+    result["kivi"][str(bits)] = [[float(x) for x in row] for row in decoded]
 print(json.dumps(result, indent=0))

@@ -2,14 +2,17 @@
 // planned steps against the plain way; and, where there is a device, the goldens on it.
 #include <ATen/ATen.h>
 
+#include <cmath>
 #include <cstdlib>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "base/error.h"
 #include "eval/attention/attention.h"
 #include "eval/attention/parts.h"
 #include "eval/engines/batched_recompute.h"
 #include "eval/engines/chunked.h"
+#include "eval/engines/method.h"
 #include "eval/engines/recompute.h"
 #include "eval/engines/stepwise.h"
 #include "eval/experiment/engine_names.h"
@@ -240,4 +243,82 @@ TEST_CASE("on a CUDA device: engines agree in 16 bits, and with the CPU", "[cuda
     WARN(dtype << " on the device against float32 on the CPU: largest difference " << worst
                << ", largest of a mean " << worst_mean);
   }
+}
+
+TEST_CASE("on a CUDA device: a band over all keys and one with a window", "[cuda]") {
+  if (!at::hasCUDA()) return;
+  at::manual_seed(12);
+  struct Shape {
+    int64_t batch, n, m, heads, kv_heads, head_dim;
+  };
+  for (const at::ScalarType dtype : {at::kBFloat16, at::kHalf}) {
+    for (const Shape& s : {Shape{1, 512, 512, 4, 4, 128}, Shape{1, 640, 1940, 4, 2, 64},
+                           Shape{1, 512, 4096 + 512, 2, 1, 128}, Shape{3, 700, 700, 2, 2, 64},
+                           Shape{1, 600, 607, 2, 2, 256}, Shape{3, 1, 700, 2, 2, 64}}) {
+      for (const int64_t left : {int64_t{-1}, int64_t{100}}) {
+        INFO(dtype << ", " << s.n << " queries, " << s.m << " keys, head_dim " << s.head_dim
+                   << ", left " << left);
+        const auto options = at::TensorOptions().dtype(dtype).device(at::kCUDA);
+        const at::Tensor query = at::randn({s.batch, s.n, s.heads, s.head_dim}, options);
+        const auto buffer = [&] {  // as an engine's, with room beyond what is seen
+          return at::randn({s.kv_heads, s.batch * s.m + 9, s.head_dim}, options)
+              .narrow(1, 0, s.batch * s.m)
+              .view({s.kv_heads, s.batch, s.m, s.head_dim})
+              .permute({1, 2, 0, 3});
+        };
+        const at::Tensor keys = buffer(), values = buffer();
+        const double scale = 1 / std::sqrt(static_cast<double>(s.head_dim));
+        const fused::Part found = attend_band(query, keys, values, left, scale);
+        const auto wide = [](const at::Tensor& x) { return x.to(at::kCPU, at::kDouble); };
+        const fused::Part plain = attend_band(wide(query), wide(keys), wide(values), left, scale);
+        CHECK((wide(found.output) - plain.output).abs().max().item().toDouble() < 0.02);
+        CHECK((wide(found.log_sum) - plain.log_sum).abs().max().item().toDouble() < 2e-3);
+      }
+    }
+  }
+}
+
+TEST_CASE("on a CUDA device: policies by score, positions and stored forms", "[cuda]") {
+  if (!at::hasCUDA()) return;
+  double worst = 0;
+  for (const char* family : {"llama_gqa", "gemma2", "mpt", "mistral_window"}) {
+    const auto folder = std::filesystem::path(test::data("families")) / family;
+    const Decoder exact = Decoder::load(folder, {.dtype = at::kDouble});
+    const Decoder decoder = Decoder::load(folder, {.dtype = at::kDouble, .device = at::kCUDA});
+    const auto ids =
+        test::random_ids(stream_size(exact.config(), 90), exact.config().vocab_size, 8);
+    std::vector<std::pair<std::unique_ptr<Policy>, StorageSpec>> cases;
+    const auto add = [&](const std::string& name, const PolicyArguments& arguments,
+                         Positions positions = Positions::cache, const StorageSpec& kv = {}) {
+      cases.emplace_back(make_policy(name, arguments, positions), kv);
+    };
+    const PolicyArguments sinks = {{"sinks", 3}, {"window", 12}};
+    for (const char* name : {"h2o", "tova", "knorm", "keydiff"}) {
+      add(name, {{"capacity", 20}});
+    }
+    add("sinks", sinks, Positions::frozen);
+    for (const char* form : {"float8_e4m3", "int8", "int4", "turboquant4"}) {
+      add("sinks", sinks, Positions::cache, {.keys = form, .values = form});
+      add("dense", {}, Positions::cache, {.keys = form, .values = "native"});
+    }
+    add("dense", {}, Positions::cache,
+        {.keys = "kivi4", .values = "kivi4", .kivi = {.group = 4, .residual = 16}});
+    for (const auto& [policy, kv] : cases) {
+      try {
+        make_method(*policy, exact.config(), kv)->check(std::ssize(ids) - 1);
+      } catch (const InputError&) {
+        continue;  // heads that can't have the form
+      }
+      for (const std::string& engine : engine_names()) {
+        INFO(folder.filename() << ", " << engine << ", " << policy->label() << ", "
+                               << storage_label(kv));
+        const EngineOptions options = {.chunk = 32, .storage = kv};
+        const double difference = largest_difference(score(engine, decoder, *policy, ids, options),
+                                                     score(engine, exact, *policy, ids, options));
+        CHECK(difference < (kv.is_native() ? 1e-8 : 1e-3));
+        worst = std::max(worst, difference);
+      }
+    }
+  }
+  WARN("in float64, the device against the CPU: largest difference " << worst);
 }

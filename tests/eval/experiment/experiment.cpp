@@ -414,7 +414,10 @@ TEST_CASE("refused: values") {
   CHECK(refusal(one_cell + "engine: chunky\n") ==
         "grid.yaml:4: engine: is 'chunky'; did you mean 'chunked'?");
   CHECK(refusal(one_cell + "device: metal\n") ==
-        "grid.yaml:4: device: is 'metal'; expected one of: cpu, cuda");
+        "grid.yaml:4: device: is 'metal'; expected cpu, cuda or cuda:N");
+  CHECK(refusal(one_cell + "device: 'cuda:01'\n") ==
+        "grid.yaml:4: device: is 'cuda:01'; expected cpu, cuda or cuda:N");
+  CHECK(load(one_cell + "device: 'cuda:1'\n").cells.front().id == "m-book-dense-float32-cuda-1");
   CHECK(refusal(one_cell + "metrics: [perplexity, speed]\n") ==
         "grid.yaml:4: metrics.1: is 'speed'; expected one of: perplexity, latency, memory, "
         "divergence, evicted_mass");
@@ -933,17 +936,29 @@ TEST_CASE("how caches are stored is an axis of the grid") {
   const Experiment experiment = load(
       yaml +
       "[native, q8_0, {keys: q8_0, values: q4_0}, {both: q4_0, rotate: true, interleave: true}, "
-      "{turboquant: {bits: 3}}, {keys: {turboquant: {bits: 2, rotation: hadamard32}}}]\n");
+      "{turboquant: {bits: 3}}, {keys: {turboquant: {bits: 2, rotation: hadamard32}}}, kivi2, "
+      "{kivi: {bits: 4, group: 16, residual: 64}}]\n");
   CHECK(ids(experiment) == Strings{"m-book-dense-float32", "m-book-dense-float32-kv.q8_0",
                                    "m-book-dense-float32-kv.q8_0-q4_0",
                                    "m-book-dense-float32-kv.q4_0-rotated-interleaved",
                                    "m-book-dense-float32-kv.turboquant3",
-                                   "m-book-dense-float32-kv.turboquant2_wht32-native"});
+                                   "m-book-dense-float32-kv.turboquant2_wht32-native",
+                                   "m-book-dense-float32-kv.kivi2-by-32-but-128",
+                                   "m-book-dense-float32-kv.kivi4-by-16-but-64"});
+  CHECK(experiment.cells.back().kv.kivi == KiviGroups{.group = 16, .residual = 64});
   const auto refused = [&](const std::string& kv) { return refusal(yaml + kv); };
   CHECK_THAT(refused("q4\n"), ContainsSubstring("grid.yaml:4: kv: is 'q4'; "));
   CHECK(refused("{key: q8_0}\n") == "grid.yaml:4: kv.key: unknown key 'key'; did you mean 'keys'?");
   CHECK(refused("{turboquant: {bits: 5}}\n") ==
         "grid.yaml:4: kv.turboquant.bits: is '5'; expected an integer of 4 or less");
+  CHECK(refused("{kivi: {bits: 3}}\n") == "grid.yaml:4: kv.kivi.bits: is 3; expected 2, 4 or 8");
+  CHECK(refused("{kivi: {bits: 2, group: 32, residual: 48}}\n") ==
+        "grid.yaml:4: kv.kivi: has a residual of 48; expected a multiple of the group, 32");
+  CHECK(refused("{kivi: {bits: 2, group: 2, residual: 4}}\n") ==
+        "grid.yaml:4: kv.kivi: has groups of 2 times 2 bits; expected whole bytes");
+  CHECK(refused("{keys: kivi2, values: q8_0}\n") ==
+        "grid.yaml:4: kv: has kivi beside something else; expected kv: {kivi: {bits: ...}}, both "
+        "together");
   CHECK(refused("{both: q8_0, keys: q4_0}\n") ==
         "grid.yaml:4: kv.both: stands beside 'keys' or 'values'; expected it alone");
   CHECK(refused("{rotate: true}\n") ==

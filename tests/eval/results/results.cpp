@@ -21,6 +21,8 @@ namespace {
 const std::vector<json::json_pointer> later_fields = {"/evicted_mass/output_error"_json_pointer,
                                                       "/reference"_json_pointer,
                                                       "/dataset/task"_json_pointer,
+                                                      "/kv/group"_json_pointer,
+                                                      "/kv/residual"_json_pointer,
                                                       "/kv"_json_pointer,
                                                       "/answers"_json_pointer,
                                                       "/answers_file"_json_pointer,
@@ -36,6 +38,8 @@ const std::vector<json::json_pointer> later_fields = {"/evicted_mass/output_erro
                                                       "/policy/cap"_json_pointer,
                                                       "/policy/plugin"_json_pointer,
                                                       "/memory/mean_entries"_json_pointer,
+                                                      "/memory/device_held_bytes"_json_pointer,
+                                                      "/memory/device_peak_bytes"_json_pointer,
                                                       "/decisions"_json_pointer,
                                                       "/decisions_file"_json_pointer,
                                                       "/dataset/files"_json_pointer,
@@ -84,7 +88,11 @@ TEST_CASE("results are the same after writing and reading") {
   task.answers = {{.answers = 8, .groups = 4, .least = 1, .most = 2, .accuracy = 0.25},
                   {.of = {{"gap", 3}}, .log_probability = -2, .held_all = 0.5}};
   task.answers_file = "nll/tiny-copy-dense-float32.answers.jsonl";
-  task.cell.kv = {.keys = "q8_0", .values = "q4_0", .rotate = true, .interleave = true};
+  task.cell.kv = {.keys = "q8_0",
+                  .values = "q4_0",
+                  .rotate = true,
+                  .interleave = true,
+                  .kivi = {.group = 8, .residual = 24}};
   write_results(results, folder.path());
   const Results read = read_results(folder.path());
   CHECK(to_json(read) == to_json(results));
@@ -158,7 +166,9 @@ TEST_CASE("results of before there were a field are read, without it") {
       json& parent = cell.at(field.parent_pointer());
       if (!parent.is_null()) CHECK(parent.erase(field.back()) == 1);
     }
-    for (json& timing : cell.at("latency")) CHECK(timing.erase("fewest_entries") == 1);
+    for (json& timing : cell.at("latency")) {
+      CHECK(timing.erase("fewest_entries") + timing.erase("by_events") == 2);
+    }
     json& policy = cell.at("policy");
     if (policy.at("name") == "recompute") CHECK(policy.at("parameters").erase("sinks") == 1);
   }
