@@ -80,11 +80,25 @@ void run(Options& options) {
     }
   }
   std::error_code no_file;  // a text is no path, and may be too long for one
-  if (fs::is_regular_file(options.prompt, no_file)) options.prompt = read_file(options.prompt);
+  const bool is_read = fs::is_regular_file(options.prompt, no_file);
+  if (is_read) options.prompt = read_file(options.prompt);
   if (valid_utf8_prefix(options.prompt) != options.prompt.size()) {
     throw InputError("--prompt: it is no valid UTF-8; expected a text");
   }
+  // A word with a dot or a slash inside is more likely a mistaken path than a text to go on from.
+  const std::string& prompt = options.prompt;
+  const size_t inside = prompt.find_first_of("./");
+  if (!is_read && inside != prompt.npos && inside + 1 < prompt.size() &&
+      prompt.find_first_of(" \n\t") == prompt.npos) {
+    remark("note: there is no file '{}', so the prompt is these characters\n", printable(prompt));
+  }
   if (options.what.policies.empty()) options.what.policies = {"dense"};
+  for (size_t i = 0; i < options.what.policies.size(); ++i) {
+    for (size_t j = 0; j < i; ++j) {
+      if (options.what.policies[i] != options.what.policies[j]) continue;
+      throw InputError::format("--policy {}: it is given twice", options.what.policies[i]);
+    }
+  }
   options.overrides.load_plugins = true;
   options.what.text = "prompt";
   options.what.tokens = std::max<int64_t>(2, options.generation.tokens);  // of a text

@@ -9,6 +9,7 @@
 #include "base/console.h"
 #include "base/error.h"
 #include "cli/commands.h"
+#include "cli/run_experiment.h"
 #include "cli/shell.h"
 #include "eval/experiment/experiment.h"
 
@@ -69,6 +70,11 @@ std::string script(const Options& options) {
   if (options.overrides.threads) {
     directive(fmt::format("--cpus-per-task={}", *options.overrides.threads));
   }
+  const bool has_gpu = std::any_of(options.sbatch.begin(), options.sbatch.end(), [](const auto& o) {
+    return o.find("--g") != std::string::npos;  // --gres=gpu:..., --gpus...
+  });
+  // A card for each task: what Slurm gives it, it sees as cuda:0.
+  if (uses_cuda(experiment.cells) && !has_gpu) directive("--gres=gpu:1");
   // A task that is stopped or moved goes on from its checkpoint.
   directive("--open-mode=append");
   directive("--requeue");

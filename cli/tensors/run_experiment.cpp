@@ -24,6 +24,8 @@
 #include "eval/run/machine.h"
 #include "eval/run/memory_need.h"
 #include "eval/run/run.h"
+#include "eval/run/scoring.h"
+#include "eval/tasks/task.h"
 #include "models/cuda/graph.h"
 #include "policies/plugin.h"
 #include "policies/registry.h"
@@ -159,6 +161,23 @@ std::string row(const CellResult& result) {
 void add_warning(RunInfo& info, const std::string& warning) {
   const auto it = std::find(info.warnings.begin(), info.warnings.end(), warning);
   if (it == info.warnings.end()) info.warnings.push_back(warning);
+}
+
+/// Where a task's samples are longer than what the model was trained on.
+std::optional<std::string> beyond_context(Runner& runner, const Cell& cell) {
+  const int64_t context = runner.config(cell).context;
+  if (!cell.dataset.is_task() || context == 0) return std::nullopt;
+  const auto policy = make_policy(cell.policy);
+  // A cache keeps a query's distances within itself; else they are those of the stream.
+  const bool within =
+      cell.policy.positions == Positions::cache && policy->capacity().value_or(context) < context;
+  const int64_t longest = as_stream(runner.text(cell).stream).longest() + 1;
+  if (within || longest <= context) return std::nullopt;
+  return fmt::format(
+      "{}: a sample has {} tokens, and model {} was trained on {}: what '{}' answers says more "
+      "about "
+      "that than about its cache",
+      task_label(cell.dataset.task), longest, cell.model.path.string(), context, policy->label());
 }
 
 fs::path results_folder(const Experiment& experiment, const RunOptions& options) {
@@ -300,6 +319,10 @@ RunOutcome run_experiment(const Experiment& experiment, const RunOptions& option
     for (const std::string& note : runner.config(cell).notes) {
       add_warning(info, fmt::format("model {}: {}", cell.model.path.string(), note));
     }
+  }
+
+  for (const Cell& cell : to_check) {
+    if (const auto warning = beyond_context(runner, cell)) add_warning(info, *warning);
   }
 
   const int64_t cores = available_cores().count;

@@ -81,8 +81,9 @@ bool takes_cudnn(const at::Tensor& query) {
   return there && major >= 9 && query.size(3) <= 128;
 }
 
-/// Blocks of so many queries are worth cuDNN's plans, of which it makes one for each shape.
-constexpr int64_t many_queries = 512;
+/// So many multiplications are worth cuDNN's plans, of which it makes one for each shape, and its
+/// first one, which takes a second.
+constexpr int64_t much_work = int64_t{1} << 32;
 
 /// Every key up to the query's own: those before the block in runs of powers of two, so that
 /// few shapes come up in a long stream.
@@ -113,8 +114,8 @@ fused::Part attend_band(const at::Tensor& query, const at::Tensor& keys, const a
     return attend_band_plainly(query, keys, values, left, scale);
   }
   const int64_t n = query.size(1), m = keys.size(1);
-  const bool is_whole = n == m || query.size(0) == 1;
-  if (left < 0 && n >= many_queries && is_whole && takes_cudnn(query)) {
+  const bool is_whole = n == m || query.size(0) == 1, is_large = query.numel() * m >= much_work;
+  if (left < 0 && is_whole && is_large && takes_cudnn(query)) {
     return attend_all(query, keys, values, scale);
   }
   const auto result = at::_flash_attention_forward(

@@ -362,19 +362,23 @@ std::vector<DatasetSpec> read_datasets(const Place& place, const std::optional<i
   return datasets;
 }
 
-/// "q8_0", or {turboquant: {bits: 3, rotation: hadamard32}}
-std::string read_format(const Place& place) {
-  if (!place.node().IsMap()) return place.choice(storage_formats());
-  place.check_keys({"turboquant"});
-  if (!place.has("turboquant"))
-    place.fail("expected a form, such as q8_0 or {turboquant: {bits: 3}}");
-  const Place turboquant = place.at("turboquant");
+/// {bits: 3, rotation: hadamard32}
+std::string read_turboquant(const Place& turboquant) {
   turboquant.check_keys({"bits", "rotation"});
   if (!turboquant.has("bits")) turboquant.fail("key 'bits' is missing");
   const std::string name = fmt::format("turboquant{}", turboquant.at("bits").integer(2, 4));
   const bool whole = !turboquant.has("rotation") ||
                      turboquant.at("rotation").choice({"random", "hadamard32"}) == "random";
   return whole ? name : name + "_wht32";
+}
+
+/// "q8_0", or {turboquant: {bits: 3, rotation: hadamard32}}
+std::string read_format(const Place& place) {
+  if (!place.node().IsMap()) return place.choice(storage_formats());
+  place.check_keys({"turboquant"});
+  if (!place.has("turboquant"))
+    place.fail("expected a form, such as q8_0 or {turboquant: {bits: 3}}");
+  return read_turboquant(place.at("turboquant"));
 }
 
 constexpr int64_t most_residual = 1 << 16;
@@ -403,7 +407,8 @@ StorageSpec read_kivi(const Place& place) {
   return storage;
 }
 
-/// A form of both keys and values, or {keys: ..., values: ..., rotate: true}.
+/// A form of both keys and values, or {keys: ..., values: ..., rotate: true}, {turboquant: ...,
+/// rotate: true}.
 StorageSpec read_storage(const Place& place) {
   StorageSpec storage;
   if (place.node().IsMap() && place.has("kivi")) {
@@ -411,13 +416,19 @@ StorageSpec read_storage(const Place& place) {
     return read_kivi(place.at("kivi"));
   }
   const auto is_kivi = [](const std::string& form) { return form.starts_with("kivi"); };
-  const bool apart = place.node().IsMap() && !place.has("turboquant");
-  if (!apart) {
+  if (!place.node().IsMap()) {
     storage.keys = storage.values = read_format(place);
     if (is_kivi(storage.keys)) storage.kivi = usual_kivi_groups;
     return storage;
   }
-  place.check_keys({"keys", "values", "both", "rotate", "interleave"});
+  place.check_keys({"keys", "values", "both", "turboquant", "kivi", "rotate", "interleave"});
+  if (place.has("turboquant")) {
+    for (const char* other : {"keys", "values", "both"}) {
+      if (place.has(other))
+        place.at(other).fail("stands beside 'turboquant'; expected one of them");
+    }
+    storage.keys = storage.values = read_turboquant(place.at("turboquant"));
+  }
   if (place.has("both")) {
     if (place.has("keys") || place.has("values")) {
       place.at("both").fail("stands beside 'keys' or 'values'; expected it alone");

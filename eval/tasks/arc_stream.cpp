@@ -47,6 +47,13 @@ Question question_of(const json& record) {
       question.choices.push_back({labels.at(i).get<std::string>(), texts.at(i).get<std::string>()});
     }
   }
+  for (size_t i = 0; i < question.choices.size(); ++i) {
+    for (size_t j = 0; j < i; ++j) {
+      if (question.choices[i].label != question.choices[j].label) continue;
+      throw InputError::format("two choices have the label '{}'",
+                               to_valid_utf8(question.choices[i].label));
+    }
+  }
   const auto key = record.at("answerKey").get<std::string>();
   const auto right = std::find_if(question.choices.begin(), question.choices.end(),
                                   [&](const Choice& choice) { return choice.label == key; });

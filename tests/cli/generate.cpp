@@ -84,6 +84,8 @@ TEST_CASE("generate refuses in one line what it can't do, and writes nothing") {
              ContainsSubstring("it sees queries before they come"));
   CHECK_THAT(refused({"--prompt", "a", "--policy", "sink"}),
              ContainsSubstring("did you mean 'sinks'"));
+  CHECK_THAT(refused({"--prompt", "a", "--policy", "dense", "--policy", "dense"}),
+             ContainsSubstring("--policy dense: it is given twice"));
   CHECK_THAT(refused({"--prompt", "a", "--stop", "<|nowhere|>"}), ContainsSubstring("--stop"));
   CHECK_THAT(refused({"--prompt", "a", "--temperature", "-1"}), ContainsSubstring("--temperature"));
   CHECK_THAT(refused({"--prompt", "a", "--tokens", "0"}), ContainsSubstring("--tokens"));
@@ -93,4 +95,15 @@ TEST_CASE("generate refuses in one line what it can't do, and writes nothing") {
   CHECK_THAT(refused({"--prompt", "a\xff"}), ContainsSubstring("it is no valid UTF-8"));
   CHECK_THAT(refused({"--prompt", "a", "--out", "nowhere/x.md"}),
              ContainsSubstring("there is no such folder"));
+}
+
+TEST_CASE("a prompt that looks like a file which isn't there is said to be the text") {
+  const test::TemporaryFolder folder;
+  const std::string note = "note: there is no file 'nosuch.txt', so the prompt is these characters";
+  CHECK_THAT(generated(folder, {"--prompt", "nosuch.txt", "--tokens", "2"}).err,
+             ContainsSubstring(note));
+  for (const char* text : {"In the beginning. And", "The end.", "word"}) {
+    CHECK_THAT(generated(folder, {"--prompt", text, "--tokens", "2"}).err,
+               !ContainsSubstring("there is no file"));
+  }
 }

@@ -75,6 +75,13 @@ metrics: perplexity
   CHECK_THAT(ran.out, ContainsSubstring("Recall (of all questions"));
   CHECK_THAT(ran.out, !ContainsSubstring("Perplexity"));
   CHECK_THAT(ran.err, ContainsSubstring("of 360 answers right, log-probability "));
+  // Samples of 2 + 16 + 80 + 16 tokens are within the 256 that the model was trained on.
+  CHECK_THAT(ran.out, !ContainsSubstring("was trained on"));
+  const test::Outcome longer = program({"run", "e.yaml", "--out", "longer", "--no-plots", "--set",
+                                        "tasks.0.copy.gap=300", "--set", "tasks.0.copy.samples=1"});
+  CHECK_THAT(longer.out, ContainsSubstring("was trained on 256: what 'dense' answers says more "
+                                           "about that than about its cache"));
+  CHECK_THAT(longer.out, !ContainsSubstring("what '4+60' answers"));
   const test::Outcome recall = program({"recall", "out"});
   INFO(recall.out << recall.err);
   CHECK(recall.status == 0);

@@ -126,6 +126,13 @@ TEST_CASE("the Slurm script is checked before it is printed") {
         " --set 'dtype='\\''bfloat16'\\'''", " --shard \"$SLURM_ARRAY_TASK_ID/9\"\n"}) {
     CHECK_THAT(script.out, ContainsSubstring(part));
   }
+  CHECK_THAT(script.out, !ContainsSubstring("gres"));
+  // Where cells run on a card, each task has one of its own, unless something else is asked for.
+  CHECK_THAT(workplace({"slurm", "grid.yaml", "--device", "cuda"}).out,
+             ContainsSubstring("\n#SBATCH --gres=gpu:1\n"));
+  CHECK_THAT(
+      workplace({"slurm", "grid.yaml", "--device", "cuda", "--sbatch=--gpus-per-task=h100:1"}).out,
+      !ContainsSubstring("gres"));
   CHECK_THAT(workplace({"slurm", "none.yaml"}).err, ContainsSubstring("none.yaml"));
   CHECK_THAT(workplace({"slurm", "grid.yaml", "--shards", "10"}).err,
              ContainsSubstring("expected no more than the 9 cells of the grid"));

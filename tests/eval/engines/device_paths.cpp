@@ -252,9 +252,11 @@ TEST_CASE("on a CUDA device: a band over all keys and one with a window", "[cuda
     int64_t batch, n, m, heads, kv_heads, head_dim;
   };
   for (const at::ScalarType dtype : {at::kBFloat16, at::kHalf}) {
-    for (const Shape& s : {Shape{1, 512, 512, 4, 4, 128}, Shape{1, 640, 1940, 4, 2, 64},
-                           Shape{1, 512, 4096 + 512, 2, 1, 128}, Shape{3, 700, 700, 2, 2, 64},
-                           Shape{1, 600, 607, 2, 2, 256}, Shape{3, 1, 700, 2, 2, 64}}) {
+    for (const Shape& s :
+         {Shape{1, 1024, 1024 + 4096, 8, 2, 128}, Shape{1, 1040, 1040 + 4000, 8, 8, 128},
+          Shape{2, 2048, 2048, 8, 4, 64},  // so far by cuDNN, where left is -1
+          Shape{1, 640, 1940, 4, 2, 64}, Shape{3, 700, 700, 2, 2, 64},
+          Shape{1, 600, 607, 2, 2, 256}, Shape{3, 1, 700, 2, 2, 64}}) {
       for (const int64_t left : {int64_t{-1}, int64_t{100}}) {
         INFO(dtype << ", " << s.n << " queries, " << s.m << " keys, head_dim " << s.head_dim
                    << ", left " << left);

@@ -937,13 +937,14 @@ TEST_CASE("how caches are stored is an axis of the grid") {
       yaml +
       "[native, q8_0, {keys: q8_0, values: q4_0}, {both: q4_0, rotate: true, interleave: true}, "
       "{turboquant: {bits: 3}}, {keys: {turboquant: {bits: 2, rotation: hadamard32}}}, kivi2, "
-      "{kivi: {bits: 4, group: 16, residual: 64}}]\n");
+      "{turboquant: {bits: 4}, rotate: true}, {kivi: {bits: 4, group: 16, residual: 64}}]\n");
   CHECK(ids(experiment) == Strings{"m-book-dense-float32", "m-book-dense-float32-kv.q8_0",
                                    "m-book-dense-float32-kv.q8_0-q4_0",
                                    "m-book-dense-float32-kv.q4_0-rotated-interleaved",
                                    "m-book-dense-float32-kv.turboquant3",
                                    "m-book-dense-float32-kv.turboquant2_wht32-native",
                                    "m-book-dense-float32-kv.kivi2-by-32-but-128",
+                                   "m-book-dense-float32-kv.turboquant4-rotated",
                                    "m-book-dense-float32-kv.kivi4-by-16-but-64"});
   CHECK(experiment.cells.back().kv.kivi == KiviGroups{.group = 16, .residual = 64});
   const auto refused = [&](const std::string& kv) { return refusal(yaml + kv); };
@@ -951,6 +952,8 @@ TEST_CASE("how caches are stored is an axis of the grid") {
   CHECK(refused("{key: q8_0}\n") == "grid.yaml:4: kv.key: unknown key 'key'; did you mean 'keys'?");
   CHECK(refused("{turboquant: {bits: 5}}\n") ==
         "grid.yaml:4: kv.turboquant.bits: is '5'; expected an integer of 4 or less");
+  CHECK(refused("{turboquant: {bits: 4}, keys: q8_0}\n") ==
+        "grid.yaml:4: kv.keys: stands beside 'turboquant'; expected one of them");
   CHECK(refused("{kivi: {bits: 3}}\n") == "grid.yaml:4: kv.kivi.bits: is 3; expected 2, 4 or 8");
   CHECK(refused("{kivi: {bits: 2, group: 32, residual: 48}}\n") ==
         "grid.yaml:4: kv.kivi: has a residual of 48; expected a multiple of the group, 32");

@@ -270,6 +270,9 @@ TEST_CASE("questions of ARC are read from both forms of its files") {
   CHECK_THAT(refused("\n{\"question\": \"q\", \"choices\": {\"text\": [\"a\"], \"label\": "
                      "[\"A\"]}, \"answerKey\": \"D\"}\n"),
              ContainsSubstring("bad.jsonl:2: answerKey is 'D', which is the label of no choice"));
+  CHECK_THAT(refused("{\"question\": \"q\", \"choices\": {\"text\": [\"a\", \"b\"], \"label\": "
+                     "[\"A\", \"A\"]}, \"answerKey\": \"A\"}\n"),
+             ContainsSubstring("bad.jsonl:1: two choices have the label 'A'"));
   CHECK_THAT(refused(""), ContainsSubstring("there is no question in it"));
 }
 
