@@ -16,6 +16,7 @@ constexpr int64_t largest_value = 49'999;
 struct Line {
   std::string answer;    // " <1234>\n"
   int64_t begin, value;  // places of the ids of the line and of its answer
+  bool asked = false;
 };
 
 TaskStream make_streameval(const TaskSource& source) {
@@ -32,7 +33,8 @@ TaskStream make_streameval(const TaskSource& source) {
     Rendering rendering(*source.tokenizer);
     rendering.add(header);
     std::vector<Line> lines;
-    // Each distance is asked as often as the others, in an order that is drawn.
+    // Each distance is asked as often as the others, in an order that is drawn; but a line once at
+    // the most: asked again, its answer would stand nearer than the line, in the question before.
     std::vector<int64_t> order;
     for (int64_t asked = 0; asked < queries;) {
       const auto number = static_cast<int64_t>(lines.size());
@@ -49,10 +51,14 @@ TaskStream make_streameval(const TaskSource& source) {
         order = distances;
         draw.shuffle(order);
       }
-      const int64_t back = order.back();
-      order.pop_back();
+      const auto is_new = [&](int64_t back) { return !lines[number + 1 - back].asked; };
+      const auto next = std::find_if(order.rbegin(), order.rend(), is_new);
+      if (next == order.rend()) continue;  // a later line has one
+      const int64_t back = *next;
+      order.erase(std::prev(next.base()));
       const int64_t wanted = number + 1 - back;
-      const Line& fact = lines[wanted];
+      Line& fact = lines[wanted];
+      fact.asked = true;
       TaskQuestion question{.group = static_cast<int64_t>(stream.questions.size()),
                             .asked = first + rendering.size(),
                             .fact_begin = fact.begin,

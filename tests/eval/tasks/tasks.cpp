@@ -95,7 +95,7 @@ TEST_CASE("each task's stream is the same from run to run and machine to machine
   CHECK(hash(make("copy", {{"gap", List{0, 20}}, {"samples", 2}})) == "f354764e9c06bda0");
   CHECK(hash(make("mqar", {{"samples", 3}})) == "e9753b39e677d17a");
   CHECK(hash(make("streameval", {{"lines", List{2, 5}}, {"every", 3}, {"queries", 6}})) ==
-        "a034ef7e170747a1");
+        "105f01948da9723e");
   CHECK(hash(make("needle", {{"length", List{600}}, {"samples", 1}}, {filler})) ==
         "3a0564d850fc0008");
   CHECK(hash(make("passkey", {{"length", List{400}}, {"samples", 1}})) == "cb467450fe6e08c7");
@@ -113,6 +113,7 @@ TEST_CASE("an answer's tokens stood so far back, and nothing between tells them"
       make("copy", {{"tokens", 9}, {"gap", List{0, 20}}, {"samples", 3}}, {}, false),
       make("mqar", {{"pairs", List{3, 8}}, {"samples", 3}}, {}, false),
       make("streameval", {{"lines", List{1, 4}}, {"every", 2}, {"queries", 9}, {"samples", 2}}),
+      make("streameval", {{"lines", List{2, 4, 6, 8}}, {"every", 2}, {"queries", 60}}),
       make("needle", {{"length", List{500, 700}}, {"keys", 3}, {"samples", 2}}, filler),
       make("needle", {{"length", List{700}}, {"values", 3}, {"samples", 2}}),
       make("passkey", {{"length", List{400}}, {"samples", 2}}, filler),
@@ -133,7 +134,28 @@ TEST_CASE("an answer's tokens stood so far back, and nothing between tells them"
       for (int64_t i = 0; i < question.end - question.begin; ++i) {
         CHECK(stream.ids[question.begin + i] == stream.ids[fact + i]);
       }
+      // What is of several tokens can't come up by chance. A chain's variables stand again where the
+      // next one is assigned.
+      if (question.end - question.begin < 4 || question.of.contains("hop")) continue;
+      const auto at = [&](int64_t place) { return stream.ids.begin() + place; };
+      const auto between = at(question.fact_end);
+      CHECK(std::search(between, at(question.begin), at(question.begin), at(question.end)) ==
+            at(question.begin));
     }
+  }
+}
+
+TEST_CASE("streameval asks each line once at the most, and each distance as often") {
+  for (const List& lines : {List{20, 40, 60, 80}, List{10, 20, 30}, List{7, 10, 33}}) {
+    const TaskStream stream =
+        make("streameval", {{"lines", lines}, {"every", 10}, {"queries", 120}});
+    std::set<int64_t> facts;
+    std::map<int64_t, int64_t> asked;
+    for (const TaskQuestion& question : stream.questions) {
+      CHECK(facts.insert(question.fact_begin).second);
+      ++asked[question.of.at("lines")];
+    }
+    for (const int64_t back : lines) CHECK(asked[back] == 120 / std::ssize(lines));
   }
 }
 
