@@ -419,8 +419,6 @@ Part join_few(const Part& part, const Few& few) {
                     .first = few.first.defined() ? few.first.data_ptr<int32_t>() : nullptr,
                     .last = few.first.defined() ? few.last.data_ptr<int32_t>() : nullptr,
                     .scale = static_cast<float>(few.scale),
-                    .slopes = floats(few.slopes),
-                    .distance = few.slopes.defined() ? few.distance.data_ptr<int32_t>() : nullptr,
                     .sink_logit = floats(few.sink_logit),
                     .output = data(o),
                     .log_sum = part.log_sum.data_ptr<float>()},
@@ -579,10 +577,6 @@ Part join_few(const Part& part, const Few& few) {
             .mul_(few.scale)
             .view({heads, n, m});
     const at::Tensor key = at::arange(m, few.first.options());
-    if (few.slopes.defined()) {
-      const at::Tensor away = few.distance.unsqueeze(1) - (key - few.first.unsqueeze(1));
-      score -= few.slopes.to(wide).view({heads, 1, 1}) * away.to(wide);
-    }
     const at::Tensor unseen =
         (key < few.first.unsqueeze(1)).logical_or(key >= few.last.unsqueeze(1));
     score.masked_fill_(unseen, -infinity);

@@ -92,9 +92,6 @@ struct Few {
   at::Tensor first, last;
   double scale = 1.0;
   at::Tensor sink_logit = {};  ///< [heads], or undefined
-  /// Linear biases: slopes float32 [heads] (float64 of float64), or undefined; distance int32 [n],
-  /// from each query to its first key, each after which is one nearer.
-  at::Tensor slopes = {}, distance = {};
 };
 /// The part joined with them; may write to its tensors.
 Part join_few(const Part& part, const Few& few);

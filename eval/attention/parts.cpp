@@ -16,8 +16,7 @@ namespace {
 
 /// All of it by plain operators, scores and all.
 fused::Part attend_band_plainly(const at::Tensor& query, const at::Tensor& keys,
-                                const at::Tensor& values, int64_t left, double scale,
-                                const at::Tensor& slopes) {
+                                const at::Tensor& values, int64_t left, double scale) {
   const int64_t n = query.size(1), heads = query.size(2), m = keys.size(1);
   const auto wide = query.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   const auto by_head = [&](const at::Tensor& x) {  // [batch, n, h, d] -> [batch, heads, n, d]
@@ -27,7 +26,6 @@ fused::Part attend_band_plainly(const at::Tensor& query, const at::Tensor& keys,
   const auto integers = at::TensorOptions().dtype(at::kLong).device(query.device());
   const at::Tensor key = at::arange(m, integers);
   const at::Tensor own = at::arange(m - n, m, integers).unsqueeze(1);
-  if (slopes.defined()) score += slopes.to(wide).view({heads, 1, 1}) * (key - own).to(wide);
   at::Tensor unseen = key > own;
   if (left >= 0) unseen = unseen.logical_or(key < own - left);
   score.masked_fill_(unseen, -std::numeric_limits<double>::infinity());
@@ -39,14 +37,8 @@ fused::Part attend_band_plainly(const at::Tensor& query, const at::Tensor& keys,
 
 bool attends_in_parts(const DecoderConfig& config, const DecoderOptions& options) {
   if (!fused::takes(options.device, options.dtype) || options.dtype == at::kFloat) return false;
-  if (config.score_cap != 0.0) return false;
+  if (config.alibi || config.score_cap != 0.0) return false;
   return fused::takes_heads(config);
-}
-
-at::Tensor bias_slopes(const Decoder& decoder) {
-  if (!decoder.config().alibi) return {};
-  return at::tensor(decoder.config().alibi->slopes, at::kDouble)
-      .to(decoder.options().device, decoder.accumulate_dtype());
 }
 
 std::optional<Band> as_band(const std::vector<int64_t>& first, const std::vector<int64_t>& last,
@@ -117,32 +109,25 @@ fused::Part attend_all(const at::Tensor& query, const at::Tensor& keys, const at
 }  // namespace
 
 fused::Part attend_band(const at::Tensor& query, const at::Tensor& keys, const at::Tensor& values,
-                        int64_t left, double scale, const at::Tensor& slopes) {
+                        int64_t left, double scale) {
   if (!fused::takes(query) || query.scalar_type() == at::kFloat) {
-    return attend_band_plainly(query, keys, values, left, scale, slopes);
+    return attend_band_plainly(query, keys, values, left, scale);
   }
   const int64_t n = query.size(1), m = keys.size(1);
   const bool is_whole = n == m || query.size(0) == 1, is_large = query.numel() * m >= much_work;
-  if (left < 0 && is_whole && is_large && !slopes.defined() && takes_cudnn(query)) {
+  if (left < 0 && is_whole && is_large && takes_cudnn(query)) {
     return attend_all(query, keys, values, scale);
   }
-  std::optional<at::Tensor> biased;
-  if (slopes.defined()) {
-    biased = slopes;
-    // Without a window the kernel's biases, and so its log-sum-exp, count from key 0, not from the
-    // query.
-    if (left < 0) left = m;
-  }
   const auto result = at::_flash_attention_forward(
-      query, keys, values, std::nullopt, std::nullopt, n, m, /*dropout_p=*/0.0, /*is_causal=*/true,
-      /*return_debug_mask=*/false, scale, left, /*window_size_right=*/0, /*seqused_k=*/std::nullopt,
-      biased);
+      query, keys, values, std::nullopt, std::nullopt, query.size(1), keys.size(1),
+      /*dropout_p=*/0.0, /*is_causal=*/true, /*return_debug_mask=*/false, scale, left,
+      /*window_size_right=*/0);
   return {std::get<0>(result).contiguous(), std::get<1>(result).contiguous()};
 }
 #else
 fused::Part attend_band(const at::Tensor& query, const at::Tensor& keys, const at::Tensor& values,
-                        int64_t left, double scale, const at::Tensor& slopes) {
-  return attend_band_plainly(query, keys, values, left, scale, slopes);
+                        int64_t left, double scale) {
+  return attend_band_plainly(query, keys, values, left, scale);
 }
 #endif
 
@@ -151,9 +136,8 @@ at::Tensor attend_in_parts(const PartsInput& input) {
   const auto seen = [&](const at::Tensor& buffer) {
     return buffer.narrow(1, input.band.begin, m).transpose(0, 1).unsqueeze(0);
   };
-  const fused::Part band =
-      attend_band(input.query.unsqueeze(0), seen(input.keys), seen(input.values), input.band.left,
-                  input.scale, input.slopes);
+  const fused::Part band = attend_band(input.query.unsqueeze(0), seen(input.keys),
+                                       seen(input.values), input.band.left, input.scale);
   fused::Part part = {band.output.select(0, 0), band.log_sum.select(0, 0)};
   for (const fused::Few& range : input.ranges) part = fused::join_few(part, range);
   if (input.sink_logit.defined()) {
@@ -169,8 +153,7 @@ at::Tensor attend_in_parts(const PartsInput& input) {
 }
 
 at::Tensor attend_windows(const Decoder& decoder, int64_t layer, const Projection& projection,
-                          const std::vector<RotaryTable>& tables, const at::Tensor& slopes,
-                          int64_t size, int64_t rows) {
+                          const std::vector<RotaryTable>& tables, int64_t size, int64_t rows) {
   const DecoderConfig& config = decoder.config();
   const int rotary = config.rotary_index(layer);
   const RotaryTable table = rotary < 0 ? RotaryTable{} : tables[rotary];
@@ -190,8 +173,7 @@ at::Tensor attend_windows(const Decoder& decoder, int64_t layer, const Projectio
   const auto by_window = [&](const at::Tensor& x) {
     return x.view({kv_heads, windows, size, head_dim}).permute({1, 2, 0, 3});
   };
-  const fused::Part band =
-      attend_band(query, by_window(keys), by_window(values), left, scale, slopes);
+  const fused::Part band = attend_band(query, by_window(keys), by_window(values), left, scale);
   const at::Tensor output = band.output.reshape({windows * rows, -1, head_dim});
   if (!sink_logit.defined()) return output.reshape({windows * rows, -1});
   const at::Tensor log_sum =

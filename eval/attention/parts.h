@@ -15,7 +15,7 @@
 namespace sinkbench {
 
 /// Whether blocks of such a model are attended to in parts, with keys and values kept in the run's
-/// precision: float16 or bfloat16 on a CUDA device, no cap on scores.
+/// precision: float16 or bfloat16 on a CUDA device, no biases and no cap on scores.
 bool attends_in_parts(const DecoderConfig& config, const DecoderOptions& options);
 
 /// A causal band over the last keys of a buffer: query i of n sees key m - n + i of m, its own, and
@@ -28,17 +28,12 @@ struct Band {
 std::optional<Band> as_band(const std::vector<int64_t>& first, const std::vector<int64_t>& last,
                             int64_t m);
 
-/// Slopes of the model's linear biases, float32 [heads] (float64 in float64) on its device, or
-/// undefined.
-at::Tensor bias_slopes(const Decoder& decoder);
-
 /// Band attention of `batch` blocks: query [batch, n, heads, head_dim], keys and values [batch, m,
 /// kv_heads, head_dim] from `begin` on, at any strides but the last. Gives output [batch, n, heads,
-/// head_dim] and log_sum [batch, heads, n]. slopes: of linear biases, by which a score falls with
-/// each key that lies further back, or undefined. On a CUDA device by cuDNN's kernel where queries
+/// head_dim] and log_sum [batch, heads, n]. On a CUDA device by cuDNN's kernel where queries
 /// see all that came before, else by LibTorch's flash kernel; elsewhere by plain operators.
 fused::Part attend_band(const at::Tensor& query, const at::Tensor& keys, const at::Tensor& values,
-                        int64_t left, double scale, const at::Tensor& slopes = {});
+                        int64_t left, double scale);
 
 /// The most keys of a range beside the band: they are gone through one by one.
 inline constexpr int64_t few_keys = 256;
@@ -50,18 +45,16 @@ struct PartsInput {
   Band band;
   std::vector<fused::Few> ranges;
   double scale = 1.0;
-  at::Tensor sink_logit;   ///< [heads], or undefined
-  at::Tensor slopes = {};  ///< as attend_band has them
+  at::Tensor sink_logit;  ///< [heads], or undefined
 };
 /// [n, heads * head_dim]
 at::Tensor attend_in_parts(const PartsInput& input);
 
 /// Independent windows of `size` tokens each, laid below each other: causal attention within each,
 /// and no farther than the layer's own window. projection: of all tokens; tables: of each of the
-/// model's rotaries, a row for each token; slopes: bias_slopes. Gives [windows * rows, heads *
-/// head_dim] of each window's last `rows`.
+/// model's rotaries, a row for each token. Gives [windows * rows, heads * head_dim] of each
+/// window's last `rows`.
 at::Tensor attend_windows(const Decoder& decoder, int64_t layer, const Projection& projection,
-                          const std::vector<RotaryTable>& tables, const at::Tensor& slopes,
-                          int64_t size, int64_t rows);
+                          const std::vector<RotaryTable>& tables, int64_t size, int64_t rows);
 
 }  // namespace sinkbench

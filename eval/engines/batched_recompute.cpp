@@ -18,8 +18,7 @@ BatchedRecomputeEngine::BatchedRecomputeEngine(const Decoder& decoder,
                                                const RecomputePolicy& policy, bool in_parts)
     : Engine(decoder),
       policy_(policy),
-      in_parts_(in_parts || attends_in_parts(decoder.config(), decoder.options())),
-      slopes_(bias_slopes(decoder)) {}
+      in_parts_(in_parts || attends_in_parts(decoder.config(), decoder.options())) {}
 
 void BatchedRecomputeEngine::check(int64_t fed) const {
   check_passes(policy_, decoder_.config(), *policy_.capacity() + 1);
@@ -144,7 +143,7 @@ at::Tensor BatchedRecomputeEngine::pass(std::span<const int64_t> queries) {
         }
       }
       const at::Tensor attended =
-          attend_windows(decoder_, layer, projection, tables, slopes_, size, is_last ? 1 : size);
+          attend_windows(decoder_, layer, projection, tables, size, is_last ? 1 : size);
       x = decoder_.finish(layer, is_last ? x.index_select(0, last) : x, attended);
       continue;
     }

@@ -19,7 +19,7 @@ class BatchedRecomputeEngine final : public Engine {
  public:
   /// Decoder and policy must outlive it.
   /// `in_parts`: attention as attention/parts.h has it, whatever the device, of models without
-  /// caps.
+  /// biases and caps.
   BatchedRecomputeEngine(const Decoder& decoder, const RecomputePolicy& policy,
                          bool in_parts = false);
 
@@ -40,7 +40,6 @@ class BatchedRecomputeEngine final : public Engine {
 
   const RecomputePolicy& policy_;
   const bool in_parts_;
-  const at::Tensor slopes_;  // of linear biases, for attention in parts
   // The windows that begin with the stream are those of its first `prefix_` queries; what scores
   // them, as long as they last.
   int64_t prefix_ = 0;

@@ -65,7 +65,6 @@ struct ChunkedEngine::Block {
   std::optional<Band> band;           // the last range; nothing: the plain way
   std::vector<at::Tensor> few_first;  // of each other range, int32 [size] on the device
   std::vector<at::Tensor> few_last;
-  std::vector<at::Tensor> few_distance;  // with biases: from each query to the range's first key
 
   std::vector<int64_t> before;  // carried keys before each range of `cached`
 
@@ -86,8 +85,7 @@ ChunkedEngine::ChunkedEngine(const Decoder& decoder, const IndexPolicy& policy, 
       kinds_(views_.kinds()),
       chunk_(chunk),
       in_parts_(storage.is_native() &&  // what is stored otherwise is decoded to float32
-                (in_parts || attends_in_parts(decoder.config(), decoder.options()))),
-      slopes_(bias_slopes(decoder)) {}
+                (in_parts || attends_in_parts(decoder.config(), decoder.options()))) {}
 
 int64_t ChunkedEngine::block_size(const DecoderConfig& config, int64_t chunk, int64_t fed,
                                   at::Device device) {
@@ -113,7 +111,7 @@ void ChunkedEngine::prepare() {
     room.push_back(std::min(kept + block_, fed() + block_));
     kind.scattered = views_.scattered(k, fed());
     kind.by_rank = kind.scattered && views_.positions(k) == Positions::cache;
-    kind.in_parts = in_parts_ && !kind.scattered && config.score_cap == 0.0;
+    kind.in_parts = in_parts_ && !kind.scattered && !config.alibi && config.score_cap == 0.0;
     if (kind.by_rank && kind.rotary != nullptr) {
       std::vector<int64_t> ranks(kept + 1);
       std::iota(ranks.begin(), ranks.end(), 0);
@@ -184,8 +182,7 @@ ChunkedEngine::Block ChunkedEngine::begin_block(int64_t k, int64_t begin, int64_
     block.carried += range.size();
   }
   const size_t ranges = kind.scattered ? 1 : block.cached.size();
-  std::vector<std::vector<int64_t>> places(ranges);     // of the query for each range
-  std::vector<std::vector<int64_t>> distances(ranges);  // to the first key of each range
+  std::vector<std::vector<int64_t>> places(ranges);  // of the query for each range
   std::vector<int64_t> scattered_places;
   View last_scattered;
   block.ranges.resize(ranges);
@@ -202,7 +199,6 @@ ChunkedEngine::Block ChunkedEngine::begin_block(int64_t k, int64_t begin, int64_
       places[r].push_back(positions[first + r]);
       range.first.push_back(block.index_of(seen.begin));
       range.last.push_back(block.index_of(seen.end) + (r + 1 == ranges ? 1 : 0));
-      distances[r].push_back(positions[first + r] - seen.begin);
       if (kind.bias) {
         range.column.push_back(kind.bias->column(seen.begin, positions[first + r]) -
                                range.first.back());
@@ -240,7 +236,6 @@ ChunkedEngine::Block ChunkedEngine::begin_block(int64_t k, int64_t begin, int64_
       }
       block.few_first.push_back(there(range.first));
       block.few_last.push_back(there(range.last));
-      if (slopes_.defined()) block.few_distance.push_back(there(distances[r]));
     }
   }
   if (kind.scattered && kind.bias && !kind.by_rank) {
@@ -368,8 +363,7 @@ at::Tensor ChunkedEngine::attend_band_and_few(const Block& block, int64_t layer,
                       .band = *block.band,
                       .ranges = {},
                       .scale = config.attention_scale,
-                      .sink_logit = decoder_.sink_logit(layer),
-                      .slopes = slopes_};
+                      .sink_logit = decoder_.sink_logit(layer)};
   for (size_t r = 0; r + 1 < block.ranges.size(); ++r) {
     input.ranges.push_back({.query = projection.query,
                             .table = table(r),
@@ -379,9 +373,6 @@ at::Tensor ChunkedEngine::attend_band_and_few(const Block& block, int64_t layer,
                             .first = block.few_first[r],
                             .last = block.few_last[r],
                             .scale = config.attention_scale});
-    if (!slopes_.defined()) continue;
-    input.ranges.back().slopes = slopes_;
-    input.ranges.back().distance = block.few_distance[r];
   }
   return attend_in_parts(input);
 }

@@ -63,7 +63,6 @@ class ChunkedEngine final : public Engine {
   int64_t chunk_;
   int64_t block_ = 0;  // the same, no longer than the stream
   const bool in_parts_;
-  const at::Tensor slopes_;                    // of linear biases, for attention in parts
   std::shared_ptr<std::vector<Block>> ahead_;  // the next block, thought out while a device works
 
   // Rotated keys and values of what the next block's first query sees, and room for a block.

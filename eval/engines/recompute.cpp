@@ -18,8 +18,7 @@ RecomputeEngine::RecomputeEngine(const Decoder& decoder, const RecomputePolicy& 
                                  bool in_parts)
     : Engine(decoder),
       policy_(policy),
-      in_parts_(in_parts || attends_in_parts(decoder.config(), decoder.options())),
-      slopes_(bias_slopes(decoder)) {}
+      in_parts_(in_parts || attends_in_parts(decoder.config(), decoder.options())) {}
 
 std::vector<int64_t> places_of_pass(const RecomputePolicy& policy, int64_t t) {
   std::vector<int64_t> places;
@@ -103,8 +102,7 @@ at::Tensor RecomputeEngine::pass_row(std::span<const int32_t> ids) {
     if (in_parts_) {
       // Of the last layer one row is asked for.
       const int64_t rows = layer + 1 == config.layers ? 1 : n;
-      const at::Tensor attended =
-          attend_windows(decoder_, layer, projection, tables, slopes_, n, rows);
+      const at::Tensor attended = attend_windows(decoder_, layer, projection, tables, n, rows);
       x = decoder_.finish(layer, x.narrow(0, n - rows, rows), attended);
       continue;
     }

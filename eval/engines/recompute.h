@@ -15,7 +15,7 @@ std::vector<int64_t> places_of_pass(const RecomputePolicy& policy, int64_t t);
 class RecomputeEngine final : public Engine, public Decoding {
  public:
   /// Decoder and policy must outlive it. `in_parts`: attention as attention/parts.h has it,
-  /// whatever the device, of models without caps.
+  /// whatever the device, of models without biases and caps.
   RecomputeEngine(const Decoder& decoder, const RecomputePolicy& policy, bool in_parts = false);
 
   int64_t stride() const override { return policy_.stride(); }
@@ -46,7 +46,6 @@ class RecomputeEngine final : public Engine, public Decoding {
 
   const RecomputePolicy& policy_;
   const bool in_parts_;
-  const at::Tensor slopes_;  // of linear biases, for attention in parts
   int64_t kv_bytes_held_ = 0;
   std::vector<int32_t> stepped_;  // all tokens of steps so far
 };

@@ -622,9 +622,6 @@ __global__ void join_few_kernel(JoinFew a) {
       s = fmaf(q2[j], to_float(k[two[j]]), s);
     }
     s = warp_sum(s);
-    if (a.slopes != nullptr) {
-      s -= a.slopes[head] * static_cast<float>(a.distance[token] - (key - a.first[token]));
-    }
     const float now = fmaxf(most, s), old = expf(most - now), weight = expf(s - now);
     most = now;
     total = total * old + weight;

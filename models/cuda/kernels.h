@@ -91,8 +91,6 @@ struct JoinFew {
   int64_t room;
   const int32_t *first, *last;  ///< [n]; null: there are no keys, only a sink logit
   float scale;
-  const float* slopes;      ///< [heads] of linear biases, or null
-  const int32_t* distance;  ///< [n], then: from each query to its first key
   const float* sink_logit;  ///< [heads] or null: one more term, with a value of zero
   void* output;             ///< [n, heads, head_dim]
   float* log_sum;           ///< [heads, n]
