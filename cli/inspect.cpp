@@ -132,6 +132,16 @@ void print_model(const ordered_json& model) {
   line("parameters", count(model["parameters"]));
   line("weights", weights(model));
   line("shape", shape(model["shape"]));
+  if (const ordered_json& experts = model["experts"]; !experts.is_null()) {
+    line("experts",
+         fmt::format("{} of {} of {} in {} layers{}; {} parameters at work for a token",
+                     experts["chosen"].dump(), experts["experts"].dump(), experts["size"].dump(),
+                     experts["layers"].dump(),
+                     experts["shared_size"] == 0
+                         ? ""
+                         : fmt::format(", and one of {} for all", experts["shared_size"].dump()),
+                     count(model["active_parameters"])));
+  }
   line("attention", attention(model["attention"]));
   line("positions",
        positions(model["positions"], model["attention"]["head_dim"], model["shape"]["layers"]));

@@ -201,6 +201,7 @@ List formats() {
   const std::string folder = "Hugging Face folder", gguf = "GGUF, one file or parts";
   return {{"format", "stored as", "read"},
           {{folder, "safetensors, whole or in shards: F64, F32, F16, BF16", "yes"},
+           {folder, "MXFP4: experts of gpt-oss", "yes"},
            {folder, "quantised by " + quantised_methods(), "refused by the method's name"},
            {folder, "PyTorch's .bin", "refused: it can run code when it is read"},
            {gguf, ggml_names(true), "yes"},

@@ -1,10 +1,13 @@
 #include "models/checkpoint.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
@@ -229,8 +232,8 @@ bool SafetensorsCheckpoint::same(const std::string& name, const std::string& oth
   return a.type == b.type && a.shape == b.shape && std::ranges::equal(a.data, b.data);
 }
 
-at::Tensor SafetensorsCheckpoint::read(const std::string& name, at::IntArrayRef shape,
-                                       at::ScalarType dtype) {
+SafetensorsCheckpoint::Entry& SafetensorsCheckpoint::find(const std::string& name,
+                                                          at::IntArrayRef shape) {
   const auto it = tensors_.find(name);
   const std::string where = files_.empty() ? "" : files_.front()->path().parent_path().string();
   if (it == tensors_.end()) {
@@ -243,11 +246,63 @@ at::Tensor SafetensorsCheckpoint::read(const std::string& name, at::IntArrayRef 
     throw InputError::format("{}: tensor {} has shape [{}]; expected [{}] from config.json", path,
                              name, fmt::join(entry.shape, ", "), fmt::join(shape, ", "));
   }
-  if (!entry.dtype || !at::isFloatingType(*entry.dtype)) {
-    throw InputError::format("{}: tensor {} is of type {}; expected F64, F32, F16 or BF16", path,
-                             name, entry.type);
-  }
   entry.used = true;
+  return entry;
+}
+
+std::span<const std::byte> SafetensorsCheckpoint::bytes(const std::string& name,
+                                                        at::IntArrayRef shape) {
+  const Entry& entry = find(name, shape);
+  if (entry.type != "U8") {
+    throw InputError::format("{}: tensor {} is of type {}; expected U8",
+                             entry.file->path().string(), name, entry.type);
+  }
+  return entry.data;
+}
+
+at::Tensor SafetensorsCheckpoint::get_mxfp4(const std::string& name, at::IntArrayRef shape) {
+  constexpr int64_t block = 32;
+  const int64_t experts = shape[0], out = shape[1], in = shape[2];
+  if (in % block != 0) {
+    throw InputError::format("{}: tensor {} has rows of {}; blocks of MXFP4 are of {}",
+                             folder_.string(), name, in, block);
+  }
+  const auto blocks = bytes(name + "_blocks", {experts, out, in / block, block / 2});
+  const auto scales = bytes(name + "_scales", {experts, out, in / block});
+  const auto options = at::TensorOptions().dtype(dtype_).device(device_);
+  at::Tensor result = at::empty(shape, options);
+  if (device_.is_meta()) return result;
+  const float sizes[] = {0, 0.5F, 1, 1.5F, 2, 3, 4, 6};  // E2M1
+  at::Tensor decoded = at::empty({out, in}, at::TensorOptions().dtype(at::kFloat));
+  auto* const to = decoded.data_ptr<float>();
+  const int64_t of_expert = out * in / block;
+  for (int64_t expert = 0; expert < experts; ++expert) {
+    const std::byte* const from = blocks.data() + expert * of_expert * block / 2;
+    const std::byte* const powers = scales.data() + expert * of_expert;
+    at::parallel_for(0, of_expert, 1024, [&](int64_t first, int64_t last) {
+      for (int64_t b = first; b < last; ++b) {
+        const int power = static_cast<int>(powers[b]);
+        const float scale =
+            power == 255 ? std::numeric_limits<float>::quiet_NaN() : std::ldexp(1.0F, power - 127);
+        for (int64_t i = 0; i < block; ++i) {
+          const int pair = static_cast<int>(from[b * block / 2 + i / 2]);
+          const int bits = i % 2 == 0 ? pair & 15 : pair >> 4;
+          to[b * block + i] = (bits & 8 ? -scale : scale) * sizes[bits & 7];
+        }
+      }
+    });
+    result.select(0, expert).copy_(decoded);
+  }
+  return result;
+}
+
+at::Tensor SafetensorsCheckpoint::read(const std::string& name, at::IntArrayRef shape,
+                                       at::ScalarType dtype) {
+  Entry& entry = find(name, shape);
+  if (!entry.dtype || !at::isFloatingType(*entry.dtype)) {
+    throw InputError::format("{}: tensor {} is of type {}; expected F64, F32, F16 or BF16",
+                             entry.file->path().string(), name, entry.type);
+  }
   const std::byte* const data = entry.data.data();
   if (shape.size() == 2 && is_zero(entry.data)) zeros_.push_back(name);
   if (device_.is_meta()) return at::empty(shape, at::TensorOptions().dtype(dtype).device(device_));

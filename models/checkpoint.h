@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,12 @@ class TensorSource {
   /// is here, for sources that have no other.)
   virtual at::Tensor get_exact(const std::string& name, at::IntArrayRef shape) {
     return get(name, shape);
+  }
+  /// A matrix for each expert, `shape` [experts, out, in], stored in MXFP4 (OCP Microscaling 1.0)
+  /// as NAME_blocks, uint8 [experts, out, in / 32, 16], two numbers of E2M1 in each byte, the lower
+  /// four bits first, and NAME_scales, uint8 [experts, out, in / 32], powers of two less 127.
+  virtual at::Tensor get_mxfp4(const std::string& name, at::IntArrayRef shape) {
+    throw std::logic_error("a source that has no MXFP4 was asked for it");
   }
   virtual bool has(const std::string& name) const = 0;
   /// Whether two tensors that are there hold the same numbers.
@@ -58,6 +65,7 @@ class SafetensorsCheckpoint final : public Checkpoint {
 
   at::Tensor get(const std::string& name, at::IntArrayRef shape) override;
   at::Tensor get_exact(const std::string& name, at::IntArrayRef shape) override;
+  at::Tensor get_mxfp4(const std::string& name, at::IntArrayRef shape) override;
   bool has(const std::string& name) const override { return tensors_.contains(name); }
   bool same(const std::string& name, const std::string& other) const override;
   void pass_over(const std::string& prefix) override;
@@ -82,6 +90,9 @@ class SafetensorsCheckpoint final : public Checkpoint {
   void add_file(const std::filesystem::path& path);
   [[noreturn]] void fail_without_weights() const;
   at::Tensor read(const std::string& name, at::IntArrayRef shape, at::ScalarType dtype);
+  /// InputError where it is missing or its shape is another.
+  Entry& find(const std::string& name, at::IntArrayRef shape);
+  std::span<const std::byte> bytes(const std::string& name, at::IntArrayRef shape);
 
   std::filesystem::path folder_;
   std::map<std::string, Entry> tensors_;

@@ -45,11 +45,29 @@ struct AlibiConfig {
   std::vector<double> slopes;  ///< [heads], of the scaled scores
 };
 
+/// A mixture of experts in place of the MLP of some layers, or all: a router chooses some of them
+/// for each token.
+struct ExpertsConfig {
+  int64_t experts = 0, chosen = 0;
+  int64_t size = 0;  ///< width of an expert's inner layer
+  int64_t shared_size =
+      0;  ///< of the one that every token has, gated by a sigmoid; 0: there is none
+  /// Whether the chosen experts' weights sum to 1; else they are shares of the softmax over all.
+  bool normalised = true;
+  bool router_bias = false, bias = false;
+  double limit = 0.0;                   ///< gpt-oss's clamped activation; 0: the model's own
+  std::vector<bool> dense_layers = {};  ///< [layers] with an ordinary MLP, or empty: none
+  int64_t dense_size = 0;               ///< width of such an MLP
+  bool is_dense(int64_t layer) const {
+    return !dense_layers.empty() && dense_layers[static_cast<size_t>(layer)];
+  }
+};
+
 struct DecoderConfig {
   std::string family;  ///< the model_type of config.json
   int64_t vocab_size = 0;
   int64_t hidden_size = 0;
-  int64_t mlp_size = 0;  ///< width of the MLP's inner layer
+  int64_t mlp_size = 0;  ///< width of the MLP's inner layer; of experts, of all that a token has
   int64_t layers = 0;
   int64_t heads = 0;     ///< query heads
   int64_t kv_heads = 0;  ///< key/value heads; divides heads
@@ -90,6 +108,7 @@ struct DecoderConfig {
     return index < 0 ? nullptr : &rotaries[static_cast<size_t>(index)];
   }
   std::optional<AlibiConfig> alibi = {};
+  std::optional<ExpertsConfig> experts = {};
   int64_t learned_positions = 0;  ///< rows of the table added to the embeddings; 0: there is none
   /// Layers with a window of their own: a query sees so many tokens at the most, itself among them;
   /// 0: all. [layers], or empty where no layer has one.

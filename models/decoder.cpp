@@ -12,21 +12,15 @@
 #include "base/sha256.h"
 #include "models/checkpoint.h"
 #include "models/cuda/graph.h"
+#include "models/experts.h"
 #include "models/family.h"
 #include "models/fused.h"
 #include "models/gguf.h"
+#include "models/linear.h"
 #include "models/quantised.h"
-#include "models/row_product.h"
 
 namespace sinkbench {
 namespace {
-
-at::Tensor apply(const Linear& linear, const at::Tensor& x) {
-  if (takes_row_product(x, linear.weight)) return row_product(x, linear.weight, linear.bias);
-  if (fused::takes_row(x, linear.weight)) return fused::row_product({.x = x, .linear = linear});
-  if (widens(x)) return widened_product(x, linear.weight, linear.bias);
-  return at::linear(x, linear.weight, linear.bias);
-}
 
 /// Whether one row's norm is part of the product after it.
 bool folds(const DecoderConfig& config, const NormWeights& norm, const at::Tensor& x,
@@ -62,6 +56,11 @@ void for_each_weight(const DecoderWeights& weights, Visit visit) {
     linear(layer.output);
     linear(layer.gate_up);
     linear(layer.down);
+    for (const Linear* part :
+         {&layer.experts.router, &layer.experts.gate_up, &layer.experts.down,
+          &layer.experts.shared_gate_up, &layer.experts.shared_down, &layer.experts.shared_gate}) {
+      linear(*part);
+    }
     once(layer.sink_logit);
   }
   norm(weights.final_norm);
@@ -204,6 +203,19 @@ int64_t Decoder::weight_bytes() const {
   return total;
 }
 
+int64_t Decoder::idle_parameters() const {
+  if (!config_.experts) return 0;
+  int64_t idle = 0;
+  const int64_t all = config_.experts->experts, unchosen = all - config_.experts->chosen;
+  for (const LayerWeights& layer : weights_.layers) {
+    for (const Linear* part : {&layer.experts.gate_up, &layer.experts.down}) {
+      if (part->weight.defined()) idle += part->weight.numel() / all * unchosen;
+      if (part->bias.defined()) idle += part->bias.numel() / all * unchosen;
+    }
+  }
+  return idle;
+}
+
 at::Tensor Decoder::embed(const at::Tensor& ids, const at::Tensor& positions) const {
   at::Tensor x = at::embedding(weights_.embedding, ids).to(accumulate_dtype());
   if (config_.embedding_scale != 1.0) x = x * config_.embedding_scale;
@@ -309,15 +321,25 @@ at::Tensor Decoder::finish(int64_t layer, const at::Tensor& x, const at::Tensor&
       !fused::takes_row(attended, weights.output.weight) && config_.norm == NormKind::rms &&
       config_.norm_placement == NormPlacement::before && !config_.parallel_residual &&
       weights.mlp_norm.weight.defined() && !weights.attention_post_norm.weight.defined();
+  const bool experts = weights.experts.router.weight.defined();
+  const auto mixed = [&](const at::Tensor& normed) {
+    return mix_experts(*config_.experts, config_.activation, weights.experts, normed,
+                       accumulate_dtype());
+  };
   if (joined) {  // the sum and its norm in one pass over memory
     const fused::NormedSum after =
         fused::add_rms_norm(x, apply(weights.output, attended), config_.residual_scale,
                             weights.mlp_norm.weight, config_.norm_epsilon, options_.dtype);
+    if (experts) return fused::add(after.sum, mixed(after.normed), config_.residual_scale);
     return plus(after.sum, weights.down, activated(weights, after.normed), weights.mlp_post_norm);
   }
   const at::Tensor after_attention = residual_norm(
       weights.attention_norm, plus(x, weights.output, attended, weights.attention_post_norm));
   const at::Tensor& input = config_.parallel_residual ? x : after_attention;
+  if (experts) {  // norms are before, as all families with experts have them
+    return fused::add(after_attention, mixed(norm(weights.mlp_norm, input, options_.dtype)),
+                      config_.residual_scale);
+  }
   const bool folded = !last && folds(config_, weights.mlp_norm, input, weights.gate_up);
   const at::Tensor inner =
       folded ? fused::row_product({.x = input,

@@ -50,7 +50,8 @@ class Decoder {
   /// Precision of the residual stream, norms and softmax.
   at::ScalarType accumulate_dtype() const;
   int64_t parameters() const;
-  int64_t weight_bytes() const;  ///< a tied matrix counted once
+  int64_t idle_parameters() const;  ///< of experts that a token has not chosen
+  int64_t weight_bytes() const;     ///< a tied matrix counted once
   /// Waits until the device has done what was asked of it; for timing. Nothing to wait for on a
   /// CPU.
   void synchronize() const;

@@ -9,11 +9,12 @@ namespace sinkbench {
 
 const std::vector<Family>& family_registry() {
   static const std::vector<Family> families = {
-      llama_family(),   mistral_family(),    qwen2_family(),       qwen3_family(),
-      phi3_family(),    gpt_neox_family(),   falcon_family(),      mpt_family(),
-      gpt2_family(),    gemma2_family(),     gemma3_text_family(), gemma3_family(),
-      smollm3_family(), granite_family(),    olmo2_family(),       olmo3_family(),
-      phi_family(),     starcoder2_family(), opt_family()};
+      llama_family(),     mistral_family(),    qwen2_family(),       qwen3_family(),
+      phi3_family(),      gpt_neox_family(),   falcon_family(),      mpt_family(),
+      gpt2_family(),      gemma2_family(),     gemma3_text_family(), gemma3_family(),
+      smollm3_family(),   granite_family(),    olmo2_family(),       olmo3_family(),
+      phi_family(),       starcoder2_family(), opt_family(),         mixtral_family(),
+      qwen2_moe_family(), qwen3_moe_family(),  olmoe_family(),       gpt_oss_family()};
   return families;
 }
 
@@ -124,7 +125,10 @@ std::vector<std::string> notes_of(const ConfigReader& reader) {
                     "is computed as {}",
                     reader.text({"model_type"})));
   }
-  if (reader.has("quantization_config")) {
+  const auto quantised = reader.object({"quantization_config"});
+  const bool mxfp4 =
+      quantised && quantised->has("quant_method") && quantised->text({"quant_method"}) == "mxfp4";
+  if (quantised && !mxfp4) {
     notes.push_back("config.json has a quantization_config, but the weights are not quantised");
   }
   const auto window = reader.json().find("sliding_window");
@@ -150,7 +154,7 @@ DecoderConfig read_decoder_config(const ConfigReader& reader) {
                                         config.head_dim));
     }
   }
-  config.learned_sink_logits = reader.boolean({"learned_sink_logits"}, false);
+  config.learned_sink_logits = reader.boolean({"learned_sink_logits"}, config.learned_sink_logits);
   if (reader.has("constant_sink_logit")) {
     if (config.learned_sink_logits) {
       reader.fail("constant_sink_logit", "is set beside learned_sink_logits; expected one of them");

@@ -61,6 +61,11 @@ Family olmo3_family();
 Family phi_family();
 Family starcoder2_family();
 Family opt_family();
+Family mixtral_family();
+Family qwen2_moe_family();
+Family qwen3_moe_family();
+Family olmoe_family();
+Family gpt_oss_family();
 
 /// In the order of supported_families().
 const std::vector<Family>& family_registry();

@@ -9,8 +9,12 @@ namespace sinkbench {
 namespace {
 
 /// What shows that the weights are quantised: a tensor, and a guess at the method.
-std::optional<std::pair<std::string, std::string>> sign(const SafetensorsCheckpoint& checkpoint) {
+/// `mxfp4`: whether the family reads that form of its experts.
+std::optional<std::pair<std::string, std::string>> sign(const SafetensorsCheckpoint& checkpoint,
+                                                        bool mxfp4) {
   for (const auto& [name, type] : checkpoint.types()) {
+    const bool of_experts = name.find(".experts.") != name.npos;
+    if (mxfp4 && of_experts && (name.ends_with("_blocks") || name.ends_with("_scales"))) continue;
     for (const auto& [ending, method] : quantised_endings()) {
       if (name.ends_with(ending)) return {{name, method}};
     }
@@ -25,7 +29,8 @@ std::optional<std::pair<std::string, std::string>> sign(const SafetensorsCheckpo
 }  // namespace
 
 void refuse_quantised(const ConfigReader& config, const SafetensorsCheckpoint& checkpoint) {
-  const auto found = sign(checkpoint);
+  const bool mxfp4 = config.has("model_type") && config.text({"model_type"}) == "gpt_oss";
+  const auto found = sign(checkpoint, mxfp4);
   if (!found) return;
   std::string method = found->second;
   const auto stated = config.object({"quantization_config"});

@@ -18,6 +18,15 @@ struct NormWeights {
   at::Tensor bias;    ///< [hidden], or undefined
 };
 
+/// Of a mixture of experts; each expert's matrices lie one after the other.
+struct ExpertsWeights {
+  Linear router;   ///< [experts, hidden]
+  Linear gate_up;  ///< [experts, 2 * size, hidden], rows: gate then up; biases [experts, 2 * size]
+  Linear down;     ///< [experts, hidden, size]; biases [experts, hidden]
+  Linear shared_gate_up, shared_down;  ///< of the expert that every token has, or undefined
+  Linear shared_gate;                  ///< [1, hidden]
+};
+
 struct LayerWeights {
   /// Before attention and MLP, or after the residual sum (NormPlacement); undefined where norms
   /// only follow them. The MLP's shares the attention's memory where there is but one.
@@ -27,9 +36,10 @@ struct LayerWeights {
   Linear qkv;  ///< rows: all query heads, all key heads, all value heads
   /// [head_dim] each, or [heads * head_dim] and [kv_heads * head_dim] (QueryKeyNorm); or undefined.
   at::Tensor query_norm, key_norm;
-  Linear output;   ///< [hidden, heads * head_dim]
-  Linear gate_up;  ///< rows: gate then up; without a gate, up alone
-  Linear down;     ///< [hidden, mlp]
+  Linear output;           ///< [hidden, heads * head_dim]
+  Linear gate_up;          ///< rows: gate then up; without a gate, up alone
+  Linear down;             ///< [hidden, mlp]
+  ExpertsWeights experts;  ///< in place of gate_up and down, which are then undefined
   /// [heads], or undefined: a logit that takes part in each head's softmax as if there were one
   /// more key, with a value of zero (a trained sink).
   at::Tensor sink_logit;

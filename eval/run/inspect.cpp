@@ -46,6 +46,18 @@ ordered_json sinks(const DecoderConfig& config) {
   return result;
 }
 
+ordered_json experts(const DecoderConfig& config) {
+  if (!config.experts) return nullptr;
+  const ExpertsConfig& experts = *config.experts;
+  int64_t layers = 0;
+  for (int64_t layer = 0; layer < config.layers; ++layer) layers += !experts.is_dense(layer);
+  return {{"experts", experts.experts},
+          {"chosen", experts.chosen},
+          {"size", experts.size},
+          {"shared_size", experts.shared_size},
+          {"layers", layers}};
+}
+
 ordered_json tokenizer(const fs::path& path, const DecoderConfig& config) {
   if (!Tokenizer::is_in(path)) return nullptr;
   try {
@@ -151,6 +163,7 @@ ordered_json inspect_model(const fs::path& path, const std::vector<fs::path>& pl
           {"family", config.family},
           {"runs_as", summary_of(config.family)},
           {"parameters", decoder.parameters()},
+          {"active_parameters", decoder.parameters() - decoder.idle_parameters()},
           {"weights", weights},
           {"shape",
            {{"layers", config.layers},
@@ -158,6 +171,7 @@ ordered_json inspect_model(const fs::path& path, const std::vector<fs::path>& pl
             {"mlp_size", config.mlp_size},
             {"vocab_size", config.vocab_size},
             {"tied_head", config.tied_head}}},
+          {"experts", experts(config)},
           {"attention",
            {{"heads", config.heads},
             {"kv_heads", config.kv_heads},

@@ -1,6 +1,8 @@
 // Llama (Touvron et al. 2023, arXiv 2302.13971) as in transformers' LlamaForCausalLM.
 #include "models/families/llama.h"
 
+#include <ATen/ATen.h>
+
 #include <algorithm>
 #include <stdexcept>
 
@@ -44,6 +46,45 @@ DecoderConfig read_llama_config(const ConfigReader& reader, const LlamaDefaults&
 void read_llama_biases(DecoderConfig& config, const ConfigReader& reader) {
   config.qkv_bias = config.output_bias = reader.boolean({"attention_bias"}, false);
   config.mlp_bias = reader.boolean({"mlp_bias"}, false);
+}
+
+ExpertsConfig read_experts(const ConfigReader& reader, int64_t experts, int64_t chosen) {
+  ExpertsConfig result;
+  result.experts = reader.integer({"num_local_experts", "num_experts"}, 1, experts);
+  result.chosen = reader.integer({"num_experts_per_tok", "experts_per_token"}, 1, chosen);
+  if (result.chosen > result.experts) {
+    reader.fail("num_experts_per_tok",
+                fmt::format("is {}, and there are {} experts", result.chosen, result.experts));
+  }
+  return result;
+}
+
+void read_dense_layers(ExpertsConfig& experts, const ConfigReader& reader, int64_t layers) {
+  const int64_t step = reader.integer({"decoder_sparse_step"}, 1, 1);
+  std::vector<bool> dense(layers);
+  for (int64_t layer = 0; layer < layers; ++layer) dense[layer] = (layer + 1) % step != 0;
+  if (reader.has("mlp_only_layers")) {
+    for (const nlohmann::json& layer : reader.json().at("mlp_only_layers")) {
+      if (!layer.is_number_integer() || layer.get<int64_t>() < 0 ||
+          layer.get<int64_t>() >= layers) {
+        reader.fail("mlp_only_layers",
+                    fmt::format("has {}; expected layers from 0 to {}", layer.dump(), layers - 1));
+      }
+      dense[layer.get<int64_t>()] = true;
+    }
+  }
+  if (std::find(dense.begin(), dense.end(), true) != dense.end()) experts.dense_layers = dense;
+}
+
+void set_experts(DecoderConfig& config, const ConfigReader& reader, ExpertsConfig experts) {
+  constexpr int64_t most_experts = 10000;
+  if (experts.experts > most_experts) {
+    reader.fail("num_experts",
+                fmt::format("is {}; expected {} at the most", experts.experts, most_experts));
+  }
+  experts.dense_size = config.mlp_size;
+  config.mlp_size = experts.chosen * experts.size + experts.shared_size;
+  config.experts = std::move(experts);
 }
 
 std::vector<std::string> read_layer_types(const ConfigReader& reader, int64_t layers) {
@@ -108,6 +149,66 @@ void read_upper_local_windows(DecoderConfig& config, const ConfigReader& reader)
   read_local_windows(config, reader, 4096, [&](int64_t layer) { return layer >= first; });
 }
 
+namespace {
+
+/// Rows [experts, out, in] that are gate and up in turns, where there are two parts: one after the
+/// other.
+at::Tensor parted(const at::Tensor& rows, int64_t parts) {
+  const int64_t experts = rows.size(0), out = rows.size(1), in = rows.size(2);
+  return rows.reshape({experts, out / parts, parts, in})
+      .transpose(1, 2)
+      .reshape({experts, out, in})
+      .contiguous();
+}
+
+ExpertsWeights read_expert_weights(const DecoderConfig& config, const ExpertNames& names,
+                                   const std::string& prefix, TensorSource& source) {
+  const ExpertsConfig& experts = *config.experts;
+  const int64_t hidden = config.hidden_size, count = experts.experts, size = experts.size;
+  const std::string block = prefix + names.block + ".";
+  ExpertsWeights weights;
+  weights.router = read_linear(source, block + names.router, count, hidden, experts.router_bias);
+  if (names.stacked) {
+    const std::string all = block + "experts.";
+    const auto one_after_the_other = [&](const at::Tensor& bias) {
+      return bias.view({count, size, 2}).transpose(1, 2).reshape({count, 2 * size});
+    };
+    const auto rows = [&](const std::string& name, int64_t out, int64_t in) {
+      if (source.has(name + "_blocks")) return source.get_mxfp4(name, {count, out, in});
+      return source.get(name, {count, in, out}).transpose(1, 2);
+    };
+    weights.gate_up.weight = parted(rows(all + "gate_up_proj", 2 * size, hidden), 2);
+    weights.down.weight = parted(rows(all + "down_proj", hidden, size), 1);
+    if (experts.bias) {
+      weights.gate_up.bias =
+          one_after_the_other(source.get(all + "gate_up_proj_bias", {count, 2 * size}));
+      weights.down.bias = source.get(all + "down_proj_bias", {count, hidden});
+    }
+    return weights;
+  }
+  std::vector<at::Tensor> gate_up, down;
+  for (int64_t e = 0; e < count; ++e) {
+    const std::string expert = fmt::format("{}experts.{}.", block, e);
+    gate_up.push_back(stack({read_linear(source, expert + names.gate, size, hidden, false),
+                             read_linear(source, expert + names.up, size, hidden, false)})
+                          .weight);
+    down.push_back(read_linear(source, expert + names.down, hidden, size, false).weight);
+  }
+  weights.gate_up.weight = at::stack(gate_up);
+  weights.down.weight = at::stack(down);
+  if (experts.shared_size == 0) return weights;
+  const std::string shared = block + "shared_expert.";
+  weights.shared_gate_up =
+      stack({read_linear(source, shared + names.gate, experts.shared_size, hidden, false),
+             read_linear(source, shared + names.up, experts.shared_size, hidden, false)});
+  weights.shared_down =
+      read_linear(source, shared + names.down, hidden, experts.shared_size, false);
+  weights.shared_gate = read_linear(source, block + "shared_expert_gate", 1, hidden, false);
+  return weights;
+}
+
+}  // namespace
+
 DecoderWeights read_llama_weights(const DecoderConfig& config, const LlamaTensors& tensors,
                                   TensorSource& source) {
   const int64_t hidden = config.hidden_size;
@@ -152,14 +253,17 @@ DecoderWeights read_llama_weights(const DecoderConfig& config, const LlamaTensor
       case NormPlacement::residual:
         throw std::logic_error("no family of Llama's making has norms after the residual sum");
     }
-    if (tensors.fused) {
-      layer.qkv =
-          linear(attention + "qkv_proj", query_size + 2 * key_size, hidden, config.qkv_bias);
-      layer.gate_up = linear(mlp + "gate_up_proj", 2 * config.mlp_size, hidden, config.mlp_bias);
+    layer.qkv = tensors.fused ? linear(attention + "qkv_proj", query_size + 2 * key_size, hidden,
+                                       config.qkv_bias)
+                              : read_qkv(source, attention, config);
+    const int64_t mlp_size = config.experts ? config.experts->dense_size : config.mlp_size;
+    if (config.experts && !config.experts->is_dense(i)) {
+      layer.experts = read_expert_weights(config, tensors.experts, prefix, source);
+    } else if (tensors.fused) {
+      layer.gate_up = linear(mlp + "gate_up_proj", 2 * mlp_size, hidden, config.mlp_bias);
     } else {
-      layer.qkv = read_qkv(source, attention, config);
-      layer.gate_up = stack({linear(mlp + "gate_proj", config.mlp_size, hidden, config.mlp_bias),
-                             linear(mlp + "up_proj", config.mlp_size, hidden, config.mlp_bias)});
+      layer.gate_up = stack({linear(mlp + "gate_proj", mlp_size, hidden, config.mlp_bias),
+                             linear(mlp + "up_proj", mlp_size, hidden, config.mlp_bias)});
     }
     if (config.query_key_norm != QueryKeyNorm::none) {
       const bool whole = config.query_key_norm == QueryKeyNorm::whole;
@@ -168,7 +272,9 @@ DecoderWeights read_llama_weights(const DecoderConfig& config, const LlamaTensor
       layer.key_norm = read_scale(attention + "k_norm.weight", whole ? key_size : config.head_dim);
     }
     layer.output = linear(attention + "o_proj", hidden, query_size, config.output_bias);
-    layer.down = linear(mlp + "down_proj", hidden, config.mlp_size, config.mlp_bias);
+    if (layer.gate_up.weight.defined()) {
+      layer.down = linear(mlp + "down_proj", hidden, mlp_size, config.mlp_bias);
+    }
     layer.sink_logit = read_sink_logit(config, prefix + "self_attn", source);
     weights.layers.push_back(std::move(layer));
   }

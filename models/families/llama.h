@@ -16,14 +16,33 @@ struct LlamaDefaults {
   int64_t head_dim = 0;  ///< 0: the hidden size's share
 };
 
+/// How a family names its experts' tensors, `block`.`experts`.N.`gate`.weight and so on.
+struct ExpertNames {
+  const char* block = "mlp";
+  const char* router = "gate";
+  const char *gate = "gate_proj", *up = "up_proj", *down = "down_proj";
+  bool stacked =
+      false;  ///< gpt-oss: all experts in one tensor, [experts, in, out], gate and up in turns
+};
+
 /// How a family stores what the decoder's configuration asks for.
 struct LlamaTensors {
   bool fused = false;          ///< qkv_proj and gate_up_proj in place of five matrices
   bool norm_less_one = false;  ///< norms' weights less one: Gemma
   std::string root = "";  ///< what names begin with; "": "model." or, of the bare model, nothing
   std::string head = "lm_head";
+  ExpertNames experts = {};
 };
 
+/// Experts of `size`, so many of which `chosen_field` says; `config.mlp_size`, which was that of an
+/// ordinary MLP, becomes that of all that a token has. InputError where more are chosen than there
+/// are.
+void set_experts(DecoderConfig& config, const ConfigReader& reader, ExpertsConfig experts);
+/// The number of experts, which has two names, and of those chosen, which has one; transformers'
+/// defaults where they are absent.
+ExpertsConfig read_experts(const ConfigReader& reader, int64_t experts, int64_t chosen);
+/// Layers without experts, as Qwen's classes have it: `mlp_only_layers`, `decoder_sparse_step`.
+void read_dense_layers(ExpertsConfig& experts, const ConfigReader& reader, int64_t layers);
 DecoderConfig read_llama_config(const ConfigReader& config, const LlamaDefaults& defaults = {});
 /// Everything but the rotary embedding.
 DecoderConfig read_llama_shape(const ConfigReader& config, const LlamaDefaults& defaults = {});

@@ -64,7 +64,7 @@ json random_config(const std::string& family, Random& random) {
   if (random.coin()) config["tie_word_embeddings"] = random.coin();
   if (random.coin()) {
     config[random.coin() ? "learned_sink_logits" : "use_cache"] = true;
-  } else if (random.coin()) {
+  } else if (random.coin() && family != "gpt_oss") {  // which has learned ones
     config["constant_sink_logit"] = random.of({-1, 0, 2});
   }
   if (family == "mpt") {
@@ -114,6 +114,16 @@ json random_config(const std::string& family, Random& random) {
     config["attention_multiplier"] = 0.3;
     config["residual_multiplier"] = 0.5;
     config["logits_scaling"] = random.of({1, 4});
+  }
+  if (family == "mixtral" || family == "olmoe" || family == "gpt_oss" || family.ends_with("_moe")) {
+    config["num_experts"] = random.of({2, 5});
+    config["num_experts_per_tok"] = random.of({1, 2});
+    config["norm_topk_prob"] = random.coin();
+  }
+  if (family.ends_with("_moe")) {
+    config["moe_intermediate_size"] = random.of({8, 24});
+    config["shared_expert_intermediate_size"] = random.of({8, 24});
+    config["decoder_sparse_step"] = random.of({1, 2});
   }
   if (family == "gemma3") return {{"model_type", family}, {"text_config", config}};
   return config;

@@ -27,6 +27,9 @@ class WithSinks final : public TensorSource {
     if (!name.ends_with(".sinks")) return checkpoint_.get(name, shape);
     return (6 * at::rand(shape, at::kDouble) - 2).to(dtype_);
   }
+  at::Tensor get_mxfp4(const std::string& name, at::IntArrayRef shape) override {
+    return checkpoint_.get_mxfp4(name, shape);
+  }
   bool has(const std::string& name) const override { return checkpoint_.has(name); }
   void check_all_used() const override { checkpoint_.check_all_used(); }
 

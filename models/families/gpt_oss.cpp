@@ -1,0 +1,34 @@
+// gpt-oss (OpenAI 2025, arXiv 2508.10925) as in transformers' GptOssForCausalLM: a learned sink
+// logit for each head, windows in every second layer, experts with biases and a clamped activation.
+#include "models/families/llama.h"
+
+namespace sinkbench {
+namespace {
+
+DecoderConfig read_config(const ConfigReader& reader) {
+  DecoderConfig config =
+      read_llama_config(reader, {.epsilon = 1e-5, .theta = 150000.0, .head_dim = 64});
+  config.qkv_bias = config.output_bias = reader.boolean({"attention_bias"}, true);
+  config.learned_sink_logits = true;
+  read_local_windows(config, reader, 128, [](int64_t layer) { return layer % 2 == 0; });
+  ExpertsConfig experts = read_experts(reader, 128, 4);
+  experts.size = config.mlp_size;
+  experts.router_bias = experts.bias = true;
+  experts.limit = reader.number({"swiglu_limit"}, 7.0);
+  if (experts.limit <= 0) reader.fail("swiglu_limit", "expected a number above 0");
+  set_experts(config, reader, std::move(experts));
+  return config;
+}
+
+DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader&,
+                            TensorSource& source) {
+  return read_llama_weights(config, {.experts = {.router = "router", .stacked = true}}, source);
+}
+
+}  // namespace
+
+Family gpt_oss_family() {
+  return {.name = "gpt_oss", .read_config = read_config, .read_weights = read_weights};
+}
+
+}  // namespace sinkbench

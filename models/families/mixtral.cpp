@@ -1,0 +1,30 @@
+// Mixtral (Jiang et al. 2024, arXiv 2401.04088) as in transformers' MixtralForCausalLM: Mistral
+// with experts.
+#include "models/families/llama.h"
+
+namespace sinkbench {
+namespace {
+
+DecoderConfig read_config(const ConfigReader& reader) {
+  DecoderConfig config = read_llama_config(reader, {.epsilon = 1e-5, .theta = 1e6});
+  read_local_window(config, reader);
+  ExpertsConfig experts = read_experts(reader, 8, 2);
+  experts.size = config.mlp_size;
+  set_experts(config, reader, std::move(experts));
+  return config;
+}
+
+DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader&,
+                            TensorSource& source) {
+  return read_llama_weights(
+      config, {.experts = {.block = "block_sparse_moe", .gate = "w1", .up = "w3", .down = "w2"}},
+      source);
+}
+
+}  // namespace
+
+Family mixtral_family() {
+  return {.name = "mixtral", .read_config = read_config, .read_weights = read_weights};
+}
+
+}  // namespace sinkbench

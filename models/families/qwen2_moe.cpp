@@ -1,0 +1,27 @@
+// Qwen1.5-MoE and Qwen2-MoE (arXiv 2407.10671) as in transformers' Qwen2MoeForCausalLM: Qwen2 with
+// experts and a shared one.
+#include "models/families/llama.h"
+
+namespace sinkbench {
+namespace {
+
+DecoderConfig read_config(const ConfigReader& reader) {
+  DecoderConfig config = read_llama_config(reader);
+  config.qkv_bias = reader.boolean({"qkv_bias"}, true);
+  read_upper_local_windows(config, reader);
+  ExpertsConfig experts = read_experts(reader, 60, 4);
+  experts.size = reader.integer({"moe_intermediate_size"}, 1, 1408);
+  experts.shared_size = reader.integer({"shared_expert_intermediate_size"}, 1, 5632);
+  experts.normalised = reader.boolean({"norm_topk_prob"}, false);
+  read_dense_layers(experts, reader, config.layers);
+  set_experts(config, reader, std::move(experts));
+  return config;
+}
+
+}  // namespace
+
+Family qwen2_moe_family() {
+  return {.name = "qwen2_moe", .read_config = read_config, .read_weights = read_llama_weights};
+}
+
+}  // namespace sinkbench

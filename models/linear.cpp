@@ -1,0 +1,18 @@
+#include "models/linear.h"
+
+#include <ATen/ATen.h>
+
+#include "models/fused.h"
+#include "models/quantised.h"
+#include "models/row_product.h"
+
+namespace sinkbench {
+
+at::Tensor apply(const Linear& linear, const at::Tensor& x) {
+  if (takes_row_product(x, linear.weight)) return row_product(x, linear.weight, linear.bias);
+  if (fused::takes_row(x, linear.weight)) return fused::row_product({.x = x, .linear = linear});
+  if (widens(x)) return widened_product(x, linear.weight, linear.bias);
+  return at::linear(x, linear.weight, linear.bias);
+}
+
+}  // namespace sinkbench
