@@ -72,7 +72,8 @@ TEST_CASE("sinks measures every family") {
         largest = std::max(largest, alpha);
         CHECK(alpha > 1.0 / 12);  // the first query attends to nothing else
         CHECK(alpha < 1);
-        CHECK(head["trained_sink_mass"].is_null());
+        const bool learned = folder.path().filename().string().starts_with("gpt_oss");
+        CHECK(head["trained_sink_mass"].is_null() != learned);
         for (size_t k = 0; k < 4; ++k) {
           rate[k] +=
               head["above_epsilon_percent"][k].get<double>() / static_cast<double>(layers * heads);
