@@ -33,7 +33,9 @@ StepwiseEngine::StepwiseEngine(const Decoder& decoder, const IndexPolicy& policy
       views_(policy, decoder.config()),
       kinds_(views_.kinds()),
       plans_(storage.is_native() && fused::takes_heads(decoder.config()) &&
-             (planned || fused::takes(decoder.options().device, decoder.options().dtype))) {}
+             // Which experts there are to run is read back to the host, which no graph can.
+             (planned || (fused::takes(decoder.options().device, decoder.options().dtype) &&
+                          !decoder.config().experts))) {}
 
 void StepwiseEngine::check(int64_t fed) const {
   check_views(views_, decoder_.config(), fed);
