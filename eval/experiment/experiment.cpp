@@ -411,7 +411,11 @@ StorageSpec read_kivi(const Place& place) {
 /// rotate: true}.
 StorageSpec read_storage(const Place& place) {
   StorageSpec storage;
-  if (place.node().IsMap() && place.has("kivi")) {
+  // Also without a value, which is an error and not the native form.
+  const auto names = [&](const char* form) {
+    return place.node().IsMap() && place.node()[form].IsDefined();
+  };
+  if (names("kivi")) {
     place.check_keys({"kivi"});
     return read_kivi(place.at("kivi"));
   }
@@ -421,8 +425,8 @@ StorageSpec read_storage(const Place& place) {
     if (is_kivi(storage.keys)) storage.kivi = usual_kivi_groups;
     return storage;
   }
-  place.check_keys({"keys", "values", "both", "turboquant", "kivi", "rotate", "interleave"});
-  if (place.has("turboquant")) {
+  place.check_keys({"keys", "values", "both", "turboquant", "rotate", "interleave"});
+  if (names("turboquant")) {
     for (const char* other : {"keys", "values", "both"}) {
       if (place.has(other))
         place.at(other).fail("stands beside 'turboquant'; expected one of them");

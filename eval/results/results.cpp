@@ -58,6 +58,12 @@ const json& later(const json& object, const char* name) {
   return it == object.end() ? nothing : *it;
 }
 
+/// The same of a number: 0.
+int64_t later_integer(const json& object, const char* name) {
+  const json& value = later(object, name);
+  return value.is_null() ? 0 : integer(value);
+}
+
 json divergence_to_json(const DivergenceResult& d) {
   return {{"reference", d.reference},
           {"kl_mean", number(d.kl_mean)},
@@ -412,15 +418,12 @@ CellResult cell_from_json(const json& object) {
   cell.chunk = integer(object.at("chunk"));
   cell.dtype = object.at("dtype").get<std::string>();
   if (const json& kv = later(object, "kv"); !kv.is_null()) {
-    const auto of_kivi = [&](const char* name) {
-      const json& tokens = later(kv, name);
-      return tokens.is_null() ? 0 : integer(tokens);
-    };
-    cell.kv = {.keys = kv.at("keys").get<std::string>(),
-               .values = kv.at("values").get<std::string>(),
-               .rotate = kv.at("rotate").get<bool>(),
-               .interleave = kv.at("interleave").get<bool>(),
-               .kivi = {.group = of_kivi("group"), .residual = of_kivi("residual")}};
+    cell.kv = {
+        .keys = kv.at("keys").get<std::string>(),
+        .values = kv.at("values").get<std::string>(),
+        .rotate = kv.at("rotate").get<bool>(),
+        .interleave = kv.at("interleave").get<bool>(),
+        .kivi = {.group = later_integer(kv, "group"), .residual = later_integer(kv, "residual")}};
   }
   cell.device = object.at("device").get<std::string>();
   result.threads = integer(object.at("threads"));
@@ -509,12 +512,8 @@ CellResult cell_from_json(const json& object) {
                      .kv_bytes_held = integer(m.at("kv_bytes_held")),
                      .weight_bytes = integer(m.at("weight_bytes")),
                      .peak_rss_bytes = integer(m.at("peak_rss_bytes"))};
-    const auto of_device = [&](const char* name) {
-      const json& bytes = later(m, name);
-      return bytes.is_null() ? 0 : integer(bytes);
-    };
-    result.memory->device_held_bytes = of_device("device_held_bytes");
-    result.memory->device_peak_bytes = of_device("device_peak_bytes");
+    result.memory->device_held_bytes = later_integer(m, "device_held_bytes");
+    result.memory->device_peak_bytes = later_integer(m, "device_peak_bytes");
     const json& mean = later(m, "mean_entries");
     result.memory->mean_entries =
         mean.is_null() ? static_cast<double>(result.memory->cache_entries) : mean.get<double>();

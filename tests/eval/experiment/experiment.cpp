@@ -954,6 +954,9 @@ TEST_CASE("how caches are stored is an axis of the grid") {
         "grid.yaml:4: kv.turboquant.bits: is '5'; expected an integer of 4 or less");
   CHECK(refused("{turboquant: {bits: 4}, keys: q8_0}\n") ==
         "grid.yaml:4: kv.keys: stands beside 'turboquant'; expected one of them");
+  CHECK_THAT(refused("{kivi: }\n"), ContainsSubstring("kv.kivi: is nothing; expected a mapping"));
+  CHECK_THAT(refused("{turboquant: , rotate: true}\n"),
+             ContainsSubstring("kv.turboquant: is nothing; expected a mapping"));
   CHECK(refused("{kivi: {bits: 3}}\n") == "grid.yaml:4: kv.kivi.bits: is 3; expected 2, 4 or 8");
   CHECK(refused("{kivi: {bits: 2, group: 32, residual: 48}}\n") ==
         "grid.yaml:4: kv.kivi: has a residual of 48; expected a multiple of the group, 32");
