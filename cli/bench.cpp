@@ -52,6 +52,7 @@ void add_bench(CLI::App& app) {
   command->add_option("--dtype", options->dtypes, "float32, bfloat16, float16 (CUDA)")
       ->check(CLI::IsMember({"float32", "bfloat16", "float16"}))
       ->delimiter(',');
+  add_weights(*command, options->weights);
   command->add_option("--threads", options->threads, "Threads (default: all cores)")
       ->transform(integer(1, 4096));
   add_plugins(*command, options->plugins);

@@ -43,6 +43,9 @@ void add_document_options(CLI::App& command, DocumentOptions& options);
 /// The option of every command that loads plug-ins: --plugin.
 void add_plugins(CLI::App& command, std::vector<std::filesystem::path>& plugins);
 
+/// The option of every command that loads a model: --weights.
+void add_weights(CLI::App& command, std::string& weights);
+
 /// For an option that takes an integer: decimal digits (010 is ten) from `least` to `most`.
 CLI::Validator integer(int64_t least, int64_t most);
 

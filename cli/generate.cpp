@@ -161,6 +161,7 @@ void add_generate(CLI::App& app) {
                    "A token that ends a text, such as '<|endoftext|>', or its id (repeatable)")
       ->allow_extra_args(false);
   command->add_option("--dtype", options->what.dtype, "float32, bfloat16, float16 or float64");
+  add_weights(*command, options->what.weights);
   command->add_option("--kv", options->what.kv,
                       "How caches are stored: q8_0, '{keys: q8_0, values: q4_0}', ...");
   command

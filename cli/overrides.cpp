@@ -23,6 +23,15 @@ void add_plugins(CLI::App& command, std::vector<std::filesystem::path>& plugins)
       ->allow_extra_args(false);
 }
 
+void add_weights(CLI::App& command, std::string& weights) {
+  command
+      .add_option(
+          "--weights", weights,
+          "decoded: as numbers of the precision; as-stored: in the form of the file, such as "
+          "Q4_K or MXFP4, in less memory (default: decoded)")
+      ->check(CLI::IsMember({"decoded", "as-stored"}));
+}
+
 CLI::Validator device_name() {
   return CLI::Validator(
       [](std::string& text) -> std::string {

@@ -167,7 +167,7 @@ void add_run(CLI::App& app) {
 
 void add_eval(CLI::App& app) {
   struct Quick {
-    std::string model, text, dtype, engine, kv;
+    std::string model, text, dtype, engine, kv, weights;
     std::vector<std::string> policies, metrics;
     int64_t tokens = 8192;
     Options options;
@@ -188,6 +188,7 @@ void add_eval(CLI::App& app) {
   command->add_option("--metrics", quick->metrics, "perplexity, latency, memory, ...")
       ->delimiter(',');
   command->add_option("--dtype", quick->dtype, "float32, bfloat16, float16 or float64");
+  add_weights(*command, quick->weights);
   command->add_option("--engine", quick->engine, "chunked or stepwise");
   command->add_option("--kv", quick->kv,
                       "How caches are stored: q8_0, '{keys: q8_0, values: q4_0}', ...");
@@ -203,7 +204,8 @@ void add_eval(CLI::App& app) {
                                   .metrics = quick->metrics,
                                   .dtype = quick->dtype,
                                   .engine = quick->engine,
-                                  .kv = quick->kv};
+                                  .kv = quick->kv,
+                                  .weights = quick->weights};
     if (experiment.policies.empty()) experiment.policies = {"dense"};
     quick->options.overrides.load_plugins = !quick->options.dry_run;
     run(quick->options, quick_experiment(experiment, quick->options.overrides));

@@ -23,7 +23,7 @@ struct Options {
   SinkSampling sampling;
   SinkOptions sinks;
   std::string bos = "sample";
-  std::string dtype = "float32", device = "cpu";
+  std::string dtype = "float32", device = "cpu", weights;
   int64_t threads = 0;
   std::string format = "table";
   std::string out;
@@ -61,6 +61,7 @@ void sinks(Options options) {
                               : fs::path(options.out);
   Cell cell;
   cell.model.path = options.model;
+  cell.model.as_stored = options.weights == "as-stored";
   cell.dataset = dataset(options);
   cell.dtype = options.dtype;
   cell.device = options.device;
@@ -122,6 +123,7 @@ void add_sinks(CLI::App& app) {
   command->add_option("--dtype", options->dtype, "float32, bfloat16, float16 (CUDA) or float64")
       ->check(CLI::IsMember(dtype_names()))
       ->capture_default_str();
+  add_weights(*command, options->weights);
   command->add_option("--device", options->device, device_names)
       ->check(device_name())
       ->capture_default_str();

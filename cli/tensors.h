@@ -41,6 +41,7 @@ struct BenchOptions {
   int64_t ceilings = 6;  ///< seconds
   std::string device = "cpu";
   std::vector<std::string> dtypes = {"float32", "bfloat16"};
+  std::string weights;  ///< "as-stored", or decoded
   std::string format = "table";
   std::string llama_bench;  ///< llama.cpp's program, or ""
   std::vector<std::filesystem::path> plugins;

@@ -10,6 +10,7 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <random>
 #include <set>
 
 #include "base/error.h"
@@ -23,6 +24,8 @@ namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
+
+constexpr int64_t mxfp4_block = 32;  // numbers with one power
 
 /// safetensors' own limit on the header.
 constexpr uint64_t longest_header = 100'000'000;
@@ -96,9 +99,20 @@ json parse_object(std::string_view text, const fs::path& path, const char* what)
 
 }  // namespace
 
+Linear TensorSource::hold(std::vector<StoredMatrix::Part> parts, int64_t columns) const {
+  if (device_.is_meta() && !kept_.as_stored) {
+    int64_t rows = 0;
+    for (const StoredMatrix::Part& part : parts) rows += part.rows;
+    return {at::empty({rows, columns}, at::TensorOptions().dtype(dtype_).device(device_)), {}};
+  }
+  StoredMatrix matrix(std::move(parts), columns, kept_.as_stored ? kept_.cache : nullptr);
+  if (kept_.as_stored) return {.weight = {}, .bias = {}, .stored = std::move(matrix)};
+  return {matrix.decode(dtype_).to(device_), {}};
+}
+
 SafetensorsCheckpoint::SafetensorsCheckpoint(const fs::path& folder, at::ScalarType dtype,
-                                             at::Device device)
-    : folder_(folder), dtype_(dtype), device_(device) {
+                                             at::Device device, KeptForm kept)
+    : Checkpoint(dtype, device, std::move(kept)), folder_(folder) {
   const fs::path single = folder / "model.safetensors";
   const fs::path index = folder / "model.safetensors.index.json";
   if (fs::exists(single)) {
@@ -250,48 +264,42 @@ SafetensorsCheckpoint::Entry& SafetensorsCheckpoint::find(const std::string& nam
   return entry;
 }
 
-std::span<const std::byte> SafetensorsCheckpoint::bytes(const std::string& name,
-                                                        at::IntArrayRef shape) {
+const SafetensorsCheckpoint::Entry& SafetensorsCheckpoint::bytes(const std::string& name,
+                                                                 at::IntArrayRef shape) {
   const Entry& entry = find(name, shape);
   if (entry.type != "U8") {
     throw InputError::format("{}: tensor {} is of type {}; expected U8",
                              entry.file->path().string(), name, entry.type);
   }
-  return entry.data;
+  return entry;
 }
 
-at::Tensor SafetensorsCheckpoint::get_mxfp4(const std::string& name, at::IntArrayRef shape) {
-  constexpr int64_t block = 32;
+std::vector<Linear> SafetensorsCheckpoint::get_mxfp4(const std::string& name, at::IntArrayRef shape,
+                                                     bool turns) {
   const int64_t experts = shape[0], out = shape[1], in = shape[2];
-  if (in % block != 0) {
+  if (in % mxfp4_block != 0) {
     throw InputError::format("{}: tensor {} has rows of {}; blocks of MXFP4 are of {}",
-                             folder_.string(), name, in, block);
+                             folder_.string(), name, in, mxfp4_block);
   }
-  const auto blocks = bytes(name + "_blocks", {experts, out, in / block, block / 2});
-  const auto scales = bytes(name + "_scales", {experts, out, in / block});
-  const auto options = at::TensorOptions().dtype(dtype_).device(device_);
-  at::Tensor result = at::empty(shape, options);
-  if (device_.is_meta()) return result;
-  const float sizes[] = {0, 0.5F, 1, 1.5F, 2, 3, 4, 6};  // E2M1
-  at::Tensor decoded = at::empty({out, in}, at::TensorOptions().dtype(at::kFloat));
-  auto* const to = decoded.data_ptr<float>();
-  const int64_t of_expert = out * in / block;
+  const int64_t blocks = in / mxfp4_block;
+  const Entry& numbers = bytes(name + "_blocks", {experts, out, blocks, mxfp4_block / 2});
+  const Entry& powers = bytes(name + "_scales", {experts, out, blocks});
+  std::vector<Linear> result;
   for (int64_t expert = 0; expert < experts; ++expert) {
-    const std::byte* const from = blocks.data() + expert * of_expert * block / 2;
-    const std::byte* const powers = scales.data() + expert * of_expert;
-    at::parallel_for(0, of_expert, 1024, [&](int64_t first, int64_t last) {
-      for (int64_t b = first; b < last; ++b) {
-        const int power = static_cast<int>(powers[b]);
-        const float scale =
-            power == 255 ? std::numeric_limits<float>::quiet_NaN() : std::ldexp(1.0F, power - 127);
-        for (int64_t i = 0; i < block; ++i) {
-          const int pair = static_cast<int>(from[b * block / 2 + i / 2]);
-          const int bits = i % 2 == 0 ? pair & 15 : pair >> 4;
-          to[b * block + i] = (bits & 8 ? -scale : scale) * sizes[bits & 7];
-        }
-      }
-    });
-    result.select(0, expert).copy_(decoded);
+    const auto own = [&](std::span<const std::byte> all) {
+      const size_t size = all.size() / static_cast<size_t>(experts);
+      return all.subspan(static_cast<size_t>(expert) * size, size);
+    };
+    // The two may lie in two files; both live as long.
+    const auto owner = std::make_shared<
+        std::pair<std::shared_ptr<const MappedFile>, std::shared_ptr<const MappedFile>>>(
+        numbers.file, powers.file);
+    result.push_back(hold({{.owner = owner,
+                            .numbers = own(numbers.data),
+                            .powers = own(powers.data),
+                            .rows = out,
+                            .groups = turns ? 1 : 0}},
+                          in));
   }
   return result;
 }
@@ -413,6 +421,13 @@ at::Tensor RandomWeights::get_exact(const std::string& name, at::IntArrayRef sha
   return get(name, shape).to(dtype_ == at::kDouble ? at::kDouble : at::kFloat);
 }
 
+uint64_t RandomWeights::seed_of(const std::string& name) const {
+  // FNV-1a, so that the seed of a tensor doesn't hang on the standard library's hash.
+  uint64_t seed = 14695981039346656037ULL ^ seed_;
+  for (const char c : name) seed = (seed ^ static_cast<unsigned char>(c)) * 1099511628211ULL;
+  return seed;
+}
+
 at::Tensor RandomWeights::get(const std::string& name, at::IntArrayRef shape) {
   if (device_.is_meta()) return at::empty(shape, at::TensorOptions().dtype(dtype_).device(device_));
   if (name.ends_with("bias")) {
@@ -421,9 +436,7 @@ at::Tensor RandomWeights::get(const std::string& name, at::IntArrayRef shape) {
   if (shape.size() == 1) {
     return at::ones(shape, at::TensorOptions().dtype(dtype_).device(device_));
   }
-  // FNV-1a, so that the seed of a tensor doesn't hang on the standard library's hash.
-  uint64_t seed = 14695981039346656037ULL ^ seed_;
-  for (const char c : name) seed = (seed ^ static_cast<unsigned char>(c)) * 1099511628211ULL;
+  const uint64_t seed = seed_of(name);
   if (device_.is_cuda()) {  // made where it is used: billions of numbers are slow to bring there
     at::Generator generator = at::globalContext().defaultGenerator(device_).clone();
     generator.set_current_seed(seed);
@@ -434,6 +447,36 @@ at::Tensor RandomWeights::get(const std::string& name, at::IntArrayRef shape) {
   return at::empty(shape, at::kFloat)
       .normal_(0.0, 0.02, generator)
       .to(at::TensorOptions().dtype(dtype_).device(device_));
+}
+
+std::vector<Linear> RandomWeights::get_mxfp4(const std::string& name, at::IntArrayRef shape,
+                                             bool turns) {
+  // Powers that, with every number of E2M1 alike, give a standard deviation of about 0.02.
+  constexpr auto power = std::byte{127 - 7};
+  const int64_t experts = shape[0], out = shape[1], blocks = out * shape[2] / mxfp4_block;
+  struct Memory {
+    std::vector<std::byte> numbers, powers;
+  };
+  std::mt19937_64 generator(seed_of(name));
+  std::vector<Linear> result;
+  for (int64_t expert = 0; expert < experts; ++expert) {
+    const auto memory = std::make_shared<Memory>();
+    if (!device_.is_meta()) {
+      memory->numbers.resize(blocks * mxfp4_block / 2);
+      memory->powers.assign(blocks, power);
+    }
+    for (size_t i = 0; i + sizeof(uint64_t) <= memory->numbers.size(); i += sizeof(uint64_t)) {
+      const uint64_t bits = generator();
+      std::memcpy(memory->numbers.data() + i, &bits, sizeof bits);
+    }
+    result.push_back(hold({{.owner = memory,
+                            .numbers = {memory->numbers.data(), static_cast<size_t>(blocks) * 16},
+                            .powers = {memory->powers.data(), static_cast<size_t>(blocks)},
+                            .rows = out,
+                            .groups = turns ? 1 : 0}},
+                          shape[2]));
+  }
+  return result;
 }
 
 }  // namespace sinkbench

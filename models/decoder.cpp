@@ -4,7 +4,6 @@
 
 #include <future>
 #include <optional>
-#include <set>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -28,43 +27,76 @@ bool folds(const DecoderConfig& config, const NormWeights& norm, const at::Tenso
   return config.norm == NormKind::rms && fused::takes_normed_row(x, norm.weight, linear.weight);
 }
 
-/// Every tensor of the model, shared ones once.
-template <typename Visit>
-void for_each_weight(const DecoderWeights& weights, Visit visit) {
-  std::set<const void*> seen;
-  const auto once = [&](const at::Tensor& tensor) {
-    if (tensor.defined() && seen.insert(tensor.unsafeGetTensorImpl()).second) visit(tensor);
-  };
-  const auto linear = [&](const Linear& l) {
-    once(l.weight);
-    once(l.bias);
-  };
-  const auto norm = [&](const NormWeights& n) {
-    once(n.weight);
-    once(n.bias);
-  };
-  once(weights.embedding);
-  once(weights.positions);
-  for (const LayerWeights& layer : weights.layers) {
-    norm(layer.attention_norm);
-    norm(layer.mlp_norm);
-    norm(layer.attention_post_norm);
-    norm(layer.mlp_post_norm);
-    linear(layer.qkv);
-    once(layer.query_norm);
-    once(layer.key_norm);
-    linear(layer.output);
-    linear(layer.gate_up);
-    linear(layer.down);
-    for (const Linear* part :
-         {&layer.experts.router, &layer.experts.gate_up, &layer.experts.down,
-          &layer.experts.shared_gate_up, &layer.experts.shared_down, &layer.experts.shared_gate}) {
-      linear(*part);
-    }
-    once(layer.sink_logit);
+/// Of a tensor, or of a matrix in its file's form.
+struct Size {
+  int64_t numbers = 0, bytes = 0;
+  Size& operator+=(const Size& other) {
+    numbers += other.numbers;
+    bytes += other.bytes;
+    return *this;
   }
-  norm(weights.final_norm);
-  linear(weights.head);
+};
+Size size_of(const at::Tensor& tensor) {
+  if (!tensor.defined()) return {};
+  return {tensor.numel(), static_cast<int64_t>(tensor.nbytes())};
+}
+Size size_of(const StoredMatrix& matrix) {
+  if (!matrix.defined()) return {};
+  return {matrix.rows() * matrix.columns(), matrix.bytes()};
+}
+Size size_of(const Linear& linear) {
+  Size size = size_of(linear.weight);
+  size += size_of(linear.bias);
+  size += size_of(linear.stored);
+  return size;
+}
+Size size_of(const NormWeights& norm) {
+  Size size = size_of(norm.weight);
+  size += size_of(norm.bias);
+  return size;
+}
+
+/// Of all experts of a layer.
+Size size_of(const std::vector<ExpertWeights>& experts) {
+  Size size;
+  for (const ExpertWeights& expert : experts) {
+    size += size_of(expert.gate_up);
+    size += size_of(expert.down);
+  }
+  return size;
+}
+
+/// Whether the head is the embedding's matrix.
+bool is_tied(const DecoderWeights& weights) {
+  return weights.head.stored.defined() ? weights.head.stored.is_same(weights.stored_embedding)
+                                       : weights.head.weight.is_same(weights.embedding);
+}
+
+/// Of the whole model, what is shared once.
+Size size_of(const DecoderWeights& weights) {
+  Size size = size_of(weights.embedding);
+  size += size_of(weights.stored_embedding);
+  size += size_of(weights.positions);
+  for (const LayerWeights& layer : weights.layers) {
+    size += size_of(layer.attention_norm);
+    const bool shared = layer.mlp_norm.weight.defined() &&
+                        layer.mlp_norm.weight.is_same(layer.attention_norm.weight);
+    if (!shared) size += size_of(layer.mlp_norm);
+    size += size_of(layer.attention_post_norm);
+    size += size_of(layer.mlp_post_norm);
+    for (const Linear* linear :
+         {&layer.qkv, &layer.output, &layer.gate_up, &layer.down, &layer.experts.router,
+          &layer.experts.shared_gate_up, &layer.experts.shared_down, &layer.experts.shared_gate}) {
+      size += size_of(*linear);
+    }
+    size += size_of(layer.experts.experts);
+    for (const at::Tensor* tensor : {&layer.query_norm, &layer.key_norm, &layer.sink_logit}) {
+      size += size_of(*tensor);
+    }
+  }
+  size += size_of(weights.final_norm);
+  size += is_tied(weights) ? size_of(weights.head.bias) : size_of(weights.head);
+  return size;
 }
 
 /// No config.json: says what the folder is, where that can be seen.
@@ -91,16 +123,28 @@ void for_each_weight(const DecoderWeights& weights, Visit visit) {
   throw InputError::format("{}: cannot open: no such file{}", file.string(), help);
 }
 
+KeptForm kept_form(const DecoderOptions& options) {
+  if (!options.as_stored) return {};
+  if (options.device.is_cuda()) {
+    throw InputError::format("weights as-stored are decoded by the CPU; expected device cpu");
+  }
+  KeptForm kept{.as_stored = true};
+  if (options.decoded_bytes > 0) kept.cache = make_decoded_cache(options.decoded_bytes);
+  return kept;
+}
+
 /// A model on disk: a Hugging Face folder or a GGUF file.
 class Opened {
  public:
-  Opened(const std::filesystem::path& path, at::ScalarType dtype, at::Device device) {
+  Opened(const std::filesystem::path& path, const DecoderOptions& options) {
+    const KeptForm kept = kept_form(options);
     if (is_gguf(path)) {
-      gguf_ = std::make_unique<GgufCheckpoint>(read_gguf(path), dtype, device);
+      gguf_ =
+          std::make_unique<GgufCheckpoint>(read_gguf(path), options.dtype, options.device, kept);
     } else {
       if (!std::filesystem::exists(path / "config.json")) fail_without_config(path);
       reader_.emplace(path / "config.json");
-      folder_ = std::make_unique<SafetensorsCheckpoint>(path, dtype, device);
+      folder_ = std::make_unique<SafetensorsCheckpoint>(path, options.dtype, options.device, kept);
       refuse_quantised(*reader_, *folder_);
     }
   }
@@ -110,7 +154,7 @@ class Opened {
     DecoderWeights weights = gguf_ ? gguf_->weights(config)
                                    : find_family(*reader_).read_weights(config, *reader_, *folder_);
     checkpoint().check_all_used();
-    if (config.tied_head && !weights.head.weight.is_same(weights.embedding)) {
+    if (config.tied_head && !is_tied(weights)) {
       config.tied_head = false;
       config.notes.push_back(
           "config.json says tie_word_embeddings, but the head that is stored differs from the "
@@ -142,7 +186,8 @@ class Opened {
 }  // namespace
 
 Decoder Decoder::load(const std::filesystem::path& path, const DecoderOptions& options) {
-  Opened opened(path, options.dtype, options.device);
+  Opened opened(path, options);
+  if (options.device.is_meta()) return opened.decoder(options);
   auto hash = std::async(std::launch::async, [&] { return opened.sha256(); });  // beside loading
   Decoder decoder = opened.decoder(options);
   decoder.sha256_ = hash.get();
@@ -150,18 +195,18 @@ Decoder Decoder::load(const std::filesystem::path& path, const DecoderOptions& o
 }
 
 std::string Decoder::sha256_of(const std::filesystem::path& path) {
-  return Opened(path, at::kFloat, at::kMeta).sha256();
+  return Opened(path, {.device = at::kMeta}).sha256();
 }
 
 Decoder Decoder::check(const std::filesystem::path& path) {
-  return Opened(path, at::kFloat, at::kMeta).decoder({.device = at::kMeta});
+  return load(path, {.device = at::kMeta});
 }
 
 Decoder Decoder::random(const std::filesystem::path& config_json, uint64_t seed,
                         const DecoderOptions& options) {
   const ConfigReader reader(config_json);
   DecoderConfig config = read_decoder_config(reader);
-  RandomWeights source(seed, options.dtype, options.device);
+  RandomWeights source(seed, options.dtype, options.device, kept_form(options));
   DecoderWeights weights = find_family(reader).read_weights(config, reader, source);
   Decoder decoder(std::move(config), std::move(weights), options);
   decoder.sha256_ =
@@ -191,33 +236,42 @@ void Decoder::synchronize() const {
 }
 
 int64_t Decoder::parameters() const {
-  int64_t total = 0;
-  for_each_weight(weights_, [&](const at::Tensor& tensor) { total += tensor.numel(); });
-  return total;
+  return size_of(weights_).numbers;
 }
 
 int64_t Decoder::weight_bytes() const {
-  int64_t total = 0;
-  for_each_weight(
-      weights_, [&](const at::Tensor& tensor) { total += static_cast<int64_t>(tensor.nbytes()); });
-  return total;
+  return size_of(weights_).bytes;
 }
 
 int64_t Decoder::idle_parameters() const {
   if (!config_.experts) return 0;
-  int64_t idle = 0;
   const int64_t all = config_.experts->experts, unchosen = all - config_.experts->chosen;
+  int64_t idle = 0;
   for (const LayerWeights& layer : weights_.layers) {
-    for (const Linear* part : {&layer.experts.gate_up, &layer.experts.down}) {
-      if (part->weight.defined()) idle += part->weight.numel() / all * unchosen;
-      if (part->bias.defined()) idle += part->bias.numel() / all * unchosen;
-    }
+    idle += size_of(layer.experts.experts).numbers / all * unchosen;
   }
   return idle;
 }
 
+int64_t Decoder::step_bytes() const {
+  Size size = size_of(weights_);
+  if (config_.experts) {
+    const int64_t all = config_.experts->experts, unchosen = all - config_.experts->chosen;
+    for (const LayerWeights& layer : weights_.layers) {
+      size.bytes -= size_of(layer.experts.experts).bytes / all * unchosen;
+    }
+  }
+  if (is_tied(weights_)) return size.bytes;
+  Size embedding = size_of(weights_.embedding);
+  embedding += size_of(weights_.stored_embedding);
+  return size.bytes - embedding.bytes + embedding.bytes / config_.vocab_size;
+}
+
 at::Tensor Decoder::embed(const at::Tensor& ids, const at::Tensor& positions) const {
-  at::Tensor x = at::embedding(weights_.embedding, ids).to(accumulate_dtype());
+  const at::Tensor rows = weights_.stored_embedding.defined()
+                              ? weights_.stored_embedding.look_up(ids, options_.dtype)
+                              : at::embedding(weights_.embedding, ids);
+  at::Tensor x = rows.to(accumulate_dtype());
   if (config_.embedding_scale != 1.0) x = x * config_.embedding_scale;
   if (config_.learned_positions == 0) return x;
   return x + at::embedding(weights_.positions, positions).to(accumulate_dtype());
@@ -281,9 +335,7 @@ Projection Decoder::project(int64_t layer, const at::Tensor& x, const at::Tensor
   const int64_t query_size = config_.heads * config_.head_dim;
   const int64_t key_size = config_.kv_heads * config_.head_dim;
   const auto rows = [&](const at::Tensor& input, int64_t begin, int64_t size) {
-    Linear part{weights.qkv.weight.narrow(0, begin, size), {}};
-    if (weights.qkv.bias.defined()) part.bias = weights.qkv.bias.narrow(0, begin, size);
-    return apply(part, attention_input(weights, input))
+    return apply(narrow(weights.qkv, begin, size), attention_input(weights, input))
         .view({input.size(0), size / config_.head_dim, config_.head_dim});
   };
   return split(weights, rows(x_query, 0, query_size), rows(x, query_size, 2 * key_size));
@@ -321,7 +373,7 @@ at::Tensor Decoder::finish(int64_t layer, const at::Tensor& x, const at::Tensor&
       !fused::takes_row(attended, weights.output.weight) && config_.norm == NormKind::rms &&
       config_.norm_placement == NormPlacement::before && !config_.parallel_residual &&
       weights.mlp_norm.weight.defined() && !weights.attention_post_norm.weight.defined();
-  const bool experts = weights.experts.router.weight.defined();
+  const bool experts = !weights.experts.experts.empty();
   const auto mixed = [&](const at::Tensor& normed) {
     return mix_experts(*config_.experts, config_.activation, weights.experts, normed,
                        accumulate_dtype());

@@ -21,6 +21,10 @@ namespace sinkbench {
 struct DecoderOptions {
   at::ScalarType dtype = at::kFloat;
   at::Device device = at::kCPU;
+  /// Matrices stay in their file's form, mapped, and are decoded where they are used: all of a GGUF
+  /// file, gpt-oss's experts in MXFP4. On the CPU alone.
+  bool as_stored = false;
+  int64_t decoded_bytes = 0;  ///< of these, what may be kept decoded
 };
 
 /// What a layer's attention works on, before any position is encoded.
@@ -39,7 +43,8 @@ class Decoder {
   static Decoder random(const std::filesystem::path& config_json, uint64_t seed,
                         const DecoderOptions& options);
   /// Throws what `load` would throw, without reading the tensors' contents: the decoder that it
-  /// returns is on the meta device, good for its configuration and sizes.
+  /// returns is on the meta device, good for its configuration and sizes. (`load` does the same
+  /// where that device is asked for.)
   static Decoder check(const std::filesystem::path& path);
   /// `sha256` of the decoder that `load` would return; reads the files, but makes no tensors.
   static std::string sha256_of(const std::filesystem::path& path);
@@ -51,7 +56,10 @@ class Decoder {
   at::ScalarType accumulate_dtype() const;
   int64_t parameters() const;
   int64_t idle_parameters() const;  ///< of experts that a token has not chosen
-  int64_t weight_bytes() const;     ///< a tied matrix counted once
+  int64_t weight_bytes() const;     ///< as they are held; a tied matrix counted once
+  /// What a step of one token reads of them: the chosen experts, and one row of an embedding that
+  /// isn't the head.
+  int64_t step_bytes() const;
   /// Waits until the device has done what was asked of it; for timing. Nothing to wait for on a
   /// CPU.
   void synchronize() const;

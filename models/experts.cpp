@@ -10,12 +10,6 @@
 namespace sinkbench {
 namespace {
 
-Linear one_of(const Linear& all, int64_t expert) {
-  Linear one = {all.weight.select(0, expert), {}};
-  if (all.bias.defined()) one.bias = all.bias.select(0, expert);
-  return one;
-}
-
 /// Gate and up, rows [n, 2 * size], to the input of the map after them.
 at::Tensor activated(const ExpertsConfig& config, Activation activation, const at::Tensor& inner) {
   if (config.limit == 0.0) return fused::gate(inner, activation);
@@ -55,12 +49,12 @@ at::Tensor mix_experts(const ExpertsConfig& config, Activation activation,
     if (rows[e].empty()) continue;
     const bool all = static_cast<int64_t>(rows[e].size()) == x.size(0);
     const at::Tensor row = there(rows[e]);
-    const at::Tensor inner = apply(one_of(weights.gate_up, e), all ? x : x.index_select(0, row));
-    const at::Tensor given =
-        apply(one_of(weights.down, e), activated(config, activation, inner)).to(exact);
+    const ExpertWeights& expert = weights.experts[e];
+    const at::Tensor inner = apply(expert.gate_up, all ? x : x.index_select(0, row));
+    const at::Tensor given = apply(expert.down, activated(config, activation, inner)).to(exact);
     sum.index_add_(0, row, given * shares.index_select(0, there(places[e])));
   }
-  if (!weights.shared_gate_up.weight.defined()) return sum;
+  if (!weights.shared_gate_up.defined()) return sum;
   const at::Tensor inner = fused::gate(apply(weights.shared_gate_up, x), activation);
   const at::Tensor given = apply(weights.shared_down, inner).to(exact);
   return sum.add_(given * at::sigmoid(apply(weights.shared_gate, x).to(exact)));

@@ -17,35 +17,20 @@ namespace {
 constexpr const char* rope_tensors[] = {"rope_freqs.weight", "rope_factors_short.weight",
                                         "rope_factors_long.weight"};
 
-/// Rows `from` to `to` of a tensor.
-template <typename T>
-void decode_rows(const GgufFile::Tensor& tensor, int64_t row_size, int64_t from, int64_t to,
-                 T* out) {
-  const int64_t row_bytes = row_size / tensor.type->numbers * tensor.type->bytes;
-  std::vector<float> numbers(static_cast<size_t>(row_size));
-  for (int64_t row = from; row < to; ++row) {
-    decode_blocks(*tensor.type, tensor.data.data() + row * row_bytes, row_size, numbers.data());
-    T* const target = out + row * row_size;
-    for (int64_t i = 0; i < row_size; ++i) target[i] = static_cast<T>(numbers[i]);
-  }
-}
-
-/// Rows of queries or keys whose rotated pairs are neighbours, as ggml's first kind of RoPE has
-/// them, in Hugging Face's order: half a head apart.
-void unpair(const at::Tensor& rows, int64_t heads) {
-  if (rows.is_meta()) return;
-  rows.copy_(
-      rows.view({heads, -1, 2, rows.numel() / rows.size(0)}).transpose(1, 2).reshape(rows.sizes()));
+/// A vector whose numbers are rotated pairs as neighbours, as ggml's first kind of RoPE has them,
+/// in Hugging Face's order: half a head apart.
+at::Tensor unpaired(const at::Tensor& numbers, int64_t heads) {
+  return numbers.view({heads, -1, 2}).transpose(1, 2).reshape({-1});
 }
 
 }  // namespace
 
-GgufCheckpoint::GgufCheckpoint(GgufFile gguf, at::ScalarType dtype, at::Device device)
-    : gguf_(std::move(gguf)),
+GgufCheckpoint::GgufCheckpoint(GgufFile gguf, at::ScalarType dtype, at::Device device,
+                               KeptForm kept)
+    : Checkpoint(dtype, device, std::move(kept)),
+      gguf_(std::move(gguf)),
       reader_(gguf_config(gguf_)),
-      family_(find_family(reader_)),
-      dtype_(dtype),
-      device_(device) {}
+      family_(find_family(reader_)) {}
 
 DecoderConfig GgufCheckpoint::config() const {
   DecoderConfig config = read_decoder_config(reader_);
@@ -74,20 +59,7 @@ bool GgufCheckpoint::same(const std::string& name, const std::string& other) con
   return a.type == b.type && a.shape == b.shape && std::ranges::equal(a.data, b.data);
 }
 
-at::Tensor GgufCheckpoint::room(at::IntArrayRef shape, at::ScalarType dtype) const {
-  const at::Device device = device_.is_meta() ? device_ : at::Device(at::kCPU);
-  return at::empty(shape, at::TensorOptions().dtype(dtype).device(device));
-}
-
-at::Tensor GgufCheckpoint::decode(const std::string& name, at::IntArrayRef shape,
-                                  at::ScalarType dtype) {
-  const at::Tensor out = room(shape, dtype);
-  decode_into(name, out);
-  return out.to(device_);
-}
-
-void GgufCheckpoint::decode_into(const std::string& name, const at::Tensor& out) {
-  const at::IntArrayRef shape = out.sizes();
+const GgufFile::Tensor& GgufCheckpoint::find(const std::string& name, at::IntArrayRef shape) {
   const auto it = gguf_.tensors.find(name);
   if (it == gguf_.tensors.end()) {
     throw InputError::format("{}: tensor {} is missing; expected shape [{}]", where(), name,
@@ -105,42 +77,50 @@ void GgufCheckpoint::decode_into(const std::string& name, const at::Tensor& out)
         where(), name, tensor.type->name);
   }
   used_.insert(name);
-  if (out.is_meta()) return;
-  const int64_t row_size = std::max<int64_t>(1, shape.back()), rows = out.numel() / row_size;
-  constexpr int64_t worth_a_thread = int64_t{1} << 16;  // numbers
-  at::parallel_for(
-      0, rows, std::max<int64_t>(1, worth_a_thread / row_size), [&](int64_t from, int64_t to) {
-        const auto call = [&](auto* data) { decode_rows(tensor, row_size, from, to, data); };
-        switch (out.scalar_type()) {
-          case at::kDouble:
-            return call(out.data_ptr<double>());
-          case at::kBFloat16:
-            return call(out.data_ptr<at::BFloat16>());
-          case at::kHalf:
-            return call(out.data_ptr<at::Half>());
-          default:
-            return call(out.data_ptr<float>());
-        }
-      });
+  return tensor;
+}
+
+at::Tensor GgufCheckpoint::decode(const std::string& name, at::IntArrayRef shape,
+                                  at::ScalarType dtype) {
+  const GgufFile::Tensor& tensor = find(name, shape);
+  if (device_.is_meta()) return at::empty(shape, at::TensorOptions().dtype(dtype).device(device_));
+  const int64_t columns = shape.back(), rows = c10::multiply_integers(shape) / columns;
+  const StoredMatrix matrix({{.type = tensor.type, .numbers = tensor.data, .rows = rows}}, columns);
+  const at::Tensor decoded = matrix.decode(dtype).view(shape).to(device_);
   tensor.file->forget(tensor.data);
+  return decoded;
 }
 
 Linear GgufCheckpoint::join(const std::vector<Rows>& parts, int64_t in, bool bias) {
-  int64_t rows = 0;
-  for (const Rows& part : parts) rows += part.count;
-  const Linear all{room({rows, in}, dtype_), bias ? room({rows}, dtype_) : at::Tensor()};
-  int64_t row = 0;
+  std::vector<StoredMatrix::Part> stored;
+  std::vector<at::Tensor> biases;
   for (const Rows& part : parts) {
-    const auto put = [&](const char* suffix, const at::Tensor& whole) {
-      const at::Tensor own = whole.narrow(0, row, part.count);
-      decode_into(part.name + suffix, own);
-      if (part.paired_heads > 0) unpair(own, part.paired_heads);
-    };
-    put(".weight", all.weight);
-    if (bias) put(".bias", all.bias);
-    row += part.count;
+    std::vector<int64_t> shape = part.of.empty() ? std::vector{part.count} : part.of;
+    if (bias) {
+      const at::Tensor own =
+          get(part.name + ".bias", shape).view({-1}).narrow(0, part.first, part.count);
+      biases.push_back(part.paired_heads > 0 ? unpaired(own, part.paired_heads) : own);
+    }
+    shape.push_back(in);
+    const GgufFile::Tensor& tensor = find(part.name + ".weight", shape);
+    const size_t row_bytes = tensor.data.size() * in / c10::multiply_integers(shape);
+    const auto file = std::find_if(gguf_.files.begin(), gguf_.files.end(),
+                                   [&](const auto& f) { return f.get() == tensor.file; });
+    stored.push_back(
+        {.owner = *file,
+         .type = tensor.type,
+         .numbers = tensor.data.subspan(part.first * row_bytes, part.count * row_bytes),
+         .rows = part.count,
+         .groups = part.paired_heads});
   }
-  return {all.weight.to(device_), bias ? all.bias.to(device_) : at::Tensor()};
+  Linear linear = hold(stored, in);
+  if (!linear.stored.defined() && !device_.is_meta()) {
+    for (size_t i = 0; i < parts.size(); ++i) {
+      gguf_.tensors.at(parts[i].name + ".weight").file->forget(stored[i].numbers);
+    }
+  }
+  if (bias) linear.bias = at::cat(biases);
+  return linear;
 }
 
 at::Tensor GgufCheckpoint::get(const std::string& name, at::IntArrayRef shape) {
@@ -166,17 +146,20 @@ LayerWeights GgufCheckpoint::layer(const DecoderConfig& config, int64_t index) {
   const int64_t key_size = config.kv_heads * config.head_dim;
   const bool paired = family_.gguf.paired;
   const auto linear = [&](const char* name, int64_t out, int64_t in, bool bias) {
-    return read_linear(*this, prefix + name, out, in, bias);
+    return join({{prefix + name, out}}, in, bias);
   };
   LayerWeights layer;
   if (config.norm_placement == NormPlacement::before ||
       config.norm_placement == NormPlacement::around) {
+    // That of gpt-oss before its experts has another's name.
+    const bool ffn_norm = has(prefix + "ffn_norm.weight");
+    const std::string before_mlp = ffn_norm ? "ffn_norm" : "post_attention_norm";
     // Falcon's two norms of parallel halves have names of their own.
     const bool second = has(prefix + "attn_norm_2.weight");
     layer.attention_norm = norm(prefix + (second ? "attn_norm_2" : "attn_norm"), config);
     layer.mlp_norm = config.one_parallel_norm
                          ? layer.attention_norm
-                         : norm(prefix + (second ? "attn_norm" : "ffn_norm"), config);
+                         : norm(prefix + (second ? "attn_norm" : before_mlp), config);
   }
   if (config.norm_placement == NormPlacement::after ||
       config.norm_placement == NormPlacement::around) {
@@ -184,12 +167,14 @@ LayerWeights GgufCheckpoint::layer(const DecoderConfig& config, int64_t index) {
     layer.mlp_post_norm = norm(prefix + "post_ffw_norm", config);
   }
   if (has(prefix + "attn_qkv.weight")) {
-    layer.qkv = linear("attn_qkv", query_size + 2 * key_size, hidden, config.qkv_bias);
-    for (const at::Tensor& rows : {layer.qkv.weight, layer.qkv.bias}) {
-      if (!paired || !rows.defined()) continue;
-      unpair(rows.narrow(0, 0, query_size), config.heads);
-      unpair(rows.narrow(0, query_size, key_size), config.kv_heads);
-    }
+    const auto rows = [&](int64_t first, int64_t count, int64_t heads) {
+      return Rows{
+          prefix + "attn_qkv", count, paired ? heads : 0, {query_size + 2 * key_size}, first};
+    };
+    layer.qkv =
+        join({rows(0, query_size, config.heads), rows(query_size, key_size, config.kv_heads),
+              rows(query_size + key_size, key_size, 0)},
+             hidden, config.qkv_bias);
   } else {
     layer.qkv = join({{prefix + "attn_q", query_size, paired ? config.heads : 0},
                       {prefix + "attn_k", key_size, paired ? config.kv_heads : 0},
@@ -203,16 +188,51 @@ LayerWeights GgufCheckpoint::layer(const DecoderConfig& config, int64_t index) {
     layer.key_norm = get_exact(prefix + "attn_k_norm.weight", {whole ? key_size : config.head_dim});
   }
   layer.output = linear("attn_output", hidden, query_size, config.output_bias);
-  if (config.gated_mlp && has(prefix + "ffn_gate.weight")) {
-    layer.gate_up =
-        join({{prefix + "ffn_gate", config.mlp_size}, {prefix + "ffn_up", config.mlp_size}}, hidden,
-             config.mlp_bias);
-  } else {
-    layer.gate_up = linear("ffn_up", config.gated_mlp ? 2 * config.mlp_size : config.mlp_size,
-                           hidden, config.mlp_bias);
+  layer.sink_logit =
+      config.learned_sink_logits ? get(prefix + "attn_sinks.weight", {config.heads}) : at::Tensor();
+  if (config.experts && !config.experts->is_dense(index)) {
+    layer.experts = experts(config, prefix);
+    return layer;
   }
-  layer.down = linear("ffn_down", hidden, config.mlp_size, config.mlp_bias);
+  const int64_t mlp_size = config.experts ? config.experts->dense_size : config.mlp_size;
+  if (config.gated_mlp && has(prefix + "ffn_gate.weight")) {
+    layer.gate_up = join({{prefix + "ffn_gate", mlp_size}, {prefix + "ffn_up", mlp_size}}, hidden,
+                         config.mlp_bias);
+  } else {
+    layer.gate_up =
+        linear("ffn_up", config.gated_mlp ? 2 * mlp_size : mlp_size, hidden, config.mlp_bias);
+  }
+  layer.down = linear("ffn_down", hidden, mlp_size, config.mlp_bias);
   return layer;
+}
+
+ExpertsWeights GgufCheckpoint::experts(const DecoderConfig& config, const std::string& prefix) {
+  const ExpertsConfig& experts = *config.experts;
+  const int64_t hidden = config.hidden_size, count = experts.experts, size = experts.size;
+  // Files of 2023 have a tensor for each expert.
+  const bool stacked = has(prefix + "ffn_gate_exps.weight") || !has(prefix + "ffn_gate.0.weight");
+  const auto rows = [&](const std::string& name, int64_t expert, int64_t out) {
+    if (!stacked) return Rows{fmt::format("{}{}.{}", prefix, name, expert), out};
+    return Rows{prefix + name + "_exps", out, 0, {count, out}, expert * out};
+  };
+  ExpertsWeights weights;
+  weights.router = join({{prefix + "ffn_gate_inp", count}}, hidden, experts.router_bias);
+  for (int64_t e = 0; e < count; ++e) {
+    weights.experts.push_back({.gate_up = join({rows("ffn_gate", e, size), rows("ffn_up", e, size)},
+                                               hidden, experts.bias),
+                               .down = join({rows("ffn_down", e, hidden)}, size, experts.bias)});
+  }
+  if (experts.shared_size == 0) return weights;
+  weights.shared_gate_up = join({{prefix + "ffn_gate_shexp", experts.shared_size},
+                                 {prefix + "ffn_up_shexp", experts.shared_size}},
+                                hidden, false);
+  weights.shared_down = join({{prefix + "ffn_down_shexp", hidden}}, experts.shared_size, false);
+  const std::string gate = prefix + "ffn_gate_inp_shexp.weight";
+  const auto stored = gguf_.tensors.find(gate);
+  const bool vector = stored != gguf_.tensors.end() && stored->second.shape.size() == 1;
+  weights.shared_gate.weight =
+      vector ? get(gate, {hidden}).view({1, hidden}) : get(gate, {1, hidden});
+  return weights;
 }
 
 DecoderWeights GgufCheckpoint::weights(const DecoderConfig& config) {
@@ -222,7 +242,12 @@ DecoderWeights GgufCheckpoint::weights(const DecoderConfig& config) {
   }
   for (int64_t i = 0; i < config.layers; ++i) weights.layers.push_back(layer(config, i));
   weights.final_norm = norm("output_norm", config);
-  read_embedding_and_head(config, "token_embd", "output", *this, weights);
+  const Linear embedding = join({{"token_embd", config.vocab_size}}, config.hidden_size, false);
+  weights.embedding = embedding.weight;
+  weights.stored_embedding = embedding.stored;
+  weights.head = config.tied_head
+                     ? embedding
+                     : join({{"output", config.vocab_size}}, config.hidden_size, config.head_bias);
   return weights;
 }
 

@@ -25,7 +25,7 @@ std::vector<float> gguf_factors(const GgufFile& gguf, const std::string& name);
 /// (https://github.com/ggml-org/llama.cpp/blob/master/gguf-py/gguf/constants.py).
 class GgufCheckpoint final : public Checkpoint {
  public:
-  GgufCheckpoint(GgufFile gguf, at::ScalarType dtype, at::Device device);
+  GgufCheckpoint(GgufFile gguf, at::ScalarType dtype, at::Device device, KeptForm kept = {});
 
   const ConfigReader& config_reader() const { return reader_; }
   /// The family's configuration, with factors on frequencies that the file holds as a tensor.
@@ -43,18 +43,22 @@ class GgufCheckpoint final : public Checkpoint {
 
  private:
   std::string where() const { return gguf_.path().string(); }
+  /// InputError where it is missing, its shape is another or its type isn't decoded.
+  const GgufFile::Tensor& find(const std::string& name, at::IntArrayRef shape);
   at::Tensor decode(const std::string& name, at::IntArrayRef shape, at::ScalarType dtype);
-  at::Tensor room(at::IntArrayRef shape, at::ScalarType dtype) const;  ///< to decode into
-  /// Decodes into a contiguous tensor on the CPU; of one on the meta device, checks alone.
-  void decode_into(const std::string& name, const at::Tensor& out);
-  /// Rows of a matrix that is made of several.
+  /// Rows of a linear map that is made of several.
   struct Rows {
-    std::string name;
+    std::string name;  ///< of the tensors, without .weight or .bias
     int64_t count;
     int64_t paired_heads = 0;  ///< not 0: rotated pairs are neighbours, of so many heads
+    /// Where they are a part of the tensor's: all of them, as [rows] or [experts, rows of each],
+    /// and the first.
+    std::vector<int64_t> of = {};
+    int64_t first = 0;
   };
-  /// The matrices below each other, each decoded where it stays.
+  /// The maps below each other.
   Linear join(const std::vector<Rows>& parts, int64_t in, bool bias);
+  ExpertsWeights experts(const DecoderConfig& config, const std::string& prefix);
   NormWeights norm(const std::string& name, const DecoderConfig& config);
   LayerWeights layer(const DecoderConfig& config, int64_t index);
 
@@ -62,8 +66,6 @@ class GgufCheckpoint final : public Checkpoint {
   ConfigReader reader_;
   const Family& family_;
   std::set<std::string> used_;
-  at::ScalarType dtype_;
-  at::Device device_;
 };
 
 }  // namespace sinkbench

@@ -22,15 +22,28 @@ ConfigReader keys_below(const GgufFile& gguf, const std::string& prefix) {
   return ConfigReader(gguf.path(), keys, "");
 }
 
+bool has_experts(const GgufArchitecture& architecture) {
+  return std::any_of(architecture.keys.begin(), architecture.keys.end(), [](const auto& pair) {
+    return std::string_view(pair.second) == "expert_count";
+  });
+}
+
 /// `reader`: of the keys below "general.".
-const Family& family_of(const ConfigReader& reader) {
+const Family& family_of(const GgufFile& gguf, const ConfigReader& reader) {
   const std::string architecture = reader.text({"general.architecture"});
+  // Mixtral is written as a llama with experts.
+  const auto experts = gguf.metadata.find(architecture + ".expert_count");
+  const bool any = experts != gguf.metadata.end() && *experts != 0;
   std::string names;
+  const Family* found = nullptr;
   for (const Family& family : family_registry()) {
     if (family.gguf.name.empty()) continue;
-    if (family.gguf.name == architecture) return family;
+    if (family.gguf.name == architecture) {
+      if (found == nullptr || has_experts(family.gguf) == any) found = &family;
+    }
     names += (names.empty() ? "" : ", ") + family.gguf.name;
   }
+  if (found != nullptr) return *found;
   reader.fail("general.architecture",
               fmt::format("'{}' is not supported; expected one of {}", architecture, names));
 }
@@ -196,7 +209,7 @@ ConfigReader gguf_config(const GgufFile& gguf) {
   if (const std::string kind = general.text({"general.type"}, "model"); kind != "model") {
     general.fail("general.type", fmt::format("is '{}'; expected 'model'", kind));
   }
-  const Family& family = family_of(general);
+  const Family& family = family_of(gguf, general);
   const GgufArchitecture& architecture = family.gguf;
   Keys keys(gguf, family);
   json config = {{"model_type", family.name}};
@@ -292,8 +305,10 @@ ConfigReader gguf_config(const GgufFile& gguf) {
   config["no_bias"] = !attention_bias;
   config["mlp_bias"] = gguf.tensors.contains("blk.0.ffn_up.bias");
 
-  keys.expect("expert_count", 0);
-  keys.expect("expert_used_count", 0);
+  if (!has_experts(architecture)) {
+    keys.expect("expert_count", 0);
+    keys.expect("expert_used_count", 0);
+  }
   keys.expect("attention.causal", true);
   keys.take("vocab_size");          // the embedding's rows count
   keys.take("tensor_data_layout");  // of the conversion

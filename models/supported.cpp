@@ -24,11 +24,11 @@ const std::vector<SupportedFamily>& supported_families() {
       {"phi", "phi2", "Phi-1, Phi-1.5 and Phi-2 (PhiForCausalLM)"},
       {"starcoder2", "starcoder2", "StarCoder 2 (Starcoder2ForCausalLM)"},
       {"opt", "", "OPT (OPTForCausalLM); policies dense and recompute only"},
-      {"mixtral", "", "Mixtral 8x7B and 8x22B (MixtralForCausalLM)"},
-      {"qwen2_moe", "", "Qwen1.5-MoE and Qwen2-MoE (Qwen2MoeForCausalLM)"},
-      {"qwen3_moe", "", "Qwen3's mixtures of experts (Qwen3MoeForCausalLM)"},
-      {"olmoe", "", "OLMoE (OlmoeForCausalLM)"},
-      {"gpt_oss", "", "gpt-oss, its experts in MXFP4 or bfloat16 (GptOssForCausalLM)"},
+      {"mixtral", "llama", "Mixtral 8x7B and 8x22B (MixtralForCausalLM)"},
+      {"qwen2_moe", "qwen2moe", "Qwen1.5-MoE and Qwen2-MoE (Qwen2MoeForCausalLM)"},
+      {"qwen3_moe", "qwen3moe", "Qwen3's mixtures of experts (Qwen3MoeForCausalLM)"},
+      {"olmoe", "olmoe", "OLMoE (OlmoeForCausalLM)"},
+      {"gpt_oss", "gpt-oss", "gpt-oss, its experts in MXFP4 or bfloat16 (GptOssForCausalLM)"},
   };
   return families;
 }

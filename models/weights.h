@@ -5,12 +5,16 @@
 
 #include <vector>
 
+#include "models/stored_matrix.h"
+
 namespace sinkbench {
 
 /// y = x weight^T + bias
 struct Linear {
-  at::Tensor weight;  ///< [out, in]
-  at::Tensor bias;    ///< [out], or undefined
+  at::Tensor weight;         ///< [out, in]; undefined where it is stored
+  at::Tensor bias;           ///< [out], or undefined
+  StoredMatrix stored = {};  ///< the weight in its file's form, or undefined
+  bool defined() const { return weight.defined() || stored.defined(); }
 };
 
 struct NormWeights {
@@ -18,11 +22,15 @@ struct NormWeights {
   at::Tensor bias;    ///< [hidden], or undefined
 };
 
-/// Of a mixture of experts; each expert's matrices lie one after the other.
+struct ExpertWeights {
+  Linear gate_up;  ///< [2 * size, hidden], rows: gate then up
+  Linear down;     ///< [hidden, size]
+};
+
+/// Of a mixture of experts.
 struct ExpertsWeights {
-  Linear router;   ///< [experts, hidden]
-  Linear gate_up;  ///< [experts, 2 * size, hidden], rows: gate then up; biases [experts, 2 * size]
-  Linear down;     ///< [experts, hidden, size]; biases [experts, hidden]
+  Linear router;  ///< [experts, hidden]
+  std::vector<ExpertWeights> experts;
   Linear shared_gate_up, shared_down;  ///< of the expert that every token has, or undefined
   Linear shared_gate;                  ///< [1, hidden]
 };
@@ -46,8 +54,9 @@ struct LayerWeights {
 };
 
 struct DecoderWeights {
-  at::Tensor embedding;  ///< [vocab, hidden]
-  at::Tensor positions;  ///< [learned_positions, hidden], or undefined
+  at::Tensor embedding;           ///< [vocab, hidden]; undefined where it is stored
+  StoredMatrix stored_embedding;  ///< the same in its file's form, or undefined
+  at::Tensor positions;           ///< [learned_positions, hidden], or undefined
   std::vector<LayerWeights> layers;
   NormWeights final_norm;
   Linear head;  ///< [vocab, hidden]; shares the embedding's memory where tied

@@ -44,6 +44,7 @@ Identity identity_of(const CellResult& result) {
   }
   return {{"model.sha256", result.model_sha256},
           {"model.seed", cell.model.random ? std::to_string(cell.model.seed) : ""},
+          {"model.weights", cell.model.as_stored ? "as-stored" : ""},
           {"dataset.task", task_label(cell.dataset.task)},
           {"dataset.sha256", cell.dataset.reset ? fmt::format("{}, reset {}", result.dataset_sha256,
                                                               to_string(*cell.dataset.reset))

@@ -104,6 +104,7 @@ std::string with_more(const std::string& name, size_t files) {
 }
 
 constexpr const char* random_weights = " (random weights)";
+constexpr const char* as_stored = " (as stored)";
 
 }  // namespace
 
@@ -114,7 +115,9 @@ std::string bound_of(const PolicySpec& policy) {
 
 std::string model_name(const Cell& cell) {
   return parts_of(named_path(cell.model.path, cell.model.random)).names[0] +
-         (cell.model.random ? random_weights : "");
+         (cell.model.random      ? random_weights
+          : cell.model.as_stored ? as_stored
+                                 : "");
 }
 
 std::string dataset_name(const Cell& cell) {
@@ -146,7 +149,7 @@ CellList measured_cells(const Results& results) {
 
 Names::ModelKey Names::key(const CellResult& cell) const {
   const ModelSpec& model = cell.cell.model;
-  return {named_path(model.path, model.random), model.random, model.seed,
+  return {named_path(model.path, model.random), model.random, model.seed, model.as_stored,
           contents_ ? cell.model_sha256 : ""};
 }
 
@@ -158,7 +161,7 @@ Names::Names(const CellList& cells, bool contents) : contents_(contents) {
   std::map<fs::path, std::set<DatasetKey>> beginning;
   for (const CellResult* cell : cells) {
     const ModelKey model = key(*cell);
-    const auto& [path, random, seed, hash] = model;
+    const auto& [path, random, seed, stored, hash] = model;
     paths.emplace(path, parts_of(path));
     seeds[path].insert(seed);
     hashes[{path, seed}].insert(hash);
@@ -170,12 +173,13 @@ Names::Names(const CellList& cells, bool contents) : contents_(contents) {
   }
   const auto model_labels = told_apart(paths), text_labels = told_apart(texts);
   for (auto& [model, name] : models_) {
-    const auto& [path, random, seed, hash] = model;
+    const auto& [path, random, seed, stored, hash] = model;
     name = model_labels.at(path);
     if (random) {
       name +=
           seeds[path].size() > 1 ? fmt::format(" (random weights, seed {})", seed) : random_weights;
     }
+    if (stored) name += as_stored;
     if (hashes[{path, seed}].size() > 1) name += " @" + hash.substr(0, 7);
   }
   for (auto& [files, name] : datasets_) {

@@ -42,7 +42,7 @@ class Names {
   std::string dataset(const CellResult& cell) const;
 
  private:
-  using ModelKey = std::tuple<std::filesystem::path, bool, uint64_t, std::string>;
+  using ModelKey = std::tuple<std::filesystem::path, bool, uint64_t, bool, std::string>;
   using DatasetKey = std::vector<std::filesystem::path>;
   ModelKey key(const CellResult& cell) const;
   bool contents_;

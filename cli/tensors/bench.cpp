@@ -48,7 +48,8 @@ at::ScalarType type_of(const std::string& name) {
 
 Decoder load(const BenchOptions& options, at::ScalarType dtype) {
   const std::filesystem::path path = options.model;
-  const DecoderOptions of = {.dtype = dtype, .device = device_of(options)};
+  const DecoderOptions of = {
+      .dtype = dtype, .device = device_of(options), .as_stored = options.weights == "as-stored"};
   if (std::filesystem::is_directory(path) || is_gguf(path)) return Decoder::load(path, of);
   return Decoder::random(path, 0, of);
 }

@@ -264,11 +264,11 @@ std::vector<ModelSpec> read_models(const Place& place) {
     entry.check_keys({"path", "get", "config", "weights", "seed"});
     if (entry.has("path")) {
       if (entry.has("config")) entry.fail("has both 'path' and 'config'; expected one");
-      for (const char* key : {"weights", "seed"}) {
-        if (entry.has(key)) entry.at(key).fail("has no meaning beside 'path'; leave it out");
-      }
-      for (const Place& path : entry.at("path").each()) {
-        models.push_back({.path = path.path()});
+      if (entry.has("seed")) entry.at("seed").fail("has no meaning beside 'path'; leave it out");
+      for (const Values& values : product(entry, {"path", "weights"})) {
+        const bool as_stored = values.contains("weights") &&
+                               values.at("weights").choice({"decoded", "as-stored"}) == "as-stored";
+        models.push_back({.path = values.at("path").path(), .as_stored = as_stored});
         if (entry.has("get")) models.back().get = entry.at("get").expanded();
       }
       continue;
@@ -854,7 +854,7 @@ std::string cell_id(const Cell& cell) {
     id = model.filename() == "config.json" ? path_slug(model.parent_path()) : path_slug(model);
     id += fmt::format("-random{}", cell.model.seed);
   } else {
-    id = model_slug(model);
+    id = model_slug(model) + (cell.model.as_stored ? "-as-stored" : "");
   }
   if (cell.dataset.is_task()) {
     id += "-" + slug(task_label(cell.dataset.task));
@@ -1107,7 +1107,12 @@ Experiment make_experiment(YAML::Node root, const fs::path& yaml, std::vector<st
 Experiment quick_experiment(const QuickExperiment& quick, const Overrides& overrides) {
   YAML::Node root;
   root["name"] = fmt::format("eval-{}-{}", model_slug(quick.model), path_slug(quick.text));
-  root["model"] = quick.model;
+  if (quick.weights.empty()) {
+    root["model"] = quick.model;
+  } else {
+    root["model"]["path"] = quick.model;
+    root["model"]["weights"] = quick.weights;
+  }
   root["dataset"]["text"] = quick.text;
   root["dataset"]["tokens"] = quick.tokens;
   for (const std::string& words : quick.policies)

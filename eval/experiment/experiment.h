@@ -21,7 +21,9 @@ namespace sinkbench {
 struct ModelSpec {
   std::filesystem::path path = {};  ///< the folder; with random weights the config.json
   bool random = false;
-  uint64_t seed = 0;     ///< of random weights
+  uint64_t seed = 0;  ///< of random weights
+  /// Matrices stay in their file's form (DecoderOptions).
+  bool as_stored = false;
   std::string get = {};  ///< how to get it, for whoever doesn't have it
   auto operator<=>(const ModelSpec&) const = default;
 };
@@ -121,6 +123,7 @@ struct QuickExperiment {
   std::vector<std::string> metrics = {};  ///< empty: the usual ones
   std::string dtype = {}, engine = {};    ///< empty: the usual one
   std::string kv = {};                    ///< YAML: "q8_0", "{keys: q8_0, values: q4_0}"
+  std::string weights = {};               ///< decoded, as-stored, or the usual one
 };
 
 /// The experiment that a YAML file of the same content would be, by the name of eval-MODEL-TEXT;

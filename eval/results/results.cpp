@@ -193,7 +193,9 @@ json cell_to_json(const CellResult& result) {
                 {"sha256", result.model_sha256},
                 {"parameters", result.parameters},
                 {"context", result.context},
-                {"weights", cell.model.random ? "random" : "checkpoint"}};
+                {"weights", cell.model.random      ? "random"
+                            : cell.model.as_stored ? "as-stored"
+                                                   : "checkpoint"}};
   if (cell.model.random) model["seed"] = cell.model.seed;
   json dataset = {
       {"sha256", result.dataset_sha256},
@@ -337,7 +339,9 @@ CellResult cell_from_json(const json& object) {
   cell.id = object.at("id").get<std::string>();
   const json& model = object.at("model");
   cell.model.path = model.at("path").get<std::string>();
-  cell.model.random = model.at("weights").get<std::string>() == "random";
+  const auto weights = model.at("weights").get<std::string>();
+  cell.model.random = weights == "random";
+  cell.model.as_stored = weights == "as-stored";
   if (model.contains("seed")) cell.model.seed = static_cast<uint64_t>(integer(model["seed"]));
   result.model_sha256 = model.at("sha256").get<std::string>();
   result.parameters = integer(model.at("parameters"));

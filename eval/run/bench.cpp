@@ -127,9 +127,7 @@ double scoring_flops(const DecoderConfig& config, const RecomputePolicy& policy,
 double decode_bytes(const Decoder& decoder, int64_t cache_entries) {
   const DecoderConfig& config = decoder.config();
   const int64_t element = static_cast<int64_t>(at::elementSize(decoder.options().dtype));
-  const int64_t unread =  // an embedding of its own is looked up, not multiplied with
-      config.tied_head ? 0 : (config.vocab_size - 1) * config.hidden_size * element;
-  return static_cast<double>(decoder.weight_bytes() - unread - decoder.idle_parameters() * element +
+  return static_cast<double>(decoder.step_bytes() +
                              cache_entries * config.kv_bytes_per_token(element));
 }
 

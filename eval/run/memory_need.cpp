@@ -87,14 +87,14 @@ double left_of_address_space() {
 
 }  // namespace
 
-MemoryNeed memory_need(const Cell& cell, const DecoderConfig& config, int64_t parameters,
+MemoryNeed memory_need(const Cell& cell, const DecoderConfig& config, int64_t weight_bytes,
                        const Policy& policy, int64_t fed, const Policy* reference) {
   const at::ScalarType dtype = to_scalar_type(cell.dtype);
   const at::Device device = is_cuda(cell.device) ? at::kCUDA : at::kCPU;
   const EngineOptions options{.chunk = cell.chunk, .device = device};
   const auto method = make_method(policy, config, cell.kv);
   MemoryNeed need;
-  need.weights = static_cast<double>(parameters) * static_cast<double>(at::elementSize(dtype));
+  need.weights = static_cast<double>(weight_bytes);
   // What is measured one after the other never is there together.
   const auto at_least = [&](const Footprint& footprint) {
     need.cache = std::max(need.cache, footprint.cache);

@@ -18,10 +18,10 @@ struct MemoryNeed {
 };
 
 /// From the shapes: cache and weights are exact, scratch is what a block's tensors add up to.
-/// `parameters`: of the model; `fed`: tokens of the stream's longest piece that are fed;
-/// `reference`: the policy of the cell's reference where divergence from another cell is measured,
-/// else null.
-MemoryNeed memory_need(const Cell& cell, const DecoderConfig& config, int64_t parameters,
+/// `weight_bytes`: of the model, as it holds them; `fed`: tokens of the stream's longest piece that
+/// are fed; `reference`: the policy of the cell's reference where divergence from another cell is
+/// measured, else null.
+MemoryNeed memory_need(const Cell& cell, const DecoderConfig& config, int64_t weight_bytes,
                        const Policy& policy, int64_t fed, const Policy* reference = nullptr);
 
 /// Bytes that this process may still take: the least of what the machine has free, what the limits

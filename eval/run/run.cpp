@@ -152,10 +152,16 @@ struct Runner::State {
 
   struct Shape {
     DecoderConfig config;
-    int64_t parameters;
+    int64_t weight_bytes;
   };
-  std::map<fs::path, Shape> checked;  // models whose tensors have been looked through
+  // Models whose tensors have been looked through, in each precision and form.
+  std::map<std::tuple<fs::path, std::string, bool>, Shape> checked;
   std::map<ModelSpec, std::string> model_hashes;
+
+  static auto shape_key(const Cell& cell) {
+    return std::make_tuple(config_path(cell.model), cell.dtype, cell.model.as_stored);
+  }
+  const Shape& shape(const Cell& cell) const { return checked.at(shape_key(cell)); }
 
   bool stopped() const { return stop != nullptr && stop->load(); }
 
@@ -166,7 +172,7 @@ struct Runner::State {
   static MemoryNeed need(const Cell& cell, const Shape& shape, const Policy& policy, int64_t fed) {
     const bool beside = cell.metrics.contains(Metric::divergence) && cell.reference != cell.id;
     const auto reference = beside ? make_policy(cell.reference_policy) : nullptr;
-    return memory_need(cell, shape.config, shape.parameters, policy, fed, reference.get());
+    return memory_need(cell, shape.config, shape.weight_bytes, policy, fed, reference.get());
   }
 
   /// Throws where a cell needs more memory than there is.
@@ -190,7 +196,8 @@ struct Runner::State {
     const auto key = std::make_tuple(cell.model, cell.dtype, cell.device);
     if (!has_decoder(cell)) {
       decoder.reset();  // before the next one takes memory
-      const DecoderOptions options = decoder_options(cell);
+      DecoderOptions options = decoder_options(cell);
+      options.as_stored = cell.model.as_stored;
       config_path(cell.model);
       decoder.emplace(cell.model.random ? Decoder::random(cell.model.path, cell.model.seed, options)
                                         : Decoder::load(cell.model.path, options));
@@ -451,15 +458,17 @@ Runner::Runner(Progress::Style progress, const std::atomic<bool>* stop)
 Runner::~Runner() = default;
 
 const DecoderConfig& Runner::config(const Cell& cell) {
-  decoder_options(cell);
+  DecoderOptions options = decoder_options(cell);
+  options.device = at::kMeta;
+  options.as_stored = cell.model.as_stored;
   const fs::path config_json = config_path(cell.model);
-  if (!state_->checked.contains(config_json)) {
-    const Decoder decoder = cell.model.random
-                                ? Decoder::random(config_json, 0, {.device = at::kMeta})
-                                : Decoder::check(cell.model.path);
-    state_->checked.emplace(config_json, State::Shape{decoder.config(), decoder.parameters()});
+  const auto key = State::shape_key(cell);
+  if (!state_->checked.contains(key)) {
+    const Decoder decoder = cell.model.random ? Decoder::random(config_json, 0, options)
+                                              : Decoder::load(cell.model.path, options);
+    state_->checked.emplace(key, State::Shape{decoder.config(), decoder.weight_bytes()});
   }
-  return state_->checked.at(config_json).config;
+  return state_->shape(cell).config;
 }
 
 Runner::Text Runner::text(const Cell& cell) {
@@ -544,7 +553,7 @@ std::vector<double> Runner::score(const Cell& cell, const DecisionOptions& decis
 
 MemoryNeed Runner::memory(const Cell& cell) {
   check(cell);
-  return state_->need(cell, state_->checked.at(config_path(cell.model)), *make_policy(cell.policy),
+  return state_->need(cell, state_->shape(cell), *make_policy(cell.policy),
                       as_stream(state_->texts.back().stream).longest());
 }
 
@@ -558,7 +567,7 @@ CellResult Runner::run(const Cell& cell, const fs::path& nll_file, const RunInfo
   const auto policy = make_policy(cell.policy);
   result.policy_label = policy->label();
   check(cell);
-  state_->check_memory(cell, state_->checked.at(config_path(cell.model)), *policy,
+  state_->check_memory(cell, state_->shape(cell), *policy,
                        as_stream(state_->texts.back().stream).longest());
   device_memory(decoder_options(cell).device, /*reset=*/true);
   const Decoder& decoder = state_->load_decoder(cell);

@@ -25,10 +25,25 @@ DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader&,
   return read_llama_weights(config, {.experts = {.router = "router", .stacked = true}}, source);
 }
 
+/// GGUF doesn't say that YaRN's bounds are not rounded, which all of these models have in common.
+void adapt(const GgufFile&, nlohmann::json& config) {
+  if (config.contains("rope_scaling") && config["rope_scaling"].is_object()) {
+    config["rope_scaling"]["truncate"] = false;
+  }
+}
+
 }  // namespace
 
 Family gpt_oss_family() {
-  return {.name = "gpt_oss", .read_config = read_config, .read_weights = read_weights};
+  return {.name = "gpt_oss",
+          .read_config = read_config,
+          .read_weights = read_weights,
+          .gguf = {.name = "gpt-oss",
+                   .keys = {{"num_local_experts", "expert_count"},
+                            {"num_experts_per_tok", "expert_used_count"},
+                            {"intermediate_size", "expert_feed_forward_length"},
+                            {"sliding_window", "attention.sliding_window"}},
+                   .adapt = adapt}};
 }
 
 }  // namespace sinkbench

@@ -151,58 +151,60 @@ void read_upper_local_windows(DecoderConfig& config, const ConfigReader& reader)
 
 namespace {
 
-/// Rows [experts, out, in] that are gate and up in turns, where there are two parts: one after the
-/// other.
-at::Tensor parted(const at::Tensor& rows, int64_t parts) {
-  const int64_t experts = rows.size(0), out = rows.size(1), in = rows.size(2);
-  return rows.reshape({experts, out / parts, parts, in})
-      .transpose(1, 2)
-      .reshape({experts, out, in})
-      .contiguous();
+/// gpt-oss's: matrices of all experts in one tensor, [experts, in, out], gate and up in turns.
+std::vector<ExpertWeights> read_stacked_experts(const ExpertsConfig& experts, int64_t hidden,
+                                                const std::string& prefix, TensorSource& source) {
+  const int64_t count = experts.experts, size = experts.size;
+  const auto read = [&](const std::string& name, int64_t out, int64_t in, bool turns) {
+    if (source.has(name + "_blocks")) return source.get_mxfp4(name, {count, out, in}, turns);
+    const at::Tensor all = source.get(name, {count, in, out});
+    std::vector<Linear> matrices(count);
+    for (int64_t e = 0; e < count; ++e) {
+      const at::Tensor rows = all.select(0, e).t();
+      matrices[e].weight =
+          turns ? at::cat({rows.slice(0, 0, out, 2), rows.slice(0, 1, out, 2)}) : rows.contiguous();
+    }
+    return matrices;
+  };
+  const std::vector<Linear> gate_up = read(prefix + "gate_up_proj", 2 * size, hidden, true);
+  const std::vector<Linear> down = read(prefix + "down_proj", hidden, size, false);
+  std::vector<ExpertWeights> result(count);
+  for (int64_t e = 0; e < count; ++e) result[e] = {gate_up[e], down[e]};
+  if (!experts.bias) return result;
+  const at::Tensor inner = source.get(prefix + "gate_up_proj_bias", {count, 2 * size});
+  const at::Tensor outer = source.get(prefix + "down_proj_bias", {count, hidden});
+  for (int64_t e = 0; e < count; ++e) {
+    result[e].gate_up.bias = inner[e].view({size, 2}).t().reshape({2 * size});
+    result[e].down.bias = outer[e];
+  }
+  return result;
 }
 
 ExpertsWeights read_expert_weights(const DecoderConfig& config, const ExpertNames& names,
                                    const std::string& prefix, TensorSource& source) {
   const ExpertsConfig& experts = *config.experts;
-  const int64_t hidden = config.hidden_size, count = experts.experts, size = experts.size;
+  const int64_t hidden = config.hidden_size;
   const std::string block = prefix + names.block + ".";
+  const auto gated = [&](const std::string& name, int64_t size) {
+    return ExpertWeights{
+        .gate_up = stack({read_linear(source, name + names.gate, size, hidden, false),
+                          read_linear(source, name + names.up, size, hidden, false)}),
+        .down = read_linear(source, name + names.down, hidden, size, false)};
+  };
   ExpertsWeights weights;
-  weights.router = read_linear(source, block + names.router, count, hidden, experts.router_bias);
+  weights.router =
+      read_linear(source, block + names.router, experts.experts, hidden, experts.router_bias);
   if (names.stacked) {
-    const std::string all = block + "experts.";
-    const auto one_after_the_other = [&](const at::Tensor& bias) {
-      return bias.view({count, size, 2}).transpose(1, 2).reshape({count, 2 * size});
-    };
-    const auto rows = [&](const std::string& name, int64_t out, int64_t in) {
-      if (source.has(name + "_blocks")) return source.get_mxfp4(name, {count, out, in});
-      return source.get(name, {count, in, out}).transpose(1, 2);
-    };
-    weights.gate_up.weight = parted(rows(all + "gate_up_proj", 2 * size, hidden), 2);
-    weights.down.weight = parted(rows(all + "down_proj", hidden, size), 1);
-    if (experts.bias) {
-      weights.gate_up.bias =
-          one_after_the_other(source.get(all + "gate_up_proj_bias", {count, 2 * size}));
-      weights.down.bias = source.get(all + "down_proj_bias", {count, hidden});
+    weights.experts = read_stacked_experts(experts, hidden, block + "experts.", source);
+  } else {
+    for (int64_t e = 0; e < experts.experts; ++e) {
+      weights.experts.push_back(gated(fmt::format("{}experts.{}.", block, e), experts.size));
     }
-    return weights;
   }
-  std::vector<at::Tensor> gate_up, down;
-  for (int64_t e = 0; e < count; ++e) {
-    const std::string expert = fmt::format("{}experts.{}.", block, e);
-    gate_up.push_back(stack({read_linear(source, expert + names.gate, size, hidden, false),
-                             read_linear(source, expert + names.up, size, hidden, false)})
-                          .weight);
-    down.push_back(read_linear(source, expert + names.down, hidden, size, false).weight);
-  }
-  weights.gate_up.weight = at::stack(gate_up);
-  weights.down.weight = at::stack(down);
   if (experts.shared_size == 0) return weights;
-  const std::string shared = block + "shared_expert.";
-  weights.shared_gate_up =
-      stack({read_linear(source, shared + names.gate, experts.shared_size, hidden, false),
-             read_linear(source, shared + names.up, experts.shared_size, hidden, false)});
-  weights.shared_down =
-      read_linear(source, shared + names.down, hidden, experts.shared_size, false);
+  const ExpertWeights shared = gated(block + "shared_expert.", experts.shared_size);
+  weights.shared_gate_up = shared.gate_up;
+  weights.shared_down = shared.down;
   weights.shared_gate = read_linear(source, block + "shared_expert_gate", 1, hidden, false);
   return weights;
 }

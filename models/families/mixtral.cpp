@@ -24,7 +24,13 @@ DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader&,
 }  // namespace
 
 Family mixtral_family() {
-  return {.name = "mixtral", .read_config = read_config, .read_weights = read_weights};
+  return {.name = "mixtral",
+          .read_config = read_config,
+          .read_weights = read_weights,
+          .gguf = {.name = "llama",
+                   .paired = true,
+                   .keys = {{"num_local_experts", "expert_count"},
+                            {"num_experts_per_tok", "expert_used_count"}}}};
 }
 
 }  // namespace sinkbench

@@ -20,7 +20,12 @@ DecoderConfig read_config(const ConfigReader& reader) {
 }  // namespace
 
 Family olmoe_family() {
-  return {.name = "olmoe", .read_config = read_config, .read_weights = read_llama_weights};
+  return {.name = "olmoe",
+          .read_config = read_config,
+          .read_weights = read_llama_weights,
+          .gguf = {.name = "olmoe",
+                   .keys = {{"num_experts", "expert_count"},
+                            {"num_experts_per_tok", "expert_used_count"}}}};
 }
 
 }  // namespace sinkbench

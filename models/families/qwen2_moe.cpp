@@ -21,7 +21,15 @@ DecoderConfig read_config(const ConfigReader& reader) {
 }  // namespace
 
 Family qwen2_moe_family() {
-  return {.name = "qwen2_moe", .read_config = read_config, .read_weights = read_llama_weights};
+  return {
+      .name = "qwen2_moe",
+      .read_config = read_config,
+      .read_weights = read_llama_weights,
+      .gguf = {.name = "qwen2moe",
+               .keys = {{"num_experts", "expert_count"},
+                        {"num_experts_per_tok", "expert_used_count"},
+                        {"moe_intermediate_size", "expert_feed_forward_length"},
+                        {"shared_expert_intermediate_size", "expert_shared_feed_forward_length"}}}};
 }
 
 }  // namespace sinkbench

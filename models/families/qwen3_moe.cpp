@@ -17,10 +17,22 @@ DecoderConfig read_config(const ConfigReader& reader) {
   return config;
 }
 
+/// GGUF doesn't say it; llama.cpp takes it for granted.
+void adapt(const GgufFile&, nlohmann::json& config) {
+  config["norm_topk_prob"] = true;
+}
+
 }  // namespace
 
 Family qwen3_moe_family() {
-  return {.name = "qwen3_moe", .read_config = read_config, .read_weights = read_llama_weights};
+  return {.name = "qwen3_moe",
+          .read_config = read_config,
+          .read_weights = read_llama_weights,
+          .gguf = {.name = "qwen3moe",
+                   .keys = {{"num_experts", "expert_count"},
+                            {"num_experts_per_tok", "expert_used_count"},
+                            {"moe_intermediate_size", "expert_feed_forward_length"}},
+                   .adapt = adapt}};
 }
 
 }  // namespace sinkbench

@@ -22,14 +22,15 @@ at::Tensor random(at::IntArrayRef sizes) {
 }
 
 ExpertsWeights random_weights(const ExpertsConfig& config, int64_t hidden) {
-  const auto bias = [&](int64_t size) {
-    return config.bias ? random({config.experts, size}) : at::Tensor();
-  };
+  const auto bias = [&](int64_t size) { return config.bias ? random({size}) : at::Tensor(); };
   ExpertsWeights weights;
   weights.router = {random({config.experts, hidden}),
                     config.router_bias ? random({config.experts}) : at::Tensor()};
-  weights.gate_up = {random({config.experts, 2 * config.size, hidden}), bias(2 * config.size)};
-  weights.down = {random({config.experts, hidden, config.size}), bias(hidden)};
+  for (int64_t e = 0; e < config.experts; ++e) {
+    weights.experts.push_back(
+        {.gate_up = {random({2 * config.size, hidden}), bias(2 * config.size)},
+         .down = {random({hidden, config.size}), bias(hidden)}});
+  }
   if (config.shared_size > 0) {
     weights.shared_gate_up.weight = random({2 * config.shared_size, hidden});
     weights.shared_down.weight = random({hidden, config.shared_size});
@@ -41,9 +42,9 @@ ExpertsWeights random_weights(const ExpertsConfig& config, int64_t hidden) {
 /// One row, expert by expert.
 at::Tensor by_definition(const ExpertsConfig& config, const ExpertsWeights& weights,
                          const at::Tensor& x) {
-  const auto through = [&](const Linear& all, int64_t e, const at::Tensor& input) {
-    const at::Tensor y = at::mv(all.weight[e], input);
-    return all.bias.defined() ? y + all.bias[e] : y;
+  const auto through = [&](const Linear& linear, const at::Tensor& input) {
+    const at::Tensor y = at::mv(linear.weight, input);
+    return linear.bias.defined() ? y + linear.bias : y;
   };
   const auto gated = [&](const at::Tensor& inner, bool clamped) {
     const int64_t size = inner.size(0) / 2;
@@ -64,9 +65,9 @@ at::Tensor by_definition(const ExpertsConfig& config, const ExpertsWeights& weig
   at::Tensor sum = at::zeros_like(x);
   for (int64_t i = 0; i < config.chosen; ++i) {
     const int64_t e = order[i].second;
-    const at::Tensor inner = gated(through(weights.gate_up, e, x), config.limit > 0);
+    const at::Tensor inner = gated(through(weights.experts[e].gate_up, x), config.limit > 0);
     const double share = -order[i].first / (config.normalised ? chosen : 1);
-    sum = sum + through(weights.down, e, inner) * share;
+    sum = sum + through(weights.experts[e].down, inner) * share;
   }
   if (config.shared_size == 0) return sum;
   const at::Tensor inner = gated(at::mv(weights.shared_gate_up.weight, x), false);

@@ -40,8 +40,9 @@ class Disguised final : public TensorSource {
     const at::Tensor made = make_(name, shape, checkpoint_);
     return made.defined() ? made : checkpoint_.get(name, shape);
   }
-  at::Tensor get_mxfp4(const std::string& name, at::IntArrayRef shape) override {
-    return checkpoint_.get_mxfp4(name, shape);
+  std::vector<Linear> get_mxfp4(const std::string& name, at::IntArrayRef shape,
+                                bool turns) override {
+    return checkpoint_.get_mxfp4(name, shape, turns);
   }
   bool has(const std::string& name) const override { return checkpoint_.has(name); }
   void check_all_used() const override { checkpoint_.check_all_used(); }

@@ -99,6 +99,19 @@ at::Tensor logits(const Decoder& decoder) {
   return decoder.logits(x);
 }
 
+/// Of all tensors: matrices that are multiplied with or looked up as they are, others in float64.
+int64_t bytes_as_stored(const GgufFile& gguf) {
+  int64_t bytes = 0;
+  for (const auto& [name, tensor] : gguf.tensors) {
+    if (name.starts_with("rope_")) continue;  // factors are part of the configuration
+    const bool kept = tensor.shape.size() > 1 && name.ends_with(".weight") &&
+                      !name.starts_with("position_embd") && !name.ends_with("_inp_shexp.weight");
+    bytes +=
+        kept ? static_cast<int64_t>(tensor.data.size()) : 8 * c10::multiply_integers(tensor.shape);
+  }
+  return bytes;
+}
+
 std::string message_of(const fs::path& path) {
   try {
     Decoder::check(path);
@@ -159,6 +172,12 @@ TEST_CASE("files of llama.cpp's own converter are the models that they were made
     const Decoder decoder = Decoder::load(entry.path(), options);
     // Epsilons and factors are stored in float32.
     CHECK(at::allclose(logits(decoder), logits(expected), 1e-6, 1e-6));
+    // Matrices that stay in their file's form are the same, and take its bytes.
+    const Decoder stored = Decoder::load(entry.path(), {.dtype = at::kDouble, .as_stored = true});
+    CHECK(at::allclose(logits(stored), logits(decoder), 1e-12, 1e-12));
+    CHECK(stored.parameters() == decoder.parameters());
+    CHECK(stored.idle_parameters() == decoder.idle_parameters());
+    CHECK(stored.weight_bytes() == bytes_as_stored(read_gguf(entry.path())));
     const DecoderConfig &a = decoder.config(), &b = expected.config();
     CHECK(decoder.parameters() == expected.parameters());
     CHECK(a.local_windows == b.local_windows);
@@ -180,7 +199,7 @@ TEST_CASE("files of llama.cpp's own converter are the models that they were made
       }
     }
   }
-  CHECK(files == 15);
+  CHECK(files == 21);
 }
 
 TEST_CASE("blocks of every type are decoded to the numbers of ggml's own package") {
@@ -254,7 +273,12 @@ TEST_CASE("a GGUF file that can't be run is refused by name") {
   CHECK_THAT(written(convert("llama_gqa", "mamba", true).file()),
              ContainsSubstring("general.architecture: 'mamba' is not supported; expected one of"));
   const std::vector<std::pair<json, const char*>> keys = {
-      {{{"llama.expert_count", 8}}, "llama.expert_count: is 8, which is not supported"},
+      {{{"llama.expert_count", 8}, {"llama.expert_used_count", 2}},
+       "tensor blk.0.ffn_gate_inp.weight is missing; expected shape [8, 64]"},
+      {{{"llama.expert_count", 2}, {"llama.expert_used_count", 3}},
+       "llama.expert_used_count: is 3, and there are 2 experts"},
+      {{{"llama.expert_count", 8}, {"llama.expert_used_count", 2}, {"llama.expert_gating_func", 2}},
+       "llama.expert_gating_func: is 2; the key is not known"},
       {{{"llama.rope.scaling.type", "magic"}}, "llama.rope.scaling.type: is \"magic\""},
       {{{"llama.rope.dimension_count", 4}}, "llama.rope.dimension_count: is 4 of a head's"},
       {{{"llama.rope.scaling.attn_factor", 0.5}}, "llama.rope.scaling.attn_factor: is 0.5"},
@@ -273,6 +297,8 @@ TEST_CASE("a GGUF file that can't be run is refused by name") {
     CHECK_THAT(written(convert("llama_gqa", "llama", true, more).file()), ContainsSubstring(text));
   }
   CHECK(written(convert("llama_gqa", "llama", true, {{"llama.expert_count", 0}}).file()).empty());
+  CHECK_THAT(written(convert("qwen2", "qwen2", false, {{"qwen2.expert_count", 8}}).file()),
+             ContainsSubstring("qwen2.expert_count: is 8, which is not supported"));
   const json no_utf8 = {{"llama.rope.scaling.type", "a\xC3"}};
   CHECK_THAT(written(convert("llama_gqa", "llama", true, no_utf8).file()),
              ContainsSubstring("llama.rope.scaling.type: is \"a\uFFFD\""));

@@ -1,6 +1,7 @@
 """Tiny checkpoints of mixtures of experts, in the format in which each family is saved, and what
 transformers' modeling code gives on them: tests/data/families/{mixtral,qwen2_moe,qwen3_moe,olmoe,gpt_oss}, and
-gpt_oss_mxfp4, whose experts are stored in MXFP4 and were decoded by transformers' own code.
+gpt_oss_mxfp4, whose experts are stored in MXFP4 and were decoded by transformers' own code. All layers of qwen2_moe_all
+and qwen3_moe_all have experts, since a GGUF file can't say that some have none.
 
     pip install transformers torch
     python3 tests/tools/moe_goldens.py tests/data/families
@@ -18,6 +19,7 @@ from transformers import (GptOssConfig, GptOssForCausalLM, MixtralConfig, Mixtra
                           Qwen3MoeForCausalLM)
 
 torch.set_grad_enabled(False)
+torch.set_num_threads(2)  # last digits depend on it
 common = dict(vocab_size=80, hidden_size=32, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
               max_position_embeddings=256, bos_token_id=78, eos_token_id=78, pad_token_id=None)
 models = {
@@ -29,9 +31,15 @@ models = {
         **{**common, "num_hidden_layers": 4}, intermediate_size=40, moe_intermediate_size=24,
         shared_expert_intermediate_size=48, num_experts=6, num_experts_per_tok=3, norm_topk_prob=False,
         decoder_sparse_step=2, mlp_only_layers=[])),
+    "qwen2_moe_all": (Qwen2MoeForCausalLM, Qwen2MoeConfig(
+        **common, intermediate_size=40, moe_intermediate_size=24, shared_expert_intermediate_size=48, num_experts=6,
+        num_experts_per_tok=3, norm_topk_prob=False, mlp_only_layers=[])),
     "qwen3_moe": (Qwen3MoeForCausalLM, Qwen3MoeConfig(
         **common, head_dim=16, intermediate_size=40, moe_intermediate_size=24, num_experts=8,
         num_experts_per_tok=3, norm_topk_prob=True, mlp_only_layers=[1])),
+    "qwen3_moe_all": (Qwen3MoeForCausalLM, Qwen3MoeConfig(
+        **common, head_dim=16, intermediate_size=40, moe_intermediate_size=24, num_experts=8,
+        num_experts_per_tok=3, norm_topk_prob=True, mlp_only_layers=[])),
     "olmoe": (OlmoeForCausalLM, OlmoeConfig(
         **{**common, "num_key_value_heads": 4}, intermediate_size=24, num_experts=6, num_experts_per_tok=2)),
     "gpt_oss": (GptOssForCausalLM, GptOssConfig(
@@ -86,6 +94,41 @@ def recompute(model, ids, window):
     return result
 
 
+def streaming(model, ids, sinks, window):
+    """The loop of mit-han-lab/streaming-llm: feed a token, score the next, then evict down to the first `sinks` and the
+    last `window`. Keys are cached as they come and rotated for each query at their places within the cache. A layer
+    with a window of its own sees what of the cache lies within it, at the places of the stream."""
+    code = sys.modules[type(model).__module__]
+    rotate, attend = code.apply_rotary_pos_emb, code.eager_attention_forward
+    cache, kept = transformers.DynamicCache(), []  # the places in the stream of what is cached
+
+    def attend_to_cache(module, query, key, value, mask, sliding_window=None, **more):
+        places = torch.arange(len(kept))
+        if sliding_window is not None:
+            places = torch.tensor(kept)
+            near = places > places[-1] - sliding_window
+            places, key, value = places[near], key[:, :, near], value[:, :, near]
+        cos, sin = model.model.rotary_emb(value, position_ids=places[None])
+        _, key = rotate(key, key, cos, sin)
+        query, _ = rotate(query, query, cos[:, -1:], sin[:, -1:])
+        return attend(module, query, key, value, None, **more)
+
+    code.apply_rotary_pos_emb = lambda query, key, cos, sin: (query, key)
+    code.eager_attention_forward = attend_to_cache
+    result = []
+    for t in range(len(ids) - 1):
+        kept.append(t)
+        logits = model(torch.tensor([[ids[t]]]), past_key_values=cache).logits[0, -1].double()
+        result.append(-torch.log_softmax(logits, -1)[ids[t + 1]].item())
+        if len(kept) > sinks + window:
+            del kept[sinks]
+            for layer in cache.layers:
+                layer.keys, layer.values = (torch.cat([x[:, :, :sinks], x[:, :, sinks + 1:]], 2)
+                                            for x in (layer.keys, layer.values))
+    code.apply_rotary_pos_emb, code.eager_attention_forward = rotate, attend
+    return result
+
+
 def in_float64():
     """From here on float32 stands for float64 in the modeling code, which names it in norms, softmax and
     positions."""
@@ -130,9 +173,18 @@ def write(file, precision):
         exact.load_state_dict(model.state_dict())
         exact.to(torch.get_default_dtype())
         window = 15
-        result = {"computed_by": f"transformers {transformers.__version__}, torch {torch.__version__}, eager, {precision}",
+        versions = f"transformers {transformers.__version__}, torch {torch.__version__}"
+        result = {"computed_by": f"{versions}, eager, {precision}",
                   "tokens": len(ids), "dense_nll": nll(exact, ids),
                   "recompute": {"window": window, "nll": recompute(exact, ids, window)}}
+        caches = [{"sinks": 4, "window": 12}, {"sinks": 0, "window": 16}]
+        if name == "gpt_oss":
+            caches.append({"sinks": 2, "window": 40})  # more than its layers' windows
+        if "sliding_attention" in (getattr(config, "layer_types", None) or []):
+            result["policies"] = [{"policy": "sinks", "arguments": cache, "nll": streaming(exact, ids, **cache)}
+                                  for cache in caches]
+        else:
+            result["streaming"] = [{**cache, "nll": streaming(exact, ids, **cache)} for cache in caches]
         (folder / file).write_text(json.dumps(result, indent=1))
         print(name, sum(result["dense_nll"]) / len(result["dense_nll"]), sum(p.numel() for p in model.parameters()))
 

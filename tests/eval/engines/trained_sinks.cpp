@@ -27,8 +27,9 @@ class WithSinks final : public TensorSource {
     if (!name.ends_with(".sinks")) return checkpoint_.get(name, shape);
     return (6 * at::rand(shape, at::kDouble) - 2).to(dtype_);
   }
-  at::Tensor get_mxfp4(const std::string& name, at::IntArrayRef shape) override {
-    return checkpoint_.get_mxfp4(name, shape);
+  std::vector<Linear> get_mxfp4(const std::string& name, at::IntArrayRef shape,
+                                bool turns) override {
+    return checkpoint_.get_mxfp4(name, shape, turns);
   }
   bool has(const std::string& name) const override { return checkpoint_.has(name); }
   void check_all_used() const override { checkpoint_.check_all_used(); }
@@ -62,8 +63,9 @@ std::vector<double> nll_by_formula(const Decoder& decoder, const Policy& any,
   at::Tensor x = decoder.embed(long_ids.narrow(0, 0, n), at::arange(n, at::kLong));
   const auto placed = [&](const at::Tensor& head, int64_t place) {
     if (config.rotaries.empty()) return head;
-    return rotate(config.rotaries[0], head.view({1, 1, -1}),
-                  rotary_table(config.rotaries[0], std::vector<int64_t>{place}, at::kDouble, at::kCPU))
+    return rotate(
+               config.rotaries[0], head.view({1, 1, -1}),
+               rotary_table(config.rotaries[0], std::vector<int64_t>{place}, at::kDouble, at::kCPU))
         .flatten();
   };
   for (int64_t layer = 0; layer < config.layers; ++layer) {

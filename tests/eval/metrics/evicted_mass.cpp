@@ -37,8 +37,9 @@ class Changed final : public TensorSource {
     const at::Tensor tensor = checkpoint_.get(name, shape);
     return zeroed_.empty() || name.find(zeroed_) == name.npos ? tensor : at::zeros_like(tensor);
   }
-  at::Tensor get_mxfp4(const std::string& name, at::IntArrayRef shape) override {
-    return checkpoint_.get_mxfp4(name, shape);
+  std::vector<Linear> get_mxfp4(const std::string& name, at::IntArrayRef shape,
+                                bool turns) override {
+    return checkpoint_.get_mxfp4(name, shape, turns);
   }
   bool has(const std::string& name) const override { return checkpoint_.has(name); }
   void check_all_used() const override { checkpoint_.check_all_used(); }

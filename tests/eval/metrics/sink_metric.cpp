@@ -28,8 +28,9 @@ class WithSinks final : public TensorSource {
     return name.ends_with(".sinks") ? at::full(shape, 1.5, at::kDouble)
                                     : checkpoint_.get(name, shape);
   }
-  at::Tensor get_mxfp4(const std::string& name, at::IntArrayRef shape) override {
-    return checkpoint_.get_mxfp4(name, shape);
+  std::vector<Linear> get_mxfp4(const std::string& name, at::IntArrayRef shape,
+                                bool turns) override {
+    return checkpoint_.get_mxfp4(name, shape, turns);
   }
   bool has(const std::string& name) const override { return checkpoint_.has(name); }
   void check_all_used() const override {}

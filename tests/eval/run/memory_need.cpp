@@ -18,7 +18,7 @@ TEST_CASE("the memory that a cell needs is that of the weights and of the caches
                                                     : at::kDouble;
   const Decoder decoder = Decoder::load(test::data("families/llama_gqa"), {.dtype = type});
   const auto need = [&](const Cell& cell, const Policy& policy, int64_t fed) {
-    return memory_need(cell, decoder.config(), decoder.parameters(), policy, fed);
+    return memory_need(cell, decoder.config(), decoder.weight_bytes(), policy, fed);
   };
   Cell cell;
   cell.dtype = dtype;
@@ -41,8 +41,9 @@ TEST_CASE("the memory that a cell needs is that of the weights and of the caches
   CHECK(need(cell, *dense, 500).cache == 600 * token);
 
   // With divergence, what the reference's engine keeps stands beside it.
-  CHECK(memory_need(cell, decoder.config(), decoder.parameters(), *sinks, 500, dense.get()).cache ==
-        764 * token);
+  CHECK(
+      memory_need(cell, decoder.config(), decoder.weight_bytes(), *sinks, 500, dense.get()).cache ==
+      764 * token);
 
   // A score policy's engine keeps keys and values, and what its scores are made of, of every head:
   // of a sum and a place 16 bytes. A round comes when one more than the capacity is there.
