@@ -16,14 +16,11 @@ bool can_decode(const GgmlType& type);
 /// https://github.com/ggml-org/ggml/blob/master/src/ggml-quants.c gives; or rounded to bfloat16.
 void decode_blocks(const GgmlType& type, const std::byte* blocks, int64_t n, float* out);
 void decode_blocks(const GgmlType& type, const std::byte* blocks, int64_t n, uint16_t* out);
-/// The same times x [n], summed in float32, without decoding into memory.
-float dot_blocks(const GgmlType& type, const std::byte* blocks, int64_t n, const float* x);
 
 /// MXFP4 (OCP Microscaling Formats 1.0) as safetensors hold it: two numbers of E2M1 in each byte,
 /// the lower four bits first, and, elsewhere, for each block of 32 a power of two, less 127 (255:
 /// not a number).
 void decode_mxfp4(const std::byte* numbers, const std::byte* powers, int64_t n, float* out);
 void decode_mxfp4(const std::byte* numbers, const std::byte* powers, int64_t n, uint16_t* out);
-float dot_mxfp4(const std::byte* numbers, const std::byte* powers, int64_t n, const float* x);
 
 }  // namespace sinkbench

@@ -7,6 +7,7 @@
 #include <mutex>
 
 #include "models/ggml_blocks.h"
+#include "models/ggml_dot.h"
 #include "models/row_product.h"
 
 namespace sinkbench {
@@ -38,12 +39,7 @@ struct StoredMatrix::Whole {
   mutable at::Tensor kept;     // decoded, where the cache has room
   mutable bool asked = false;  // the cache
 
-  /// Where a row's numbers begin, and its powers.
-  struct Row {
-    const GgmlType* type;
-    const std::byte *numbers, *powers;
-  };
-  Row row(int64_t index) const {
+  StoredRow row(int64_t index) const {
     const Part* part = parts.data();
     for (; index >= part->rows; ++part) index -= part->rows;
     if (part->groups > 0) {
@@ -61,18 +57,12 @@ struct StoredMatrix::Whole {
 
   template <typename T>
   void decode_row(int64_t index, T* out) const {
-    const Row at = row(index);
+    const StoredRow at = row(index);
     if (at.type == nullptr) {
       decode_mxfp4(at.numbers, at.powers, columns, out);
     } else {
       decode_blocks(*at.type, at.numbers, columns, out);
     }
-  }
-
-  float dot(int64_t index, const float* x) const {
-    const Row at = row(index);
-    return at.type == nullptr ? dot_mxfp4(at.numbers, at.powers, columns, x)
-                              : dot_blocks(*at.type, at.numbers, columns, x);
   }
 };
 
@@ -163,14 +153,28 @@ at::Tensor StoredMatrix::product(const at::Tensor& x, const at::Tensor& bias) co
     const at::Tensor y = at::empty({n, rows_}, at::kFloat);
     const float* const from = exact.data_ptr<float>();
     float* const to = y.data_ptr<float>();
-    at::parallel_for(0, rows_, std::max<int64_t>(1, worth_a_thread / columns()),
-                     [&](int64_t begin, int64_t end) {
-                       for (int64_t row = begin; row < end; ++row) {
-                         for (int64_t i = 0; i < n; ++i) {
-                           to[i * rows_ + row] = whole_->dot(first_ + row, from + i * columns());
-                         }
-                       }
-                     });
+    std::vector<DotOperand> operands;
+    for (int64_t i = 0; i < n; ++i) {
+      operands.emplace_back(std::span(from + i * columns(), static_cast<size_t>(columns())));
+    }
+    at::parallel_for(
+        0, rows_, std::max<int64_t>(1, worth_a_thread / columns()),
+        [&](int64_t begin, int64_t end) {
+          constexpr int64_t together = 16;
+          StoredRow rows[together];
+          for (int64_t row = begin; row < end;) {
+            int64_t count = 0;  // of the same type
+            while (count < together && row + count < end) {
+              rows[count] = whole_->row(first_ + row + count);
+              if (rows[count].type != rows[0].type) break;
+              ++count;
+            }
+            for (int64_t i = 0; i < n; ++i) {
+              dot_rows({rows, static_cast<size_t>(count)}, operands[i], to + i * rows_ + row);
+            }
+            row += count;
+          }
+        });
     return (bias.defined() ? y + bias : y).to(x.scalar_type());
   }
   // By parts that stay in the processor's caches between decoding and the product.

@@ -9,6 +9,7 @@
 #include <random>
 
 #include "models/ggml_blocks.h"
+#include "models/ggml_dot.h"
 #include "tests/catch.h"
 
 using namespace sinkbench;
@@ -87,6 +88,53 @@ TEST_CASE("products with stored blocks are those with the decoded numbers, for e
     }
   }
   CHECK(types == 18);
+}
+
+TEST_CASE("dot products by a processor's own instructions are those by vectors") {
+  std::mt19937 generator(5);
+  std::uniform_real_distribution<float> uniform(-1, 1);
+  constexpr int64_t n = 512, rows = 11;
+  std::vector<const GgmlType*> types = {nullptr};  // MXFP4 with its powers apart
+  for (const GgmlType& type : ggml_types()) {
+    if (can_decode(type)) types.push_back(&type);
+  }
+  for (const GgmlType* type : types) {
+    INFO((type != nullptr ? type->name : "MXFP4 apart"));
+    const int64_t row_bytes = type != nullptr ? n / type->numbers * type->bytes : n / 2;
+    std::vector<std::byte> blocks(rows * row_bytes), powers(rows * n / 32);
+    for (std::byte& b : blocks) b = static_cast<std::byte>(generator() % 60);
+    for (std::byte& p : powers) p = static_cast<std::byte>(120 + generator() % 12);
+    std::vector<StoredRow> row;
+    for (int64_t i = 0; i < rows; ++i) {
+      row.push_back({type, blocks.data() + i * row_bytes, powers.data() + i * n / 32});
+    }
+    for (const bool bfloat16 : {true, false}) {
+      std::vector<float> x(n);
+      for (float& number : x) {
+        number = uniform(generator);
+        if (bfloat16) number = static_cast<float>(c10::BFloat16(number));
+      }
+      const DotOperand operand(x);
+      CHECK(operand.parts == (bfloat16 ? 1 : 3));
+      std::vector<float> y(rows), expected(rows), weights(n);
+      dot_rows(row, operand, y.data());
+      plain::dot_rows(row, operand, expected.data());
+      for (int64_t i = 0; i < rows; ++i) {
+        if (type != nullptr) {
+          decode_blocks(*type, row[i].numbers, n, weights.data());
+        } else {
+          decode_mxfp4(row[i].numbers, row[i].powers, n, weights.data());
+        }
+        double exact = 0, size = 0;
+        for (int64_t k = 0; k < n; ++k) {
+          exact += static_cast<double>(weights[k]) * x[k];
+          size += std::abs(static_cast<double>(weights[k]) * x[k]);
+        }
+        CHECK(std::abs(y[i] - exact) < 3e-7 * size);
+        CHECK(std::abs(expected[i] - exact) < 3e-7 * size);
+      }
+    }
+  }
 }
 
 TEST_CASE("rows of several tensors, in turns or not, whole or in part") {
