@@ -74,6 +74,7 @@ json llama_config(const TrainConfig& config, int64_t bos) {
               {"initializer_range", 0.02},
               {"torch_dtype", config.export_bfloat16 ? "bfloat16" : "float32"}};
   if (shape.zero_sink) result["constant_sink_logit"] = 0;
+  if (shape.learned_sink_logits) result["learned_sink_logits"] = true;
   return result;
 }
 

@@ -167,7 +167,7 @@ std::string override_value(YAML::Node root, const std::string& assignment) {
 std::string TrainConfig::identity(const std::string& corpus_key) const {
   using json = nlohmann::ordered_json;
   const ScheduleConfig& s = schedule;
-  return json{
+  json result = {
       {"data", {{"key", corpus_key}}},
       {"model",
        {{"layers", model.layers},
@@ -197,8 +197,10 @@ std::string TrainConfig::identity(const std::string& corpus_key) const {
         {"repeat_max_tokens", s.repeat_max_tokens},
         {"device", c10::DeviceTypeName(device.type(), /*lower_case=*/true)},
         {"products", s.bfloat16 ? "bfloat16" : "float32"},
-        {"seed", s.seed}}}}
-      .dump();
+        {"seed", s.seed}}}};
+  // (Trainings that were begun without the field go on.)
+  if (model.learned_sink_logits) result["model"]["learned_sink_logits"] = true;
+  return result.dump();
 }
 
 bool has_bfloat16_products(at::Device device) {
@@ -259,6 +261,10 @@ TrainConfig load_train_config(const fs::path& file, const std::vector<std::strin
   model.read_number("rope_theta", shape.rope_theta, 1, kAny);
   model.read_number("norm_eps", shape.norm_eps, 0, 1);
   model.read<bool>("zero_sink", shape.zero_sink, "true or false");
+  model.read<bool>("learned_sink_logits", shape.learned_sink_logits, "true or false");
+  if (shape.zero_sink && shape.learned_sink_logits) {
+    model.fail("learned_sink_logits", "is set beside zero_sink; expected one of them");
+  }
   std::string initial;
   model.read<std::string>("initial", initial, "the folder of a trained model");
   if (!initial.empty()) {

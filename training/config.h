@@ -19,6 +19,7 @@ struct ModelShape {
   double rope_theta = 10000;
   double norm_eps = 1e-5;
   bool zero_sink = false;              // SoftMax-off-by-one in every head
+  bool learned_sink_logits = false;    // a logit for each head in its softmax's denominator
   std::filesystem::path initial = {};  // a model of this shape to begin with; empty: random weights
 };
 

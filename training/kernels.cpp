@@ -78,14 +78,14 @@ FOR_EACH_CPU void rotate(const float* x, const float* cosine, const float* sine,
   }
 }
 
-FOR_EACH_CPU void causal_softmax(float* scores, float scale, bool zero_sink, int64_t queries,
-                                 int64_t first, int64_t columns, int64_t stride) {
+FOR_EACH_CPU void causal_softmax(float* scores, float scale, const float* sink_logit,
+                                 int64_t queries, int64_t first, int64_t columns, int64_t stride) {
   for (int64_t q = 0; q < queries; ++q, scores += stride) {
     const int64_t seen = first + q + 1;
-    float highest = zero_sink ? std::max(scores[0], 0.0f) : scores[0];
+    float highest = sink_logit ? std::max(scores[0], *sink_logit / scale) : scores[0];
 #pragma omp simd reduction(max : highest)
     for (int64_t i = 0; i < seen; ++i) highest = std::max(highest, scores[i]);
-    float sum = zero_sink ? std::exp(-scale * highest) : 0.0f;
+    float sum = sink_logit ? std::exp(*sink_logit - scale * highest) : 0.0f;
 #pragma omp simd reduction(+ : sum)
     for (int64_t i = 0; i < seen; ++i) {
       scores[i] = std::exp(scale * (scores[i] - highest));
@@ -99,13 +99,19 @@ FOR_EACH_CPU void causal_softmax(float* scores, float scale, bool zero_sink, int
 }
 
 FOR_EACH_CPU void causal_softmax_backward(const float* probabilities, float scale, int64_t queries,
-                                          int64_t columns, int64_t stride, float* grad) {
+                                          int64_t columns, int64_t stride, float* grad,
+                                          float* sink_grad) {
   for (int64_t q = 0; q < queries; ++q, probabilities += stride, grad += stride) {
     float mean = 0;
 #pragma omp simd reduction(+ : mean)
     for (int64_t i = 0; i < columns; ++i) mean += grad[i] * probabilities[i];
 #pragma omp simd
     for (int64_t i = 0; i < columns; ++i) grad[i] = scale * probabilities[i] * (grad[i] - mean);
+    if (sink_grad == nullptr) continue;
+    float others = 0;  // what the sink leaves
+#pragma omp simd reduction(+ : others)
+    for (int64_t i = 0; i < columns; ++i) others += probabilities[i];
+    *sink_grad -= (1 - others) * mean;
   }
 }
 

@@ -27,14 +27,16 @@ void rotate(const float* x, const float* cosine, const float* sine, int64_t n, f
 
 /// In place: row i of `scores` [queries, stride] becomes softmax(scale * row) over its first
 /// `first + i + 1` columns (what query `first + i` may see) and 0 in the others up to `columns`.
-/// With `zero_sink` the denominator is one more (SoftMax-off-by-one). The gradient's formula is the
-/// same.
-void causal_softmax(float* scores, float scale, bool zero_sink, int64_t queries, int64_t first,
-                    int64_t columns, int64_t stride);
+/// Where `sink_logit` isn't null the denominator is exp(*sink_logit) more (0: SoftMax-off-by-one).
+/// The gradient's formula is the same.
+void causal_softmax(float* scores, float scale, const float* sink_logit, int64_t queries,
+                    int64_t first, int64_t columns, int64_t stride);
 /// `grad`, the gradient by the probabilities, becomes in place that by the raw scores:
-/// scale * p * (grad - sum(grad * p)).
+/// scale * p * (grad - sum(grad * p)). That by the sink's logit, a key whose value is zero, is
+/// added to `sink_grad` where that isn't null.
 void causal_softmax_backward(const float* probabilities, float scale, int64_t queries,
-                             int64_t columns, int64_t stride, float* grad);
+                             int64_t columns, int64_t stride, float* grad,
+                             float* sink_grad = nullptr);
 
 /// One AdamW step (Loshchilov & Hutter 2019, decoupled decay) on n elements. `bias1` and `bias2`
 /// are 1 - beta^step; `grad_scale` multiplies the gradient first (clipping).

@@ -39,6 +39,12 @@ TrainedModel::TrainedModel(const ModelShape& shape, int64_t max_tokens, bool bfl
                                            {prefix + "mlp_norm", layer.mlp_norm},
                                            {prefix + "gate_up", layer.gate_up},
                                            {prefix + "down", layer.down}});
+    if (shape.learned_sink_logits) {
+      layer.sink_logit = at::zeros({shape.heads}).to(device).requires_grad_();
+      parameters_.push_back({prefix + "sinks", layer.sink_logit});
+    } else if (shape.zero_sink) {
+      layer.sink_logit = at::zeros({shape.heads}).to(device);
+    }
     layers_.push_back(std::move(layer));
   }
   final_norm_ = norm();
@@ -90,7 +96,7 @@ at::Tensor TrainedModel::logits(const at::Tensor& ids, std::vector<at::Tensor>* 
         ops::linear(ops::rms_norm(x, layer.attention_norm, shape_.norm_eps), layer.qkv, bfloat16_);
     at::Tensor probabilities;
     const at::Tensor mixed = ops::causal_attention(
-        qkv.view({batch, tokens, 3, shape_.heads, head_dim}), cosine, sine, shape_.zero_sink,
+        qkv.view({batch, tokens, 3, shape_.heads, head_dim}), cosine, sine, layer.sink_logit,
         bfloat16_, attention != nullptr ? &probabilities : nullptr);
     if (attention != nullptr) attention->push_back(probabilities);
     x = x + ops::linear(mixed.view({batch * tokens, -1}), layer.output, bfloat16_);
@@ -133,6 +139,9 @@ std::vector<TrainedModel::Parameter> TrainedModel::huggingface_weights() const {
                                    {prefix + "mlp.gate_proj.weight", gate_up[0]},
                                    {prefix + "mlp.up_proj.weight", gate_up[1]},
                                    {prefix + "mlp.down_proj.weight", layer.down}});
+    if (shape_.learned_sink_logits) {
+      weights.push_back({prefix + "self_attn.sinks", layer.sink_logit});
+    }
   }
   weights.push_back({"model.norm.weight", final_norm_});
   for (Parameter& weight : weights) weight.value = weight.value.detach();

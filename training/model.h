@@ -50,6 +50,7 @@ class TrainedModel {
  private:
   struct Layer {
     at::Tensor attention_norm, qkv, output, mlp_norm, gate_up, down;
+    at::Tensor sink_logit;  // [heads], or undefined
   };
 
   /// Logits [batch * tokens, vocab]; the attention of each layer is added to `attention` where

@@ -109,7 +109,8 @@ void over_query_blocks(int64_t tokens, const Body& body) {
 
 struct CausalAttention : Function<CausalAttention> {
   static tensor_list forward(AutogradContext* context, const at::Tensor& qkv,
-                             const at::Tensor& cosine, const at::Tensor& sine, bool zero_sink) {
+                             const at::Tensor& cosine, const at::Tensor& sine,
+                             const at::Tensor& sink_logit) {
     const int64_t batch = qkv.size(0), tokens = qkv.size(1), heads = qkv.size(3), n = qkv.size(4);
     // The queries and keys rotated, all three as [3, batch * heads, tokens, head_dim].
     at::Tensor by_head = at::empty({3, batch * heads, tokens, n}, qkv.options());
@@ -118,20 +119,23 @@ struct CausalAttention : Function<CausalAttention> {
     const at::Tensor q = by_head[0], k = by_head[1], v = by_head[2];
     at::Tensor p = at::zeros({batch * heads, tokens, tokens}, qkv.options());
     at::Tensor mixed = at::empty_like(q);
+    const float* const logit = sink_logit.numel() > 0 ? sink_logit.data_ptr<float>() : nullptr;
     over_query_blocks(tokens, [&](int64_t first, int64_t queries, int64_t keys) {
       at::Tensor block = p.narrow(1, first, queries).narrow(2, 0, keys);
       at::bmm_out(block, q.narrow(1, first, queries), k.narrow(1, 0, keys).transpose(1, 2));
       over_rows(batch * heads, 1, [&](int64_t begin, int64_t end) {
         for (int64_t h = begin; h < end; ++h) {
           kernels::causal_softmax(p.data_ptr<float>() + (h * tokens + first) * tokens,
-                                  1 / std::sqrt(static_cast<float>(n)), zero_sink, queries, first,
-                                  keys, tokens);
+                                  1 / std::sqrt(static_cast<float>(n)),
+                                  logit ? logit + h % heads : nullptr, queries, first, keys,
+                                  tokens);
         }
       });
       at::Tensor out = mixed.narrow(1, first, queries);
       at::bmm_out(out, block, v.narrow(1, 0, keys));
     });
     context->save_for_backward({by_head, p, cosine, sine});
+    context->saved_data["sink"] = sink_logit.numel() > 0;
     context->saved_data["batch"] = batch;
     context->mark_non_differentiable({p});
     return {mixed.view({batch, heads, tokens, n}).transpose(1, 2).reshape({batch, tokens, -1}), p};
@@ -147,6 +151,8 @@ struct CausalAttention : Function<CausalAttention> {
         grads[0].view({batch, tokens, heads, n}).transpose(1, 2).reshape({-1, tokens, n});
     at::Tensor grad = at::zeros_like(by_head);
     at::Tensor grad_p = at::empty({batch * heads, kQueryBlock, tokens}, p.options());
+    at::Tensor sink_grad;  // of each sample's heads
+    if (context->saved_data["sink"].toBool()) sink_grad = at::zeros({batch * heads}, p.options());
     over_query_blocks(tokens, [&](int64_t first, int64_t queries, int64_t keys) {
       const at::Tensor block = p.narrow(1, first, queries).narrow(2, 0, keys);
       const at::Tensor grad_out = grad_mixed.narrow(1, first, queries);
@@ -154,10 +160,11 @@ struct CausalAttention : Function<CausalAttention> {
       at::bmm_out(grad_block, grad_out, v.narrow(1, 0, keys).transpose(1, 2));
       over_rows(batch * heads, 1, [&](int64_t begin, int64_t end) {
         for (int64_t h = begin; h < end; ++h) {
-          kernels::causal_softmax_backward(p.data_ptr<float>() + (h * tokens + first) * tokens,
-                                           1 / std::sqrt(static_cast<float>(n)), queries, keys,
-                                           tokens,
-                                           grad_p.data_ptr<float>() + h * kQueryBlock * tokens);
+          kernels::causal_softmax_backward(
+              p.data_ptr<float>() + (h * tokens + first) * tokens,
+              1 / std::sqrt(static_cast<float>(n)), queries, keys, tokens,
+              grad_p.data_ptr<float>() + h * kQueryBlock * tokens,
+              sink_grad.defined() ? sink_grad.data_ptr<float>() + h : nullptr);
         }
       });
       at::Tensor grad_q = grad[0].narrow(1, first, queries);
@@ -168,7 +175,8 @@ struct CausalAttention : Function<CausalAttention> {
     at::Tensor grad_qkv = at::empty({batch, tokens, 3, heads, n}, grad.options());
     rearrange_back(grad.data_ptr<float>(), grad_qkv.data_ptr<float>(), cosine, sine, batch, tokens,
                    heads, n);
-    return {grad_qkv, at::Tensor(), at::Tensor(), at::Tensor()};
+    return {grad_qkv, at::Tensor(), at::Tensor(),
+            sink_grad.defined() ? sink_grad.view({batch, heads}).sum(0) : at::Tensor()};
   }
 
  private:
@@ -230,11 +238,14 @@ at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, bool bfloat16) 
 }
 
 at::Tensor causal_attention(const at::Tensor& qkv, const at::Tensor& cosine, const at::Tensor& sine,
-                            bool zero_sink, bool bfloat16, at::Tensor* probabilities) {
+                            const at::Tensor& sink_logit, bool bfloat16,
+                            at::Tensor* probabilities) {
   if (!qkv.is_cpu()) {
-    return plain_ops::causal_attention(qkv, cosine, sine, zero_sink, bfloat16, probabilities);
+    return plain_ops::causal_attention(qkv, cosine, sine, sink_logit, bfloat16, probabilities);
   }
-  const tensor_list results = CausalAttention::apply(qkv, cosine, sine, zero_sink);
+  // (Without one it has no numbers: functions take no undefined tensors.)
+  const at::Tensor sink = sink_logit.defined() ? sink_logit : at::empty({0}, qkv.options());
+  const tensor_list results = CausalAttention::apply(qkv, cosine, sine, sink);
   if (probabilities != nullptr) *probabilities = results[1];
   return results[0];
 }

@@ -22,10 +22,10 @@ at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, bool bfloat16);
 /// Causal softmax attention with rotary positions 0.. over qkv [batch, tokens, 3, heads, head_dim]
 /// to [batch, tokens, heads * head_dim]; cosine and sine are [tokens, head_dim / 2]. Where
 /// `probabilities` isn't null it receives the attention [batch * heads, tokens, tokens]. With
-/// `zero_sink` every softmax's denominator is one more. `bfloat16` is for devices but the CPU,
-/// where so small products gain nothing by it.
+/// `sink_logit` [heads] every softmax's denominator is exp of its head's more. `bfloat16` is for
+/// devices but the CPU, where so small products gain nothing by it.
 at::Tensor causal_attention(const at::Tensor& qkv, const at::Tensor& cosine, const at::Tensor& sine,
-                            bool zero_sink = false, bool bfloat16 = false,
+                            const at::Tensor& sink_logit = {}, bool bfloat16 = false,
                             at::Tensor* probabilities = nullptr);
 
 /// One AdamW step, in place.

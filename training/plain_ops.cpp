@@ -26,7 +26,8 @@ at::Tensor swiglu(const at::Tensor& gate_up) {
 }
 
 at::Tensor causal_attention(const at::Tensor& qkv, const at::Tensor& cosine, const at::Tensor& sine,
-                            bool zero_sink, bool bfloat16, at::Tensor* probabilities) {
+                            const at::Tensor& sink_logit, bool bfloat16,
+                            at::Tensor* probabilities) {
   const int64_t batch = qkv.size(0), tokens = qkv.size(1), heads = qkv.size(3), n = qkv.size(4);
   const auto product_dtype = bfloat16 ? at::kBFloat16 : at::kFloat;
   const at::Tensor by_head = qkv.permute({2, 0, 3, 1, 4});  // [3, batch, heads, tokens, n]
@@ -37,8 +38,12 @@ at::Tensor causal_attention(const at::Tensor& qkv, const at::Tensor& cosine, con
   at::Tensor scores =
       (at::matmul(q, k.transpose(2, 3)).to(at::kFloat) / std::sqrt(static_cast<double>(n)))
           .masked_fill(later, -INFINITY);
-  if (zero_sink) scores = at::cat({at::zeros_like(scores.narrow(3, 0, 1)), scores}, 3);
-  const at::Tensor weights = at::softmax(scores, -1).narrow(3, zero_sink ? 1 : 0, tokens);
+  const bool sink = sink_logit.defined();
+  if (sink) {
+    scores =
+        at::cat({sink_logit.view({1, heads, 1, 1}).expand({batch, heads, tokens, 1}), scores}, 3);
+  }
+  const at::Tensor weights = at::softmax(scores, -1).narrow(3, sink ? 1 : 0, tokens);
   if (probabilities != nullptr) {
     *probabilities = weights.detach().reshape({batch * heads, tokens, tokens});
   }

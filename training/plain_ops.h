@@ -15,7 +15,7 @@ at::Tensor swiglu(const at::Tensor& gate_up);
 /// With `bfloat16` the products with queries, keys and values are of bfloat16 copies; softmax is in
 /// float32.
 at::Tensor causal_attention(const at::Tensor& qkv, const at::Tensor& cosine, const at::Tensor& sine,
-                            bool zero_sink, bool bfloat16, at::Tensor* probabilities);
+                            const at::Tensor& sink_logit, bool bfloat16, at::Tensor* probabilities);
 
 void adamw(const kernels::AdamW& step, const at::Tensor& grad, at::Tensor& weight, at::Tensor& mean,
            at::Tensor& square);

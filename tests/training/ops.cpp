@@ -53,7 +53,7 @@ at::Tensor rotate(const at::Tensor& x, const at::Tensor& angles) {
 }
 
 at::Tensor plain_attention(const at::Tensor& qkv, const at::Tensor& angles,
-                           bool zero_sink = false) {
+                           const at::Tensor& sink_logit = {}) {
   const int64_t tokens = qkv.size(1), head_dim = qkv.size(4);
   const at::Tensor q = rotate(qkv.select(2, 0), angles).transpose(1, 2);
   const at::Tensor k = rotate(qkv.select(2, 1), angles).transpose(1, 2);
@@ -61,8 +61,13 @@ at::Tensor plain_attention(const at::Tensor& qkv, const at::Tensor& angles,
   const at::Tensor later = at::ones({tokens, tokens}, at::kBool).triu(1);
   const at::Tensor scores = at::matmul(q, k.transpose(2, 3)) / std::sqrt(double(head_dim));
   at::Tensor masked = scores.masked_fill(later, -INFINITY);
-  if (zero_sink) masked = at::cat({at::zeros_like(masked.narrow(3, 0, 1)), masked}, 3);
-  const at::Tensor weights = at::softmax(masked, -1).narrow(3, zero_sink ? 1 : 0, tokens);
+  if (sink_logit.defined()) {
+    const at::Tensor column =
+        sink_logit.view({1, -1, 1, 1}) + at::zeros_like(masked.narrow(3, 0, 1));
+    masked = at::cat({column, masked}, 3);
+  }
+  const at::Tensor weights =
+      at::softmax(masked, -1).narrow(3, sink_logit.defined() ? 1 : 0, tokens);
   return at::matmul(weights, v).transpose(1, 2).flatten(2);
 }
 
@@ -97,22 +102,25 @@ TEST_CASE("a linear layer's products equal ATen's, in bfloat16 up to its roundin
 }
 
 TEST_CASE(
-    "causal attention with rotary positions equals its definition; a zero sink is a key of score "
-    "zero whose value is zero") {
+    "causal attention with rotary positions equals its definition; a sink's logit is the score of "
+    "a key whose value is zero") {
   // Fewer tokens than a block of queries, several blocks, and a last block that isn't full.
   const int64_t tokens = GENERATE(1, 7, 64, 150);
   const at::Tensor frequencies = at::pow(10000.0, -at::arange(0, 8, 2) / 8.0);
   const at::Tensor angles = at::outer(at::arange(tokens, at::kFloat), frequencies);
-  const bool zero_sink = GENERATE(false, true), bfloat16 = GENERATE(false, true);
+  const bool sink = GENERATE(false, true), bfloat16 = GENERATE(false, true);
   for (const auto attention : {ops::causal_attention, plain_ops::causal_attention}) {
     // Rounded products are the plain one's alone.
     const double tolerance = bfloat16 && attention == plain_ops::causal_attention ? 0.03 : 1e-5;
+    std::vector<at::Tensor> inputs{random({2, tokens, 3, 3, 8}, 6)};
+    if (sink) inputs.push_back(random({3}, 7));
+    const auto logit = [&](const auto& in) { return sink ? in[1] : at::Tensor(); };
     check_equal(
         [&](const auto& in) {
-          return attention(in[0], angles.cos(), angles.sin(), zero_sink, bfloat16, nullptr);
+          return attention(in[0], angles.cos(), angles.sin(), logit(in), bfloat16, nullptr);
         },
-        [&](const auto& in) { return plain_attention(in[0], angles, zero_sink); },
-        {random({2, tokens, 3, 3, 8}, 6)}, tolerance);
+        [&](const auto& in) { return plain_attention(in[0], angles, logit(in)); }, inputs,
+        tolerance);
   }
 }
 
@@ -121,7 +129,7 @@ TEST_CASE("the attention that is handed out is causal and sums to one") {
       at::outer(at::arange(70, at::kFloat), at::pow(100.0, -at::arange(4) / 4.0));
   at::Tensor attention;
   for (const auto function : {ops::causal_attention, plain_ops::causal_attention}) {
-    function(random({2, 70, 3, 3, 8}, 7), angles.cos(), angles.sin(), false, false, &attention);
+    function(random({2, 70, 3, 3, 8}, 7), angles.cos(), angles.sin(), {}, false, &attention);
     REQUIRE(attention.sizes() == at::IntArrayRef{6, 70, 70});
     CHECK(attention.triu(1).abs().max().item<float>() == 0);
     CHECK(difference(attention.sum(-1), at::ones({6, 70})) < 1e-6);
