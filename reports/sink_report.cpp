@@ -199,13 +199,21 @@ GnuplotPicture attention_maps(const SinkResults& results) {
   const std::vector<int64_t> layers = drawn_layers(s.layers, most_panels);
   GnuplotPicture picture{
       .name = "attention-maps", .script = {}, .csv = "layer,query,key,attention\n"};
-  const int64_t pairs = s.mapped * s.mapped;
+  // The sink logit stands before the first key, with an empty column between.
+  constexpr int64_t logit = -2;
+  const int64_t first = s.trained_sink ? logit : 0;
   for (const int64_t layer : layers) {
-    for (int64_t pair = 0; pair < pairs; ++pair) {
-      picture.csv += fmt::format("{},{},{},{:.6g}\n", layer, pair / s.mapped, pair % s.mapped,
-                                 s.map[layer * pairs + pair]);
+    const double* map = s.map.data() + layer * s.mapped * s.mapped;
+    for (int64_t query = 0; query < s.mapped; ++query) {
+      for (int64_t key = first; key < s.mapped; ++key) {
+        const double weight = key == logit ? s.map_logit[layer * s.mapped + query]
+                              : key < 0    ? 0
+                                           : *map++;
+        picture.csv += fmt::format("{},{},{},{:.6g}\n", layer, query, key, weight);
+      }
     }
   }
+  const int64_t pairs = s.mapped * (s.mapped - first);
   constexpr int64_t panel = 200, gap = 40, row_gap = 64;
   constexpr int64_t left = 75, right = 110, top = 80, bottom = 60;
   const int64_t count = static_cast<int64_t>(layers.size());
@@ -223,11 +231,13 @@ GnuplotPicture attention_maps(const SinkResults& results) {
       "set cbrange [0.001:1]\n"
       "set format cb '%g'\n"
       "set cblabel 'Attention weight'\n"
-      "set xrange [-0.5:{0}.5]\n"
+      "set xrange [{2}:{0}.5]\n"
       "set yrange [{0}.5:-0.5]\n"
       "set xtics 0,{1}\n"
-      "set ytics 0,{1}\n",
-      s.mapped - 1, tick_step(s.mapped, 5));
+      "set ytics 0,{1}\n"
+      "{3}",
+      s.mapped - 1, tick_step(s.mapped, 5), s.trained_sink ? "-2.5" : "-0.5",
+      s.trained_sink ? fmt::format("set xtics add ('logit' {})\n", logit) : "");
   // What stands once is drawn with the first panel.
   std::string plot =
       "set multiplot\n" + canvas.colour_bar(left + area_width + 15, top, area_height);
@@ -242,7 +252,8 @@ GnuplotPicture attention_maps(const SinkResults& results) {
         "set title 'Layer {}' offset 0,-0.7\n"
         "set xlabel '{}'\n"
         "set ylabel '{}'\n"
-        "plot {} skip 1 every ::{}::{} using 3:2:($3 > $2 ? NaN : $4 > 0.001 ? $4 : 0.001) "
+        "plot {} skip 1 every ::{}::{} using 3:2:($3 > $2 || $3 == -1 ? NaN : $4 > 0.001 ? $4 : "
+        "0.001) "
         "with image pixels\n",
         layers[i], i + columns >= count ? "Key position" : "",
         i % columns == 0 ? "Query position" : "", gnuplot_quoted(picture.name + ".csv"), i * pairs,

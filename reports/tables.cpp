@@ -63,6 +63,13 @@ double mean_of(const std::vector<double>& numbers) {
   return std::accumulate(numbers.begin(), numbers.end(), 0.0) / static_cast<double>(numbers.size());
 }
 
+/// Over layers and heads.
+double to_sink_logit(const EvictedMassResult& mass) {
+  std::vector<double> layers;
+  for (const std::vector<double>& heads : mass.to_sink_logit) layers.push_back(mean_of(heads));
+  return mean_of(layers);
+}
+
 /// "512", or where heads differ "830, mean 510.5".
 std::string cached(const MemoryResult& memory) {
   const std::string most = std::to_string(memory.cache_entries);
@@ -165,6 +172,13 @@ void add_fidelity_columns(Columns& columns, const std::vector<Row>& rows, const 
     if (any(error)) {
       number("output error", error,
              [](const CellResult& r) { return percent(mean_of(r.evicted_mass->output_error)); });
+    }
+    const auto logit = [](const CellResult& r) {
+      return r.evicted_mass && !r.evicted_mass->to_sink_logit.empty();
+    };
+    if (any(logit)) {
+      number("to sink logit", logit,
+             [](const CellResult& r) { return percent(to_sink_logit(*r.evicted_mass)); });
     }
   }
 }
@@ -513,6 +527,10 @@ std::string csv(const Results& results, Table table) {
       number("output_error", [](const Row& r) {
         const bool there = r.result->evicted_mass && !r.result->evicted_mass->output_error.empty();
         return there ? Value(mean_of(r.result->evicted_mass->output_error)) : std::nullopt;
+      });
+      number("to_sink_logit", [](const Row& r) {
+        const bool there = r.result->evicted_mass && !r.result->evicted_mass->to_sink_logit.empty();
+        return there ? Value(to_sink_logit(*r.result->evicted_mass)) : std::nullopt;
       });
       break;
     }

@@ -25,9 +25,8 @@ struct AttentionRows {
 /// Dense causal attention at positions 0.. over one sequence, in the decoder's accumulate type:
 /// calls `rows` for all queries of each layer, in order, with the scores of about `pairs_at_once`
 /// query-key pairs in being at a time (of one query at the least). `values`, where given, gets each
-/// layer's value vectors [kv_heads, T, head_dim] before its rows. A local window is not applied:
-/// the caller refuses sequences that exceed one (check_policy, longest_sequence). Within
-/// InferenceMode.
+/// layer's value vectors [kv_heads, T, head_dim] before its rows. Layers with a window of
+/// their own see no further. Within InferenceMode.
 void dense_attention(
     const Decoder& decoder, std::span<const int32_t> ids, int64_t pairs_at_once,
     const std::function<void(const AttentionRows&)>& rows,

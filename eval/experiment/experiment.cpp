@@ -261,7 +261,7 @@ std::vector<ModelSpec> read_models(const Place& place) {
       models.push_back({.path = entry.path()});
       continue;
     }
-    entry.check_keys({"path", "get", "config", "weights", "seed"});
+    entry.check_keys({"path", "get", "config", "weights", "seed", "decoded_mib"});
     if (entry.has("path")) {
       if (entry.has("config")) entry.fail("has both 'path' and 'config'; expected one");
       if (entry.has("seed")) entry.at("seed").fail("has no meaning beside 'path'; leave it out");
@@ -270,10 +270,17 @@ std::vector<ModelSpec> read_models(const Place& place) {
                                values.at("weights").choice({"decoded", "as-stored"}) == "as-stored";
         models.push_back({.path = values.at("path").path(), .as_stored = as_stored});
         if (entry.has("get")) models.back().get = entry.at("get").expanded();
+        if (!entry.has("decoded_mib")) continue;
+        if (!as_stored) {
+          entry.at("decoded_mib").fail("has no meaning without 'weights: as-stored'; leave it out");
+        }
+        models.back().decoded_mib = entry.at("decoded_mib").integer(0, int64_t{1} << 30);
       }
       continue;
     }
-    if (entry.has("get")) entry.at("get").fail("has no meaning without 'path'; leave it out");
+    for (const char* key : {"get", "decoded_mib"}) {
+      if (entry.has(key)) entry.at(key).fail("has no meaning without 'path'; leave it out");
+    }
     if (!entry.has("config"))
       entry.fail("expected 'path' (a checkpoint's folder), or 'config' and 'weights: random'");
     if (!entry.has("weights")) entry.fail("expected 'weights: random' beside 'config'");

@@ -39,6 +39,8 @@ EvictedMass evicted_mass(const Decoder& decoder, const Policy& policy, std::span
   check_policy(*make_policy("dense", {}), config, T);
   const auto last_seen = make_method(policy, config)->last_seen(decoder, ids);
   at::Tensor mass = at::zeros({config.layers, config.heads}, at::kDouble);
+  at::Tensor to_sink = at::zeros_like(mass);
+  bool trained_sink = false;
   at::Tensor error = at::zeros({config.layers}, at::kDouble);
   at::Tensor values;  // of the layer: [kv_heads, T, head_dim]
   const auto look = [&](const AttentionRows& rows) {
@@ -48,6 +50,10 @@ EvictedMass evicted_mass(const Decoder& decoder, const Policy& policy, std::span
                                             decoder.options().device);
     const at::Tensor gone = rows.weights * evicted;
     mass[rows.layer] += gone.sum({1, 2}, false, at::kDouble).to(at::kCPU);
+    if (rows.to_sink.defined()) {
+      trained_sink = true;
+      to_sink[rows.layer] += rows.to_sink.sum(1, false, at::kDouble).to(at::kCPU);
+    }
     // The queries of the heads that share a key head are one matrix.
     const auto mixed = [&](const at::Tensor& weights) {
       return at::bmm(weights.reshape({config.kv_heads, share * n, end}), values.narrow(1, 0, end))
@@ -65,12 +71,18 @@ EvictedMass evicted_mass(const Decoder& decoder, const Policy& policy, std::span
   dense_attention(decoder, ids, pairs_at_once, look,
                   [&](int64_t, const at::Tensor& of_layer) { values = of_layer; });
   EvictedMass result;
-  const double* sums = mass.data_ptr<double>();
-  for (int64_t layer = 0; layer < config.layers; ++layer) {
-    result.by_head.emplace_back();
-    for (int64_t h = 0; h < config.heads; ++h) {
-      result.by_head.back().push_back(*sums++ / static_cast<double>(T));
+  const auto means = [&](const at::Tensor& sums) {
+    std::vector<std::vector<double>> by_head;
+    const double* sum = sums.data_ptr<double>();
+    for (int64_t layer = 0; layer < config.layers; ++layer, sum += config.heads) {
+      std::vector<double>& heads = by_head.emplace_back(sum, sum + config.heads);
+      for (double& head : heads) head /= static_cast<double>(T);
     }
+    return by_head;
+  };
+  result.by_head = means(mass);
+  if (trained_sink) result.to_sink_logit = means(to_sink);
+  for (int64_t layer = 0; layer < config.layers; ++layer) {
     result.output_error.push_back(error[layer].item<double>() / static_cast<double>(T));
   }
   return result;

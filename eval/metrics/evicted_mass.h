@@ -14,6 +14,8 @@ namespace sinkbench {
 
 struct EvictedMass {
   std::vector<std::vector<double>> by_head;  ///< [layers][heads], 0..1
+  /// The same of the share that each head gives to its trained sink; empty where there is none.
+  std::vector<std::vector<double>> to_sink_logit;
   /// [layers]: with o the output of a layer's attention, all heads one after another, and o' the
   /// same without the evicted tokens, the weights of the others (and of a trained sink) made to sum
   /// to 1 again: the mean over queries of ||o' - o|| / ||o||.

@@ -58,6 +58,7 @@ SinkStatistics measure_sinks(const Decoder& decoder, std::span<const std::vector
   at::Tensor alpha = at::zeros({config.layers, config.heads, K}, exact);
   at::Tensor above = at::zeros_like(alpha), map = at::zeros({config.layers, mapped, mapped}, exact);
   at::Tensor logit = at::zeros({config.layers, config.heads}, exact);
+  at::Tensor map_logit = at::zeros({config.layers, mapped}, exact);
   at::Tensor first = at::zeros_like(logit), others = at::zeros_like(logit);
   const at::Tensor queries = T - at::arange(K, exact);  // that position k has
   bool trained_sink = false;
@@ -80,6 +81,10 @@ SinkStatistics measure_sinks(const Decoder& decoder, std::span<const std::vector
         const int64_t columns = std::min(mapped, keys);
         map[rows.layer].narrow(0, rows.first, shown).narrow(1, 0, columns) +=
             first_keys(columns).narrow(1, 0, shown).mean(0);
+        if (rows.to_sink.defined()) {
+          map_logit[rows.layer].narrow(0, rows.first, shown) +=
+              rows.to_sink.narrow(1, 0, shown).to(at::kCPU, at::kDouble).mean(0);
+        }
       }
     };
     const auto add_norms = [&](int64_t layer, const at::Tensor& values) {
@@ -109,7 +114,8 @@ SinkStatistics measure_sinks(const Decoder& decoder, std::span<const std::vector
           .value_norm_first = numbers(first / n),
           .value_norm_others = numbers(others / n),
           .mapped = mapped,
-          .map = numbers(map / n)};
+          .map = numbers(map / n),
+          .map_logit = numbers(map_logit / n)};
 }
 
 std::vector<std::vector<int32_t>> sink_samples(std::span<const int32_t> ids,

@@ -88,11 +88,9 @@ json evicted_mass_to_json(const EvictedMassResult& e) {
     by_layer.push_back(number(std::accumulate(heads.begin(), heads.end(), 0.0) /
                               static_cast<double>(heads.size())));
   }
-  return {{"mean", number(e.mean)},
-          {"tokens", e.tokens},
-          {"by_layer", by_layer},
-          {"by_head", e.by_head},
-          {"output_error", e.output_error}};
+  return {{"mean", number(e.mean)},         {"tokens", e.tokens},
+          {"by_layer", by_layer},           {"by_head", e.by_head},
+          {"output_error", e.output_error}, {"to_sink_logit", e.to_sink_logit}};
 }
 
 /// As in an experiment: those of a group stand under its name.
@@ -545,6 +543,9 @@ CellResult cell_from_json(const json& object) {
                            .by_head = e.at("by_head").get<std::vector<std::vector<double>>>()};
     if (const json& error = later(e, "output_error"); !error.is_null()) {
       result.evicted_mass->output_error = error.get<std::vector<double>>();
+    }
+    if (const json& logit = later(e, "to_sink_logit"); !logit.is_null()) {
+      result.evicted_mass->to_sink_logit = logit.get<std::vector<std::vector<double>>>();
     }
   }
   return result;

@@ -91,6 +91,8 @@ struct EvictedMassResult {
   /// How far the output of each layer's attention is off, as EvictedMass has it; nothing in older
   /// results.
   std::vector<double> output_error = {};
+  /// The share that each head gives to its trained sink; empty without one, and in older results.
+  std::vector<std::vector<double>> to_sink_logit = {};
 };
 
 struct CellResult {

@@ -114,6 +114,10 @@ std::string attention_map_csv(const SinkStatistics& s) {
   size_t place = 0;
   for (int64_t layer = 0; layer < s.layers; ++layer) {
     for (int64_t query = 0; query < s.mapped; ++query) {
+      if (s.trained_sink) {
+        text += fmt::format("{},{},logit,{:.6g}\n", layer, query,
+                            s.map_logit[layer * s.mapped + query]);
+      }
       for (int64_t key = 0; key < s.mapped; ++key) {
         text += fmt::format("{},{},{},{:.6g}\n", layer, query, key, s.map[place++]);
       }

@@ -32,8 +32,9 @@ struct SinkStatistics {
   /// [layers, heads] L2 norm of the value vector at position 0, and its mean over the others, of
   /// the head's key-value head, as it is cached; means over the samples.
   std::vector<double> value_norm_first, value_norm_others;
-  int64_t mapped = 0;       ///< positions of the map
-  std::vector<double> map;  ///< [layers, mapped, mapped] A[i,j], mean over samples and heads
+  int64_t mapped = 0;             ///< positions of the map
+  std::vector<double> map;        ///< [layers, mapped, mapped] A[i,j], mean over samples and heads
+  std::vector<double> map_logit;  ///< [layers, mapped] the same of what goes to the sink logit
 
   /// alpha_0 of a head, and of a layer the mean and the largest over its heads.
   double alpha_first(int64_t layer, int64_t head) const {

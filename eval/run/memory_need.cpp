@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -94,7 +95,7 @@ MemoryNeed memory_need(const Cell& cell, const DecoderConfig& config, int64_t we
   const EngineOptions options{.chunk = cell.chunk, .device = device};
   const auto method = make_method(policy, config, cell.kv);
   MemoryNeed need;
-  need.weights = static_cast<double>(weight_bytes);
+  need.weights = static_cast<double>(weight_bytes) + std::ldexp(cell.model.decoded_mib, 20);
   // What is measured one after the other never is there together.
   const auto at_least = [&](const Footprint& footprint) {
     need.cache = std::max(need.cache, footprint.cache);

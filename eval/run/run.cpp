@@ -198,6 +198,7 @@ struct Runner::State {
       decoder.reset();  // before the next one takes memory
       DecoderOptions options = decoder_options(cell);
       options.as_stored = cell.model.as_stored;
+      options.decoded_bytes = cell.model.decoded_mib << 20;
       config_path(cell.model);
       decoder.emplace(cell.model.random ? Decoder::random(cell.model.path, cell.model.seed, options)
                                         : Decoder::load(cell.model.path, options));
@@ -425,7 +426,8 @@ struct Runner::State {
     });
     EvictedMassResult result{.tokens = tokens,
                              .by_head = std::move(found.by_head),
-                             .output_error = std::move(found.output_error)};
+                             .output_error = std::move(found.output_error),
+                             .to_sink_logit = std::move(found.to_sink_logit)};
     double sum = 0;
     for (const std::vector<double>& heads : result.by_head) {
       for (const double share : heads) sum += share;

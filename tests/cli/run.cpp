@@ -417,6 +417,34 @@ TEST_CASE("steps are timed in whole rounds until the seconds asked for are in th
   }
 }
 
+TEST_CASE("weights as they are stored take less memory, give the same and are told apart") {
+  const Workplace workplace;
+  fs::copy(test::data("gguf/gpt_oss_mxfp4.gguf"), workplace.path() / "m.gguf");
+  std::string ids = "[0";
+  for (int i = 1; i < 60; ++i) ids += ", " + std::to_string(i * 7 % 80);
+  workplace.write("ids.json", ids + "]");
+  workplace.write("stored.yaml", R"(name: stored
+model: {path: m.gguf, weights: [decoded, as-stored]}
+dataset: {tokens_file: ids.json}
+policies:
+  - sinks: {sinks: 2, window: 10}
+metrics: [perplexity, memory]
+)");
+  const Outcome outcome = workplace({"run", "stored.yaml", "--out", "results", "--no-plots"});
+  CHECK(outcome.status == 0);
+  CHECK_THAT(outcome.out, ContainsSubstring("m.gguf (as stored)"));
+  const Results results = read_results(workplace.path() / "results");
+  REQUIRE(results.cells.size() == 2);
+  const CellResult &decoded = results.cells[0], &stored = results.cells[1];
+  CHECK(std::abs(decoded.perplexity->nll_mean - stored.perplexity->nll_mean) < 1e-5);
+  CHECK(decoded.parameters == stored.parameters);
+  // Of 79 thousand numbers those of the experts take 17 bytes for 32 of them, others two or four.
+  CHECK(stored.memory->weight_bytes * 2 < decoded.memory->weight_bytes);
+  const Outcome refused = workplace({"bench", "m.gguf", "--weights", "stored"});
+  CHECK(refused.status == 2);
+  CHECK_THAT(refused.err, ContainsSubstring("--weights: stored not in {decoded,as-stored}"));
+}
+
 TEST_CASE("a cell that asks for more memory than there can be fails in one line") {
   const Workplace workplace;
   const Outcome outcome =

@@ -1,5 +1,7 @@
 #include "base/gguf.h"
 
+#include <ATen/ATen.h>
+
 #include <algorithm>
 #include <vector>
 
@@ -9,6 +11,18 @@
 #include "tests/fuzz/input_file.h"
 
 using namespace sinkbench;
+
+namespace {
+
+/// Reads a stored matrix to its last byte.
+void touch(const StoredMatrix& matrix) {
+  if (!matrix.defined()) return;
+  const StoredMatrix last = matrix.narrow(matrix.rows() - 1, 1);
+  last.decode(at::kFloat);
+  last.product(at::ones({1, matrix.columns()}), {});
+}
+
+}  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static const fuzz::InputFile input("model.gguf");
@@ -27,6 +41,20 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     sink = sum;
     GgufCheckpoint checkpoint(gguf, at::kFloat, at::kMeta);
     const DecoderConfig config = checkpoint.config();
-    if (config.layers < 100) checkpoint.weights(config);
+    if (config.layers >= 100) return;
+    checkpoint.weights(config);
+    GgufCheckpoint as_stored(gguf, at::kFloat, at::kMeta, {.as_stored = true});
+    const DecoderWeights weights = as_stored.weights(config);
+    touch(weights.stored_embedding);
+    touch(weights.head.stored);
+    for (const LayerWeights& layer : weights.layers) {
+      for (const Linear* linear : {&layer.qkv, &layer.output, &layer.gate_up, &layer.down}) {
+        touch(linear->stored);
+      }
+      for (const ExpertWeights& expert : layer.experts.experts) {
+        touch(expert.gate_up.stored);
+        touch(expert.down.stored);
+      }
+    }
   });
 }

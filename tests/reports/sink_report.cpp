@@ -43,6 +43,7 @@ SinkResults example(int64_t layers, int64_t heads, bool trained_sink = false) {
       s.logit_mass.push_back(trained_sink ? 0.5 * s.alpha.back() : 0);
     }
     for (int64_t query = 0; query < s.mapped; ++query) {
+      if (trained_sink) s.map_logit.push_back(0.25);
       for (int64_t key = 0; key < s.mapped; ++key) {
         s.map.push_back(key <= query ? 1.0 / static_cast<double>(query + 1) : 0);
       }
@@ -118,7 +119,7 @@ TEST_CASE("sinks as JSON and CSV have what was measured, and on what") {
             .starts_with("layer,head,alpha_0,above_epsilon_percent_0,value_norm_first,"
                          "value_norm_others,trained_sink_mass\n0,0,0.2,0,1,2,0.1\n"));
   CHECK(read_file(folder.path() / "new/folder/attention-maps.csv")
-            .starts_with("layer,query,key,attention\n0,0,0,1\n0,0,1,0\n"));
+            .starts_with("layer,query,key,attention\n0,0,logit,0.25\n0,0,0,1\n0,0,1,0\n"));
 }
 
 TEST_CASE("sinks are drawn for few and for many layers and heads", "[plot]") {

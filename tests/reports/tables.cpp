@@ -198,28 +198,32 @@ TEST_CASE("fidelity: what was measured against the reference") {
                                  .tokens = 8191};
   results.cells[1].collapse = {.reference = dense, .window = 256, .margin = 0.5, .onset = 4711};
   results.cells[2].collapse = {.reference = dense, .window = 256, .margin = 0.5, .onset = {}};
-  results.cells[1].evicted_mass = {
-      .mean = 0.3, .tokens = 4096, .by_head = {{0.3}}, .output_error = {0.25, 0.75}};
+  results.cells[1].evicted_mass = {.mean = 0.3,
+                                   .tokens = 4096,
+                                   .by_head = {{0.3}},
+                                   .output_error = {0.25, 0.75},
+                                   .to_sink_logit = {{0.5, 0.25}}};
   CHECK(
       format_table(results, Table::fidelity, ReportFormat::table) ==
-      R"(  policy     cache      KL       ±  largest  same top       ±  tokens  collapse  evicted mass  output error
-  ---------  -----  ------  ------  -------  --------  ------  ------  --------  ------------  ------------
-  dense        all  0.0000  0.0000     0.00  100.00 %  0.00 %    8191         -             -             -
-  sinks      4+252  0.1235  0.0013     7.25   81.25 %  0.46 %    8191      4711       30.00 %       50.00 %
-  recompute    256       -       -        -         -       -       -      none             -             -
+      R"(  policy     cache      KL       ±  largest  same top       ±  tokens  collapse  evicted mass  output error  to sink logit
+  ---------  -----  ------  ------  -------  --------  ------  ------  --------  ------------  ------------  -------------
+  dense        all  0.0000  0.0000     0.00  100.00 %  0.00 %    8191         -             -             -              -
+  sinks      4+252  0.1235  0.0013     7.25   81.25 %  0.46 %    8191      4711       30.00 %       50.00 %        37.50 %
+  recompute    256       -       -        -         -       -       -      none             -             -              -
 )");
   CHECK_THAT(format_report(results, ReportFormat::table), ContainsSubstring(", reference dense\n"));
   const auto rows = lines_of(format_table(results, Table::fidelity, ReportFormat::csv));
   REQUIRE(rows.size() == 4);
-  CHECK_THAT(rows[0], Catch::Matchers::EndsWith(
-                          "divergence_reference,kl_mean,kl_stderr,kl_max,same_top,same_top_stderr,"
-                          "divergence_tokens,collapse_reference,collapse_window,collapse_margin,"
-                          "collapse_onset,evicted_mass,evicted_mass_tokens,output_error"));
-  CHECK_THAT(rows[1], Catch::Matchers::EndsWith("," + dense + ",0,0,0,1,0,8191,,,,,,,"));
+  CHECK_THAT(rows[0],
+             Catch::Matchers::EndsWith(
+                 "divergence_reference,kl_mean,kl_stderr,kl_max,same_top,same_top_stderr,"
+                 "divergence_tokens,collapse_reference,collapse_window,collapse_margin,"
+                 "collapse_onset,evicted_mass,evicted_mass_tokens,output_error,to_sink_logit"));
+  CHECK_THAT(rows[1], Catch::Matchers::EndsWith("," + dense + ",0,0,0,1,0,8191,,,,,,,,"));
   CHECK_THAT(rows[2],
              Catch::Matchers::EndsWith("," + dense + ",0.123456,0.00125,7.25,0.8125,0.0046,8191," +
-                                       dense + ",256,0.5,4711,0.3,4096,0.5"));
-  CHECK_THAT(rows[3], Catch::Matchers::EndsWith(",,,,,,,," + dense + ",256,0.5,none,,,"));
+                                       dense + ",256,0.5,4711,0.3,4096,0.5,0.375"));
+  CHECK_THAT(rows[3], Catch::Matchers::EndsWith(",,,,,,,," + dense + ",256,0.5,none,,,,"));
   CHECK_THAT(format_table(results, Table::fidelity, ReportFormat::markdown),
              ContainsSubstring("     KL |"));
   CHECK_THAT(format_table(results, Table::fidelity, ReportFormat::html), ContainsSubstring("4711"));
@@ -268,18 +272,18 @@ TEST_CASE("a stream too short for a collapse to be found has none to say") {
         lines_of(format_table(results, Table::fidelity, ReportFormat::csv))[cell];
     return row.substr(row.rfind(",0.5,") + 5);
   };
-  CHECK(collapse(1) == "none,,,");
-  CHECK(collapse(2) == "none,,,");  // every 8th of 8191 tokens are 1024
+  CHECK(collapse(1) == "none,,,,");
+  CHECK(collapse(2) == "none,,,,");  // every 8th of 8191 tokens are 1024
   results.cells[1].perplexity->scored = 512;
-  CHECK(collapse(1) == "none,,,");
+  CHECK(collapse(1) == "none,,,,");
   results.cells[1].perplexity->scored = 511;
-  CHECK(collapse(1) == ",,,");
+  CHECK(collapse(1) == ",,,,");
   CHECK_THAT(format_table(results, Table::fidelity, ReportFormat::table),
              ContainsSubstring("sinks      4+252         -\n"));
   results.cells[0].perplexity->scored = 8 * 511;  // of which recomputation has 511
-  CHECK(collapse(2) == ",,,");
+  CHECK(collapse(2) == ",,,,");
   results.cells[1].collapse->onset = 17;  // what was found was found
-  CHECK(collapse(1) == "17,,,");
+  CHECK(collapse(1) == "17,,,,");
 }
 
 namespace {

@@ -95,6 +95,37 @@ TEST_CASE("in double precision NLL agrees with the golden to 1e-9") {
   CHECK(families >= 21);
 }
 
+TEST_CASE("weights as they are stored give the golden's NLL, in a folder and in GGUF") {
+  const auto folder = test::data("families/gpt_oss_mxfp4");
+  const auto ids =
+      nlohmann::json::parse(std::ifstream(folder / "tokens.json")).get<std::vector<int32_t>>();
+  for (const auto& path : {folder, test::data("gguf/gpt_oss_mxfp4.gguf")}) {
+    for (const bool exact : {false, true}) {
+      const auto golden = nlohmann::json::parse(
+          std::ifstream(folder / (exact ? "expected_f64.json" : "expected.json")));
+      const Decoder decoder =
+          Decoder::load(path, {.dtype = exact ? at::kDouble : at::kFloat, .as_stored = true});
+      // GGUF has epsilons and factors in float32.
+      const double tolerance = !exact ? 1e-4 : path == folder ? 1e-9 : 1e-5;
+      for (const std::string& engine : engine_names()) {
+        INFO(path.filename() << " " << exact << " " << engine);
+        const auto check = [&](const std::string& policy, const PolicyArguments& arguments,
+                               const nlohmann::json& nll) {
+          CHECK(largest_difference(
+                    score(engine, decoder, *make_policy(policy, arguments), ids, {.chunk = 16}),
+                    nll.get<std::vector<double>>()) < tolerance);
+        };
+        check("dense", {}, golden["dense_nll"]);
+        check("recompute", {{"window", golden["recompute"]["window"].get<int64_t>()}},
+              golden["recompute"]["nll"]);
+        for (const auto& entry : golden.value("policies", nlohmann::json::array())) {
+          check(entry["policy"], integers(entry["arguments"]), entry["nll"]);
+        }
+      }
+    }
+  }
+}
+
 TEST_CASE("NLL of every type of block that llama.cpp quantises to") {
   const auto folder = test::shared_data("goldens/gguf");
   if (!folder) return;
@@ -104,10 +135,12 @@ TEST_CASE("NLL of every type of block that llama.cpp quantises to") {
   const auto dense = make_policy("dense", {});
   for (const auto& [name, file] : golden["files"].items()) {
     INFO(name);
-    const Decoder decoder = Decoder::load(*folder / (name + ".gguf"), {});
-    for (const std::string& engine : engine_names()) {
-      CHECK(largest_difference(score(engine, decoder, *dense, ids, {}),
-                               file["dense_nll"].get<std::vector<double>>()) < 3e-5);
+    for (const bool as_stored : {false, true}) {
+      const Decoder decoder = Decoder::load(*folder / (name + ".gguf"), {.as_stored = as_stored});
+      for (const std::string& engine : engine_names()) {
+        CHECK(largest_difference(score(engine, decoder, *dense, ids, {}),
+                                 file["dense_nll"].get<std::vector<double>>()) < 3e-5);
+      }
     }
   }
 }

@@ -459,6 +459,15 @@ TEST_CASE("refused: models and datasets") {
         "grid.yaml:1: model.seed: is '-3'; expected an integer of 0 or more");
   CHECK(with("{path: a, seed: 3}", "{text: a}") ==
         "grid.yaml:1: model.seed: has no meaning beside 'path'; leave it out");
+  CHECK(with("{path: a, weights: random}", "{text: a}") ==
+        "grid.yaml:1: model.weights: is 'random'; expected one of: decoded, as-stored");
+  CHECK(
+      with("{path: a, decoded_mib: 5}", "{text: a}") ==
+      "grid.yaml:1: model.decoded_mib: has no meaning without 'weights: as-stored'; leave it out");
+  CHECK(with("{config: a, weights: random, decoded_mib: 5}", "{text: a}") ==
+        "grid.yaml:1: model.decoded_mib: has no meaning without 'path'; leave it out");
+  CHECK(with("{path: a, weights: as-stored, decoded_mib: -5}", "{text: a}") ==
+        "grid.yaml:1: model.decoded_mib: is '-5'; expected an integer of 0 or more");
   CHECK(with("[a, [b]]", "{text: a}") == "grid.yaml:1: model.1: is a list; expected a word");
   CHECK(with("[a, '']", "{text: a}") == "grid.yaml:1: model.1: is ''; expected a word");
   CHECK(with("m", "book.txt") == "grid.yaml:2: dataset: is 'book.txt'; expected a mapping");
@@ -808,6 +817,26 @@ TEST_CASE("paths are the system's: above a link is where it leads, and ~ is the 
   const Cell cell = load_experiment(folder.path() / "link/grid.yaml", {}).cells.at(0);
   CHECK(cell.model.path == fs::canonical(folder.path() / "far") / "models/m");
   CHECK(cell.dataset.texts.at(0) == "/home/reader/book.txt");
+}
+
+TEST_CASE("weights are decoded or stay as they are stored, or both side by side") {
+  const test::TemporaryFolder folder;
+  const fs::path file =
+      folder.write("grid.yaml",
+                   "model: {path: m.gguf, weights: [decoded, as-stored], decoded_mib: 0}\n"
+                   "dataset: {text: b.txt}\npolicies: [dense]\n");
+  CHECK_THROWS_WITH(load_experiment(file, {}), ContainsSubstring("decoded_mib: has no meaning"));
+  folder.write(
+      "grid.yaml",
+      "model: [{path: m.gguf, weights: [decoded, as-stored]}, {path: n, weights: as-stored, "
+      "decoded_mib: 7}]\ndataset: {text: b.txt}\npolicies: [dense]\n");
+  const Experiment experiment = load_experiment(file, {});
+  REQUIRE(experiment.cells.size() == 3);
+  CHECK_FALSE(experiment.cells[0].model.as_stored);
+  CHECK(experiment.cells[1].model.as_stored);
+  CHECK(experiment.cells[0].id != experiment.cells[1].id);
+  CHECK_THAT(experiment.cells[1].id, ContainsSubstring("m.gguf-as-stored-"));
+  CHECK(experiment.cells[2].model.decoded_mib == 7);
 }
 
 TEST_CASE("how to get what is missing stands beside a path") {

@@ -86,6 +86,7 @@ EvictedMass by_definition(const Decoder& decoder, const std::vector<int32_t>& id
     at::Tensor attended = at::zeros({n, config.heads, config.head_dim}, at::kDouble);
     at::Tensor without = at::zeros_like(attended);
     std::vector<double> evicted(config.heads, 0);
+    std::vector<double> to_sink(config.heads, 0);
     for (int64_t head = 0; head < config.heads; ++head) {
       const int64_t kv_head = head / (config.heads / config.kv_heads);
       std::vector<at::Tensor> keys;
@@ -103,6 +104,10 @@ EvictedMass by_definition(const Decoder& decoder, const std::vector<int32_t>& id
           denominator += powers.back();
           if (j == t || keeps(layer, kv_head, t, j)) of_kept += powers.back();
         }
+        if (sink.defined()) {
+          to_sink[head] +=
+              std::exp(sink[head].item<double>()) / denominator / static_cast<double>(n);
+        }
         for (int64_t j = 0; j <= t; ++j) {
           if (j == t || keeps(layer, kv_head, t, j)) {
             without[t][head] += powers[j] / of_kept * p.value[j][kv_head];
@@ -119,6 +124,7 @@ EvictedMass by_definition(const Decoder& decoder, const std::vector<int32_t>& id
       error += ((without[t] - attended[t]).norm() / attended[t].norm()).item<double>();
     }
     result.output_error.push_back(error / static_cast<double>(n));
+    if (decoder.sink_logit(layer).defined()) result.to_sink_logit.push_back(to_sink);
     x = decoder.finish(layer, x, attended.flatten(1));
   }
   return result;
@@ -129,6 +135,10 @@ double apart(const EvictedMass& a, const EvictedMass& b) {
   double largest = test::largest_difference(a.output_error, b.output_error);
   for (size_t l = 0; l < a.by_head.size(); ++l) {
     largest = std::max(largest, test::largest_difference(a.by_head[l], b.by_head[l]));
+  }
+  if (a.to_sink_logit.size() != b.to_sink_logit.size()) return INFINITY;
+  for (size_t l = 0; l < a.to_sink_logit.size(); ++l) {
+    largest = std::max(largest, test::largest_difference(a.to_sink_logit[l], b.to_sink_logit[l]));
   }
   return largest;
 }

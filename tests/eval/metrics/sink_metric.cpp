@@ -178,6 +178,9 @@ TEST_CASE("the sink metric of every family is that of attention by its definitio
     const at::Tensor map = (attention[0].weights + attention[1].weights).mean(1) / 2;
     CHECK(test::largest_difference(found.map,
                                    numbers(map.narrow(1, 0, mapped).narrow(2, 0, mapped))) < 1e-12);
+    // What of a query's attention goes to no key goes to the logit.
+    const at::Tensor left = 1 - map.narrow(1, 0, mapped).sum(2);
+    CHECK(test::largest_difference(found.map_logit, numbers(left)) < 1e-12);
     const at::Tensor norms = (attention[0].value_norms + attention[1].value_norms) / 2;
     CHECK(test::largest_difference(found.value_norm_first, numbers(norms.select(2, 0))) < 1e-12);
     CHECK(test::largest_difference(found.value_norm_others,
@@ -189,6 +192,7 @@ TEST_CASE("the sink metric of every family is that of attention by its definitio
     const SinkStatistics again = measure_sinks(decoder, samples, few);
     CHECK(test::largest_difference(again.alpha, found.alpha) < 1e-12);
     CHECK(test::largest_difference(again.map, found.map) < 1e-12);
+    CHECK(test::largest_difference(again.map_logit, found.map_logit) < 1e-12);
     CHECK(test::largest_difference(again.logit_mass, found.logit_mass) < 1e-12);
   }
   CHECK(some_above);

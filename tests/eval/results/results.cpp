@@ -19,6 +19,7 @@ namespace {
 
 /// Fields of a cell that came after the first results were written.
 const std::vector<json::json_pointer> later_fields = {"/evicted_mass/output_error"_json_pointer,
+                                                      "/evicted_mass/to_sink_logit"_json_pointer,
                                                       "/reference"_json_pointer,
                                                       "/dataset/task"_json_pointer,
                                                       "/kv/group"_json_pointer,
@@ -136,7 +137,11 @@ TEST_CASE("what is made of a reference and of dense attention is written and rea
                        .tokens = 8191,
                        .seconds = 1.5};
   result.collapse = {.reference = reference, .window = 256, .margin = 0.5, .onset = 4711};
-  result.evicted_mass = {.mean = 0.25, .tokens = 512, .by_head = {{0.125, 0.375}, {0.5, 0}}};
+  result.evicted_mass = {.mean = 0.25,
+                         .tokens = 512,
+                         .by_head = {{0.125, 0.375}, {0.5, 0}},
+                         .to_sink_logit = {{0.5, 0.25}, {0, 0.125}}};
+  result.cell.model.as_stored = true;
   results.cells[2].collapse = {.reference = reference, .window = 256, .margin = 0.5, .onset = {}};
   write_results(results, folder.path());
   const Results read = read_results(folder.path());
@@ -154,6 +159,9 @@ TEST_CASE("what is made of a reference and of dense attention is written and rea
   CHECK(!read.cells[2].collapse->onset);
   REQUIRE(back.evicted_mass);
   CHECK(back.evicted_mass->by_head == result.evicted_mass->by_head);
+  CHECK(back.evicted_mass->to_sink_logit == result.evicted_mass->to_sink_logit);
+  CHECK(back.cell.model.as_stored);
+  CHECK_FALSE(read.cells[0].cell.model.as_stored);
   const json cell = to_json(results).at("cells").at(1);
   CHECK(cell.at("evicted_mass").at("by_layer") == json{0.25, 0.25});
   CHECK(cell.at("evicted_mass_settings") == json{{"tokens", 512}});
