@@ -49,11 +49,15 @@ struct AlibiConfig {
 /// for each token.
 struct ExpertsConfig {
   int64_t experts = 0, chosen = 0;
-  int64_t size = 0;  ///< width of an expert's inner layer
-  int64_t shared_size =
-      0;  ///< of the one that every token has, gated by a sigmoid; 0: there is none
-  /// Whether the chosen experts' weights sum to 1; else they are shares of the softmax over all.
+  int64_t size = 0;          ///< width of an expert's inner layer
+  int64_t shared_size = 0;   ///< of the one that every token has; 0: there is none
+  bool shared_gated = true;  ///< by a sigmoid of its own
+  /// Whether the router's scores are a softmax or each a sigmoid, as in DeepSeek-V3 (arXiv
+  /// 2412.19437); then a correction is added to them for the choice alone.
+  bool sigmoid = false;
+  /// Whether the chosen experts' weights sum to 1; else they are their scores.
   bool normalised = true;
+  double scale = 1.0;  ///< factor on these weights
   bool router_bias = false, bias = false;
   double limit = 0.0;                   ///< gpt-oss's clamped activation; 0: the model's own
   std::vector<bool> dense_layers = {};  ///< [layers] with an ordinary MLP, or empty: none

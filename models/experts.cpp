@@ -23,16 +23,25 @@ at::Tensor activated(const ExpertsConfig& config, Activation activation, const a
 
 }  // namespace
 
-Routes route(const ExpertsConfig& config, const at::Tensor& logits) {
+Routes route(const ExpertsConfig& config, const at::Tensor& logits, const at::Tensor& correction) {
+  if (config.sigmoid) {
+    const at::Tensor scores = at::sigmoid(logits);
+    const at::Tensor choice = correction.defined() ? scores + correction : scores;
+    const at::Tensor experts = std::get<1>(at::topk(choice, config.chosen, -1));
+    at::Tensor weights = scores.gather(1, experts);
+    if (config.normalised) weights = weights / weights.sum(1, true);
+    return {experts, weights * config.scale};
+  }
   const auto [top, experts] = at::topk(logits, config.chosen, -1);
   // Shares of all experts' softmax, normalised among the chosen, are the softmax of these alone.
-  if (config.normalised) return {experts, at::softmax(top, -1)};
-  return {experts, at::softmax(logits, -1).gather(1, experts)};
+  const at::Tensor weights =
+      config.normalised ? at::softmax(top, -1) : at::softmax(logits, -1).gather(1, experts);
+  return {experts, config.scale == 1.0 ? weights : weights * config.scale};
 }
 
 at::Tensor mix_experts(const ExpertsConfig& config, Activation activation,
                        const ExpertsWeights& weights, const at::Tensor& x, at::ScalarType exact) {
-  const Routes routes = route(config, apply(weights.router, x).to(exact));
+  const Routes routes = route(config, apply(weights.router, x).to(exact), weights.correction);
   const at::Tensor chosen = routes.experts.cpu().contiguous();
   const int64_t* const expert_of = chosen.data_ptr<int64_t>();
   std::vector<std::vector<int64_t>> rows(config.experts), places(config.experts);
@@ -57,6 +66,7 @@ at::Tensor mix_experts(const ExpertsConfig& config, Activation activation,
   if (!weights.shared_gate_up.defined()) return sum;
   const at::Tensor inner = fused::gate(apply(weights.shared_gate_up, x), activation);
   const at::Tensor given = apply(weights.shared_down, inner).to(exact);
+  if (!weights.shared_gate.defined()) return sum.add_(given);
   return sum.add_(given * at::sigmoid(apply(weights.shared_gate, x).to(exact)));
 }
 

@@ -15,11 +15,12 @@ namespace sinkbench {
 at::Tensor mix_experts(const ExpertsConfig& config, Activation activation,
                        const ExpertsWeights& weights, const at::Tensor& x, at::ScalarType exact);
 
-/// The experts that each row has chosen, int64 [n, chosen] by falling logits, and their weights
-/// [n, chosen] in the logits' precision: logits [n, experts].
+/// The experts that each row has chosen, int64 [n, chosen] by falling scores, and their weights
+/// [n, chosen] in the logits' precision: logits [n, experts],
+/// correction [experts] or undefined.
 struct Routes {
   at::Tensor experts, weights;
 };
-Routes route(const ExpertsConfig& config, const at::Tensor& logits);
+Routes route(const ExpertsConfig& config, const at::Tensor& logits, const at::Tensor& correction);
 
 }  // namespace sinkbench

@@ -14,7 +14,8 @@ const std::vector<Family>& family_registry() {
       gpt2_family(),      gemma2_family(),     gemma3_text_family(), gemma3_family(),
       smollm3_family(),   granite_family(),    olmo2_family(),       olmo3_family(),
       phi_family(),       starcoder2_family(), opt_family(),         mixtral_family(),
-      qwen2_moe_family(), qwen3_moe_family(),  olmoe_family(),       gpt_oss_family()};
+      qwen2_moe_family(), qwen3_moe_family(),  olmoe_family(),       glm4_moe_family(),
+      gpt_oss_family()};
   return families;
 }
 

@@ -65,6 +65,7 @@ Family mixtral_family();
 Family qwen2_moe_family();
 Family qwen3_moe_family();
 Family olmoe_family();
+Family glm4_moe_family();
 Family gpt_oss_family();
 
 /// In the order of supported_families().

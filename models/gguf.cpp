@@ -85,7 +85,8 @@ at::Tensor GgufCheckpoint::decode(const std::string& name, at::IntArrayRef shape
   const GgufFile::Tensor& tensor = find(name, shape);
   if (device_.is_meta()) return at::empty(shape, at::TensorOptions().dtype(dtype).device(device_));
   const int64_t columns = shape.back(), rows = c10::multiply_integers(shape) / columns;
-  const StoredMatrix matrix({{.type = tensor.type, .numbers = tensor.data, .rows = rows}}, columns);
+  const StoredMatrix matrix(
+      {{.owner = nullptr, .type = tensor.type, .numbers = tensor.data, .rows = rows}}, columns);
   const at::Tensor decoded = matrix.decode(dtype).view(shape).to(device_);
   tensor.file->forget(tensor.data);
   return decoded;

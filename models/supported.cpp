@@ -28,6 +28,7 @@ const std::vector<SupportedFamily>& supported_families() {
       {"qwen2_moe", "qwen2moe", "Qwen1.5-MoE and Qwen2-MoE (Qwen2MoeForCausalLM)"},
       {"qwen3_moe", "qwen3moe", "Qwen3's mixtures of experts (Qwen3MoeForCausalLM)"},
       {"olmoe", "olmoe", "OLMoE (OlmoeForCausalLM)"},
+      {"glm4_moe", "", "GLM-4.5, 4.6 and 4.7 (Glm4MoeForCausalLM)"},
       {"gpt_oss", "gpt-oss", "gpt-oss, its experts in MXFP4 or bfloat16 (GptOssForCausalLM)"},
   };
   return families;

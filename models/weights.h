@@ -29,10 +29,11 @@ struct ExpertWeights {
 
 /// Of a mixture of experts.
 struct ExpertsWeights {
-  Linear router;  ///< [experts, hidden]
+  Linear router;          ///< [experts, hidden]
+  at::Tensor correction;  ///< [experts], added to scores that experts are chosen by; or undefined
   std::vector<ExpertWeights> experts;
   Linear shared_gate_up, shared_down;  ///< of the expert that every token has, or undefined
-  Linear shared_gate;                  ///< [1, hidden]
+  Linear shared_gate;                  ///< [1, hidden], where it is gated
 };
 
 struct LayerWeights {

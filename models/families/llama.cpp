@@ -50,7 +50,8 @@ void read_llama_biases(DecoderConfig& config, const ConfigReader& reader) {
 
 ExpertsConfig read_experts(const ConfigReader& reader, int64_t experts, int64_t chosen) {
   ExpertsConfig result;
-  result.experts = reader.integer({"num_local_experts", "num_experts"}, 1, experts);
+  result.experts =
+      reader.integer({"num_local_experts", "num_experts", "n_routed_experts"}, 1, experts);
   result.chosen = reader.integer({"num_experts_per_tok", "experts_per_token"}, 1, chosen);
   if (result.chosen > result.experts) {
     reader.fail("num_experts_per_tok",
@@ -194,6 +195,10 @@ ExpertsWeights read_expert_weights(const DecoderConfig& config, const ExpertName
   ExpertsWeights weights;
   weights.router =
       read_linear(source, block + names.router, experts.experts, hidden, experts.router_bias);
+  if (experts.sigmoid) {
+    weights.correction =
+        source.get_exact(block + names.router + ".e_score_correction_bias", {experts.experts});
+  }
   if (names.stacked) {
     weights.experts = read_stacked_experts(experts, hidden, block + "experts.", source);
   } else {
@@ -202,10 +207,12 @@ ExpertsWeights read_expert_weights(const DecoderConfig& config, const ExpertName
     }
   }
   if (experts.shared_size == 0) return weights;
-  const ExpertWeights shared = gated(block + "shared_expert.", experts.shared_size);
+  const ExpertWeights shared = gated(block + names.shared + ".", experts.shared_size);
   weights.shared_gate_up = shared.gate_up;
   weights.shared_down = shared.down;
-  weights.shared_gate = read_linear(source, block + "shared_expert_gate", 1, hidden, false);
+  if (experts.shared_gated) {
+    weights.shared_gate = read_linear(source, block + "shared_expert_gate", 1, hidden, false);
+  }
   return weights;
 }
 

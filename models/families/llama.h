@@ -21,6 +21,7 @@ struct ExpertNames {
   const char* block = "mlp";
   const char* router = "gate";
   const char *gate = "gate_proj", *up = "up_proj", *down = "down_proj";
+  const char* shared = "shared_expert";
   bool stacked =
       false;  ///< gpt-oss: all experts in one tensor, [experts, in, out], gate and up in turns
 };

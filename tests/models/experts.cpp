@@ -26,6 +26,7 @@ ExpertsWeights random_weights(const ExpertsConfig& config, int64_t hidden) {
   ExpertsWeights weights;
   weights.router = {random({config.experts, hidden}),
                     config.router_bias ? random({config.experts}) : at::Tensor()};
+  if (config.sigmoid) weights.correction = random({config.experts});
   for (int64_t e = 0; e < config.experts; ++e) {
     weights.experts.push_back(
         {.gate_up = {random({2 * config.size, hidden}), bias(2 * config.size)},
@@ -34,7 +35,7 @@ ExpertsWeights random_weights(const ExpertsConfig& config, int64_t hidden) {
   if (config.shared_size > 0) {
     weights.shared_gate_up.weight = random({2 * config.shared_size, hidden});
     weights.shared_down.weight = random({hidden, config.shared_size});
-    weights.shared_gate.weight = random({1, hidden});
+    if (config.shared_gated) weights.shared_gate.weight = random({1, hidden});
   }
   return weights;
 }
@@ -56,23 +57,27 @@ at::Tensor by_definition(const ExpertsConfig& config, const ExpertsWeights& weig
   };
   at::Tensor logits = at::mv(weights.router.weight, x);
   if (weights.router.bias.defined()) logits = logits + weights.router.bias;
-  const at::Tensor shares = at::softmax(logits, 0);
-  std::vector<std::pair<double, int64_t>> order;
-  for (int64_t e = 0; e < config.experts; ++e) order.emplace_back(-shares[e].item<double>(), e);
+  const at::Tensor shares = config.sigmoid ? at::sigmoid(logits) : at::softmax(logits, 0);
+  std::vector<std::pair<double, int64_t>> order;  // by what they are chosen by, falling
+  for (int64_t e = 0; e < config.experts; ++e) {
+    const double correction = config.sigmoid ? weights.correction[e].item<double>() : 0;
+    order.emplace_back(-shares[e].item<double>() - correction, e);
+  }
   std::sort(order.begin(), order.end());
   double chosen = 0;
-  for (int64_t i = 0; i < config.chosen; ++i) chosen -= order[i].first;
+  for (int64_t i = 0; i < config.chosen; ++i) chosen += shares[order[i].second].item<double>();
   at::Tensor sum = at::zeros_like(x);
   for (int64_t i = 0; i < config.chosen; ++i) {
     const int64_t e = order[i].second;
     const at::Tensor inner = gated(through(weights.experts[e].gate_up, x), config.limit > 0);
-    const double share = -order[i].first / (config.normalised ? chosen : 1);
+    const double share = config.scale * shares[e].item<double>() / (config.normalised ? chosen : 1);
     sum = sum + through(weights.experts[e].down, inner) * share;
   }
   if (config.shared_size == 0) return sum;
   const at::Tensor inner = gated(at::mv(weights.shared_gate_up.weight, x), false);
-  return sum + at::mv(weights.shared_down.weight, inner) *
-                   at::sigmoid(at::mv(weights.shared_gate.weight, x));
+  const at::Tensor given = at::mv(weights.shared_down.weight, inner);
+  if (!config.shared_gated) return sum + given;
+  return sum + given * at::sigmoid(at::mv(weights.shared_gate.weight, x));
 }
 
 std::string refusal(const fs::path& folder) {
@@ -95,6 +100,15 @@ TEST_CASE("experts give what their definition gives, in any blocks of rows") {
         ExpertsConfig{.experts = 4, .chosen = 4, .size = 3, .normalised = false},
         ExpertsConfig{
             .experts = 5, .chosen = 2, .size = 8, .router_bias = true, .bias = true, .limit = 0.5},
+        ExpertsConfig{.experts = 6,
+        .chosen = 3,
+        .size = 7,
+        .shared_size = 10,
+        .shared_gated = false,
+        .sigmoid = true,
+        .scale = 2.5},
+        ExpertsConfig{.experts = 5, .chosen = 2, .size = 4, .sigmoid = true, .normalised = false},
+        ExpertsConfig{.experts = 5, .chosen = 2, .size = 4, .normalised = false, .scale = 0.5},
         ExpertsConfig{.experts = 1, .chosen = 1, .size = 5}}) {
     const ExpertsWeights weights = random_weights(config, hidden);
     const at::Tensor x = random({40, hidden});
@@ -132,6 +146,10 @@ TEST_CASE("experts that don't match the configuration are refused by name") {
   CHECK(changed("mixtral", nlohmann::json::object()) == "accepted");
   CHECK_THAT(changed("mixtral", {{"num_local_experts", 6}}),
              ContainsSubstring("block_sparse_moe.gate.weight has shape [5, 32]; expected [6, 32]"));
+  CHECK_THAT(changed("glm4_moe", {{"n_group", 2}}),
+             ContainsSubstring("n_group: is 2, which is not supported; expected 1"));
+  CHECK_THAT(changed("glm4_moe", {{"first_k_dense_replace", 0}}),
+             ContainsSubstring("layers.0.mlp.gate.weight is missing"));
   CHECK_THAT(changed("mixtral", {{"num_experts_per_tok", 6}}),
              ContainsSubstring("num_experts_per_tok: is 6, and there are 5 experts"));
   CHECK_THAT(changed("qwen3_moe", {{"mlp_only_layers", {1, 2}}}),

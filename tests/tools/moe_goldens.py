@@ -1,5 +1,5 @@
 """Tiny checkpoints of mixtures of experts, in the format in which each family is saved, and what
-transformers' modeling code gives on them: tests/data/families/{mixtral,qwen2_moe,qwen3_moe,olmoe,gpt_oss}, and
+transformers' modeling code gives on them: tests/data/families/{mixtral,qwen2_moe,qwen3_moe,olmoe,glm4_moe,gpt_oss}, and
 gpt_oss_mxfp4, whose experts are stored in MXFP4 and were decoded by transformers' own code. All layers of qwen2_moe_all
 and qwen3_moe_all have experts, since a GGUF file can't say that some have none.
 
@@ -14,9 +14,9 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 from transformers.integrations.mxfp4 import convert_moe_packed_tensors
-from transformers import (GptOssConfig, GptOssForCausalLM, MixtralConfig, MixtralForCausalLM, OlmoeConfig,
-                          OlmoeForCausalLM, Qwen2MoeConfig, Qwen2MoeForCausalLM, Qwen3MoeConfig,
-                          Qwen3MoeForCausalLM)
+from transformers import (Glm4MoeConfig, Glm4MoeForCausalLM, GptOssConfig, GptOssForCausalLM, MixtralConfig,
+                          MixtralForCausalLM, OlmoeConfig, OlmoeForCausalLM, Qwen2MoeConfig, Qwen2MoeForCausalLM,
+                          Qwen3MoeConfig, Qwen3MoeForCausalLM)
 
 torch.set_grad_enabled(False)
 torch.set_num_threads(2)  # last digits depend on it
@@ -42,6 +42,12 @@ models = {
         num_experts_per_tok=3, norm_topk_prob=True, mlp_only_layers=[])),
     "olmoe": (OlmoeForCausalLM, OlmoeConfig(
         **{**common, "num_key_value_heads": 4}, intermediate_size=24, num_experts=6, num_experts_per_tok=2)),
+    # A sigmoid's scores with a correction for the choice, a shared expert without a gate, a first layer without any.
+    "glm4_moe": (Glm4MoeForCausalLM, Glm4MoeConfig(
+        **common, head_dim=16, intermediate_size=40, moe_intermediate_size=24, n_routed_experts=6, n_shared_experts=2,
+        num_experts_per_tok=2, first_k_dense_replace=1, routed_scaling_factor=1.5, norm_topk_prob=True, n_group=1,
+        topk_group=1, attention_bias=True, use_qk_norm=True,
+        rope_parameters={"rope_type": "default", "rope_theta": 1e6, "partial_rotary_factor": 0.5})),
     "gpt_oss": (GptOssForCausalLM, GptOssConfig(
         **{**common, "num_hidden_layers": 4}, head_dim=16, intermediate_size=24, num_local_experts=5,
         num_experts_per_tok=2, sliding_window=20,
@@ -151,6 +157,10 @@ for name, (kind, config) in models.items():
         else:
             parameter.normal_(0, 0.6 if "gate.weight" in parameter_name or "router" in parameter_name else 0.25)
         parameter.copy_(parameter.to(torch.bfloat16))  # what is stored is what is computed with
+    for buffer_name, buffer in model.named_buffers():
+        if buffer_name.endswith("e_score_correction_bias"):
+            buffer.normal_(0, 0.3)
+            buffer.copy_(buffer.to(torch.bfloat16))
     folder = root / name
     folder.mkdir(exist_ok=True)
     model.to(torch.bfloat16).save_pretrained(folder)

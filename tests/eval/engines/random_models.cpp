@@ -122,6 +122,14 @@ json random_config(const std::string& family, Random& random) {
   }
   if (family.ends_with("_moe")) {
     config["moe_intermediate_size"] = random.of({8, 24});
+  }
+  if (family == "glm4_moe") {
+    config["head_dim"] = 8;  // of which half is rotated
+    config["n_shared_experts"] = random.of({1, 2});
+    config["routed_scaling_factor"] = 1.5;
+    config["use_qk_norm"] = random.coin();
+    config["first_k_dense_replace"] = random.of({0, 1});
+  } else if (family.ends_with("_moe")) {
     config["shared_expert_intermediate_size"] = random.of({8, 24});
     config["decoder_sparse_step"] = random.of({1, 2});
   }
