@@ -72,6 +72,16 @@ bool is_tied(const DecoderWeights& weights) {
                                        : weights.head.weight.is_same(weights.embedding);
 }
 
+/// Whether any expert's matrix is in its file's form.
+bool keeps_stored(const DecoderWeights& weights) {
+  for (const LayerWeights& layer : weights.layers) {
+    for (const ExpertWeights& expert : layer.experts.experts) {
+      if (expert.gate_up.stored.defined()) return true;
+    }
+  }
+  return false;
+}
+
 /// Of the whole model, what is shared once.
 Size size_of(const DecoderWeights& weights) {
   Size size = size_of(weights.embedding);
@@ -159,6 +169,11 @@ class Opened {
       config.notes.push_back(
           "config.json says tie_word_embeddings, but the head that is stored differs from the "
           "embedding: the head counts");
+    }
+    if (options.as_stored && folder_ && !keeps_stored(weights)) {
+      config.notes.push_back(
+          "nothing of this model stays as it is stored: of a Hugging Face folder that is gpt-oss's "
+          "experts in MXFP4 alone; all weights are decoded");
     }
     for (std::string& note : checkpoint().passed_over()) config.notes.push_back(std::move(note));
     return Decoder(std::move(config), std::move(weights), options);

@@ -47,8 +47,9 @@ void collect(const Strings& command, const test::TemporaryFolder& folder,
     if (line[column] != '-') continue;
     std::istringstream names(line.substr(column, 28));
     for (std::string part; std::getline(names, part, ',');) {
-      const size_t dash = part.find('-');
-      if (dash != part.npos) known.options.insert(part.substr(dash, part.find(' ', dash) - dash));
+      const size_t dash = part.find_first_not_of(' ');  // else it is one of an option's choices
+      if (dash != part.npos && part[dash] == '-')
+        known.options.insert(part.substr(dash, part.find(' ', dash) - dash));
     }
   }
   for (const std::string& name : Names(known.subcommands)) {

@@ -440,6 +440,10 @@ metrics: [perplexity, memory]
   CHECK(decoded.parameters == stored.parameters);
   // Of 79 thousand numbers those of the experts take 17 bytes for 32 of them, others two or four.
   CHECK(stored.memory->weight_bytes * 2 < decoded.memory->weight_bytes);
+  const Outcome decoded_all = workplace(
+      {"eval", "model", "book.txt", "--tokens", "20", "--weights", "as-stored", "--no-plots"});
+  CHECK(decoded_all.status == 0);
+  CHECK_THAT(decoded_all.err, ContainsSubstring("nothing of this model stays as it is stored"));
   const Outcome refused = workplace({"bench", "m.gguf", "--weights", "stored"});
   CHECK(refused.status == 2);
   CHECK_THAT(refused.err, ContainsSubstring("--weights: stored not in {decoded,as-stored}"));
