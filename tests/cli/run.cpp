@@ -443,7 +443,7 @@ metrics: [perplexity, memory]
   const Outcome decoded_all = workplace(
       {"eval", "model", "book.txt", "--tokens", "20", "--weights", "as-stored", "--no-plots"});
   CHECK(decoded_all.status == 0);
-  CHECK_THAT(decoded_all.err, ContainsSubstring("nothing of this model stays as it is stored"));
+  CHECK_THAT(decoded_all.out, ContainsSubstring("nothing of this model stays as it is stored"));
   const Outcome refused = workplace({"bench", "m.gguf", "--weights", "stored"});
   CHECK(refused.status == 2);
   CHECK_THAT(refused.err, ContainsSubstring("--weights: stored not in {decoded,as-stored}"));
