@@ -170,7 +170,8 @@ SINKBENCH_BF16 float dot(const StoredRow& row, const DotOperand& x) {
   Bytes p = reinterpret_cast<Bytes>(row.numbers), powers = reinterpret_cast<Bytes>(row.powers);
   __m512 sums[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
   __m256 off = _mm256_setzero_ps();
-  for (int64_t number = 0; number < n; p += Type::size, ++powers) {
+  const int with_powers = powers != nullptr ? 1 : 0;
+  for (int64_t number = 0; number < n; p += Type::size, powers += with_powers) {
     float factor[Type::units * Type::factors], taken[8];
     Type::read_factors(p, powers, factor, taken);
     if constexpr (Type::offset) {

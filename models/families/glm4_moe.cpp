@@ -25,9 +25,8 @@ DecoderConfig read_config(const ConfigReader& reader) {
   experts.normalised = reader.boolean({"norm_topk_prob"}, true);
   experts.scale = reader.number({"routed_scaling_factor"}, 1.0);
   const int64_t dense = std::min(reader.integer({"first_k_dense_replace"}, 0, 1), config.layers);
-  if (dense > 0) {
-    experts.dense_layers.resize(config.layers);
-    std::fill_n(experts.dense_layers.begin(), dense, true);
+  for (int64_t layer = 0; dense > 0 && layer < config.layers; ++layer) {
+    experts.dense_layers.push_back(layer < dense);
   }
   set_experts(config, reader, std::move(experts));
   return config;
