@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "base/simd.h"
+#include "models/ggml_vectors.h"
 
 // GCC's own headers make undefined vectors on purpose.
 #pragma GCC diagnostic ignored "-Wuninitialized"
@@ -22,7 +23,8 @@
 namespace sinkbench::bf16_dots {
 namespace {
 
-using Bytes = const uint8_t*;
+using ggml_vectors::Bytes;
+using ggml_vectors::half_power;
 
 SINKBENCH_INLINE_BF16 float half(Bytes p) {
   uint16_t bits;
@@ -62,12 +64,6 @@ SINKBENCH_INLINE_BF16 __m512i look_up(const Table& table, __m512i words) {
 
 SINKBENCH_INLINE_BF16 __m512i words(Bytes p) {
   return _mm512_cvtepu8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
-}
-
-/// 2^(exponent - 127), halved; below 2 a subnormal number.
-SINKBENCH_INLINE_BF16 float half_power(uint32_t exponent) {
-  return __builtin_bit_cast(float,
-                            exponent < 2 ? uint32_t{0x00200000} << exponent : (exponent - 1) << 23);
 }
 
 // A type: `units` of 32 numbers in a block of `size` bytes, each a vector of bfloat16, the factors

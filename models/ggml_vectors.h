@@ -376,8 +376,8 @@ template <int bytes>
 using Q5K = Q4Or5K<bytes, true>;
 
 /// The blocks of n numbers at `p`, a multiple of the type's but where it has no blocks; `powers`:
-/// of MXFP4 where they lie apart. `out(block, i, v)` takes
-/// vectors, that of the numbers from block + i on, `one(i, x)` what is left.
+/// of MXFP4 where they lie apart. `out(block, i, v)` takes vectors, that of the numbers from
+/// block + i on, `one(i, x)` what is left.
 template <int bytes, class Type, class Out, class One>
 SINKBENCH_INLINE void row(Bytes p, Bytes powers, int64_t n, const Out& out, const One& one) {
   int64_t done = 0;
