@@ -27,6 +27,12 @@ using nlohmann::json;
 
 constexpr int64_t mxfp4_block = 32;  // numbers with one power
 
+void check_mxfp4_rows(const std::string& where, const std::string& name, int64_t in) {
+  if (in % mxfp4_block == 0) return;
+  throw InputError::format("{}: tensor {} has rows of {}; blocks of MXFP4 are of {}", where, name,
+                           in, mxfp4_block);
+}
+
 /// safetensors' own limit on the header.
 constexpr uint64_t longest_header = 100'000'000;
 
@@ -277,10 +283,7 @@ const SafetensorsCheckpoint::Entry& SafetensorsCheckpoint::bytes(const std::stri
 std::vector<Linear> SafetensorsCheckpoint::get_mxfp4(const std::string& name, at::IntArrayRef shape,
                                                      bool turns) {
   const int64_t experts = shape[0], out = shape[1], in = shape[2];
-  if (in % mxfp4_block != 0) {
-    throw InputError::format("{}: tensor {} has rows of {}; blocks of MXFP4 are of {}",
-                             folder_.string(), name, in, mxfp4_block);
-  }
+  check_mxfp4_rows(folder_.string(), name, in);
   const int64_t blocks = in / mxfp4_block;
   const Entry& numbers = bytes(name + "_blocks", {experts, out, blocks, mxfp4_block / 2});
   const Entry& powers = bytes(name + "_scales", {experts, out, blocks});
@@ -451,6 +454,7 @@ at::Tensor RandomWeights::get(const std::string& name, at::IntArrayRef shape) {
 
 std::vector<Linear> RandomWeights::get_mxfp4(const std::string& name, at::IntArrayRef shape,
                                              bool turns) {
+  check_mxfp4_rows("random weights", name, shape[2]);
   // Powers that, with every number of E2M1 alike, give a standard deviation of about 0.02.
   constexpr auto power = std::byte{127 - 7};
   const int64_t experts = shape[0], out = shape[1], blocks = out * shape[2] / mxfp4_block;

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <random>
 
+#include "models/checkpoint.h"
 #include "models/ggml_blocks.h"
 #include "models/ggml_dot.h"
 #include "tests/catch.h"
@@ -208,4 +209,16 @@ TEST_CASE("MXFP4 with its powers apart is what the format says") {
   CHECK(matrix.bytes() == rows * (columns / 2 + columns / 32));
   powers[5] = std::byte{255};
   CHECK(at::isnan(matrix.decode(at::kFloat)).sum().item<int64_t>() == 32);
+}
+
+TEST_CASE("random experts in MXFP4 have whole blocks, and hold what they say") {
+  RandomWeights source(1, at::kFloat, at::kCPU, {.as_stored = true});
+  const std::vector<Linear> experts = source.get_mxfp4("a", {2, 6, 64}, true);
+  REQUIRE(experts.size() == 2);
+  const at::Tensor numbers = experts[1].stored.decode(at::kFloat);
+  CHECK(numbers.sizes() == at::IntArrayRef{6, 64});
+  CHECK(std::abs(numbers.std().item<double>() - 0.02) < 0.01);
+  CHECK_FALSE(at::equal(numbers, experts[0].stored.decode(at::kFloat)));
+  CHECK_THROWS_WITH(source.get_mxfp4("a", {2, 6, 48}, false),
+                    ContainsSubstring("tensor a has rows of 48; blocks of MXFP4 are of 32"));
 }
