@@ -13,6 +13,8 @@
 #include "base/console.h"
 #include "base/error.h"
 #include "cli/commands.h"
+#include "cli/conformance.h"
+#include "eval/experiment/engine_names.h"
 #include "reports/exports.h"
 #include "reports/history.h"
 
@@ -27,6 +29,7 @@ struct Options {
   std::string format = "table";
   std::string history;
   std::string branch = "main";
+  ConformanceOptions kit;
 };
 
 ExitStatus status_of(Outcome outcome) {
@@ -85,7 +88,25 @@ std::string coloured(const std::string& text) {
   return result;
 }
 
+/// Numbers of another program, and no results.
+void run_kit(const Options& options) {
+  if (!options.folders.empty()) {
+    throw InputError::format("--golden stands beside '{}'; expected a kit and --nll, or folders",
+                             options.folders.front());
+  }
+  if (options.kit.policy.empty() || options.kit.nll.empty()) {
+    throw InputError::format("{} is missing beside --golden",
+                             options.kit.nll.empty() ? "--nll FILE" : "--policy ID");
+  }
+  if (!(options.kit.tolerance > 0)) {
+    throw InputError::format("--tolerance {}: expected nats above 0", options.kit.tolerance);
+  }
+  const ExitStatus status = compare_with_kit(options.kit);
+  if (status != exit_ok) throw Exit{status};
+}
+
 void run(const Options& options) {
+  if (!options.kit.kit.empty()) return run_kit(options);
   const size_t expected = options.history.empty() ? 2 : 1;
   if (options.folders.size() != expected) {
     throw InputError::format("{} folders; expected {}", options.folders.size(),
@@ -116,9 +137,8 @@ void add_compare(CLI::App& app) {
       app.add_subcommand("compare", "Say whether a run is worse than an earlier one");
   command
       ->add_option("folders", options->folders, "The results of the baseline and of the candidate")
-      ->option_text("BASELINE CANDIDATE REQUIRED")
-      ->required()
-      ->expected(1, 2);
+      ->option_text("BASELINE CANDIDATE")
+      ->expected(0, 2);
   CLI::Option* history = command->add_option("--baseline-from", options->history,
                                              "Instead of BASELINE: the newest run in this history "
                                              "(`sinkbench history`) that is comparable");
@@ -140,6 +160,34 @@ void add_compare(CLI::App& app) {
   command->add_option("--format", options->format, "table or markdown")
       ->check(CLI::IsMember({"table", "markdown"}))
       ->capture_default_str();
+  CLI::Option* golden =
+      command->add_option("--golden", options->kit.kit,
+                          "Instead of folders: a kit of `sinkbench golden`, against which --nll "
+                          "is held (docs/conformance.md)");
+  command->add_option("--policy", options->kit.policy, "Which of the kit's policies: sinks-4+124")
+      ->needs(golden);
+  command
+      ->add_option("--nll", options->kit.nll,
+                   "Numbers of any program, NLLs in nats of the kit's tokens from the second on: a "
+                   "JSON array, one a line, or raw float32")
+      ->needs(golden);
+  command
+      ->add_option("--model", options->kit.model,
+                   "The kit's model, for the likely cause (default: where it was)")
+      ->needs(golden);
+  command
+      ->add_option("--tolerance", options->kit.tolerance,
+                   "Nats by which a token may differ from the kit's")
+      ->needs(golden)
+      ->capture_default_str();
+  command->add_option("--device", options->kit.device, device_names)
+      ->check(device_name())
+      ->needs(golden)
+      ->capture_default_str();
+  command->add_option("--threads", options->kit.threads, "Threads (default: all cores)")
+      ->transform(integer(1, 4096))
+      ->needs(golden);
+  command->add_flag("--quiet", options->kit.quiet, "No progress")->needs(golden);
   command->footer(
       "Exits with 0 where nothing is worse, 1 where something is, 2 for bad input, 3 where "
       "nothing\n"
@@ -147,7 +195,8 @@ void add_compare(CLI::App& app) {
       "the\n"
       "machine was too unsteady to tell.\n"
       "Examples: sinkbench compare results/before results/after --threshold latency=0.2\n"
-      "          sinkbench compare --baseline-from history.db --branch main results/after");
+      "          sinkbench compare --baseline-from history.db --branch main results/after\n"
+      "          sinkbench compare --golden tiny-kit.json --policy sinks-4+124 --nll mine.json");
   command->callback([options] { run(*options); });
 }
 

@@ -15,6 +15,7 @@
 #include "base/file.h"
 #include "cli/commands.h"
 #include "cli/run_experiment.h"
+#include "cli/sink_runs.h"
 #include "cli/tensors.h"
 #include "reports/html.h"
 #include "reports/plot.h"
@@ -39,7 +40,9 @@ std::vector<fs::path> experiments_in(const fs::path& folder) {
   std::vector<fs::path> files;
   for (const auto& entry : fs::directory_iterator(folder)) {
     const fs::path& file = entry.path();
-    if (file.extension() == ".yaml" && is_experiment(file)) files.push_back(file);
+    if (file.extension() == ".yaml" && (is_experiment(file) || is_sink_experiment(file))) {
+      files.push_back(file);
+    }
   }
   std::sort(files.begin(), files.end(), [](const fs::path& a, const fs::path& b) {
     return ::strverscmp(a.c_str(), b.c_str()) < 0;
@@ -152,11 +155,22 @@ void draw(const Results& results, const fs::path& folder) {
 }
 
 /// Of every experiment of the set that has results, run now or before.
-void write_report(const std::string& name, const std::vector<fs::path>& files,
-                  const fs::path& out) {
+void write_report(const std::string& name, const std::vector<fs::path>& files, const fs::path& out,
+                  const Overrides& overrides) {
   std::vector<HtmlSection> sections;
   for (const fs::path& file : files) {
     const fs::path folder = out / file.stem();
+    if (is_sink_experiment(file)) {
+      HtmlSection section{
+          .title = file.stem().string(), .folder = folder, .description = description(file)};
+      for (MeasuredSinks& measured :
+           read_sink_experiment(load_sink_experiment(file, overrides), folder)) {
+        section.sink_folders.push_back(std::move(measured.id));
+        section.sinks.push_back(std::move(measured.results));
+      }
+      if (!section.sinks.empty()) sections.push_back(std::move(section));
+      continue;
+    }
     if (!fs::exists(folder / "results.json")) continue;
     try {
       sections.push_back({.title = file.stem().string(),
@@ -176,9 +190,12 @@ void reproduce(const Options& options) {
   const fs::path out = options.out.empty() ? fs::path("results") / name : fs::path(options.out);
   const std::vector<fs::path> all = experiments_in(set), files = choose(all, options.only);
   check_variables(files);
-  std::vector<Experiment> experiments;
-  for (const fs::path& file : files)
-    experiments.push_back(load_experiment(file, options.overrides));
+  std::vector<Experiment> experiments;  // of one that measures sinks its inputs
+  for (const fs::path& file : files) {
+    experiments.push_back(is_sink_experiment(file)
+                              ? inputs_of(load_sink_experiment(file, options.overrides))
+                              : load_experiment(file, options.overrides));
+  }
   const TensorCommands& tensors =
       tensor_commands(std::any_of(experiments.begin(), experiments.end(),
                                   [](const Experiment& e) { return uses_cuda(e.cells); }));
@@ -188,6 +205,13 @@ void reproduce(const Options& options) {
   for (size_t i = 0; i < files.size(); ++i) {
     if (!options.quiet) {
       remark("{} ({} of {})\n", files[i].stem().string(), i + 1, files.size());
+    }
+    if (is_sink_experiment(files[i])) {
+      const auto measured = run_sink_experiment(load_sink_experiment(files[i], options.overrides),
+                                                out / files[i].stem(), options.quiet);
+      print_out("{}\n", format_sink_experiment(measured, terminal_width()));
+      finish_output();
+      continue;
     }
     const RunOutcome outcome = tensors.run_experiment(
         experiments[i], {.out = out / files[i].stem(), .quiet = options.quiet});
@@ -199,7 +223,7 @@ void reproduce(const Options& options) {
     draw(outcome.results, outcome.folder);
     failed |= outcome.failed;
   }
-  write_report(name, all, out);
+  write_report(name, all, out, options.overrides);
   print_out("report: {}\n", (out / "report.html").string());
   if (failed) throw Exit{exit_incomplete};
 }

@@ -1,12 +1,14 @@
 // sinkbench sinks: where a model's attention goes.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "base/console.h"
 #include "base/error.h"
 #include "cli/commands.h"
 #include "cli/notes.h"
+#include "cli/sink_runs.h"
 #include "cli/tensors.h"
 #include "eval/experiment/engine_names.h"
 #include "reports/sink_report.h"
@@ -22,7 +24,8 @@ struct Options {
   DocumentOptions documents;
   SinkSampling sampling;
   SinkOptions sinks;
-  std::string bos = "sample";
+  std::string input = "natural", bos;
+  std::vector<std::string> set;  ///< of an experiment
   std::string dtype = "float32", device = "cpu", weights;
   int64_t threads = 0;
   std::string format = "table";
@@ -54,8 +57,35 @@ std::string name_of(const fs::path& path) {
   return (clean.has_filename() ? clean : clean.parent_path()).filename().string();
 }
 
+/// A file with `sinks` in it: its measurements, one after the other.
+void sink_experiment(const Options& options) {
+  const SinkExperiment experiment = load_sink_experiment(
+      options.model,
+      {.set = options.set,
+       .threads = options.threads > 0 ? std::optional(options.threads) : std::nullopt});
+  const fs::path folder =
+      options.out.empty() ? fs::path("results") / experiment.name : fs::path(options.out);
+  const auto measured = run_sink_experiment(experiment, folder, options.quiet);
+  print_out("{}\nresults: {}\n", format_sink_experiment(measured, terminal_width()),
+            folder.string());
+}
+
 void sinks(Options options) {
-  options.sampling.bos = options.bos == "sample";
+  if (fs::path(options.model).extension() == ".yaml") return sink_experiment(options);
+  if (!options.set.empty()) {
+    throw InputError("--set changes an experiment; expected a .yaml in the model's place");
+  }
+  const auto& inputs = sink_input_names();
+  options.sampling.input = static_cast<SinkInput>(
+      std::find(inputs.begin(), inputs.end(), options.input) - inputs.begin());
+  const bool natural = options.sampling.input == SinkInput::natural;
+  options.sampling.bos = options.bos.empty() ? natural : options.bos == "sample";
+  if (!options.sinks.logit_layers.empty() && options.sinks.logit_heads.empty()) {
+    options.sinks.logit_heads = {0};
+  }
+  if (options.datasets.empty() && (natural || options.sampling.bos)) {
+    throw InputError("--dataset is missing; expected a text, whose pieces are the samples");
+  }
   const fs::path folder = options.out.empty()
                               ? fs::path("results") / ("sinks-" + name_of(options.model))
                               : fs::path(options.out);
@@ -69,7 +99,7 @@ void sinks(Options options) {
   const SinkResults results =
       tensor_commands(is_cuda(options.device))
           .run_sinks(cell, options.sampling, options.sinks,
-                     options.quiet ? Progress::Style::silent : Progress::detect());
+                     options.quiet ? Progress::Style::silent : Progress::detect(), nullptr);
   Notes().say(results.text.notes);
   write_sinks(results, folder);
   if (options.format == "json") {
@@ -97,13 +127,14 @@ void add_sinks(CLI::App& app) {
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand(
       "sinks", "Measure a model's attention sinks: the sink metric, by layer and head");
-  command->add_option("model", options->model, "A checkpoint's folder or a .gguf")->required();
   command
-      ->add_option(
-          "--dataset", options->datasets,
-          "A text, a folder of texts or JSON lines, several as one stream; or a .json array "
-          "of token ids")
+      ->add_option("model", options->model,
+                   "A checkpoint's folder or a .gguf; or an experiment, a .yaml with `sinks`")
       ->required();
+  command->add_option(
+      "--dataset", options->datasets,
+      "A text, a folder of texts or JSON lines, several as one stream; or a .json array "
+      "of token ids. Drawn samples need none");
   add_document_options(*command, options->documents);
   command->add_option("--samples", options->sampling.samples, "Disjoint samples of the text")
       ->capture_default_str()
@@ -116,10 +147,28 @@ void add_sinks(CLI::App& app) {
   command->add_option("--positions", options->sinks.positions, "Positions k = 0, 1, ... looked at")
       ->capture_default_str();
   command
-      ->add_option("--bos", options->bos,
-                   "sample: the tokenizer's BOS, if it has one, before each sample; none")
-      ->check(CLI::IsMember({"sample", "none"}))
+      ->add_option("--input", options->input,
+                   "natural: pieces of the text; random: tokens drawn evenly; repeated: one such "
+                   "token over and over")
+      ->check(CLI::IsMember(sink_input_names()))
       ->capture_default_str();
+  command->add_option("--seed", options->sampling.seed, "Of what is drawn")->capture_default_str();
+  command
+      ->add_option(
+          "--bos", options->bos,
+          "sample (default of natural samples): the tokenizer's BOS, if it has one, before "
+          "each sample; none (of drawn ones)")
+      ->check(CLI::IsMember({"sample", "none"}));
+  command
+      ->add_option("--logit-layers", options->sinks.logit_layers,
+                   "Mean attention logits of these layers, 0,2,10, as CSV and picture")
+      ->delimiter(',')
+      ->transform(integer(0, 1 << 20));
+  command->add_option("--logit-heads", options->sinks.logit_heads, "Of these heads (default: 0)")
+      ->delimiter(',')
+      ->transform(integer(0, 1 << 20));
+  command->add_option("--set", options->set, "Of an experiment: replace a value, as with run")
+      ->allow_extra_args(false);
   command->add_option("--dtype", options->dtype, "float32, bfloat16, float16 (CUDA) or float64")
       ->check(CLI::IsMember(dtype_names()))
       ->capture_default_str();
@@ -136,7 +185,10 @@ void add_sinks(CLI::App& app) {
                       "Folder for the results (default: results/sinks-NAME)");
   command->add_flag("--no-plots", options->no_plots, "Draw no pictures");
   command->add_flag("--quiet", options->quiet, "No progress");
-  command->footer("Example: sinkbench sinks models/tiny --dataset .cache/king-james.txt");
+  command->footer(
+      "Examples: sinkbench sinks models/tiny --dataset .cache/king-james.txt\n"
+      "          sinkbench sinks models/tiny --input repeated\n"
+      "          sinkbench sinks configs/sinks/table1.yaml");
   command->callback([options] { sinks(*options); });
 }
 

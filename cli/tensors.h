@@ -12,6 +12,8 @@
 
 #include "base/progress.h"
 #include "cli/run_experiment.h"
+#include "eval/conformance/kit.h"
+#include "eval/conformance/variants.h"
 #include "eval/metrics/sink_options.h"
 #include "eval/results/generation.h"
 #include "eval/results/sink_results.h"
@@ -66,10 +68,16 @@ struct TensorCommands {
   void (*bench)(const BenchOptions&);
   nlohmann::ordered_json (*inspect_model)(const std::filesystem::path&,
                                           const std::vector<std::filesystem::path>&);
-  SinkResults (*run_sinks)(Cell, const SinkSampling&, const SinkOptions&, Progress::Style);
+  SinkResults (*run_sinks)(Cell, const SinkSampling&, const SinkOptions&, Progress::Style,
+                           const SinkResults* earlier);
   Generation (*run_generation)(const std::vector<Cell>&, const std::string& prompt,
                                const GenerationOptions&, const TextSink&);
   FedStream (*fed_stream)(const Cell&);
+  Kit (*make_kit)(const Experiment&, bool decisions, Progress::Style);
+  std::vector<std::vector<double>> (*score_variants)(const Kit&, const std::string& model,
+                                                     const std::vector<Variant>&,
+                                                     const std::string& device, int64_t threads,
+                                                     Progress::Style);
   bool (*train)(const TrainingOptions&);
 };
 

@@ -7,9 +7,11 @@
 #include <sstream>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "reports/names.h"
 #include "reports/picture.h"
 #include "reports/published.h"
+#include "reports/sink_report.h"
 #include "reports/svg.h"
 #include "reports/tables.h"
 #include "reports/text_table.h"
@@ -49,6 +51,7 @@ figure { margin: 1.5rem 0; }
 figure .scroll { margin: 0.5rem 0; }
 figcaption, .facts, dd { overflow-wrap: anywhere; }
 figcaption strong { display: block; }
+.drawn { max-width: 100%; background: #ffffff; }
 summary { font-size: 1.17rem; font-weight: 700; }
 dt { font-weight: 600; overflow-wrap: anywhere; }
 dd { margin: 0 0 0.5rem 1rem; }
@@ -244,7 +247,62 @@ std::string machine(const RunInfo& info) {
   return "<details><summary>Machine and program</summary>\n<dl>\n" + html + "</dl>\n</details>\n";
 }
 
+std::string base64(std::string_view bytes) {
+  constexpr std::string_view letters =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string text;
+  for (size_t i = 0; i < bytes.size(); i += 3) {
+    uint32_t group = 0;
+    const size_t count = std::min<size_t>(3, bytes.size() - i);
+    for (size_t j = 0; j < 3; ++j) {
+      group = group << 8 | (j < count ? static_cast<unsigned char>(bytes[i + j]) : 0);
+    }
+    for (size_t j = 0; j < 4; ++j) {
+      text += j <= count ? letters[group >> (18 - 6 * j) & 63] : '=';
+    }
+  }
+  return text;
+}
+
+/// A picture that gnuplot has drawn of a measurement, as it lies in the measurement's folder.
+std::string drawn(const std::filesystem::path& folder, const char* name, const std::string& title,
+                  const std::string& found) {
+  const std::filesystem::path file = folder / "plots" / fmt::format("{}.svg", name);
+  if (folder.empty() || !std::filesystem::exists(file)) return "";
+  return fmt::format(
+      "<figure>\n<figcaption><strong>{0}</strong> {1}</figcaption>\n{2}</figure>\n",
+      html_escaped(title), html_escaped(found),
+      scrolling(fmt::format("<img class=\"drawn\" alt=\"{}. {}\" "
+                            "src=\"data:image/svg+xml;base64,{}\">\n",
+                            html_escaped(title), html_escaped(found), base64(read_file(file))),
+                "Picture: " + title));
+}
+
+/// Of an experiment that measured sinks.
+std::string sinks_body(const HtmlSection& section, const Headings& heading) {
+  std::string html;
+  if (!section.description.empty()) html += paragraph(section.description, "facts");
+  html += scrolling(render_html(sink_summary(section.sinks), heading("Sinks")), "Sinks");
+  const Drawable chosen = drawable(sink_pictures(section.sinks));
+  html += heading("Pictures") + "\n";
+  for (const Picture& picture : chosen.pictures) html += figure(picture);
+  for (size_t i = 0; i < section.sinks.size(); ++i) {
+    const SinkResults& results = section.sinks[i];
+    const SinkStatistics& s = results.statistics;
+    const std::string found =
+        fmt::format("{}: Sink_0 {:.1f} % at epsilon {:g} and {} tokens.", section.sink_folders[i],
+                    s.sink_rate.front(), s.epsilon, s.tokens);
+    const std::filesystem::path folder =
+        section.folder.empty() ? "" : section.folder / section.sink_folders[i];
+    html += drawn(folder, "sinks", "Mean attention to position 0 by layer and head", found);
+    html += drawn(folder, "attention-maps", "Attention maps", found);
+    html += drawn(folder, "logits", "Mean attention logits", found);
+  }
+  return section.sinks.empty() ? html : html + machine(section.sinks.front().info);
+}
+
 std::string section_body(const HtmlSection& section, const Headings& heading) {
+  if (!section.sinks.empty()) return sinks_body(section, heading);
   const Results& results = section.results;
   std::string html;
   if (!section.description.empty()) html += paragraph(section.description, "facts");
@@ -273,6 +331,20 @@ std::string section_body(const HtmlSection& section, const Headings& heading) {
   return html;
 }
 
+/// What stands in no section alone.
+std::string costs(std::span<const HtmlSection> sections) {
+  std::vector<SinkResults> sinks;
+  std::vector<Results> results;
+  for (const HtmlSection& section : sections) {
+    sinks.insert(sinks.end(), section.sinks.begin(), section.sinks.end());
+    if (section.sinks.empty()) results.push_back(section.results);
+  }
+  const Columns columns = sinks_beside_costs(sinks, results);
+  if (columns.front().cells.empty()) return "";
+  const std::string title = "Sinks beside what losing them costs";
+  return scrolling(render_html(columns, "<h2>" + title + "</h2>"), title);
+}
+
 }  // namespace
 
 std::string html_page(const std::string& title, std::span<const HtmlSection> sections) {
@@ -294,6 +366,7 @@ std::string html_page(const std::string& title, std::span<const HtmlSection> sec
     }
     html += "</ul>\n</nav>\n";
   }
+  html += costs(sections);
   for (size_t i = 0; i < sections.size(); ++i) {
     if (several) {
       html += fmt::format("<h2 id=\"part-{}\">{}</h2>\n", i + 1, html_escaped(sections[i].title));

@@ -5,8 +5,10 @@
 #include <filesystem>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "eval/results/results.h"
+#include "eval/results/sink_results.h"
 
 namespace sinkbench {
 
@@ -18,6 +20,10 @@ struct HtmlSection {
   std::filesystem::path folder;
   std::string provenance = {};   ///< of merged results: format_provenance
   std::string description = {};  ///< what the experiment is for
+  /// Of an experiment that measured sinks, in the place of `results`, and the folder below `folder`
+  /// of each.
+  std::vector<SinkResults> sinks = {};
+  std::vector<std::string> sink_folders = {};
 };
 
 /// The page: for each section what was run, its tables, its pictures and, where a model is one of

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "eval/results/results.h"
+#include "eval/results/sink_results.h"
 
 namespace sinkbench {
 
@@ -41,6 +42,11 @@ std::span<const Published> published_values();
 /// Those of a cell: its model's folder is named after the model ("Llama-2-7b-hf"), its cache is the
 /// same. For random weights of a model's shape, times and memory alone.
 std::vector<Published> published_for(const CellResult& cell);
+
+/// The share of sinks (Sink_0, per cent, at epsilon 0.3 and 64 tokens) that others have published
+/// of a model of this name for such samples: Gu et al. 2024 (arXiv 2410.10781), table 1, and of
+/// GPT-2 and its medium size the author of attention-sink-profiler.
+std::optional<double> published_sink_rate(const SinkResults& measurement);
 
 /// What the cell has measured of that; nothing where it hasn't. `folder`: where its NLL file is,
 /// for a perplexity over the first tokens.

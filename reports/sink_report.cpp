@@ -5,8 +5,10 @@
 
 #include <algorithm>
 #include <numeric>
+#include <set>
 
 #include "reports/gnuplot.h"
+#include "reports/published.h"
 #include "reports/tables.h"
 #include "reports/text_table.h"
 
@@ -16,13 +18,36 @@ namespace {
 constexpr int64_t most_heads_side_by_side = 12;
 constexpr int64_t most_strong_heads = 5;
 
+/// The text, or what was drawn.
+std::string fed(const SinkResults& results) {
+  switch (results.sampling.input) {
+    case SinkInput::natural:
+      return dataset_name(results.cell);
+    case SinkInput::random:
+      return "random tokens";
+    case SinkInput::repeated:
+      return "one token repeated";
+  }
+  return "";
+}
+
 std::string measured_on(const SinkResults& results) {
   const SinkStatistics& s = results.statistics;
   const std::string bos = results.prefix.empty() ? "no BOS"
                                                  : fmt::format("token {} before each",
                                                                fmt::join(results.prefix, " and "));
   return fmt::format("{}, {}, {} samples of {} tokens, {}, {}", model_name(results.cell),
-                     dataset_name(results.cell), s.samples, s.tokens, bos, results.cell.dtype);
+                     fed(results), s.samples, s.tokens, bos, results.cell.dtype);
+}
+
+/// What a line among others is of.
+std::string line_name(const SinkResults& results) {
+  return fmt::format("{}, {}{}", model_name(results.cell), fed(results),
+                     results.prefix.empty() ? "" : ", BOS");
+}
+
+std::string rate(double percent) {
+  return fmt::format("{:.1f} %", percent);
 }
 
 /// "3: 0.912, 7: 0.604", the strongest first.
@@ -77,6 +102,14 @@ Columns alpha_table(const SinkStatistics& s) {
                              [&](int64_t layer) { return number(s.alpha_first(layer, head)); }));
   }
   return columns;
+}
+
+Columns last_table(const SinkStatistics& s) {
+  const auto number = [](double value) { return fmt::format("{:.3f}", value); };
+  return {column(s, "layer", [](int64_t layer) { return std::to_string(layer); }),
+          column(s, "mean", [&](int64_t layer) { return number(s.last_to_first_of(layer).first); }),
+          column(s, "deviation",
+                 [&](int64_t layer) { return number(s.last_to_first_of(layer).second); })};
 }
 
 Columns value_table(const SinkStatistics& s) {
@@ -193,6 +226,56 @@ GnuplotPicture heat_map(const SinkResults& results) {
   return picture;
 }
 
+/// A panel for each layer and head, each with colours of its own as in the paper: what differs is
+/// where, not how much.
+GnuplotPicture logit_maps(const SinkResults& results) {
+  constexpr size_t most_panels = 32, most_columns = 8;
+  const SinkStatistics& s = results.statistics;
+  const size_t count = std::min(s.logits.size(), most_panels);
+  GnuplotPicture picture{.name = "logits", .script = {}, .csv = logits_csv(s)};
+  constexpr int64_t panel = 180, gap = 85, row_gap = 64;
+  constexpr int64_t left = 75, right = 85, top = 80, bottom = 60;
+  const size_t columns = std::min(count, count > most_columns ? most_columns / 2 : 4);
+  const size_t rows = (count + columns - 1) / columns;
+  const int64_t area_width = static_cast<int64_t>(columns) * (panel + gap) - gap;
+  const int64_t area_height = static_cast<int64_t>(rows) * (panel + row_gap) - row_gap;
+  const Canvas canvas{std::max<int64_t>(720, left + area_width + right),
+                      top + area_height + bottom};
+  picture.script = gnuplot_header(picture.name) + frame + palette;
+  picture.script += fmt::format(
+      "set xrange [-0.5:{0}.5]\n"
+      "set yrange [{0}.5:-0.5]\n"
+      "set xtics 0,{1}\n"
+      "set ytics 0,{1}\n"
+      "set cbtics autofreq font ',9'\n",
+      s.tokens - 1, tick_step(s.tokens, 5));
+  std::string plot = fmt::format(
+      "set multiplot\n"
+      "set label 1 'Mean attention logits before the softmax' at screen 0.5, screen {:.4f} center "
+      "font ',14'\n"
+      "set label 2 {} at screen 0.5, screen {:.4f} center font ',10' textcolor '#666666'\n",
+      canvas.y(20), gnuplot_quoted(measured_on(results)), canvas.y(42));
+  for (size_t i = 0; i < count; ++i) {
+    const SinkStatistics::LogitMap& map = s.logits[i];
+    const int64_t x = left + static_cast<int64_t>(i % columns) * (panel + gap);
+    const int64_t y = top + static_cast<int64_t>(i / columns) * (panel + row_gap);
+    plot += canvas.plot_area(x, y, panel, panel) + canvas.colour_bar(x + panel + 6, y, panel);
+    plot += fmt::format(
+        "set title 'Layer {0}, head {1}' offset 0,-0.7\n"
+        "set xlabel '{2}'\n"
+        "set ylabel '{3}'\n"
+        "plot {4} skip 1 using ($1 == {0} && $2 == {1} ? $4 : NaN):3:5 with points pointtype 5 "
+        "pointsize {5:.3f} linecolor palette\n",
+        map.layer, map.head, i + columns >= count ? "Key position" : "",
+        i % columns == 0 ? "Query position" : "", gnuplot_quoted(picture.name + ".csv"),
+        160.0 / 6.5 / static_cast<double>(s.tokens));
+    if (i == 0) plot += "unset label\n";
+  }
+  plot += "unset multiplot\n";
+  picture.script += gnuplot_on_terminals(picture.name, canvas.width, canvas.height, plot);
+  return picture;
+}
+
 GnuplotPicture attention_maps(const SinkResults& results) {
   constexpr int64_t most_panels = 8, most_columns = 4;
   const SinkStatistics& s = results.statistics;
@@ -277,9 +360,10 @@ std::string format_sinks(const SinkResults& results) {
       "{}: {}\n"
       "Sink metric at epsilon {:g}, T {}: {}\n"
       "\nalpha_0, the mean attention to position 0\n{}"
-      "\nNorm of value vectors, mean over heads\n{}",
+      "\nNorm of value vectors, mean over heads\n{}"
+      "\nAttention of the last query to position 0, over heads\n{}",
       "sinks", measured_on(results), s.epsilon, s.tokens, fmt::join(rates, ", "),
-      render(alpha_table(s), false), render(value_table(s), false));
+      render(alpha_table(s), false), render(value_table(s), false), render(last_table(s), false));
   if (s.trained_sink) {
     text += fmt::format("\nAttention to the trained sink logits, over heads\n{}",
                         render(logit_table(s), false));
@@ -304,8 +388,150 @@ std::vector<int64_t> drawn_layers(int64_t layers, int64_t most) {
   return result;
 }
 
+Columns sink_summary(std::span<const SinkResults> measurements) {
+  Columns columns = {{.name = "model", .number = false, .key = true},
+                     {.name = "fed", .number = false, .key = true},
+                     {.name = "BOS", .number = false},
+                     {.name = "T"},
+                     {.name = "samples"},
+                     {.name = "epsilon"},
+                     {.name = "Sink_0"},
+                     {.name = "strongest layer", .number = false},
+                     {.name = "last to first", .number = false},
+                     {.name = "published"}};
+  bool any_published = false;
+  for (const SinkResults& results : measurements) {
+    const SinkStatistics& s = results.statistics;
+    int64_t strongest = 0, closest = 0;
+    for (int64_t layer = 0; layer < s.layers; ++layer) {
+      if (s.mean_alpha_first(layer) > s.mean_alpha_first(strongest)) strongest = layer;
+      if (s.last_to_first_of(layer).first > s.last_to_first_of(closest).first) closest = layer;
+    }
+    const std::optional<double> published = published_sink_rate(results);
+    any_published |= published.has_value();
+    const auto in_layer = [](int64_t layer, double mean) {
+      return fmt::format("{}: {:.3f}", layer, mean);
+    };
+    const std::vector<std::string> row = {
+        model_name(results.cell),
+        fed(results),
+        results.prefix.empty() ? "none" : fmt::format("{}", fmt::join(results.prefix, " ")),
+        std::to_string(s.tokens),
+        std::to_string(s.samples),
+        fmt::format("{:g}", s.epsilon),
+        rate(s.sink_rate.front()),
+        in_layer(strongest, s.mean_alpha_first(strongest)),
+        in_layer(closest, s.last_to_first_of(closest).first),
+        published ? rate(*published) : none};
+    for (size_t i = 0; i < row.size(); ++i) columns[i].cells.push_back(row[i]);
+  }
+  if (!any_published) columns.pop_back();
+  return columns;
+}
+
+std::string sink_summary_csv(std::span<const SinkResults> measurements) {
+  const Columns columns = sink_summary(measurements);
+  std::string text;
+  const auto add = [&](size_t i, const std::string& field) {
+    text += (i == 0 ? "" : ",") + csv_quoted(field) + (i + 1 == columns.size() ? "\n" : "");
+  };
+  for (size_t i = 0; i < columns.size(); ++i) add(i, columns[i].name);
+  for (size_t row = 0; row < measurements.size(); ++row) {
+    for (size_t i = 0; i < columns.size(); ++i) add(i, columns[i].cells[row]);
+  }
+  return text;
+}
+
+std::vector<Picture> sink_pictures(std::span<const SinkResults> measurements) {
+  Picture alpha{.name = "alpha-by-layer",
+                .title = "Mean attention to position 0, by layer",
+                .x_label = "Layer",
+                .y_label = "alpha_0, mean over heads",
+                .y_from_zero = true};
+  Picture last{.name = "last-to-first",
+               .title = "Attention of the last query to position 0, by layer",
+               .x_label = "Layer",
+               .y_label = "Attention weight, mean and deviation over heads",
+               .band = true,
+               .y_from_zero = true};
+  for (const SinkResults& results : measurements) {
+    const SinkStatistics& s = results.statistics;
+    Series of_alpha{.name = line_name(results), .policy = {}}, of_last = of_alpha;
+    for (int64_t layer = 0; layer < s.layers; ++layer) {
+      const double x = static_cast<double>(layer), mean = s.mean_alpha_first(layer);
+      of_alpha.points.push_back({.x = x, .y = mean, .low = mean, .high = mean});
+      const auto [y, deviation] = s.last_to_first_of(layer);
+      of_last.points.push_back({.x = x,
+                                .y = y,
+                                .low = std::max(0.0, y - deviation),
+                                .high = std::min(1.0, y + deviation)});
+    }
+    alpha.series.push_back(std::move(of_alpha));
+    last.series.push_back(std::move(of_last));
+  }
+  return {alpha, last};
+}
+
+Columns sinks_beside_costs(std::span<const SinkResults> measurements,
+                           std::span<const Results> results) {
+  Columns columns = {{.name = "model", .number = false, .key = true},
+                     {.name = "parameters"},
+                     {.name = "Sink_0"},
+                     {.name = "text", .number = false},
+                     {.name = "tokens"},
+                     {.name = "cache"},
+                     {.name = "dense"},
+                     {.name = "window"},
+                     {.name = "sinks"},
+                     {.name = "window / sinks"}};
+  const auto alike = [](const CellResult& a, const CellResult& b) {
+    return a.model_sha256 == b.model_sha256 && a.dataset_sha256 == b.dataset_sha256 &&
+           a.cell.dtype == b.cell.dtype && a.cell.kv == b.cell.kv &&
+           a.cell.policy.positions == b.cell.policy.positions && a.perplexity && b.perplexity;
+  };
+  std::set<std::string> told;
+  for (const SinkResults& measurement : measurements) {
+    if (measurement.sampling.input != SinkInput::natural) continue;
+    for (const Results& set : results) {
+      for (const CellResult& sinks : set.cells) {
+        if (sinks.model_sha256 != measurement.model_sha256 || sinks.cell.policy.name != "sinks") {
+          continue;
+        }
+        const CellResult *window = nullptr, *dense = nullptr;
+        for (const CellResult& other : set.cells) {
+          if (!alike(sinks, other)) continue;
+          if (other.cell.policy.name == "window" && other.cache_size == sinks.cache_size) {
+            window = &other;
+          }
+          if (other.cell.policy.name == "dense") dense = &other;
+        }
+        if (window == nullptr) continue;
+        const double with = sinks.perplexity->token, without = window->perplexity->token;
+        const std::vector<std::string> row = {
+            model_name(measurement.cell),
+            fmt::format("{:.0f} M", static_cast<double>(measurement.parameters) / 1e6),
+            rate(measurement.statistics.sink_rate.front()),
+            dataset_name(sinks.cell),
+            std::to_string(sinks.perplexity->scored),
+            sinks.cache_label,
+            dense == nullptr ? none : significant(dense->perplexity->token),
+            significant(without),
+            significant(with),
+            significant(without / with)};
+        std::string key =
+            measurement.dataset_sha256 + std::to_string(measurement.statistics.epsilon);
+        for (const std::string& cell : row) key += "\n" + cell;
+        if (!told.insert(key).second) continue;
+        for (size_t i = 0; i < row.size(); ++i) columns[i].cells.push_back(row[i]);
+      }
+    }
+  }
+  return columns;
+}
+
 void draw_sinks(const SinkResults& results, const std::filesystem::path& folder) {
-  const GnuplotPicture pictures[] = {heat_map(results), attention_maps(results)};
+  std::vector<GnuplotPicture> pictures = {heat_map(results), attention_maps(results)};
+  if (!results.statistics.logits.empty()) pictures.push_back(logit_maps(results));
   draw_with_gnuplot(pictures, folder);
 }
 

@@ -36,6 +36,18 @@ bool verify(const Experiment& experiment, const VerifyOptions& options);
 /// random model, on those of engines, and prints; whether all keep them.
 bool verify_policies(const std::vector<std::filesystem::path>& plugins);
 
+/// The kit of an experiment of one model and one text; with decisions, those of its policies by
+/// score. InputError as Runner::check has it.
+Kit make_kit(const Experiment& experiment, bool decisions, Progress::Style progress);
+
+/// The NLLs of each variant on the kit's ids with a model of the kit's SHA-256, `model` or where
+/// the kit says that it was; none of a variant that the model can't be run under. InputError where
+/// there is no such model, or it is another one.
+std::vector<std::vector<double>> score_variants(const Kit& kit, const std::string& model,
+                                                const std::vector<Variant>& variants,
+                                                const std::string& device, int64_t threads,
+                                                Progress::Style progress);
+
 void bench(const BenchOptions& options);
 
 /// Trains and prints; false where it was interrupted.

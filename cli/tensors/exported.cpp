@@ -16,4 +16,6 @@ const sinkbench::TensorCommands sinkbench_tensor_commands = {
     .run_sinks = sinkbench::run_sinks,
     .run_generation = sinkbench::run_generation,
     .fed_stream = sinkbench::fed_stream,
+    .make_kit = sinkbench::make_kit,
+    .score_variants = sinkbench::score_variants,
     .train = sinkbench::run_training};

@@ -67,7 +67,8 @@ void dense_attention(const Decoder& decoder, std::span<const int32_t> ids, int64
         unseen = unseen.logical_or(distance >= config.local_windows[layer]);
       }
       scores.masked_fill_(unseen, -std::numeric_limits<double>::infinity());
-      AttentionRows found{.layer = layer, .first = first, .weights = {}, .to_sink = {}};
+      AttentionRows found{
+          .layer = layer, .first = first, .weights = {}, .scores = scores, .to_sink = {}};
       if (const at::Tensor& sink = decoder.sink_logit(layer); sink.defined()) {
         const at::Tensor column = sink.to(dtype).view({heads, 1, 1}).expand({heads, n, 1});
         const at::Tensor all = at::softmax(at::cat({scores, column}, -1), -1);

@@ -17,6 +17,8 @@ struct AttentionRows {
   int64_t layer = 0, first = 0;
   /// [heads, n, first + n]: what each query gives to each key; 0 to those after it.
   at::Tensor weights;
+  /// [heads, n, first + n]: the same before the softmax; -inf to keys that a query doesn't see.
+  at::Tensor scores;
   /// [heads, n]: what it gives to the layer's trained sink; undefined where there is none. With
   /// it each row of `weights` sums to 1.
   at::Tensor to_sink;

@@ -128,7 +128,7 @@ void Engine::resume(int64_t next, const std::vector<at::Tensor>& state) {
 
 Projection Engine::project(int64_t layer, const at::Tensor& x, int64_t begin) const {
   const Projection projection = decoder_.project(layer, x);
-  if (storage_.keys() == nullptr && storage_.values() == nullptr) return projection;
+  if (storage_.keeps_all()) return projection;
   return storage_.stored(projection, decoder_.config().rotary(layer), begin);
 }
 

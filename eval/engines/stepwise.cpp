@@ -259,7 +259,7 @@ at::Tensor StepwiseEngine::step_row(int32_t id) {
     const Step& step = steps[views_.kind(layer)];
     const Projection projection = decoder_.project(layer, x);
     at::Tensor queries = projection.query.expand({step.rows, config.heads, config.head_dim});
-    at::Tensor key = projection.key, value = projection.value;
+    at::Tensor key = projection.key, value = storage_.zeroed(projection.value, t);
     at::Tensor stored_key, stored_value;
     const bool by_rank = kind.placing == Placing::by_rank && kind.rotary != nullptr;
     if (kind.rotary != nullptr) queries = rotate(*kind.rotary, queries, step.table);

@@ -16,8 +16,10 @@
 #include "base/sha256.h"
 #include "base/utf8.h"
 #include "base/yaml.h"
-#include "datasets/unicode_classes.h"
 #include "eval/experiment/engine_names.h"
+#include "eval/experiment/ids.h"
+#include "eval/experiment/inputs.h"
+#include "eval/experiment/place.h"
 #include "policies/plugin.h"
 #include "policies/registry.h"
 
@@ -26,348 +28,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr size_t most_cells = 10'000;
-constexpr size_t most_texts = 100'000;     // of all cells together
 constexpr int64_t most_steps = 1'000'000;  // that are timed
 constexpr int64_t most_seconds = 30;       // of one cell's timed steps, which end there
 constexpr int64_t most_threads = 4096;
-constexpr int64_t largest_seed = std::numeric_limits<int64_t>::max();
-
-/// Whether an experiment comes through a pipe or a device: it has no name and no place.
-bool is_stream(const fs::path& yaml) {
-  std::error_code error;
-  const fs::file_status status = fs::status(yaml, error);
-  return yaml == "-" ||
-         (fs::exists(status) && !fs::is_regular_file(status) && !fs::is_directory(status));
-}
-
-/// The path without "." and "..", which above a symbolic link is where the link leads.
-fs::path without_dots(const fs::path& path) {
-  fs::path result;
-  for (const fs::path& part : path) {
-    if (part == "..") {
-      std::error_code error;
-      if (fs::is_symlink(result, error)) {
-        const fs::path target = fs::canonical(result, error);
-        if (!error) result = target;
-      }
-      result = result.parent_path();
-    } else if (part != ".") {
-      result /= part;
-    }
-  }
-  return result;
-}
-
-/// A place in the configuration: a node, the dotted key that leads to it, and how to speak of it.
-class Place {
- public:
-  Place(YAML::Node node, std::string key, const fs::path& file,
-        const std::vector<std::string>& set_keys)
-      : node_(node), key_(std::move(key)), file_(file), set_keys_(set_keys) {}
-
-  const YAML::Node& node() const { return node_; }
-  const std::string& key() const { return key_; }
-
-  /// Whether this value, or one that it is part of, comes from the command line.
-  bool from_command_line() const {
-    return std::any_of(set_keys_.begin(), set_keys_.end(), [&](const std::string& set) {
-      return key_ == set || key_.starts_with(set + ".");
-    });
-  }
-
-  [[noreturn]] void fail(const std::string& text) const {
-    if (from_command_line()) throw InputError::format("--set {}: {}", key_, text);
-    // What --set has put a value into has no line of its own.
-    const YAML::Mark mark = node_.Mark();
-    throw InputError::format("{}{}: {}{}", file_ == "-" ? "the experiment" : file_.string(),
-                             mark.is_null() ? "" : fmt::format(":{}", mark.line + 1),
-                             key_.empty() ? "" : key_ + ": ", text);
-  }
-
-  /// "window" as a person would point at it.
-  std::string shown() const {
-    if (node_.IsScalar()) return "'" + node_.Scalar() + "'";
-    if (node_.IsSequence()) return "a list";
-    if (node_.IsMap()) return "a mapping";
-    return "nothing";
-  }
-
-  Place at(const std::string& name) const {
-    return Place(node_[name], key_.empty() ? name : key_ + "." + name, file_, set_keys_);
-  }
-  Place at(size_t index) const {
-    return Place(node_[index], key_ + "." + std::to_string(index), file_, set_keys_);
-  }
-  bool has(const std::string& name) const {
-    const YAML::Node child = node_[name];
-    return child.IsDefined() && !child.IsNull();
-  }
-
-  /// The mapping's keys, each of which must be one of `valid` and stand once.
-  void check_keys(const std::vector<std::string>& valid) const {
-    if (!node_.IsMap()) fail(fmt::format("is {}; expected a mapping", shown()));
-    std::set<std::string> seen;
-    for (const auto& entry : node_) {
-      if (!entry.first.IsScalar()) fail("has a key that is no word");
-      const std::string name = entry.first.Scalar();
-      const Place child(entry.first, key_.empty() ? name : key_ + "." + name, file_, set_keys_);
-      if (key_.empty() && name.starts_with("x-")) continue;  // a place for anchors
-      if (name == "<<") {
-        child.fail("merge keys are not supported; expected an alias for the whole mapping");
-      }
-      if (std::find(valid.begin(), valid.end(), name) == valid.end()) {
-        child.fail(fmt::format("unknown key '{}'{}", name, suggestion(name, valid)));
-      }
-      if (!seen.insert(name).second) child.fail(fmt::format("key '{}' stands twice", name));
-    }
-  }
-
-  /// Its elements where it is a list, else itself alone: any scalar may be a list.
-  std::vector<Place> each() const {
-    if (!node_.IsSequence()) return {*this};
-    std::vector<Place> result;
-    for (size_t i = 0; i < node_.size(); ++i) result.push_back(at(i));
-    if (result.empty()) fail("is an empty list; expected at least one value");
-    return result;
-  }
-
-  int64_t integer(int64_t minimum, int64_t maximum = largest_policy_argument) const {
-    const std::optional<int64_t> value = integer_of(node_);
-    if (!value || *value < minimum) {
-      fail(fmt::format("is {}; expected an integer of {} or more", shown(), minimum));
-    }
-    if (*value > maximum) {
-      fail(fmt::format("is {}; expected an integer of {} or less", shown(), maximum));
-    }
-    return *value;
-  }
-  bool yes() const {
-    bool value = false;
-    if (!node_.IsScalar() || !YAML::convert<bool>::decode(node_, value)) {
-      fail(fmt::format("is {}; expected true or false", shown()));
-    }
-    return value;
-  }
-  double positive() const {
-    double value = 0;
-    if (!node_.IsScalar() || !YAML::convert<double>::decode(node_, value) || !(value > 0) ||
-        std::isinf(value)) {
-      fail(fmt::format("is {}; expected a number above 0", shown()));
-    }
-    return value;
-  }
-  double number(double least, double most, const char* what = "number") const {
-    double value = 0;
-    if (!node_.IsScalar() || !YAML::convert<double>::decode(node_, value) ||
-        !(value >= least && value <= most)) {
-      fail(fmt::format("is {}; expected a {} from {} to {}", shown(), what, least, most));
-    }
-    return value;
-  }
-  double seconds() const { return number(0, most_seconds, "number of seconds"); }
-  std::string text() const {
-    if (!node_.IsScalar() || node_.Scalar().empty()) {
-      fail(fmt::format("is {}; expected a word", shown()));
-    }
-    return node_.Scalar();
-  }
-  std::string choice(const std::vector<std::string>& valid) const {
-    const std::string value = text();
-    if (std::find(valid.begin(), valid.end(), value) == valid.end()) {
-      fail(fmt::format("is '{}'{}", value, suggestion(value, valid)));
-    }
-    return value;
-  }
-  /// Text in which ${NAME} is the value of an environment variable.
-  std::string expanded() const {
-    std::string rest = text(), result;
-    for (size_t begin; (begin = rest.find("${")) != rest.npos;) {
-      const size_t end = rest.find('}', begin);
-      if (end == rest.npos) fail(fmt::format("is {}; expected '}}' after '${{'", shown()));
-      const std::string name = rest.substr(begin + 2, end - begin - 2);
-      const char* value = std::getenv(name.c_str());
-      if (value == nullptr || *value == '\0') {
-        fail(
-            fmt::format("is {}, but the environment variable {} is not set; expected a folder: "
-                        "export {}=FOLDER",
-                        shown(), name, name));
-      }
-      result += rest.substr(0, begin) + value;
-      rest.erase(0, end + 1);
-    }
-    result += rest;
-    if (result == "~" || result.starts_with("~/")) {
-      const char* home = std::getenv("HOME");
-      if (home != nullptr && *home != '\0') result.replace(0, 1, home);
-    }
-    return result;
-  }
-  fs::path path() const {
-    const fs::path value = expanded();
-    if (value.is_absolute()) return without_dots(value);
-    const fs::path base = from_command_line() || is_stream(file_)
-                              ? fs::current_path()
-                              : fs::absolute(file_).parent_path();
-    return without_dots(base / value);
-  }
-
- private:
-  YAML::Node node_;
-  std::string key_;
-  const fs::path& file_;
-  const std::vector<std::string>& set_keys_;
-};
-
-/// Throws where a list, part of the grid, has grown too long. Aliases let a small file make a long
-/// one.
-void check_size(size_t size, const Place& place) {
-  if (size > most_cells) {
-    place.fail(fmt::format("makes too large a grid; expected no more than {} cells", most_cells));
-  }
-}
-
-void check_texts(size_t texts, const Place& place) {
-  if (texts > most_texts) {
-    place.fail(fmt::format("names too many texts; expected no more than {} in all cells together",
-                           most_texts));
-  }
-}
-
-/// All combinations of the values of several keys, the first key varying slowest.
-using Values = std::map<std::string, Place>;
-std::vector<Values> product(const Place& mapping, const std::vector<std::string>& keys) {
-  std::vector<Values> result = {{}};
-  for (const std::string& key : keys) {
-    if (!mapping.has(key)) continue;
-    std::vector<Values> longer;
-    for (const Values& values : result) {
-      for (const Place& value : mapping.at(key).each()) {
-        longer.push_back(values);
-        longer.back().emplace(key, value);
-        check_size(longer.size(), mapping.at(key));
-      }
-    }
-    result = std::move(longer);
-  }
-  return result;
-}
-
-std::vector<ModelSpec> read_models(const Place& place) {
-  std::vector<ModelSpec> models;
-  for (const Place& entry : place.each()) {
-    check_size(models.size(), place);
-    if (!entry.node().IsMap()) {
-      models.push_back({.path = entry.path()});
-      continue;
-    }
-    entry.check_keys({"path", "get", "config", "weights", "seed", "decoded_mib"});
-    if (entry.has("path")) {
-      if (entry.has("config")) entry.fail("has both 'path' and 'config'; expected one");
-      if (entry.has("seed")) entry.at("seed").fail("has no meaning beside 'path'; leave it out");
-      for (const Values& values : product(entry, {"path", "weights"})) {
-        const bool as_stored = values.contains("weights") &&
-                               values.at("weights").choice({"decoded", "as-stored"}) == "as-stored";
-        models.push_back({.path = values.at("path").path(), .as_stored = as_stored});
-        if (entry.has("get")) models.back().get = entry.at("get").expanded();
-        if (!entry.has("decoded_mib")) continue;
-        if (!as_stored) {
-          entry.at("decoded_mib").fail("has no meaning without 'weights: as-stored'; leave it out");
-        }
-        models.back().decoded_mib = entry.at("decoded_mib").integer(0, int64_t{1} << 30);
-      }
-      continue;
-    }
-    for (const char* key : {"get", "decoded_mib"}) {
-      if (entry.has(key)) entry.at(key).fail("has no meaning without 'path'; leave it out");
-    }
-    if (!entry.has("config"))
-      entry.fail("expected 'path' (a checkpoint's folder), or 'config' and 'weights: random'");
-    if (!entry.has("weights")) entry.fail("expected 'weights: random' beside 'config'");
-    entry.at("weights").choice({"random"});
-    for (const Values& values : product(entry, {"config", "seed"})) {
-      models.push_back(
-          {.path = values.at("config").path(),
-           .random = true,
-           .seed = values.contains("seed")
-                       ? static_cast<uint64_t>(values.at("seed").integer(0, largest_seed))
-                       : 0});
-    }
-  }
-  return models;
-}
-
-std::vector<DatasetSpec> read_datasets(const Place& place, const std::optional<int64_t>& limit) {
-  std::vector<DatasetSpec> datasets;
-  size_t texts = 0;
-  for (const Place& entry : place.each()) {
-    check_size(datasets.size(), place);
-    entry.check_keys({"text", "tokens_file", "field", "subfolders", "invalid", "bos", "bos_token",
-                      "special_tokens", "tokens", "reset", "get"});
-    if (entry.has("text") == entry.has("tokens_file")) {
-      entry.fail("expected either 'text' (a file, a folder or a list of them) or 'tokens_file'");
-    }
-    DatasetSpec base;
-    if (entry.has("text")) {
-      for (const Place& text : entry.at("text").each()) base.texts.push_back(text.path());
-      if (entry.has("field")) base.documents.field = entry.at("field").text();
-      if (entry.has("subfolders")) base.documents.subfolders = entry.at("subfolders").yes();
-      if (entry.has("invalid") && entry.at("invalid").choice({"refuse", "replace"}) == "replace") {
-        base.documents.invalid = InvalidBytes::replace;
-      }
-      if (entry.has("get")) base.get = entry.at("get").expanded();
-    } else {
-      for (const char* key :
-           {"field", "subfolders", "invalid", "bos", "bos_token", "special_tokens", "get"}) {
-        if (entry.has(key)) entry.at(key).fail("has no meaning beside 'tokens_file'; leave it out");
-      }
-    }
-    for (const Values& values :
-         product(entry, {"tokens_file", "bos", "bos_token", "special_tokens", "tokens", "reset"})) {
-      DatasetSpec dataset = base;
-      if (values.contains("tokens_file")) dataset.tokens_file = values.at("tokens_file").path();
-      if (values.contains("bos")) {
-        const std::string bos = values.at("bos").choice({"stream", "document", "none"});
-        dataset.bos = bos == "stream"     ? BosPlacement::stream
-                      : bos == "document" ? BosPlacement::document
-                                          : BosPlacement::none;
-      }
-      if (values.contains("bos_token")) {
-        const std::string token = values.at("bos_token").text();
-        if (token.empty()) values.at("bos_token").fail("is ''; expected a token's text or its id");
-        if (dataset.bos != BosPlacement::none) dataset.bos_token = token;
-      }
-      if (values.contains("special_tokens")) {
-        const std::string spelled = values.at("special_tokens").choice({"parse", "text"});
-        dataset.special_tokens = spelled == "text" ? SpecialTokens::text : SpecialTokens::parse;
-      }
-      if (values.contains("tokens")) dataset.tokens = values.at("tokens").integer(2);
-      if (values.contains("reset")) {
-        const Place& place = values.at("reset");
-        const auto reset = reset_from_string(place.text());
-        if (!reset) {
-          place.fail(fmt::format("is {}; expected a number of tokens, 2 or more, or 'document'",
-                                 place.shown()));
-        }
-        if (reset->tokens == 0 && dataset.texts.empty()) {
-          place.fail(
-              "is 'document', and a file of token ids has none; expected a number of tokens");
-        }
-        dataset.reset = reset;
-      }
-      if (limit && *limit < dataset.tokens.value_or(*limit + 1)) dataset.tokens = *limit;
-      // Several lengths may be cut to the same one, and without a BOS it doesn't matter which.
-      const bool may_repeat =
-          limit || (dataset.bos == BosPlacement::none && values.contains("bos_token"));
-      if (may_repeat && std::find(datasets.begin(), datasets.end(), dataset) != datasets.end()) {
-        continue;
-      }
-      datasets.push_back(std::move(dataset));
-      check_texts(texts += base.texts.size(), place);
-    }
-  }
-  return datasets;
-}
 
 /// {bits: 3, rotation: hadamard32}
 std::string read_turboquant(const Place& turboquant) {
@@ -432,7 +95,7 @@ StorageSpec read_storage(const Place& place) {
     if (is_kivi(storage.keys)) storage.kivi = usual_kivi_groups;
     return storage;
   }
-  place.check_keys({"keys", "values", "both", "turboquant", "rotate", "interleave"});
+  place.check_keys({"keys", "values", "both", "turboquant", "rotate", "interleave", "zero_values"});
   if (names("turboquant")) {
     for (const char* other : {"keys", "values", "both"}) {
       if (place.has(other))
@@ -459,6 +122,7 @@ StorageSpec read_storage(const Place& place) {
   if (storage.rotate && storage.keys == "native" && storage.values == "native") {
     place.at("rotate").fail("there is nothing that is quantised; expected 'keys' or 'values'");
   }
+  if (place.has("zero_values")) storage.zero_values = place.at("zero_values").integer(1);
   return storage;
 }
 
@@ -762,130 +426,19 @@ CollapseSpec read_collapse(const Place& place) {
   return collapse;
 }
 
-std::string short_hash(const std::string& text) {
-  return sha256_hex(text).substr(0, 8);
-}
-
 LatencySpec read_latency(const Place& place) {
   place.check_keys({"warmup", "samples", "seconds", "lengths"});
   LatencySpec latency;
   if (place.has("warmup")) latency.warmup = place.at("warmup").integer(0, most_steps);
   if (place.has("samples")) latency.samples = place.at("samples").integer(1, most_steps);
-  if (place.has("seconds")) latency.seconds = place.at("seconds").seconds();
+  if (place.has("seconds"))
+    latency.seconds = place.at("seconds").number(0, most_seconds, "number of seconds");
   if (place.has("lengths")) {
     for (const Place& length : place.at("lengths").each()) {
       latency.lengths.push_back(length.integer(1));
     }
   }
   return latency;
-}
-
-/// What may be part of a file's name and is no punctuation, in any script.
-bool is_plain(uint32_t c) {
-  if (c < 0x80) return std::isalnum(static_cast<int>(c)) || c == '.' || c == '_' || c == '+';
-  const bool space_or_format = c <= 0xA0 || c == 0xAD || (c >= 0x2000 && c <= 0x206F) ||
-                               c == 0x3000 || c == 0xFEFF || (c >= 0xFFF0 && c <= 0xFFFF);
-  return !space_or_format && !(c >= 0xE000 && c <= 0xF8FF) && c < 0xE0000;
-}
-
-std::string slug(const std::string& text) {
-  std::string result;
-  const std::string valid = to_valid_utf8(text);
-  for (size_t at = 0; at < valid.size();) {
-    const CodePoint c = decode_utf8(valid.data() + at);
-    if (is_plain(c.value))
-      result += valid.substr(at, static_cast<size_t>(c.length));
-    else if (!result.empty() && result.back() != '-')
-      result += '-';
-    at += static_cast<size_t>(c.length);
-  }
-  while (!result.empty() && (result.back() == '-' || result.back() == '.')) result.pop_back();
-  while (!result.empty() && (result.front() == '-' || result.front() == '.')) result.erase(0, 1);
-  return result.empty() ? "unnamed." + short_hash(text) : result;
-}
-
-/// The last part of a path that says something: not "" of "models/tiny/", not the extension.
-std::string path_slug(const fs::path& path) {
-  const fs::path clean = path.has_filename() ? path : path.parent_path();
-  return slug(clean.stem().string());
-}
-
-/// The name of a checkpoint's folder or file.
-std::string model_slug(const fs::path& path) {
-  return slug((path.has_filename() ? path : path.parent_path()).filename().string());
-}
-
-/// Leaves room for an extension in a file's name of 255 bytes.
-constexpr size_t longest_id = 200;
-
-/// What the paths' last parts, which an id shows, leave unsaid.
-std::string sources(const Cell& cell) {
-  std::string result = cell.model.path.string() + "\n" + cell.dataset.tokens_file.string() + "\n" +
-                       cell.dataset.documents.field;
-  for (const fs::path& text : cell.dataset.texts) result += "\n" + text.string();
-  if (cell.dataset.documents.subfolders) result += "\nsubfolders";
-  return result + "\n" + to_string(cell.dataset.documents.invalid);
-}
-
-std::string policy_label(const PolicySpec& policy) {
-  if (policy_named(policy.name) != nullptr) return make_policy(policy)->label();
-  std::string label = policy.name;
-  for (const auto& [name, value] : policy.arguments) {
-    label += fmt::format(" {} {}", name, to_string(value));
-  }
-  return label;
-}
-
-/// A policy's part of an id.
-std::string policy_slug(const PolicySpec& policy) {
-  const std::string label = policy_label(policy);
-  std::string result = slug(label.starts_with(policy.name) ? label : policy.name + "-" + label);
-  for (const auto& [name, value] : policy.arguments) {
-    if (value.is_list()) result += "-" + short_hash(to_string(value));  // labels sum it up
-  }
-  return policy.positions == Positions::cache ? result
-                                              : result + "-" + slug(positions_label(policy));
-}
-
-/// An id as it is; of a text what a file's name may hold, and what tells it from others.
-std::string token_slug(const std::string& token) {
-  const bool plain =
-      std::all_of(token.begin(), token.end(), [](char c) { return c >= '0' && c <= '9'; });
-  return plain ? token : slug(token) + "." + short_hash(token);
-}
-
-std::string cell_id(const Cell& cell) {
-  const fs::path& model = cell.model.path;
-  std::string id;
-  if (cell.model.random) {
-    id = model.filename() == "config.json" ? path_slug(model.parent_path()) : path_slug(model);
-    id += fmt::format("-random{}", cell.model.seed);
-  } else {
-    id = model_slug(model) + (cell.model.as_stored ? "-as-stored" : "");
-  }
-  if (cell.dataset.is_task()) {
-    id += "-" + slug(task_label(cell.dataset.task));
-    if (!cell.dataset.texts.empty()) id += "-" + path_slug(cell.dataset.texts.front());
-  } else {
-    id += "-" + path_slug(cell.dataset.texts.empty() ? cell.dataset.tokens_file
-                                                     : cell.dataset.texts.front());
-  }
-  if (cell.dataset.texts.size() > 1) id += fmt::format("+{}", cell.dataset.texts.size() - 1);
-  if (cell.dataset.tokens) id += fmt::format("-{}", *cell.dataset.tokens);
-  if (cell.dataset.bos != BosPlacement::stream) id += "-bos." + to_string(cell.dataset.bos);
-  if (!cell.dataset.bos_token.empty()) id += "-bos." + token_slug(cell.dataset.bos_token);
-  if (cell.dataset.special_tokens == SpecialTokens::text) id += "-special.text";
-  if (cell.dataset.reset) id += "-reset." + to_string(*cell.dataset.reset);
-  id += "-" + policy_slug(cell.policy);
-  id += "-" + cell.dtype;
-  if (!cell.kv.is_native()) id += "-kv." + slug(storage_label(cell.kv));
-  if (cell.engine != Cell().engine) id += "-" + cell.engine;
-  if (cell.chunk != 0) id += fmt::format("-chunk{}", cell.chunk);
-  if (cell.device != Cell().device) id += "-" + slug(cell.device);
-  if (id.size() <= longest_id) return id;
-  size_t end = longest_id - 9;
-  while ((static_cast<unsigned char>(id[end]) & 0xC0) == 0x80) --end;  // at a whole character
-  return id.substr(0, end) + "-" + short_hash(id);
 }
 
 /// Which of the policies `reference` names: by label, by its part of an id, or by the id of a cell.
@@ -897,7 +450,7 @@ size_t find_reference(const Place& top, const std::vector<PolicySpec>& policies,
   std::vector<std::string> names;
   bool is_cell = false;
   for (size_t i = 0; i < policies.size(); ++i) {
-    names.push_back(policy_slug(policies[i]));
+    names.push_back(policy_id(policies[i]));
     if (name == names.back() || name == policy_label(policies[i])) found.push_back(i);
   }
   for (size_t i = 0; found.empty() && i < cells.size(); ++i) {
@@ -924,78 +477,6 @@ size_t find_reference(const Place& top, const std::vector<PolicySpec>& policies,
   }
   top.at("reference")
       .fail(fmt::format("'{}' is no policy of the grid{}", name, suggestion(name, names)));
-}
-
-/// A node of its own with the same children: what an alias shares is not changed.
-YAML::Node unshared(const YAML::Node& node) {
-  YAML::Node copy;
-  if (node.IsSequence()) {
-    for (const YAML::Node& child : node) copy.push_back(child);
-  } else if (node.IsMap()) {
-    for (const auto& entry : node) copy[entry.first] = entry.second;
-  } else {
-    copy = YAML::Clone(node);
-  }
-  return copy;
-}
-
-/// Puts the values of --set into the tree.
-void apply(YAML::Node root, const std::string& assignment, std::vector<std::string>& set_keys) {
-  const size_t equals = assignment.find('=');
-  if (equals == std::string::npos || equals == 0) {
-    throw InputError::format("--set {}: expected key=value, such as dataset.tokens=4096",
-                             assignment);
-  }
-  const std::string key = assignment.substr(0, equals);
-  YAML::Node value;
-  try {
-    value = YAML::Load(assignment.substr(equals + 1));
-  } catch (const YAML::Exception& error) {
-    throw InputError::format("--set {}: the value is not valid YAML: {}", assignment, error.msg);
-  }
-  YAML::Node node = root;
-  for (size_t begin = 0; begin <= key.size();) {
-    const size_t dot = std::min(key.find('.', begin), key.size());
-    const std::string part = key.substr(begin, dot - begin);
-    if (part.empty()) throw InputError::format("--set {}: the key has an empty part", assignment);
-    const bool last = dot == key.size();
-    const bool number =
-        std::all_of(part.begin(), part.end(), [](char c) { return c >= '0' && c <= '9'; });
-    if (node.IsSequence()) {
-      if (!number || part.size() > 6 || std::stoul(part) >= node.size()) {
-        throw InputError::format("--set {}: '{}' is no index into a list of {} elements",
-                                 assignment, part, node.size());
-      }
-      const size_t index = std::stoul(part);
-      node[index] = last ? value : unshared(node[index]);
-      if (!last) node.reset(node[index]);
-    } else {
-      if (node.IsScalar()) {
-        throw InputError::format("--set {}: '{}' stands below a value that is no mapping",
-                                 assignment, part);
-      }
-      if (number && !node.IsMap()) {
-        throw InputError::format(
-            "--set {}: there is no list to have an element {}; expected {}=[...]", assignment, part,
-            key.substr(0, begin - 1));
-      }
-      node[part] = last ? value : unshared(node[part]);
-      if (!last) node.reset(node[part]);
-    }
-    begin = dot + 1;
-  }
-  set_keys.push_back(key);
-}
-
-/// The file's one YAML document, a mapping.
-YAML::Node read_yaml(const fs::path& yaml) {
-  const std::string content = is_stream(yaml) ? read_stream(yaml) : read_file(yaml);
-  const YAML::Node root = parse_yaml(content, yaml.string());
-  if (!root.IsMap()) {
-    throw InputError::format("{}: expected a mapping of keys such as model, dataset and policies",
-                             yaml.string());
-  }
-  return root;
 }
 
 }  // namespace
@@ -1134,7 +615,7 @@ Experiment quick_experiment(const QuickExperiment& quick, const Overrides& overr
 Experiment load_experiment(const fs::path& yaml, const Overrides& overrides) {
   YAML::Node root = read_yaml(yaml);
   std::vector<std::string> set_keys;
-  for (const std::string& assignment : overrides.set) apply(root, assignment, set_keys);
+  for (const std::string& assignment : overrides.set) apply_override(root, assignment, set_keys);
   return make_experiment(root, yaml, std::move(set_keys), overrides);
 }
 

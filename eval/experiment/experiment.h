@@ -25,7 +25,7 @@ struct ModelSpec {
   /// Matrices stay in their file's form (DecoderOptions).
   bool as_stored = false;
   int64_t decoded_mib = 0;  ///< of these, what is kept decoded
-  std::string get = {};  ///< how to get it, for whoever doesn't have it
+  std::string get = {};     ///< how to get it, for whoever doesn't have it
   auto operator<=>(const ModelSpec&) const = default;
 };
 

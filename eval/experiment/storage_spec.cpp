@@ -31,7 +31,8 @@ const std::vector<std::string>& storage_formats() {
 std::string storage_label(const StorageSpec& spec) {
   return (spec.keys == spec.values ? spec.keys : spec.keys + "/" + spec.values) +
          (spec.rotate ? " rotated" : "") + (spec.interleave ? " interleaved" : "") +
-         (spec.is_kivi() ? fmt::format(" by {} but {}", spec.kivi.group, spec.kivi.residual) : "");
+         (spec.is_kivi() ? fmt::format(" by {} but {}", spec.kivi.group, spec.kivi.residual) : "") +
+         (spec.zero_values > 0 ? fmt::format(", zero values {}", spec.zero_values) : "");
 }
 
 }  // namespace sinkbench

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <compare>
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -26,14 +27,18 @@ struct StorageSpec {
   /// together in turns, 0, d/2, 1, d/2 + 1, ...
   bool interleave = false;
   KiviGroups kivi = {};  ///< of "kivi2", "kivi4" and "kivi8"
+  /// An intervention, no form: the first so many tokens' values are zero, for themselves too. What
+  /// is left of a sink is its place in the softmax.
+  int64_t zero_values = 0;
   auto operator<=>(const StorageSpec&) const = default;
   bool is_kivi() const { return kivi.group > 0; }
   bool is_native() const {
-    return keys == "native" && values == "native" && !rotate && !interleave;
+    return keys == "native" && values == "native" && !rotate && !interleave && zero_values == 0;
   }
 };
 
-/// "native", "q8_0", "q8_0/q4_0" (keys/values), "q4_0 rotated interleaved", "kivi2 by 32 but 128".
+/// "native", "q8_0", "q8_0/q4_0" (keys/values), "q4_0 rotated interleaved", "kivi2 by 32 but 128",
+/// "native, zero values 4".
 std::string storage_label(const StorageSpec& spec);
 
 }  // namespace sinkbench

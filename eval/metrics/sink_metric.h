@@ -30,9 +30,15 @@ std::vector<std::vector<int32_t>> sink_samples(std::span<const int32_t> ids,
                                                std::span<const int32_t> prefix, int64_t tokens,
                                                int64_t count);
 
-/// Loads a cell's model and text and measures. Of the dataset, `bos` and `tokens` are chosen here.
-/// InputError for all that is wrong with the input, before the model's tensors are read.
+/// Samples that are not natural: ids below `vocabulary` by the seed, the same on every machine.
+std::vector<std::vector<int32_t>> drawn_samples(const SinkSampling& sampling, int64_t vocabulary,
+                                                std::span<const int32_t> prefix);
+
+/// Loads a cell's model and text and measures. Of the dataset, `bos` and `tokens` are chosen here;
+/// drawn samples need one for their BOS alone. InputError for all that is wrong with the input,
+/// before the model's tensors are read. Where `earlier` was measured alike, it is what comes back,
+/// and its maps and logits are empty.
 SinkResults run_sinks(Cell cell, const SinkSampling& sampling, const SinkOptions& options,
-                      Progress::Style progress);
+                      Progress::Style progress, const SinkResults* earlier);
 
 }  // namespace sinkbench

@@ -10,6 +10,8 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json_reason.h"
+#include "eval/results/json_fields.h"
+#include "eval/results/policy_json.h"
 #include "policies/registry.h"
 
 namespace sinkbench {
@@ -24,14 +26,6 @@ json number(double value) {
 }
 double number(const json& value) {
   return value.is_null() ? std::numeric_limits<double>::quiet_NaN() : value.get<double>();
-}
-
-/// nlohmann's own conversion takes a floating-point number of any size for an integer.
-int64_t integer(const json& value) {
-  if (!value.is_number_integer()) {
-    throw std::domain_error("expected an integer, found " + value.dump());
-  }
-  return value.get<int64_t>();
 }
 
 /// A path that stays in the results' folder, whoever wrote the file.
@@ -51,14 +45,7 @@ std::optional<double> optional_number(const json& value) {
   return value.is_null() ? std::nullopt : std::optional(value.get<double>());
 }
 
-/// A field that older results don't have: null.
-const json& later(const json& object, const char* name) {
-  static const json nothing;
-  const auto it = object.find(name);
-  return it == object.end() ? nothing : *it;
-}
-
-/// The same of a number: 0.
+/// A number that older results don't have: 0.
 int64_t later_integer(const json& object, const char* name) {
   const json& value = later(object, name);
   return value.is_null() ? 0 : integer(value);
@@ -91,42 +78,6 @@ json evicted_mass_to_json(const EvictedMassResult& e) {
   return {{"mean", number(e.mean)},         {"tokens", e.tokens},
           {"by_layer", by_layer},           {"by_head", e.by_head},
           {"output_error", e.output_error}, {"to_sink_logit", e.to_sink_logit}};
-}
-
-/// As in an experiment: those of a group stand under its name.
-json arguments_to_json(const PolicyArguments& arguments) {
-  json object = json::object();
-  for (const auto& [name, value] : arguments) {
-    const size_t dot = name.find('.');
-    json& place =
-        dot == name.npos ? object[name] : object[name.substr(0, dot)][name.substr(dot + 1)];
-    if (value.is_integer()) place = value.integer();
-    if (value.is_real()) place = value.real();
-    if (value.is_word()) place = value.word();
-    if (value.is_list()) place = value.list();
-  }
-  return object;
-}
-
-PolicyArguments arguments_from_json(const json& object, const std::string& group = "") {
-  if (!object.is_object()) throw std::domain_error("expected parameters, found " + object.dump());
-  PolicyArguments arguments;
-  for (const auto& [name, value] : object.items()) {
-    if (value.is_object() && group.empty()) {
-      arguments.merge(arguments_from_json(value, name + "."));
-    } else if (value.is_string()) {
-      arguments[group + name] = value.get<std::string>();
-    } else if (value.is_array()) {
-      std::vector<int64_t> list;
-      for (const json& element : value) list.push_back(integer(element));
-      arguments[group + name] = list;
-    } else if (value.is_number_float()) {
-      arguments[group + name] = value.get<double>();
-    } else {
-      arguments[group + name] = integer(value);
-    }
-  }
-  return arguments;
 }
 
 json answers_to_json(const std::vector<AnswerBin>& bins) {
@@ -224,24 +175,15 @@ json cell_to_json(const CellResult& result) {
                        {"lengths", cell.latency.lengths}};
   json metrics = json::array();
   for (const Metric metric : cell.metrics) metrics.push_back(to_string(metric));
-  const PolicyPlugin& from = cell.policy.plugin;
-  const json plugin =
-      from.file.empty()
-          ? json(nullptr)
-          : json({{"file", from.file}, {"sha256", from.sha256}, {"version", from.version}});
+  json policy = policy_to_json(cell.policy);
+  policy["label"] = result.policy_label;
+  policy["cache"] = result.cache_label;
+  policy["size"] = result.cache_size ? json(*result.cache_size) : json(nullptr);
   json object = {
       {"id", cell.id},
       {"model", model},
       {"dataset", dataset},
-      {"policy",
-       {{"name", cell.policy.name},
-        {"label", result.policy_label},
-        {"cache", result.cache_label},
-        {"size", result.cache_size ? json(*result.cache_size) : json(nullptr)},
-        {"parameters", arguments_to_json(cell.policy.arguments)},
-        {"positions", to_string(cell.policy.positions)},
-        {"cap", cell.policy.cap > 0 ? json(cell.policy.cap) : json(nullptr)},
-        {"plugin", plugin}}},
+      {"policy", policy},
       {"engine", cell.engine},
       {"chunk", cell.chunk},
       {"dtype", cell.dtype},
@@ -251,7 +193,8 @@ json cell_to_json(const CellResult& result) {
                                         {"rotate", cell.kv.rotate},
                                         {"interleave", cell.kv.interleave},
                                         {"group", cell.kv.kivi.group},
-                                        {"residual", cell.kv.kivi.residual}}},
+                                        {"residual", cell.kv.kivi.residual},
+                                        {"zero_values", cell.kv.zero_values}}},
       {"device", cell.device},
       {"threads", result.threads},
       {"metrics", metrics},
@@ -389,24 +332,7 @@ CellResult cell_from_json(const json& object) {
     }
   }
   const json& policy = object.at("policy");
-  cell.policy.name = policy.at("name").get<std::string>();
-  cell.policy.arguments = arguments_from_json(policy.at("parameters"));
-  if (const PolicyEntry* entry = policy_named(cell.policy.name)) {
-    // Older results don't have the parameters that came later.
-    cell.policy.arguments = with_defaults(*entry, std::move(cell.policy.arguments));
-  }
-  const std::string positions = policy.at("positions").get<std::string>();
-  const auto rule = std::find(positions_names().begin(), positions_names().end(), positions);
-  if (rule == positions_names().end()) {
-    throw std::domain_error("unknown positions '" + positions + "'");
-  }
-  cell.policy.positions = static_cast<Positions>(rule - positions_names().begin());
-  if (const json& cap = later(policy, "cap"); !cap.is_null()) cell.policy.cap = integer(cap);
-  if (const json& plugin = later(policy, "plugin"); !plugin.is_null()) {
-    cell.policy.plugin = {.file = plugin.at("file").get<std::string>(),
-                          .sha256 = plugin.at("sha256").get<std::string>(),
-                          .version = plugin.at("version").get<std::string>()};
-  }
+  cell.policy = policy_from_json(policy);
   result.policy_label = policy.at("label").get<std::string>();
   if (const json& cache = later(policy, "cache"); !cache.is_null()) {
     result.cache_label = cache.get<std::string>();
@@ -425,7 +351,8 @@ CellResult cell_from_json(const json& object) {
         .values = kv.at("values").get<std::string>(),
         .rotate = kv.at("rotate").get<bool>(),
         .interleave = kv.at("interleave").get<bool>(),
-        .kivi = {.group = later_integer(kv, "group"), .residual = later_integer(kv, "residual")}};
+        .kivi = {.group = later_integer(kv, "group"), .residual = later_integer(kv, "residual")},
+        .zero_values = later_integer(kv, "zero_values")};
   }
   cell.device = object.at("device").get<std::string>();
   result.threads = integer(object.at("threads"));

@@ -5,8 +5,10 @@
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "eval/metrics/sink_options.h"
 #include "eval/results/results.h"
 
 namespace sinkbench {
@@ -35,6 +37,15 @@ struct SinkStatistics {
   int64_t mapped = 0;             ///< positions of the map
   std::vector<double> map;        ///< [layers, mapped, mapped] A[i,j], mean over samples and heads
   std::vector<double> map_logit;  ///< [layers, mapped] the same of what goes to the sink logit
+  /// [layers, heads] A[T-1,0], what the last query gives to position 0, mean over the samples.
+  std::vector<double> last_to_first;
+  /// Of the heads that were asked for: scores before the softmax, with whatever the model adds to
+  /// or caps of them, mean over the samples.
+  struct LogitMap {
+    int64_t layer = 0, head = 0;
+    std::vector<double> mean = {};  ///< [T, T]; NaN where a query doesn't see a key
+  };
+  std::vector<LogitMap> logits;
 
   /// alpha_0 of a head, and of a layer the mean and the largest over its heads.
   double alpha_first(int64_t layer, int64_t head) const {
@@ -42,11 +53,14 @@ struct SinkStatistics {
   }
   double mean_alpha_first(int64_t layer) const;
   double max_alpha_first(int64_t layer) const;
+  /// The mean over a layer's heads of `last_to_first`, and the standard deviation over them.
+  std::pair<double, double> last_to_first_of(int64_t layer) const;
 };
 
 struct SinkResults {
   RunInfo info;
   Cell cell;  ///< of which model, dataset, dtype and device count
+  SinkSampling sampling;
   std::string model_sha256, tokenizer_sha256;
   std::string dataset_sha256;   ///< of the ids of all samples, each with its BOS
   TextFacts text;               ///< what was read
@@ -61,12 +75,22 @@ inline constexpr int sink_schema_version = 1;
 
 nlohmann::ordered_json to_json(const SinkResults& results);
 
-/// Tables for programs, a header and a line for each: layer and head; layer, query and key.
+/// Tables for programs, a header and a line for each: layer and head; layer, query and key; layer,
+/// head, query and key.
 std::string sinks_csv(const SinkStatistics& statistics);
 std::string attention_map_csv(const SinkStatistics& statistics);
+std::string logits_csv(const SinkStatistics& statistics);
 
-/// sinks.json, sinks.csv and attention-maps.csv, each replaced as a whole; the folder is made where
-/// it is missing. InputError where it can't be written.
+/// sinks.json, sinks.csv, attention-maps.csv and, where there are any, logits.csv, each replaced as
+/// a whole; the folder is made where it is missing. InputError where it can't be written.
 void write_sinks(const SinkResults& results, const std::filesystem::path& folder);
+
+/// The sinks.json of a folder, without maps and logits. InputError naming the file where it is
+/// none.
+SinkResults read_sinks(const std::filesystem::path& folder);
+
+/// What differs in how two were measured (model, samples, settings, program), in words; "" where
+/// one is as good as the other.
+std::string sink_differences(const SinkResults& a, const SinkResults& b);
 
 }  // namespace sinkbench

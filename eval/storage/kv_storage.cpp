@@ -21,7 +21,7 @@ at::Tensor round_trip(const Codec& codec, const at::Tensor& rows) {
 }  // namespace
 
 KvStorage::KvStorage(const StorageSpec& spec, const DecoderConfig& config)
-    : head_dim_(config.head_dim) {
+    : zero_values_(spec.zero_values), head_dim_(config.head_dim) {
   if (spec.is_kivi()) {
     throw InputError::format(
         "kv: {}: groups of keys are of tokens side by side, which evictions would tear; expected a "
@@ -53,9 +53,10 @@ int64_t KvStorage::value_bytes(int64_t element) const {
 Projection KvStorage::stored(const Projection& projection, const RotaryConfig* rotary,
                              int64_t begin) const {
   Projection result = projection;
+  result.value = zeroed(projection.value, begin);
   const at::ScalarType exact =
       projection.key.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-  if (values_) result.value = round_trip(*values_, projection.value.to(exact));
+  if (values_) result.value = round_trip(*values_, result.value.to(exact));
   if (!keys_) return result;
   const at::Tensor key = projection.key.to(exact);
   if (rotary == nullptr) {
@@ -71,6 +72,14 @@ Projection KvStorage::stored(const Projection& projection, const RotaryConfig* r
   if (rotary->magnitude != 1) {
     result.key.narrow(-1, 0, rotary->dims).div_(rotary->magnitude * rotary->magnitude);
   }
+  return result;
+}
+
+at::Tensor KvStorage::zeroed(const at::Tensor& values, int64_t begin) const {
+  const int64_t count = std::min(zero_values_ - begin, values.size(0));
+  if (count <= 0) return values;
+  at::Tensor result = values.clone();
+  result.narrow(0, 0, count).zero_();
   return result;
 }
 

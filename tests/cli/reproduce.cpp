@@ -178,3 +178,38 @@ TEST_CASE("a cell that fails makes the whole incomplete, and the others run") {
   CHECK(outcome.status == 4);
   CHECK(workplace.cells("results/set/second").size() == 2);
 }
+
+TEST_CASE("a set's report has its measurements of sinks beside what losing them costs") {
+  const Workplace workplace;
+  const std::string inputs = "model: ../../model\ndataset: {tokens_file: ../../ids.json}\n";
+  workplace.write("configs/set/rates.yaml",
+                  "# How much is parked.\n" + inputs + "sinks: {samples: 3, tokens: 16}\n");
+  workplace.write("configs/set/costs.yaml",
+                  inputs +
+                      "policies: [dense, window: {window: 64}, sinks: {sinks: 4, window: 60}]\n"
+                      "metrics: [perplexity]\n");
+  const Outcome outcome = workplace({"set", "rates", "costs"});
+  INFO(outcome.err);
+  REQUIRE(outcome.status == 0);
+  CHECK_THAT(outcome.out, ContainsSubstring("Sinks\n  model "));
+  CHECK(fs::exists(workplace.path() /
+                   "results/set/rates/model-ids-natural-T16-float32/plots/sinks.svg"));
+  const std::string html = read_file(workplace.path() / "results/set/report.html");
+  for (const char* part :
+       {"<h2>Sinks beside what losing them costs</h2>", "window / sinks", "How much is parked.",
+        "<caption><h3>Sinks</h3></caption>", "data:image/svg+xml;base64,PD94bWwg",
+        "alt=\"Mean attention to position 0 by layer and head. model-ids-natural-T16-float32: "
+        "Sink_0 "}) {
+    CHECK_THAT(html, ContainsSubstring(part));
+  }
+  const Outcome again = workplace({"set", "rates"});
+  CHECK_THAT(again.err, ContainsSubstring("measured before"));
+  // What is missing is said before anything runs.
+  workplace.write("configs/set/rates.yaml",
+                  "model: {path: ../../nothing, get: ask somebody}\ndataset: {tokens_file: "
+                  "../../ids.json}\nsinks: {}\n");
+  const Outcome missing = workplace({"set", "first", "rates"});
+  CHECK(missing.status == 2);
+  CHECK_THAT(missing.err, ContainsSubstring("ask somebody"));
+  CHECK(!fs::exists(workplace.path() / "results/set/first"));
+}

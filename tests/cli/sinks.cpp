@@ -11,6 +11,7 @@
 #include "tests/files.h"
 
 using namespace sinkbench;
+using Catch::Matchers::StartsWith;
 using nlohmann::json;
 using test::Outcome;
 namespace fs = std::filesystem;
@@ -178,4 +179,85 @@ TEST_CASE("sinks refuses bad input in one line, and writes nothing") {
   CHECK(place({"model"}).status == 2);
   CHECK(place({"model", "--dataset", "book.txt", "--bos", "often"}).status == 2);
   CHECK(!fs::exists(place.path() / "results"));
+}
+
+TEST_CASE("an experiment of sinks is measured once, and again where something has changed") {
+  const Workplace place;
+  place.write(
+      "sinks.yaml",
+      "model: model\ndataset: {text: book.txt}\nsinks:\n  input: [natural, random, repeated]\n"
+      "  samples: 2\n  tokens: 10\n  logits: {layers: [0, 1], heads: [1]}\n");
+  const Outcome first = test::Program({"sinks", "sinks.yaml"}, place.path()).wait();
+  INFO(first.err);
+  REQUIRE(first.status == 0);
+  CHECK_THAT(first.out, StartsWith("Sinks\n  model  "));
+  CHECK_THAT(first.out, ContainsSubstring("random tokens"));
+  CHECK_THAT(first.out, ContainsSubstring("one token repeated"));
+  CHECK_THAT(first.out, ContainsSubstring("results: results/sinks\n"));
+  CHECK_THAT(first.err,
+             ContainsSubstring("measurement 3 of 3: model-book-repeated-T10-bos.none-float32"));
+  const fs::path natural = "results/sinks/model-book-natural-T10-float32";
+  for (const char* name : {"sinks.json", "sinks.csv", "attention-maps.csv", "logits.csv",
+                           "plots/sinks.svg", "plots/attention-maps.svg", "plots/logits.svg"}) {
+    INFO(name);
+    CHECK(fs::exists(place.path() / natural / name));
+  }
+  const std::string logits = read_file(place.path() / natural / "logits.csv");
+  CHECK(std::count(logits.begin(), logits.end(), '\n') ==
+        1 + 2 * 55);  // 10 queries of 1 to 10 keys
+  const json sinks = place.read(natural / "sinks.json");
+  CHECK(sinks["input"] == "natural");
+  CHECK(sinks["bos"] == 319);
+  CHECK(place.read("results/sinks/model-book-random-T10-bos.none-float32/sinks.json")["bos"]
+            .is_null());
+  const std::string summary = read_file(place.path() / "results/sinks/summary.csv");
+  CHECK_THAT(summary, StartsWith("model,fed,BOS,T,samples,epsilon,Sink_0,"));
+  CHECK(std::count(summary.begin(), summary.end(), '\n') == 4);
+
+  const Outcome again = test::Program({"sinks", "sinks.yaml"}, place.path()).wait();
+  CHECK(again.out == first.out);
+  CHECK_THAT(again.err,
+             ContainsSubstring("measurement 1 of 3: model-book-natural-T10-float32: Sink_0 "));
+  CHECK_THAT(again.err, ContainsSubstring(", measured before\n"));
+  CHECK(place.read(natural / "sinks.json") == sinks);
+
+  const Outcome other =
+      test::Program({"sinks", "sinks.yaml", "--set", "sinks.epsilon=0.1"}, place.path()).wait();
+  CHECK_THAT(other.err, !ContainsSubstring("measured before"));
+  CHECK(place.read(natural / "sinks.json")["epsilon"] == 0.1);
+
+  // A file that is broken is measured anew.
+  place.write(natural / "sinks.json", "{");
+  const Outcome mended =
+      test::Program({"sinks", "sinks.yaml", "--set", "sinks.epsilon=0.1"}, place.path()).wait();
+  CHECK(mended.status == 0);
+  CHECK_THAT(mended.err, ContainsSubstring("nothing of it is used"));
+  CHECK(place.read(natural / "sinks.json")["epsilon"] == 0.1);
+}
+
+TEST_CASE("drawn samples need no text, and natural ones do") {
+  const Workplace place;
+  const auto of = [&](const std::string& input, std::vector<std::string> more = {}) {
+    more.insert(more.begin(), {"model", "--input", input, "--samples", "3", "--tokens", "12",
+                               "--no-plots", "--format", "json"});
+    return place(more);
+  };
+  const Outcome random = of("random"), repeated = of("repeated");
+  REQUIRE(random.status == 0);
+  REQUIRE(repeated.status == 0);
+  CHECK(json::parse(random.out)["input"] == "random");
+  CHECK(json::parse(random.out)["bos"].is_null());
+  CHECK(json::parse(of("random").out)["layers"] == json::parse(random.out)["layers"]);
+  CHECK(json::parse(of("random", {"--seed", "4"}).out)["layers"] !=
+        json::parse(random.out)["layers"]);
+  CHECK(json::parse(of("random", {"--bos", "sample", "--dataset", "book.txt"}).out)["bos"] == 319);
+  for (const Outcome& outcome : {of("natural"), of("random", {"--bos", "sample"})}) {
+    CHECK(outcome.status == 2);
+    CHECK_THAT(outcome.err, ContainsSubstring("--dataset is missing; expected a text"));
+  }
+  const Outcome logits = of("random", {"--logit-layers", "0,1"});
+  CHECK(logits.status == 0);
+  CHECK(fs::exists(place.path() / "results/sinks-model/logits.csv"));
+  CHECK_THAT(of("random", {"--logit-layers", "9"}).err,
+             ContainsSubstring("logits of layer 9; expected one of 0 to"));
 }

@@ -966,7 +966,8 @@ TEST_CASE("how caches are stored is an axis of the grid") {
       yaml +
       "[native, q8_0, {keys: q8_0, values: q4_0}, {both: q4_0, rotate: true, interleave: true}, "
       "{turboquant: {bits: 3}}, {keys: {turboquant: {bits: 2, rotation: hadamard32}}}, kivi2, "
-      "{turboquant: {bits: 4}, rotate: true}, {kivi: {bits: 4, group: 16, residual: 64}}]\n");
+      "{turboquant: {bits: 4}, rotate: true}, {zero_values: 4}, "
+      "{kivi: {bits: 4, group: 16, residual: 64}}]\n");
   CHECK(ids(experiment) == Strings{"m-book-dense-float32", "m-book-dense-float32-kv.q8_0",
                                    "m-book-dense-float32-kv.q8_0-q4_0",
                                    "m-book-dense-float32-kv.q4_0-rotated-interleaved",
@@ -974,6 +975,7 @@ TEST_CASE("how caches are stored is an axis of the grid") {
                                    "m-book-dense-float32-kv.turboquant2_wht32-native",
                                    "m-book-dense-float32-kv.kivi2-by-32-but-128",
                                    "m-book-dense-float32-kv.turboquant4-rotated",
+                                   "m-book-dense-float32-kv.native-zero-values-4",
                                    "m-book-dense-float32-kv.kivi4-by-16-but-64"});
   CHECK(experiment.cells.back().kv.kivi == KiviGroups{.group = 16, .residual = 64});
   const auto refused = [&](const std::string& kv) { return refusal(yaml + kv); };
@@ -998,6 +1000,8 @@ TEST_CASE("how caches are stored is an axis of the grid") {
         "grid.yaml:4: kv.both: stands beside 'keys' or 'values'; expected it alone");
   CHECK(refused("{rotate: true}\n") ==
         "grid.yaml:4: kv.rotate: there is nothing that is quantised; expected 'keys' or 'values'");
+  CHECK(refused("{zero_values: 0}\n") ==
+        "grid.yaml:4: kv.zero_values: is '0'; expected an integer of 1 or more");
   CHECK(refused("{values: q4_0, interleave: true}\n") ==
         "grid.yaml:4: kv.interleave: keys aren't quantised; expected 'keys' or 'both'");
 }

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <random>
+#include <set>
 
 #include "base/error.h"
 #include "eval/metrics/sink_metric.h"
@@ -60,6 +62,7 @@ Decoder build(const std::string& golden, const json& changes, bool zero_queries 
 
 struct Attention {
   at::Tensor weights;      ///< A [layers, heads, T, T]
+  at::Tensor logits;       ///< the same before the softmax, NaN where nothing is seen
   at::Tensor value_norms;  ///< [layers, heads, T]
 };
 
@@ -69,6 +72,7 @@ Attention attention_by_definition(const Decoder& decoder, const std::vector<int3
   const int64_t n = static_cast<int64_t>(ids.size());
   at::Tensor result = at::zeros({config.layers, config.heads, n, n}, at::kDouble);
   at::Tensor norms = at::zeros({config.layers, config.heads, n}, at::kDouble);
+  at::Tensor logits = at::full_like(result, NAN);
   at::Tensor x = decoder.embed(at::tensor(std::vector<int64_t>(ids.begin(), ids.end()), at::kLong),
                                at::arange(n, at::kLong));
   for (int64_t layer = 0; layer < config.layers; ++layer) {
@@ -96,6 +100,7 @@ Attention attention_by_definition(const Decoder& decoder, const std::vector<int3
           if (config.score_cap > 0)
             scaled = config.score_cap * std::tanh(scaled / config.score_cap);
           const bool seen = window == 0 || i - j < window;
+          if (seen) logits[layer][head][i][j] = scaled - bias;
           score.push_back(seen ? std::exp(scaled - bias) : 0.0);
           sum += score.back();
         }
@@ -112,7 +117,7 @@ Attention attention_by_definition(const Decoder& decoder, const std::vector<int3
     }
     x = decoder.finish(layer, x, attended.flatten(1));
   }
-  return {result, norms};
+  return {result, logits, norms};
 }
 
 std::vector<double> numbers(const at::Tensor& tensor) {
@@ -138,7 +143,12 @@ TEST_CASE("the sink metric of every family is that of attention by its definitio
     const int64_t T = 9, K = 3, mapped = 5;
     std::vector<std::vector<int32_t>> samples;
     for (unsigned seed : {1, 2}) samples.push_back(test::random_ids(T, config.vocab_size, seed));
-    const SinkOptions options{.epsilon = epsilon, .positions = K, .mapped = mapped};
+    const std::vector<int64_t> layers = {0, config.layers - 1}, heads = {config.heads - 1, 0};
+    const SinkOptions options{.epsilon = epsilon,
+                              .positions = K,
+                              .mapped = mapped,
+                              .logit_layers = layers,
+                              .logit_heads = heads};
     const SinkStatistics found = measure_sinks(decoder, samples, options);
     std::vector<Attention> attention;
     for (const auto& sample : samples) {
@@ -186,6 +196,31 @@ TEST_CASE("the sink metric of every family is that of attention by its definitio
     CHECK(test::largest_difference(found.value_norm_others,
                                    numbers(norms.narrow(2, 1, T - 1).mean(2))) < 1e-12);
 
+    const at::Tensor weights = (attention[0].weights + attention[1].weights) / 2;
+    CHECK(test::largest_difference(found.last_to_first,
+                                   numbers(weights.select(2, T - 1).select(2, 0))) < 1e-12);
+    for (int64_t layer = 0; layer < config.layers; ++layer) {
+      const at::Tensor last = weights[layer].select(1, T - 1).select(1, 0);
+      const auto [mean, deviation] = found.last_to_first_of(layer);
+      CHECK(mean == Approx(last.mean().item<double>()));
+      CHECK(deviation == Approx(last.std(/*unbiased=*/false).item<double>()).margin(1e-12));
+    }
+    REQUIRE(found.logits.size() == 4);
+    for (size_t i = 0; i < 4; ++i) {
+      const auto& [layer, head, mean] = found.logits[i];
+      CHECK(layer == layers[i / 2]);
+      CHECK(head == heads[i % 2]);
+      const at::Tensor expected =
+          (attention[0].logits[layer][head] + attention[1].logits[layer][head]) / 2;
+      const std::vector<double> by_definition = numbers(expected);
+      REQUIRE(mean.size() == by_definition.size());
+      for (size_t place = 0; place < mean.size(); ++place) {
+        CHECK(std::isnan(mean[place]) == std::isnan(by_definition[place]));
+        if (std::isnan(mean[place])) continue;
+        CHECK(std::abs(mean[place] - by_definition[place]) < 1e-11);
+      }
+    }
+
     // The same where the scores of two or three queries exist at a time, and in lower precision.
     SinkOptions few = options;
     few.pairs_at_once = 2 * config.heads * T;
@@ -194,6 +229,11 @@ TEST_CASE("the sink metric of every family is that of attention by its definitio
     CHECK(test::largest_difference(again.map, found.map) < 1e-12);
     CHECK(test::largest_difference(again.map_logit, found.map_logit) < 1e-12);
     CHECK(test::largest_difference(again.logit_mass, found.logit_mass) < 1e-12);
+    CHECK(test::largest_difference(again.last_to_first, found.last_to_first) < 1e-12);
+    for (size_t place = 0; place < found.logits[1].mean.size(); ++place) {
+      if (std::isnan(found.logits[1].mean[place])) continue;
+      CHECK(std::abs(again.logits[1].mean[place] - found.logits[1].mean[place]) < 1e-12);
+    }
   }
   CHECK(some_above);
   CHECK(some_below);
@@ -228,7 +268,52 @@ TEST_CASE("options that make no sense for the sink metric are named") {
                     "positions is 0; expected 1 to the 8 tokens of a sample");
   CHECK_THROWS_WITH(of(8, {.epsilon = 1}), "epsilon is 1; expected a number from 0 to below 1");
   CHECK_THROWS_WITH(of(8, {.epsilon = NAN}), ContainsSubstring("epsilon is nan; expected"));
+  CHECK_THROWS_WITH(of(8, {.logit_layers = {2}, .logit_heads = {0}}),
+                    "logits of layer 2; expected one of 0 to 1");
+  CHECK_THROWS_WITH(of(8, {.logit_layers = {0}, .logit_heads = {4}}),
+                    "logits of head 4; expected one of 0 to 3");
+  CHECK_THROWS_WITH(of(8, {.logit_layers = {0}}),
+                    "logits need both layers and heads; one of the two is missing");
   CHECK_THROWS_AS(measure_sinks(gpt2, {}, {}), InputError);
+}
+
+TEST_CASE("drawn samples are of one token or of many, and the seed's") {
+  const SinkSampling random{.input = SinkInput::random, .samples = 50, .tokens = 40, .seed = 7};
+  const auto samples = drawn_samples(random, 10, std::vector{3});
+  REQUIRE(samples.size() == 50);
+  std::vector<int> counts(10);
+  for (const auto& sample : samples) {
+    REQUIRE(sample.size() == 40);
+    CHECK(sample.front() == 3);
+    for (size_t i = 1; i < sample.size(); ++i) ++counts.at(sample[i]);
+  }
+  for (const int count : counts) CHECK(std::abs(count - 195) < 70);  // five deviations of 13.2
+  CHECK(drawn_samples(random, 10, std::vector{3}) == samples);
+  SinkSampling other = random;
+  other.seed = 8;
+  CHECK(drawn_samples(other, 10, std::vector{3}) != samples);
+
+  const auto repeated = drawn_samples(
+      {.input = SinkInput::repeated, .samples = 20, .tokens = 6, .seed = 1}, 1000, {});
+  std::set<int32_t> first;
+  for (const auto& sample : repeated) {
+    first.insert(sample.front());
+    CHECK(sample == std::vector<int32_t>(6, sample.front()));
+  }
+  CHECK(first.size() > 15);
+  // The standard's own number: the 10000th of a generator of its default seed.
+  std::mt19937_64 bits;
+  bits.discard(9999);
+  CHECK(bits() == 9981545732273789042ull);
+}
+
+TEST_CASE("one token over and over leaves a model with rotary positions no sink") {
+  // All values, and so all states, are equal: keys differ by their places alone, and random weights
+  // have no frequencies that prefer one.
+  const Decoder decoder = Decoder::load(test::data("families/llama_gqa"), {.dtype = at::kDouble});
+  const auto samples = drawn_samples({.input = SinkInput::repeated, .samples = 3, .tokens = 64},
+                                     decoder.config().vocab_size, {});
+  CHECK(measure_sinks(decoder, samples, {}).sink_rate[0] == 0);
 }
 
 TEST_CASE("queries of zero attend uniformly: alpha_k is the mean of 1 / (i + 1) from k on") {

@@ -24,6 +24,7 @@ const std::vector<json::json_pointer> later_fields = {"/evicted_mass/output_erro
                                                       "/dataset/task"_json_pointer,
                                                       "/kv/group"_json_pointer,
                                                       "/kv/residual"_json_pointer,
+                                                      "/kv/zero_values"_json_pointer,
                                                       "/kv"_json_pointer,
                                                       "/answers"_json_pointer,
                                                       "/answers_file"_json_pointer,
@@ -93,7 +94,8 @@ TEST_CASE("results are the same after writing and reading") {
                   .values = "q4_0",
                   .rotate = true,
                   .interleave = true,
-                  .kivi = {.group = 8, .residual = 24}};
+                  .kivi = {.group = 8, .residual = 24},
+                  .zero_values = 4};
   write_results(results, folder.path());
   const Results read = read_results(folder.path());
   CHECK(to_json(read) == to_json(results));

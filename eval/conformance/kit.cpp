@@ -1,0 +1,252 @@
+#include "eval/conformance/kit.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/json_reason.h"
+#include "eval/results/policy_json.h"
+
+namespace sinkbench {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::ordered_json;
+
+constexpr const char* format_name = "sinkbench conformance kit";
+constexpr double no_number = std::numeric_limits<double>::quiet_NaN();
+
+/// A short way of writing numbers that says all of them: as few digits as float32, or float64,
+/// needs.
+std::string numbers(const std::vector<double>& values, bool doubles) {
+  std::string text = "[";
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (i > 0) text += i % 8 == 0 ? ",\n        " : ",";
+    text +=
+        doubles ? fmt::format("{}", values[i]) : fmt::format("{}", static_cast<float>(values[i]));
+  }
+  return text + "]";
+}
+
+std::string integers(const std::vector<int32_t>& values) {
+  std::string text = "[";
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (i > 0) text += i % 16 == 0 ? ",\n    " : ",";
+    text += fmt::format("{}", values[i]);
+  }
+  return text + "]";
+}
+
+std::string decisions_text(const std::vector<EvictionRecord>& decisions) {
+  std::string text = "[";
+  for (size_t i = 0; i < decisions.size(); ++i) {
+    const EvictionRecord& r = decisions[i];
+    text += i == 0 ? "" : ",\n        ";
+    text += ordered_json({r.t, r.layer, r.head, r.places}).dump();
+  }
+  return text + "]";
+}
+
+std::string policy_text(const KitPolicy& policy, bool doubles) {
+  const ordered_json head = {
+      {"label", policy.label},
+      {"policy", ordered_json(policy_to_json(policy.policy))},
+      {"cached", policy.cached ? ordered_json(*policy.cached) : ordered_json()}};
+  std::string text = head.dump();
+  text.pop_back();  // the brace
+  text += ",\n      \"nll\": " + numbers(policy.nll, doubles);
+  if (policy.decisions) text += ",\n      \"decisions\": " + decisions_text(*policy.decisions);
+  return text + "}";
+}
+
+KitPolicy policy_from(const std::string& id, const ordered_json& object, size_t scored) {
+  KitPolicy policy{.id = id,
+                   .label = object.at("label").get<std::string>(),
+                   .policy = policy_from_json(nlohmann::json(object.at("policy"))),
+                   .cached = {},
+                   .nll = object.at("nll").get<std::vector<double>>(),
+                   .decisions = {}};
+  if (!object.at("cached").is_null()) policy.cached = object["cached"].get<int64_t>();
+  if (policy.nll.size() != scored) {
+    throw std::domain_error(
+        fmt::format("policies.{}.nll has {} numbers; expected {}, one fewer than ids", id,
+                    policy.nll.size(), scored));
+  }
+  if (object.contains("decisions")) {
+    policy.decisions.emplace();
+    for (const ordered_json& r : object["decisions"]) {
+      policy.decisions->push_back({.t = r.at(0).get<int64_t>(),
+                                   .layer = r.at(1).get<int64_t>(),
+                                   .head = r.at(2).get<int64_t>(),
+                                   .places = r.at(3).get<std::vector<int64_t>>()});
+    }
+  }
+  return policy;
+}
+
+/// What an array of JSON has between its brackets; what is none as it is.
+std::string without_brackets(const std::string& bytes, const fs::path& file) {
+  constexpr const char* spaces = " \n\r\t";
+  const size_t begin = bytes.find_first_not_of(spaces);
+  if (begin == bytes.npos || bytes[begin] != '[') return bytes;
+  const size_t end = bytes.find_last_not_of(spaces);
+  if (end == begin || bytes[end] != ']') {
+    throw InputError::format("{}: a list without its end; expected a JSON array of NLLs",
+                             file.string());
+  }
+  // Spaces in place of the brackets, so that lines are counted as they are.
+  return bytes.substr(0, begin) + ' ' + bytes.substr(begin + 1, end - begin - 1);
+}
+
+/// The text's numbers, whatever white space or commas part them; nothing where it is no such text.
+std::optional<std::vector<double>> numbers_of_text(const std::string& text, const fs::path& file) {
+  std::vector<double> values;
+  int64_t line = 1;
+  for (size_t at = 0; at < text.size();) {
+    const char c = text[at];
+    if (c == '\n') ++line;
+    if (c == ' ' || c == '\n' || c == '\r' || c == '\t' || c == ',') {
+      ++at;
+      continue;
+    }
+    size_t end = text.find_first_of(" \n\r\t,", at);
+    if (end == text.npos) end = text.size();
+    if (text.compare(at, end - at, "null") == 0) {  // as JSON has what is no number
+      values.push_back(no_number);
+      at = end;
+      continue;
+    }
+    double value = 0;
+    const size_t begin = c == '+' ? at + 1 : at;
+    const auto [rest, error] = std::from_chars(text.data() + begin, text.data() + end, value);
+    if (error != std::errc() || rest != text.data() + end) {
+      // Bytes that are no text at all are something else; a word among numbers is an error.
+      const std::string word = text.substr(at, std::min<size_t>(end - at, 40));
+      const bool plain =
+          std::all_of(word.begin(), word.end(), [](char b) { return b >= 0x20 && b < 0x7f; });
+      if (!plain) return std::nullopt;
+      throw InputError::format("{}:{}: '{}'; expected an NLL, a number", file.string(), line, word);
+    }
+    values.push_back(value);
+    at = end;
+  }
+  return values;
+}
+
+template <typename Number>
+std::vector<double> raw_numbers(const std::string& bytes) {
+  std::vector<Number> values(bytes.size() / sizeof(Number));
+  std::memcpy(values.data(), bytes.data(), values.size() * sizeof(Number));
+  return {values.begin(), values.end()};
+}
+
+}  // namespace
+
+const KitPolicy& Kit::policy(const std::string& name) const {
+  std::vector<std::string> names;
+  for (const KitPolicy& policy : policies) {
+    if (policy.id == name || policy.label == name) return policy;
+    names.push_back(policy.id);
+  }
+  throw InputError::format("the kit has no policy '{}'{}", name, suggestion(name, names));
+}
+
+void write_kit(const Kit& kit, const fs::path& file) {
+  const ordered_json head = {{"format", format_name},
+                             {"version", kit_version},
+                             {"versions", kit.versions},
+                             {"model",
+                              {{"name", kit.model_name},
+                               {"path", kit.model.string()},
+                               {"sha256", kit.model_sha256},
+                               {"weights", kit.as_stored ? "as-stored" : "decoded"}}},
+                             {"text", kit.text},
+                             {"tokenizer_sha256", kit.tokenizer_sha256},
+                             {"dtype", kit.dtype},
+                             {"prefix", kit.prefix}};
+  // Lists on few lines: a file that people look at.
+  std::string text = head.dump(2, ' ', false, ordered_json::error_handler_t::replace);
+  text.erase(text.rfind('\n'));  // and the brace
+  text += ",\n  \"ids\": " + integers(kit.ids) + ",\n  \"policies\": {";
+  for (size_t i = 0; i < kit.policies.size(); ++i) {
+    text +=
+        fmt::format("{}\n    {}: {}", i == 0 ? "" : ",", ordered_json(kit.policies[i].id).dump(),
+                    policy_text(kit.policies[i], kit.dtype == "float64"));
+  }
+  write_file_atomically(file, text + "\n  }\n}\n");
+}
+
+Kit read_kit(const fs::path& file) {
+  try {
+    const ordered_json json = ordered_json::parse(read_stream(file));
+    if (!json.is_object() || json.value("format", "") != format_name) {
+      throw std::domain_error(fmt::format("format is not '{}'", format_name));
+    }
+    if (json.at("version").get<int>() != kit_version) {
+      throw std::domain_error(
+          fmt::format("version {}; expected {}", json["version"].dump(), kit_version));
+    }
+    Kit kit;
+    kit.versions = json.at("versions").get<decltype(kit.versions)>();
+    const ordered_json& model = json.at("model");
+    kit.model_name = model.at("name").get<std::string>();
+    kit.model = model.at("path").get<std::string>();
+    kit.model_sha256 = model.at("sha256").get<std::string>();
+    kit.as_stored = model.at("weights").get<std::string>() == "as-stored";
+    kit.text = json.at("text").get<std::string>();
+    kit.tokenizer_sha256 = json.at("tokenizer_sha256").get<std::string>();
+    kit.dtype = json.at("dtype").get<std::string>();
+    kit.prefix = json.at("prefix").get<int64_t>();
+    kit.ids = json.at("ids").get<std::vector<int32_t>>();
+    if (kit.ids.size() < 2) throw std::domain_error("ids has fewer than two");
+    if (kit.prefix < 0 || kit.prefix + 2 > std::ssize(kit.ids)) {
+      throw std::domain_error(
+          fmt::format("prefix is {}; expected 0 or more, and ids beyond it", kit.prefix));
+    }
+    for (const auto& [id, object] : json.at("policies").items()) {
+      kit.policies.push_back(policy_from(id, object, kit.ids.size() - 1));
+    }
+    if (kit.policies.empty()) throw std::domain_error("policies is empty");
+    return kit;
+  } catch (const nlohmann::json::exception& error) {
+    throw InputError::format("{}: no kit of `sinkbench golden`: {}", file.string(),
+                             json_reason(error));
+  } catch (const std::domain_error& error) {
+    throw InputError::format("{}: no kit of `sinkbench golden`: {}", file.string(), error.what());
+  }
+}
+
+std::vector<double> read_nlls(const fs::path& file) {
+  const std::string bytes = read_stream(file);
+  const std::string extension = file.extension().string();
+  std::vector<double> values;
+  if (extension == ".f64" || extension == ".f32") {
+    const size_t size = extension == ".f64" ? 8 : 4;
+    if (bytes.size() % size != 0) {
+      throw InputError::format("{}: {} bytes; expected raw float{}, a multiple of {}",
+                               file.string(), bytes.size(), 8 * size, size);
+    }
+    values = size == 8 ? raw_numbers<double>(bytes) : raw_numbers<float>(bytes);
+  } else if (auto text = numbers_of_text(without_brackets(bytes, file), file)) {
+    values = std::move(*text);
+  } else if (bytes.size() % 4 == 0) {
+    values = raw_numbers<float>(bytes);
+  } else {
+    throw InputError::format(
+        "{}: expected NLLs: a JSON array, a number a line, or raw float32 (its {} bytes are no "
+        "multiple of 4)",
+        file.string(), bytes.size());
+  }
+  if (values.empty())
+    throw InputError::format("{}: no numbers; expected NLLs in nats", file.string());
+  return values;
+}
+
+}  // namespace sinkbench
