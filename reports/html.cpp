@@ -267,13 +267,13 @@ std::string base64(std::string_view bytes) {
 /// A picture that gnuplot has drawn of a measurement, as it lies in the measurement's folder.
 std::string drawn(const std::filesystem::path& folder, const char* name, const std::string& title,
                   const std::string& found) {
-  const std::filesystem::path file = folder / "plots" / fmt::format("{}.svg", name);
+  const std::filesystem::path file = folder / "plots" / fmt::format("{}.png", name);
   if (folder.empty() || !std::filesystem::exists(file)) return "";
   return fmt::format(
       "<figure>\n<figcaption><strong>{0}</strong> {1}</figcaption>\n{2}</figure>\n",
       html_escaped(title), html_escaped(found),
       scrolling(fmt::format("<img class=\"drawn\" alt=\"{}. {}\" "
-                            "src=\"data:image/svg+xml;base64,{}\">\n",
+                            "src=\"data:image/png;base64,{}\">\n",
                             html_escaped(title), html_escaped(found), base64(read_file(file))),
                 "Picture: " + title));
 }
@@ -295,8 +295,8 @@ std::string sinks_body(const HtmlSection& section, const Headings& heading) {
     const std::filesystem::path folder =
         section.folder.empty() ? "" : section.folder / section.sink_folders[i];
     html += drawn(folder, "sinks", "Mean attention to position 0 by layer and head", found);
-    html += drawn(folder, "attention-maps", "Attention maps", found);
-    html += drawn(folder, "logits", "Mean attention logits", found);
+    const std::string logits = drawn(folder, "logits", "Mean attention logits", found);
+    html += logits.empty() ? drawn(folder, "attention-maps", "Attention maps", found) : logits;
   }
   return section.sinks.empty() ? html : html + machine(section.sinks.front().info);
 }

@@ -229,13 +229,24 @@ GnuplotPicture heat_map(const SinkResults& results) {
 /// A panel for each layer and head, each with colours of its own as in the paper: what differs is
 /// where, not how much.
 GnuplotPicture logit_maps(const SinkResults& results) {
-  constexpr size_t most_panels = 32, most_columns = 8;
+  constexpr size_t most_panels = 32, most_columns = 4;
   const SinkStatistics& s = results.statistics;
   const size_t count = std::min(s.logits.size(), most_panels);
-  GnuplotPicture picture{.name = "logits", .script = {}, .csv = logits_csv(s)};
-  constexpr int64_t panel = 180, gap = 85, row_gap = 64;
+  GnuplotPicture picture{.name = "logits", .script = {}, .csv = "layer,head,query,key,logit\n"};
+  for (size_t i = 0; i < count; ++i) {
+    size_t place = 0;
+    for (int64_t query = 0; query < s.tokens; ++query) {
+      for (int64_t key = 0; key < s.tokens; ++key) {
+        picture.csv += fmt::format("{},{},{},{},{:.6g}\n", s.logits[i].layer, s.logits[i].head,
+                                   query, key, s.logits[i].mean[place++]);
+      }
+    }
+  }
+  const int64_t pairs = s.tokens * s.tokens;
+  constexpr int64_t most_pixels = 48;  // of a side, each a rectangle of the SVG; else one image
+  constexpr int64_t panel = 180, gap = 115, row_gap = 64;
   constexpr int64_t left = 75, right = 85, top = 80, bottom = 60;
-  const size_t columns = std::min(count, count > most_columns ? most_columns / 2 : 4);
+  const size_t columns = std::min(count, most_columns);
   const size_t rows = (count + columns - 1) / columns;
   const int64_t area_width = static_cast<int64_t>(columns) * (panel + gap) - gap;
   const int64_t area_height = static_cast<int64_t>(rows) * (panel + row_gap) - row_gap;
@@ -264,11 +275,11 @@ GnuplotPicture logit_maps(const SinkResults& results) {
         "set title 'Layer {0}, head {1}' offset 0,-0.7\n"
         "set xlabel '{2}'\n"
         "set ylabel '{3}'\n"
-        "plot {4} skip 1 using ($1 == {0} && $2 == {1} ? $4 : NaN):3:5 with points pointtype 5 "
-        "pointsize {5:.3f} linecolor palette\n",
+        "plot {4} skip 1 every ::{5}::{6} using 4:3:5 with image{7}\n",
         map.layer, map.head, i + columns >= count ? "Key position" : "",
         i % columns == 0 ? "Query position" : "", gnuplot_quoted(picture.name + ".csv"),
-        160.0 / 6.5 / static_cast<double>(s.tokens));
+        static_cast<int64_t>(i) * pairs, static_cast<int64_t>(i + 1) * pairs - 1,
+        s.tokens <= most_pixels ? " pixels" : "");
     if (i == 0) plot += "unset label\n";
   }
   plot += "unset multiplot\n";

@@ -16,7 +16,7 @@
 namespace sinkbench {
 namespace {
 
-constexpr int64_t most_logit_tokens = 1024;  // of a map that someone looks at
+constexpr int64_t most_logit_tokens = 256;  // of a map that someone looks at
 
 std::vector<double> numbers(const at::Tensor& tensor) {
   const at::Tensor flat = tensor.to(at::kCPU, at::kDouble).contiguous();
@@ -244,10 +244,10 @@ SinkResults run_sinks(Cell cell, const SinkSampling& sampling, const SinkOptions
   results.parameters = model.decoder.parameters();
   results.threads = model.threads;
   results.cell = std::move(cell);
-  results.statistics = {.positions = options.positions,
-                        .samples = sampling.samples,
-                        .tokens = sampling.tokens,
-                        .epsilon = options.epsilon};
+  results.statistics.positions = options.positions;
+  results.statistics.samples = sampling.samples;
+  results.statistics.tokens = sampling.tokens;
+  results.statistics.epsilon = options.epsilon;
   if (earlier != nullptr && sink_differences(*earlier, results).empty()) return *earlier;
   Progress progress(style, "sinks", sampling.samples, "samples");
   results.statistics =

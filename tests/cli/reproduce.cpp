@@ -197,7 +197,7 @@ TEST_CASE("a set's report has its measurements of sinks beside what losing them 
   const std::string html = read_file(workplace.path() / "results/set/report.html");
   for (const char* part :
        {"<h2>Sinks beside what losing them costs</h2>", "window / sinks", "How much is parked.",
-        "<caption><h3>Sinks</h3></caption>", "data:image/svg+xml;base64,PD94bWwg",
+        "<caption><h3>Sinks</h3></caption>", "data:image/png;base64,iVBORw0KGgo",
         "alt=\"Mean attention to position 0 by layer and head. model-ids-natural-T16-float32: "
         "Sink_0 "}) {
     CHECK_THAT(html, ContainsSubstring(part));

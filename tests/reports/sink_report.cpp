@@ -5,8 +5,11 @@
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
+#include "policies/registry.h"
 #include "reports/gnuplot.h"
+#include "reports/published.h"
 #include "tests/catch.h"
+#include "tests/eval/experiment/example.h"
 #include "tests/files.h"
 
 using namespace sinkbench;
@@ -40,6 +43,7 @@ SinkResults example(int64_t layers, int64_t heads, bool trained_sink = false) {
       above += s.above.back();
       s.value_norm_first.push_back(1);
       s.value_norm_others.push_back(2 + static_cast<double>(head));
+      s.last_to_first.push_back(head == 0 ? 0.25 : 0.75);
       s.logit_mass.push_back(trained_sink ? 0.5 * s.alpha.back() : 0);
     }
     for (int64_t query = 0; query < s.mapped; ++query) {
@@ -71,6 +75,10 @@ TEST_CASE("the table of sinks has a column for each head while they fit") {
                                "  layer  position 0  others  ratio\n"
                                "  -----  ----------  ------  -----\n"
                                "      0       1.000   3.000  0.333\n"));
+  CHECK_THAT(text, ContainsSubstring("Attention of the last query to position 0, over heads\n"
+                                     "  layer   mean  deviation\n"
+                                     "  -----  -----  ---------\n"
+                                     "      0  0.583      0.236\n"));
   CHECK_THAT(text, ContainsSubstring("512 tokens are longer than the 256 trained on"));
   CHECK_THAT(text, !ContainsSubstring("trained sink"));
   CHECK_THAT(format_sinks(example(2, 3, true)),
@@ -116,8 +124,9 @@ TEST_CASE("sinks as JSON and CSV have what was measured, and on what") {
   CHECK(json["layers"][1]["heads"][2]["trained_sink_mass"] == 0.4);
   CHECK(json["layers"][1]["alpha_0_max"] == 0.8);
   CHECK(read_file(folder.path() / "new/folder/sinks.csv")
-            .starts_with("layer,head,alpha_0,above_epsilon_percent_0,value_norm_first,"
-                         "value_norm_others,trained_sink_mass\n0,0,0.2,0,1,2,0.1\n"));
+            .starts_with(
+                "layer,head,alpha_0,above_epsilon_percent_0,value_norm_first,"
+                "value_norm_others,trained_sink_mass,last_to_first\n0,0,0.2,0,1,2,0.1,0.25\n"));
   CHECK(read_file(folder.path() / "new/folder/attention-maps.csv")
             .starts_with("layer,query,key,attention\n0,0,logit,0.25\n0,0,0,1\n0,0,1,0\n"));
 }
@@ -140,4 +149,68 @@ TEST_CASE("sinks are drawn for few and for many layers and heads", "[plot]") {
       CHECK(fs::exists(svg));
     }
   }
+}
+
+TEST_CASE("what sinks cost stands beside how much is parked, for the same model alone") {
+  SinkResults measured = example(2, 3);
+  measured.model_sha256 = "m";
+  measured.parameters = 135'000'000;
+  Results results;
+  const auto add = [&](const std::string& policy, PolicyArguments arguments, double perplexity,
+                       const std::string& model) {
+    CellResult cell =
+        test::example_cell(policy, {.name = policy, .arguments = std::move(arguments)}, policy);
+    const auto made = make_policy(cell.cell.policy);
+    cell.cache_label = made->cache();
+    cell.cache_size = made->size();
+    cell.model_sha256 = model;
+    cell.dataset_sha256 = "d";
+    cell.perplexity.emplace();
+    cell.perplexity->token = perplexity;
+    cell.perplexity->scored = 99;
+    results.cells.push_back(cell);
+  };
+  add("dense", {}, 20, "m");
+  add("window", {{"window", 128}}, 50, "m");
+  add("window", {{"window", 64}}, 80, "m");
+  add("sinks", {{"sinks", 4}, {"window", 124}}, 25, "m");
+  add("sinks", {{"sinks", 4}, {"window", 252}}, 22, "m");  // no window of this size
+  add("sinks", {{"sinks", 4}, {"window", 124}}, 30, "other");
+  const Columns columns = sinks_beside_costs({&measured, 1}, {&results, 1});
+  std::vector<std::string> row;
+  for (const Column& column : columns) {
+    REQUIRE(column.cells.size() == 1);
+    row.push_back(column.name + " " + column.cells[0]);
+  }
+  CHECK(row == std::vector<std::string>{"model it's_{Symbol a}^2 <&> `date`", "parameters 135 M",
+                                        "Sink_0 83.3 %", "text book.txt", "tokens 99",
+                                        "cache 4+124", "dense 20.00", "window 50.00", "sinks 25.00",
+                                        "window / sinks 2.000"});
+  measured.sampling.input = SinkInput::random;
+  CHECK(sinks_beside_costs({&measured, 1}, {&results, 1}).front().cells.empty());
+}
+
+TEST_CASE("published rates stand beside those of the same model and samples") {
+  SinkResults measured = example(2, 3);
+  measured.statistics.tokens = 64;
+  measured.cell.model.path = "/models/Llama-2-7b-hf";
+  const auto published = [&](SinkInput input) {
+    measured.sampling.input = input;
+    return published_sink_rate(measured);
+  };
+  CHECK(published(SinkInput::natural) == 92.47);
+  CHECK(published(SinkInput::random) == 90.13);
+  CHECK(published(SinkInput::repeated) == 0);
+  const Columns columns = sink_summary({&measured, 1});
+  CHECK(columns.back().name == "published");
+  CHECK(columns.back().cells == std::vector<std::string>{"0.0 %"});
+  CHECK_THAT(sink_summary_csv({&measured, 1}),
+             ContainsSubstring("Llama-2-7b-hf,one token repeated,7,64,3,0.3,83.3 %,"));
+  measured.statistics.tokens = 128;
+  CHECK(!published(SinkInput::natural));
+  CHECK(sink_summary({&measured, 1}).back().name == "last to first");
+  measured.statistics.tokens = 64;
+  measured.cell.model.path = "/models/gpt2";
+  CHECK(published(SinkInput::natural) == 73.6);
+  CHECK(!published(SinkInput::random));
 }
