@@ -210,7 +210,8 @@ std::string published(const HtmlSection& section, const Headings& heading) {
   return scrolling(render_html(columns, heading(title)), title) +
          "<p>Figures and tables are the StreamingLLM paper's (arXiv 2309.17453v4), what the "
          "benchmark of attention_sinks 0.4.0 published is perplexity over the first so many scored "
-         "tokens. Steps are their medians, memory is that of weights and cache. Another text, "
+         "tokens; TOVA is arXiv 2401.06104, and names with a slash are others' runs, on GitHub. "
+         "Steps are their medians, memory is that of weights and cache. Another text, "
          "another share of it, or another machine has other values.</p>\n";
 }
 

@@ -61,6 +61,35 @@ class Collection {
     add_curve("Pythia-6.9B", 7.469, {7.604, 8.116}, {8.47, 8191}, {16.72, 8191}, {24.61, 4011});
     add_curve("Mistral-7B", 5.291, {5.477, 5.696}, {5.96, 16381}, {22.23, 8191}, {26.84, 13731});
     add_curve("Qwen-7B", 7.101, {7.205, 7.781}, {8.07, 8191}, {8.41, 8191}, {939.29, 8191});
+    add_points("BTLM-3B-8k", "4+2044", {{4096, 7.263}, {8192, 8.011}, {16381, 8.204}});
+    add_points("BTLM-3B-8k", "0+2048", {{4096, 6.959}, {8192, 7.605}, {16381, 16.924}});
+    add_points("BTLM-3B-8k", "all", {{4096, 6.898}, {8192, 7.112}, {16381, 13.455}});
+    add_points("GPT-J-6B", "4+1020", {{2048, 6.638}, {4096, 6.989}, {8191, 7.361}});
+    add_points("GPT-J-6B", "0+1024", {{2048, 8.028}, {4096, 8.701}, {8191, 9.195}});
+    add_points("GPT-J-6B", "all", {{2041, 6.648}});
+    add_points("Qwen-14B", "4+1020", {{2048, 6.54}, {4096, 6.989}, {8191, 7.322}});
+    add_points("Qwen-14B", "all", {{1024, 6.368}, {2048, 6.544}, {4096, 48.826}, {8191, 434.516}});
+    add_points("StableLM-3B-4e1t", "4+1020", {{2048, 6.941}, {4096, 7.371}, {8191, 7.642}});
+    add_points("StableLM-3B-4e1t", "0+1024", {{2048, 114.48}, {4096, 371.651}, {8191, 751.443}});
+    add_points("StableLM-3B-4e1t", "all", {{2048, 6.958}, {4096, 7.17}, {8191, 260.147}});
+    add_tova();
+    constexpr std::string_view wikitext = "4,096 tokens of WikiText-103";
+    add(wikitext, "hopecommon/CS3602", "Pythia-2.8B",
+        {{"0+1024", 17.69},
+         {"1+1024", 9.786},
+         {"2+1024", 9.789},
+         {"4+1024", 9.794},
+         {"8+1024", 9.627},
+         {"16+1024", 9.617},
+         {"4+128", 14.65},
+         {"4+256", 12.89},
+         {"4+512", 10.86},
+         {"4+2048", 9.658}});
+    constexpr std::string_view replication = "andreawwenyi/replicate-attention-sink";
+    constexpr std::string_view whole = "the first book of PG-19's test set, 65,133 tokens";
+    add(whole, replication, "Llama-2-7B",
+        {{"0+511", 307.297}, {"4+507", 6.016}, {"4+507", 309.305}});
+    values.back().positions = Positions::frozen;
     add_curve("Yi-6B", 6.661, {6.900, 7.221}, {7.43, 8191}, {125.86, 7391}, {7.30, 8191});
   }
 
@@ -101,6 +130,52 @@ class Collection {
       values[values.size() - 2].quantity = values.back().quantity = quantity;
     }
   }
+  /// Chunks of PG-19's test set, distances of the stream.
+  void add_tova() {
+    constexpr std::array<int64_t, 6> caches = {64, 128, 256, 512, 1024, 2048};
+    struct Row {
+      std::string_view policy, scope;
+      std::array<double, 6> values;
+      std::array<std::string_view, 6> caches;
+    };
+    constexpr std::array<std::string_view, 6> whole = {"64", "128", "256", "512", "1024", "2048"};
+    const Row rows[] = {{"",
+                         "",
+                         {4812.27, 4025.01, 3275.58, 2184.62, 1001.29, 240.17},
+                         {"0+64", "0+128", "0+256", "0+512", "0+1024", "0+2048"}},
+                        {"",
+                         "",
+                         {10.20, 8.97, 8.22, 7.76, 7.50, 7.33},
+                         {"1+63", "1+127", "1+255", "1+511", "1+1023", "1+2047"}},
+                        {"",
+                         "",
+                         {10.28, 8.98, 8.19, 7.73, 7.46, 7.30},
+                         {"4+60", "4+124", "4+252", "4+508", "4+1020", "4+2044"}},
+                        {"h2o", "head", {10.22, 8.97, 8.21, 7.75, 7.49, 7.32}, whole},
+                        {"h2o", "layer", {10.20, 8.97, 8.22, 7.76, 7.50, 7.33}, whole},
+                        {"tova", "head", {11.13, 9.55, 8.69, 7.90, 7.52, 7.27}, whole},
+                        {"tova", "layer", {9.53, 8.32, 7.71, 7.41, 7.25, 7.17}, whole}};
+    for (const Row& row : rows) {
+      for (size_t i = 0; i < caches.size(); ++i) {
+        values.push_back({.model = "Llama-2-7B",
+                          .cache = row.caches[i],
+                          .policy = row.policy,
+                          .scope = row.scope,
+                          .value = row.values[i],
+                          .where = "TOVA, table 3",
+                          .over = "PG-19's test set in chunks of 4,096",
+                          .reset = 4096,
+                          .positions = Positions::original});
+      }
+    }
+    values.push_back({.model = "Llama-2-7B",
+                      .cache = "all",
+                      .value = 7.16,
+                      .where = "TOVA, table 3",
+                      .over = "PG-19's test set in chunks of 4,096",
+                      .reset = 4096,
+                      .positions = Positions::original});
+  }
   void add_table_7(std::string_view cache, const std::array<double, 11>& of_lines) {
     constexpr std::array<int64_t, 11> lines = {20, 40, 60, 80, 100, 150, 200, 400, 600, 800, 1000};
     for (size_t i = 0; i < lines.size(); ++i) {
@@ -108,6 +183,13 @@ class Collection {
           {{cache, of_lines[i]}});
       values.back().quantity = accuracy;
       values.back().lines = lines[i];
+    }
+  }
+  void add_points(std::string_view model, std::string_view cache,
+                  const std::vector<std::pair<int64_t, double>>& by_position) {
+    for (const auto& [position, value] : by_position) {
+      add("the first book of PG-19's test set", curves, model, {{cache, value}});
+      values.back().first = position;
     }
   }
   void add_curve(std::string_view model, double at_1024, const std::array<double, 2>& sinks,
@@ -124,6 +206,32 @@ class Collection {
     point("all", dense_end);
   }
 };
+
+/// What a cache is called by, where no policy by score is named: "all", "0+W", "S+W", "W".
+std::string_view policy_of(std::string_view cache) {
+  if (cache == "all") return "dense";
+  if (cache.starts_with("0+")) return "window";
+  return cache.find('+') == cache.npos ? "recompute" : "sinks";
+}
+
+/// Whether a cell is of the policy that a value is of, with its positions; those of a window, of
+/// dense attention and of recomputation are the same within the cache and in the stream.
+bool is_policy(const CellResult& cell, const Published& p) {
+  const PolicySpec& policy = cell.cell.policy;
+  if (p.cache != (p.policy.empty() ? cell.cache_label : std::string_view(p.cache))) return false;
+  if (p.policy.empty()) {
+    if (policy.name != policy_of(p.cache)) return false;
+    return policy.positions == p.positions ||
+           (policy.name != "sinks" && policy.positions == Positions::cache);
+  }
+  const auto argument = [&](const char* name) {
+    const auto it = policy.arguments.find(name);
+    return it == policy.arguments.end() ? std::string() : to_string(it->second);
+  };
+  return policy.name == p.policy && policy.positions == p.positions &&
+         argument("capacity") == p.cache && argument("scope") == p.scope &&
+         argument("sinks") == "0" && argument("every") == "1";
+}
 
 /// "Llama-2-7b-hf" is "Llama-2-7B"; "Llama-2-70b" and "falcon-7b-instruct" are other models.
 bool is_model(std::string folder, std::string_view model) {
@@ -142,12 +250,14 @@ std::span<const Published> published_values() {
 }
 
 std::vector<Published> published_for(const CellResult& cell) {
-  const std::string model = model_name(cell.cell), cache = cell.cache_label;
+  const std::string model = model_name(cell.cell);
   const auto& texts = cell.cell.dataset.texts;
   const bool newlines = !texts.empty() && texts.front().filename() == "newlines.txt";
   std::vector<Published> found;
   for (const Published& p : published_values()) {
-    if (p.cache != cache || !is_model(model, p.model)) continue;
+    if (!is_policy(cell, p) || !is_model(model, p.model)) continue;
+    const std::optional<Reset>& reset = cell.cell.dataset.reset;
+    if (p.quantity == perplexity && (reset ? reset->tokens : 0) != p.reset) continue;
     const bool task = cell.cell.dataset.is_task();
     if (p.quantity == perplexity && (cell.cell.model.random || p.newlines != newlines || task)) {
       continue;

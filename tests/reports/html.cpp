@@ -6,6 +6,7 @@
 #include <regex>
 
 #include "base/file.h"
+#include "policies/registry.h"
 #include "reports/published.h"
 #include "tests/catch.h"
 #include "tests/data.h"
@@ -198,6 +199,7 @@ TEST_CASE("what is measured of a published quantity") {
 TEST_CASE("table 7's values stand beside a StreamEval of its model alone") {
   CellResult cell = test::example_results().cells[1];
   cell.cell.model.path = "/models/Llama-2-7B-32K-Instruct";
+  cell.cell.policy.arguments = {{"sinks", 4}, {"window", 2044}};
   cell.cache_label = "4+2044";
   CHECK(published_for(cell).empty());
   cell.cell.dataset.task.name = "streameval";
@@ -308,5 +310,93 @@ TEST_CASE("published values are those of the reference, and all of them") {
     point("0+1024", -1, model.second["window_end"]);
     point("all", -1, model.second["dense_end"]);
   }
+  for (const char* model : {"BTLM-3B-8k", "GPT-J-6B", "Qwen-14B", "StableLM-3B-4e1t"}) {
+    const YAML::Node curves = more["attention_sinks"]["models"][model];
+    const bool larger = std::string(model).starts_with("BTLM");
+    for (const auto& [kind, cache] :
+         {std::pair{"sinks", larger ? "4+2044" : "4+1020"},
+          std::pair{"window", larger ? "0+2048" : "0+1024"}, std::pair{"dense", "all"}}) {
+      for (const auto& point : curves[kind]) {
+        check(model, cache, perplexity, "attention_sinks", point.second.as<double>(), false,
+              point.first.as<int64_t>());
+      }
+    }
+  }
+  const YAML::Node replications = more["replications"];
+  for (const auto& entry :
+       replications["pythia-2.8b (hopecommon/CS3602; float16)"]["wikitext103_4096"]) {
+    check("Pythia-2.8B", entry.first.as<std::string>(), perplexity, "hopecommon",
+          entry.second.as<double>());
+  }
+  for (const auto& entry : replications["llama-2-7b book 10146"]) {
+    const auto name = entry.first.as<std::string>();
+    if (!entry.second.IsMap() || !entry.second["65133"]) continue;
+    check("Llama-2-7B", name.substr(0, name.find(',')), perplexity, "replicate-attention-sink",
+          entry.second["65133"].as<double>());
+  }
+  const YAML::Node tova = more["tova"];
+  for (const auto& row : tova) {
+    const auto name = row.first.as<std::string>();
+    const bool window = name.starts_with("window");
+    if (!window && !name.starts_with("H2O") && !name.starts_with("TOVA")) continue;
+    for (size_t i = 0; i < 6; ++i) {  // a cache of 4096 is all
+      const int64_t size = tova["cache"][i].as<int64_t>();
+      const int64_t sinks = name == "window" ? 0 : name.back() - '0';
+      const std::string cache =
+          window ? fmt::format("{}+{}", sinks, size - sinks) : std::to_string(size);
+      const auto values = published_values();
+      CHECK(std::count_if(values.begin(), values.end(), [&](const Published& p) {
+              return p.where == "TOVA, table 3" && p.cache == cache &&
+                     p.value == row.second[i].as<double>() && p.reset == 4096 &&
+                     p.policy == (window           ? ""
+                                  : name[0] == 'H' ? "h2o"
+                                                   : "tova") &&
+                     p.scope == (window                   ? ""
+                                 : name.ends_with("head") ? "head"
+                                                          : "layer");
+            }) == 1);
+      ++found;
+    }
+  }
+  check("Llama-2-7B", "all", perplexity, "TOVA", tova["window"][6].as<double>());
   CHECK(found == published_values().size());
+}
+
+TEST_CASE("a published value is of its policy, scope, positions and chunks, and of no other") {
+  CellResult cell = test::example_results().cells[1];
+  cell.cell.model.path = "/models/Llama-2-7b-hf";
+  const auto found = [&](const std::string& policy, const PolicyArguments& arguments,
+                         Positions positions, int64_t reset) {
+    cell.cell.policy = {.name = policy,
+                        .arguments = with_defaults(find_policy(policy), arguments),
+                        .positions = positions};
+    cell.cache_label = make_policy(cell.cell.policy)->cache();
+    cell.cell.dataset.reset.reset();
+    if (reset > 0) cell.cell.dataset.reset = Reset{reset};
+    std::vector<double> values;
+    for (const Published& p : published_for(cell)) {
+      if (p.quantity == PublishedQuantity::perplexity && p.first == 0) values.push_back(p.value);
+    }
+    return values;
+  };
+  using Values = std::vector<double>;
+  const auto tova = [&](const char* scope, Positions positions, int64_t reset) {
+    return found("tova", {{"capacity", 512}, {"sinks", 0}, {"recent", 0}, {"scope", scope}},
+                 positions, reset);
+  };
+  CHECK(tova("layer", Positions::original, 4096) == Values{7.41});
+  CHECK(tova("head", Positions::original, 4096) == Values{7.90});
+  CHECK(tova("layer", Positions::cache, 4096).empty());
+  CHECK(tova("layer", Positions::original, 0).empty());
+  CHECK(found("h2o", {{"capacity", 64}, {"sinks", 0}, {"recent", 32}, {"scope", "layer"}},
+              Positions::original, 4096) == Values{10.20});
+  const PolicyArguments sinks = {{"sinks", 4}, {"window", 508}};
+  CHECK(found("sinks", sinks, Positions::original, 4096) == Values{7.73});
+  CHECK(found("sinks", sinks, Positions::cache, 0) == Values{9.73});  // the paper's table 6
+  CHECK(found("sinks", sinks, Positions::original, 0).empty());
+  CHECK(found("sinks", {{"sinks", 4}, {"window", 507}}, Positions::frozen, 0) == Values{309.305});
+  CHECK(found("sinks", {{"sinks", 4}, {"window", 507}}, Positions::cache, 0) == Values{6.016});
+  CHECK(found("window", {{"window", 512}}, Positions::cache, 4096) == Values{2184.62});
+  CHECK(found("dense", {}, Positions::cache, 4096) == Values{7.16});
+  CHECK(found("recompute", {{"window", 512}}, Positions::cache, 0).empty());
 }
