@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 #include <tuple>
 
 #include "reports/names.h"
@@ -40,6 +41,17 @@ std::vector<std::string> findings(const Results& results) {
   const bool several = std::any_of(cells.begin(), cells.end(), [&](const CellResult& cell) {
     return cell.cell.dtype != cells.front().cell.dtype || cell.cell.kv != cells.front().cell.kv;
   });
+  const Names names(measured_cells(results));
+  std::set<std::string> models, texts;
+  for (const CellResult* cell : measured_cells(results)) {
+    models.insert(names.model(*cell));
+    texts.insert(names.dataset(*cell));
+  }
+  const auto of = [&](const CellResult& cell) {
+    std::string where = models.size() > 1 ? names.model(cell) + ", " : "";
+    if (texts.size() > 1) where += names.dataset(cell) + ", ";
+    return where;
+  };
   for (const CellResult& cell : cells) {
     if (cell.cell.policy.name == "dense" || !cell.perplexity || cell.cell.dataset.is_task()) {
       continue;
@@ -52,9 +64,11 @@ std::vector<std::string> findings(const Results& results) {
     if (dense == cells.end()) continue;
     const double ratio = cell.perplexity->token / dense->perplexity->token;
     if (!std::isfinite(ratio)) continue;
-    std::string line =
-        fmt::format("{} {}{}: perplexity {}", cell.cell.policy.name, cell.cache_label,
-                    several ? ", " + cell.cell.dtype + kv_of(cell.cell) : "", against(ratio));
+    std::string line = fmt::format(
+        "{}{} {}{}{}: perplexity {}", of(cell), cell.cell.policy.name, cell.cache_label,
+        cell.cell.policy.positions == Positions::cache ? ""
+                                                       : ", " + positions_label(cell.cell.policy),
+        several ? ", " + cell.cell.dtype + kv_of(cell.cell) : "", against(ratio));
     if (cell.memory && dense->memory && cell.memory->kv_bytes_formula > 0) {
       const double share = static_cast<double>(dense->memory->kv_bytes_formula) /
                            static_cast<double>(cell.memory->kv_bytes_formula);
@@ -62,7 +76,9 @@ std::vector<std::string> findings(const Results& results) {
     }
     if (std::find(lines.begin(), lines.end(), line) == lines.end()) lines.push_back(line);
   }
-  return lines;
+  // A large grid is read in its tables.
+  constexpr size_t most_lines = 24;
+  return lines.size() > most_lines ? std::vector<std::string>() : lines;
 }
 
 }  // namespace sinkbench

@@ -12,6 +12,7 @@
 #include "reports/picture.h"
 #include "reports/published.h"
 #include "reports/sink_report.h"
+#include "reports/spread.h"
 #include "reports/svg.h"
 #include "reports/tables.h"
 #include "reports/text_table.h"
@@ -121,6 +122,8 @@ the output of attention is off without them, of its length, on the same states.<
 are kept; 0+W is a sliding window, a single number the tokens of a recomputed pass, or the entries that a round of a policy by score
 leaves in each head's cache, with what departs from its defaults; "all" dense. Cached are, of a step, the entries that the query
 attends to beside itself, of memory those that are kept.</dd>
+<dt>above dense, over texts</dt><dd>mean NLL above that of dense attention on the same text, in nats; its mean over
+texts, the standard deviation over texts and, where a policy draws, over seeds, least and most of the texts.</dd>
 <dt>†</dt><dd>an upper bound and no policy to be ranked: the oracle sees queries before they come,
 quest keeps every token and reads a part.</dd>
 <dt>latency</dt><dd>one decode step of one token at a full cache, quantiles of single steps,
@@ -320,6 +323,9 @@ std::string section_body(const HtmlSection& section, const Headings& heading) {
   for (const Table table : all_tables) {
     const std::string body = html_table(results, table, heading(title(table)));
     if (!body.empty()) html += scrolling(body, title(table));
+  }
+  if (const Columns spread = spread_table(results); !spread.front().cells.empty()) {
+    html += scrolling(render_html(spread, heading(spread_title)), spread_title);
   }
   html += published(section, heading) + pictures(section, heading) + inputs(results, heading) +
           machine(results.info);

@@ -14,6 +14,7 @@
 
 #include "base/file.h"
 #include "reports/collapse.h"
+#include "reports/spread.h"
 #include "reports/text_table.h"
 
 namespace sinkbench {
@@ -684,6 +685,10 @@ std::string format_report(const Results& results, ReportFormat format, size_t wi
     errors |= std::any_of(columns.begin(), columns.end(),
                           [](const Column& column) { return column.name == "±"; });
   }
+  if (const std::string body = render(spread_table(results), markdown, width); !body.empty()) {
+    text += fmt::format("\n{}{}\n{}{}", markdown ? "## " : "", spread_title, markdown ? "\n" : "",
+                        body);
+  }
   if (errors) text += "\n±: one standard error of the mean, neighbouring tokens being correlated\n";
   std::map<std::string, std::string> bounds;
   for (const CellResult& cell : results.cells) {
@@ -709,6 +714,7 @@ std::string format_report(const Results& results, ReportFormat format, size_t wi
 }
 
 void write_tables(const Results& results, const std::filesystem::path& folder) {
+  if (!spreads(results).empty()) write_file_atomically(folder / "spread.csv", spread_csv(results));
   for (const Table table : all_tables) {
     write_file_atomically(folder / (to_string(table) + ".csv"),
                           format_table(results, table, ReportFormat::csv));

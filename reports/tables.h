@@ -38,7 +38,8 @@ std::string html_table(const Results& results, Table table, const std::string& c
 /// failed and why, warnings.
 std::string format_report(const Results& results, ReportFormat format, size_t width = 0);
 
-/// perplexity.csv, recall.csv, fidelity.csv, latency.csv and memory.csv, each replaced as a whole.
+/// perplexity.csv, recall.csv, fidelity.csv, latency.csv and memory.csv and, of several texts,
+/// spread.csv (reports/spread.h), each replaced as a whole.
 void write_tables(const Results& results, const std::filesystem::path& folder);
 
 }  // namespace sinkbench
