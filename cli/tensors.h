@@ -14,7 +14,7 @@
 #include "cli/run_experiment.h"
 #include "eval/conformance/kit.h"
 #include "eval/conformance/variants.h"
-#include "eval/metrics/sink_options.h"
+#include "eval/experiment/sink_options.h"
 #include "eval/results/generation.h"
 #include "eval/results/sink_results.h"
 #include "reports/recall.h"

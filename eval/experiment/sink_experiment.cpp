@@ -34,6 +34,15 @@ std::string sampling_slug(const SinkSampling& sampling) {
 
 }  // namespace
 
+const std::vector<std::string>& sink_input_names() {
+  static const std::vector<std::string> names = {"natural", "random", "repeated"};
+  return names;
+}
+
+std::string to_string(SinkInput input) {
+  return sink_input_names()[static_cast<size_t>(input)];
+}
+
 bool is_sink_experiment(const std::filesystem::path& yaml) {
   const YAML::Node root = read_yaml(yaml);
   return root["sinks"].IsDefined() && !root["policies"].IsDefined();

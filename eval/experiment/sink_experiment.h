@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "eval/experiment/experiment.h"
-#include "eval/metrics/sink_options.h"
+#include "eval/experiment/sink_options.h"
 
 namespace sinkbench {
 

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "base/progress.h"
-#include "eval/metrics/sink_options.h"
+#include "eval/experiment/sink_options.h"
 #include "eval/results/sink_results.h"
 #include "models/decoder.h"
 

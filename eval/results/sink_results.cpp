@@ -45,15 +45,6 @@ ordered_json layers_json(const SinkStatistics& s) {
 
 }  // namespace
 
-const std::vector<std::string>& sink_input_names() {
-  static const std::vector<std::string> names = {"natural", "random", "repeated"};
-  return names;
-}
-
-std::string to_string(SinkInput input) {
-  return sink_input_names()[static_cast<size_t>(input)];
-}
-
 double SinkStatistics::mean_alpha_first(int64_t layer) const {
   double sum = 0;
   for (int64_t head = 0; head < heads; ++head) sum += alpha_first(layer, head);

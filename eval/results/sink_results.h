@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "eval/metrics/sink_options.h"
+#include "eval/experiment/sink_options.h"
 #include "eval/results/results.h"
 
 namespace sinkbench {

@@ -1,4 +1,5 @@
 #include "eval/experiment/experiment.h"
+#include "eval/experiment/sink_experiment.h"
 
 #include <fstream>
 #include <random>
@@ -858,28 +859,39 @@ TEST_CASE("every committed experiment is valid, and every set's files have names
   ::setenv("SINKBENCH_MODELS", "/models", 1);
   ::setenv("SINKBENCH_PG19", "/pg19", 1);
   const fs::path configs = test::data("../../configs");
-  size_t experiments = 0;
+  size_t experiments = 0, sink_experiments = 0;
   for (const auto& entry : fs::recursive_directory_iterator(configs)) {
-    if (entry.path().extension() != ".yaml" || !is_experiment(entry.path())) continue;
+    if (entry.path().extension() != ".yaml") continue;
     INFO(entry.path());
+    if (is_sink_experiment(entry.path())) {
+      ++sink_experiments;
+      const SinkExperiment experiment = load_sink_experiment(entry.path(), {});
+      CHECK(experiment.name == entry.path().stem());
+      for (const SinkCell& cell : experiment.cells) {
+        CHECK(cell.cell.model.get.empty() == (cell.cell.model.path.filename() == "tiny"));
+      }
+    }
+    if (!is_experiment(entry.path())) continue;
     ++experiments;
     const Experiment experiment = load_experiment(entry.path(), {});
     CHECK(!experiment.cells.empty());
     const fs::path set = entry.path().parent_path().filename();
-    if (set != "streamingllm" && set != "tiny") continue;
+    if (set == "configs" || set == "kits") continue;
     CHECK(experiment.name == entry.path().stem());
     for (const Cell& cell : experiment.cells) {
       // What a user has to get is said.
+      const bool bundled = cell.model.path.filename() == "tiny";
+      if (!cell.model.random && !bundled) CHECK(!cell.model.get.empty());
       if (!cell.model.random && set == "streamingllm") {
-        CHECK(!cell.model.get.empty());
         CHECK((cell.dataset.is_task() || !cell.dataset.get.empty()));
       }
-      if (set == "tiny") CHECK(cell.model.path.filename() == "tiny");
+      if (set == "tiny") CHECK(bundled);
     }
   }
   ::unsetenv("SINKBENCH_MODELS");
   ::unsetenv("SINKBENCH_PG19");
-  CHECK(experiments > 13);
+  CHECK(experiments > 30);
+  CHECK(sink_experiments > 5);
 }
 
 TEST_CASE("policies in words: lists, budgets, and what can't be read") {
