@@ -173,7 +173,10 @@ std::string pictures(const HtmlSection& section, const Headings& heading) {
   const Drawable chosen = drawable(candidates);
   std::string html;
   for (const Picture& picture : chosen.pictures) html += figure(picture);
-  for (const std::string& line : chosen.left_out) notes += paragraph("not drawn: " + line, "facts");
+  for (const std::string& line : chosen.left_out) {
+    if (line.ends_with(not_measured)) continue;  // nobody asked for it
+    notes += paragraph("not drawn: " + line, "facts");
+  }
   return html.empty() ? notes : heading("Pictures") + "\n" + html + notes;
 }
 

@@ -108,7 +108,9 @@ Look look_of(const std::vector<Series>& series, const std::vector<size_t>& colou
 
 std::vector<std::pair<double, std::string>> with_names(const std::set<double>& values) {
   std::vector<std::pair<double, std::string>> ticks;
-  for (const double value : values) ticks.emplace_back(value, fmt::format("{:.10g}", value));
+  for (const double value : values) {
+    ticks.emplace_back(value, fmt::format("{:.10g}", value + 0.0));  // -0 is 0
+  }
   return ticks;
 }
 
@@ -450,7 +452,7 @@ Picture memory_picture(const Group& group, const std::string& suffix) {
 
 /// Why the picture would show nothing, or "".
 std::string emptiness(const Picture& picture) {
-  if (picture.series.empty()) return "nothing was measured for it";
+  if (picture.series.empty()) return not_measured;
   if (picture.band || !picture.ticks.empty()) return "";
   const bool any = std::any_of(picture.series.begin(), picture.series.end(), [](const Series& s) {
     return !s.everywhere && s.points.size() > 1 && s.points.front().x < s.points.back().x;

@@ -69,6 +69,7 @@ struct Drawable {
   std::vector<Picture> pictures;
   std::vector<std::string> left_out;
 };
+inline constexpr const char* not_measured = "nothing was measured for it";  ///< one of the reasons
 Drawable drawable(const std::vector<Picture>& candidates);
 
 /// "dense 24.30; window 0+ 62.10 at 64 to 30.20 at 256": the picture in words.

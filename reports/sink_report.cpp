@@ -487,8 +487,10 @@ Columns sinks_beside_costs(std::span<const SinkResults> measurements,
                            std::span<const Results> results) {
   Columns columns = {{.name = "model", .number = false, .key = true},
                      {.name = "parameters"},
+                     {.name = "T"},
                      {.name = "Sink_0"},
                      {.name = "text", .number = false},
+                     {.name = "bos", .number = false},
                      {.name = "tokens"},
                      {.name = "cache"},
                      {.name = "dense"},
@@ -502,7 +504,7 @@ Columns sinks_beside_costs(std::span<const SinkResults> measurements,
   };
   std::set<std::string> told;
   for (const SinkResults& measurement : measurements) {
-    if (measurement.sampling.input != SinkInput::natural) continue;
+    if (measurement.sampling.input != SinkInput::natural || !measurement.sampling.bos) continue;
     for (const Results& set : results) {
       for (const CellResult& sinks : set.cells) {
         if (sinks.model_sha256 != measurement.model_sha256 || sinks.cell.policy.name != "sinks") {
@@ -521,8 +523,10 @@ Columns sinks_beside_costs(std::span<const SinkResults> measurements,
         const std::vector<std::string> row = {
             model_name(measurement.cell),
             fmt::format("{:.0f} M", static_cast<double>(measurement.parameters) / 1e6),
+            std::to_string(measurement.statistics.tokens),
             rate(measurement.statistics.sink_rate.front()),
             dataset_name(sinks.cell),
+            to_string(sinks.cell.dataset.bos),
             std::to_string(sinks.perplexity->scored),
             sinks.cache_label,
             dense == nullptr ? none : significant(dense->perplexity->token),

@@ -183,10 +183,12 @@ TEST_CASE("what sinks cost stands beside how much is parked, for the same model 
     row.push_back(column.name + " " + column.cells[0]);
   }
   CHECK(row == std::vector<std::string>{"model it's_{Symbol a}^2 <&> `date`", "parameters 135 M",
-                                        "Sink_0 83.3 %", "text book.txt", "tokens 99",
-                                        "cache 4+124", "dense 20.00", "window 50.00", "sinks 25.00",
-                                        "window / sinks 2.000"});
-  measured.sampling.input = SinkInput::random;
+                                        "T 512", "Sink_0 83.3 %", "text book.txt", "bos stream",
+                                        "tokens 99", "cache 4+124", "dense 20.00", "window 50.00",
+                                        "sinks 25.00", "window / sinks 2.000"});
+  measured.sampling.bos = false;
+  CHECK(sinks_beside_costs({&measured, 1}, {&results, 1}).front().cells.empty());
+  measured.sampling = {.input = SinkInput::random};
   CHECK(sinks_beside_costs({&measured, 1}, {&results, 1}).front().cells.empty());
 }
 
