@@ -58,11 +58,24 @@ std::string name_of(const fs::path& path) {
 }
 
 /// A file with `sinks` in it: its measurements, one after the other.
-void sink_experiment(const Options& options) {
+void sink_experiment(const Options& options, const CLI::App& command) {
+  // What an experiment says itself is not said twice.
+  for (const CLI::Option* option : command.get_options()) {
+    const std::string name = option->get_name();
+    if (option->count() == 0 || name == "model" || name == "--set" || name == "--out" ||
+        name == "--threads" || name == "--device" || name == "--quiet") {
+      continue;
+    }
+    throw InputError::format(
+        "{} has no meaning beside an experiment, which says it itself; expected it in {}, or "
+        "--set KEY=VALUE",
+        name, options.model);
+  }
   const SinkExperiment experiment = load_sink_experiment(
       options.model,
       {.set = options.set,
-       .threads = options.threads > 0 ? std::optional(options.threads) : std::nullopt});
+       .threads = options.threads > 0 ? std::optional(options.threads) : std::nullopt,
+       .device = command.count("--device") > 0 ? std::optional(options.device) : std::nullopt});
   const fs::path folder =
       options.out.empty() ? fs::path("results") / experiment.name : fs::path(options.out);
   const auto measured = run_sink_experiment(experiment, folder, options.quiet);
@@ -70,8 +83,9 @@ void sink_experiment(const Options& options) {
             folder.string());
 }
 
-void sinks(Options options) {
-  if (fs::path(options.model).extension() == ".yaml") return sink_experiment(options);
+void sinks(Options options, const CLI::App& command) {
+  const std::string extension = fs::path(options.model).extension().string();
+  if (extension == ".yaml" || extension == ".yml") return sink_experiment(options, command);
   if (!options.set.empty()) {
     throw InputError("--set changes an experiment; expected a .yaml in the model's place");
   }
@@ -189,7 +203,7 @@ void add_sinks(CLI::App& app) {
       "Examples: sinkbench sinks models/tiny --dataset .cache/king-james.txt\n"
       "          sinkbench sinks models/tiny --input repeated\n"
       "          sinkbench sinks configs/sinks/table1.yaml");
-  command->callback([options] { sinks(*options); });
+  command->callback([options, command] { sinks(*options, *command); });
 }
 
 }  // namespace sinkbench

@@ -624,6 +624,9 @@ namespace {
 Experiment make_experiment(YAML::Node root, const fs::path& yaml, std::vector<std::string> set_keys,
                            const Overrides& overrides) {
   const Place top(root, "", yaml, set_keys);
+  if (top.has("sinks") && !top.has("policies")) {
+    top.at("sinks").fail("measures sinks and runs no policies; expected `sinkbench sinks`");
+  }
   top.check_keys({"name", "model", "dataset", "policies", "engine", "dtype", "device", "threads",
                   "chunk", "metrics", "latency", "reference", "collapse", "evicted_mass",
                   "decisions", "plugins", "tasks", "kv"});

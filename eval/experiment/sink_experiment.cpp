@@ -53,6 +53,9 @@ SinkExperiment load_sink_experiment(const std::filesystem::path& yaml, const Ove
   std::vector<std::string> set_keys;
   for (const std::string& assignment : overrides.set) apply_override(root, assignment, set_keys);
   const Place top(root, "", yaml, set_keys);
+  if (top.has("policies") && !top.has("sinks")) {
+    top.at("policies").fail("runs policies and measures no sinks; expected `sinkbench run`");
+  }
   top.check_keys({"name", "model", "dataset", "sinks", "dtype", "device", "threads"});
   for (const char* key : {"model", "dataset", "sinks"}) {
     if (!top.has(key)) top.fail(fmt::format("key '{}' is missing", key));

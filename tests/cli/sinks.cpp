@@ -226,6 +226,11 @@ TEST_CASE("an experiment of sinks is measured once, and again where something ha
   CHECK_THAT(other.err, !ContainsSubstring("measured before"));
   CHECK(place.read(natural / "sinks.json")["epsilon"] == 0.1);
 
+  const Outcome twice =
+      test::Program({"sinks", "sinks.yaml", "--samples", "3"}, place.path()).wait();
+  CHECK(twice.status == 2);
+  CHECK_THAT(twice.err, ContainsSubstring("--samples has no meaning beside an experiment"));
+
   // A file that is broken is measured anew.
   place.write(natural / "sinks.json", "{");
   const Outcome mended =

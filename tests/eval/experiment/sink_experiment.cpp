@@ -75,5 +75,16 @@ TEST_CASE("what is wrong with an experiment that measures sinks is named") {
   CHECK(refused("sinks: {tokens: [64, 64]}\n") ==
         "sinks.yaml:3: sinks: measurement m-t-natural-float32 stands twice in the grid");
   CHECK(refused("sinks: {}\npolicy: dense\n").starts_with("sinks.yaml:4: policy: unknown key"));
+  CHECK(refusal(folder, base + "policies: [dense]\n") ==
+        "sinks.yaml:3: policies: runs policies and measures no sinks; expected `sinkbench run`");
+  try {
+    load_experiment(folder.write("set/sinks.yaml", base + "sinks: {samples: 2}\n"), {});
+    FAIL("loaded");
+  } catch (const InputError& error) {
+    CHECK_THAT(
+        error.what(),
+        ContainsSubstring("sinks.yaml:3: sinks: measures sinks and runs no policies; expected "
+                          "`sinkbench sinks`"));
+  }
   CHECK(refusal(folder, "model: m\nsinks: {}\n") == "sinks.yaml:1: key 'dataset' is missing");
 }
