@@ -217,8 +217,9 @@ ExitStatus compare_with_kit(const ConformanceOptions& options) {
       "difference is {}\n",
       own.first, own.above, own.compared, own.largest_at, nats(own.largest), nats(own.mean));
   if (policy.cached && own.first > *policy.cached + 1) {
-    print_out("the first {} numbers agree; the first token with something evicted before it is {}\n",
-              own.first - 1, *policy.cached + 2);
+    print_out(
+        "the first {} numbers agree; the first token with something evicted before it is {}\n",
+        own.first - 1, *policy.cached + 2);
   }
   if (!diagnose(kit, policy, found, own, options)) print_out("no known mistake fits\n");
   return exit_differs;

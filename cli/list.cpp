@@ -17,6 +17,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "cli/commands.h"
+#include "cli/configs_folder.h"
 #include "datasets/gguf_pre_tokenizers.h"
 #include "eval/experiment/storage_spec.h"
 #include "eval/tasks/task.h"
@@ -33,7 +34,7 @@ namespace fs = std::filesystem;
 
 struct Options {
   std::string what, policy;  // or the name of a task
-  std::string folder = "configs";
+  std::string folder;        ///< empty: the program's own
   std::string format = "table";
   std::vector<fs::path> plugins;
 };
@@ -342,7 +343,13 @@ const std::vector<std::pair<std::string, std::function<List(const Options&)>>>& 
       {"models", [](const Options&) { return models(); }},
       {"tokenizers", [](const Options&) { return tokenizers(); }},
       {"datasets", [](const Options&) { return datasets(); }},
-      {"configs", [](const Options& options) { return configs(options.folder); }}};
+      {"configs", [](const Options& options) {
+         // As people would name them, below the current folder.
+         const fs::path own = fs::is_directory("configs") ? "configs" : configs_folder();
+         return configs(!options.folder.empty() ? fs::path(options.folder)
+                        : own.empty()           ? fs::path("configs")
+                                                : own);
+       }}};
   return lists;
 }
 
@@ -369,8 +376,8 @@ void add_list(CLI::App& app) {
       ->check(CLI::IsMember(names));
   command->add_option("name", options->policy,
                       "With policies or tasks: the one whose parameters to list");
-  command->add_option("--folder", options->folder, "Where to look for configs")
-      ->capture_default_str();
+  command->add_option("--folder", options->folder,
+                      "Where to look for configs (default: configs, or those of the program)");
   add_plugins(*command, options->plugins);
   command->add_option("--format", options->format, "table, markdown or json")
       ->capture_default_str()

@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "cli/commands.h"
+#include "cli/configs_folder.h"
 #include "cli/run_experiment.h"
 #include "cli/sink_runs.h"
 #include "cli/tensors.h"
@@ -48,21 +49,6 @@ std::vector<fs::path> experiments_in(const fs::path& folder) {
     return ::strverscmp(a.c_str(), b.c_str()) < 0;
   });
   return files;
-}
-
-/// The folder configs/ below the current one, of the checkout that the program was built in, or of
-/// its installation.
-fs::path configs_folder() {
-  if (fs::is_directory("configs")) return fs::current_path() / "configs";
-  std::error_code ignored;
-  fs::path above = fs::read_symlink("/proc/self/exe", ignored);
-  while (above != above.parent_path()) {
-    above = above.parent_path();
-    for (const fs::path& place : {above / "configs", above / "share/sinkbench/configs"}) {
-      if (fs::is_directory(place)) return place;
-    }
-  }
-  return {};
 }
 
 /// The folder that a set's name, or a path, means.

@@ -166,8 +166,13 @@ TEST_CASE("list names policies, families, models, datasets and configs") {
   CHECK_THAT(sinkbench_with({"list", "policies", "sink"}, folder).err,
              ContainsSubstring("unknown policy 'sink'; did you mean 'sinks'?"));
   CHECK(sinkbench_with({"list", "families", "llama"}, folder).status == 2);
-  CHECK_THAT(sinkbench_with({"list", "configs"}, folder).err,
-             ContainsSubstring("configs: no such folder"));
+  CHECK_THAT(sinkbench_with({"list", "configs", "--folder", "none"}, folder).err,
+             ContainsSubstring("none: no such folder"));
+  // Below a folder without configs those that come with the program.
+  const auto own = names({"configs"}, "config");
+  CHECK(std::any_of(own.begin(), own.end(), [](const std::string& file) {
+    return file.ends_with("/configs/quickstart.yaml");
+  }));
   CHECK(sinkbench_with({"list", "weights"}, folder).status == 2);
 }
 
