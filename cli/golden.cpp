@@ -55,6 +55,14 @@ void check(const Experiment& experiment, const std::string& config) {
       throw InputError::format(
           "{}: dataset.reset cuts the text into pieces; a kit is of one stream", config);
     }
+    if (!cell.kv.is_native()) {
+      throw InputError::format("{}: kv is {}; a kit is of caches that store numbers as they are",
+                               config, storage_label(cell.kv));
+    }
+    if (cell.model.random) {
+      throw InputError::format("{}: the model's weights are random; a kit is of a checkpoint",
+                               config);
+    }
     const auto stride = cell.policy.arguments.find("stride");
     if (cell.policy.name == "recompute" && stride != cell.policy.arguments.end() &&
         stride->second != PolicyValue(1)) {

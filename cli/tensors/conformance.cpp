@@ -1,5 +1,3 @@
-#include <algorithm>
-
 #include "base/error.h"
 #include "cli/tensors/commands.h"
 #include "eval/engines/method.h"
@@ -11,14 +9,6 @@
 #include "reports/names.h"
 
 namespace sinkbench {
-namespace {
-
-/// Entries that a query finds beside itself, at the most.
-std::optional<int64_t> cached_of(const Policy& policy) {
-  return policy.capacity();
-}
-
-}  // namespace
 
 Kit make_kit(const Experiment& experiment, bool decisions, Progress::Style style) {
   for (const std::filesystem::path& plugin : experiment.plugins) load_plugin(plugin);
@@ -44,7 +34,7 @@ Kit make_kit(const Experiment& experiment, bool decisions, Progress::Style style
     KitPolicy entry{.id = policy_id(cell.policy),
                     .label = named_label(cell.policy.name, policy->label()),
                     .policy = cell.policy,
-                    .cached = cached_of(*policy),
+                    .cached = policy->capacity(),
                     .nll = {},
                     .decisions = {}};
     if (decisions && find_policy(cell.policy.name).is_score_policy()) {

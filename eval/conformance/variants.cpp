@@ -15,12 +15,12 @@ namespace {
 
 class Collector {
  public:
-  Collector(const KitPolicy& policy, const Kit& kit) : kit_(kit), seen_{policy.policy} {}
+  explicit Collector(const KitPolicy& policy) : seen_{policy.policy} {}
 
   /// One more, unless it makes no sense (a window of none) or is there.
   void add(const std::string& meaning, PolicySpec policy, int64_t dropped = 0) {
     try {
-      const auto made = make_policy(policy);
+      make_policy(policy);
       policy.arguments = with_defaults(find_policy(policy.name), policy.arguments);
     } catch (const InputError&) {
       return;
@@ -37,7 +37,6 @@ class Collector {
   std::vector<Variant> take() { return std::move(variants_); }
 
  private:
-  const Kit& kit_;
   std::set<PolicySpec> seen_;
   std::vector<Variant> variants_;
 };
@@ -131,7 +130,7 @@ void add_score_variants(Collector& variants, const PolicySpec& policy) {
 
 std::vector<Variant> variants_of(const KitPolicy& policy, const Kit& kit) {
   const PolicySpec& spec = policy.policy;
-  Collector variants(policy, kit);
+  Collector variants(policy);
   if (kit.prefix > 0) variants.add("the BOS is not fed", spec, kit.prefix);
   const int64_t fed = std::ssize(kit.ids) - 1;
   const bool full = policy.cached && *policy.cached < fed;

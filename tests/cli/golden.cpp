@@ -209,6 +209,9 @@ TEST_CASE("what makes no kit, or is no comparison, is said") {
   golden(model + "dataset: {tokens_file: model/tokens.json, reset: 50}\npolicies: [dense]\n",
          "dataset.reset cuts the text into pieces");
   golden(model + data + "policies: [recompute: {window: 8, stride: 2}]\n", "a stride of 2");
+  golden(model + data + "policies: [dense]\nkv: q8_0\n", "kv is q8_0");
+  golden("model: {config: model/config.json, weights: random}\n" + data + "policies: [dense]\n",
+         "weights are random");
   golden(model + "tasks: {copy: {tokens: 4, gap: 4, samples: 1}}\npolicies: [dense]\n",
          "has a task");
 
