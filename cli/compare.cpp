@@ -98,8 +98,10 @@ void run_kit(const Options& options) {
     throw InputError::format("{} is missing beside --golden",
                              options.kit.nll.empty() ? "--nll FILE" : "--policy ID");
   }
-  if (!(options.kit.tolerance > 0)) {
-    throw InputError::format("--tolerance {}: expected nats above 0", options.kit.tolerance);
+  constexpr double most = 10;  // beyond that nothing departs
+  if (!(options.kit.tolerance > 0 && options.kit.tolerance <= most)) {
+    throw InputError::format("--tolerance {}: expected nats above 0, {} at the most",
+                             options.kit.tolerance, most);
   }
   const ExitStatus status = compare_with_kit(options.kit);
   if (status != exit_ok) throw Exit{status};

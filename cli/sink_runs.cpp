@@ -26,7 +26,13 @@ std::vector<MeasuredSinks> run_sink_experiment(const SinkExperiment& experiment,
     const SinkCell& cell = experiment.cells[i];
     const auto before = std::find_if(earlier.begin(), earlier.end(),
                                      [&](const MeasuredSinks& m) { return m.id == cell.id; });
-    const SinkResults* there = before == earlier.end() ? nullptr : &before->results;
+    const auto is_whole = [&](const SinkResults& results) {
+      const bool no_logits = results.options.logit_layers.empty();
+      return fs::exists(folder / cell.id / "attention-maps.csv") &&
+             (no_logits || fs::exists(folder / cell.id / "logits.csv"));
+    };
+    const SinkResults* there =
+        before != earlier.end() && is_whole(before->results) ? &before->results : nullptr;
     SinkResults results =
         tensors.run_sinks(cell.cell, cell.sampling, cell.options,
                           quiet ? Progress::Style::silent : Progress::detect(), there);

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "base/console.h"
@@ -98,7 +99,9 @@ void sinks(Options options, const CLI::App& command) {
     options.sinks.logit_heads = {0};
   }
   if (options.datasets.empty() && (natural || options.sampling.bos)) {
-    throw InputError("--dataset is missing; expected a text, whose pieces are the samples");
+    throw InputError(
+        natural ? "--dataset is missing; expected a text, whose pieces are the samples"
+                : "--dataset is missing; expected a text, which `--bos sample` needs, too");
   }
   const fs::path folder = options.out.empty()
                               ? fs::path("results") / ("sinks-" + name_of(options.model))
@@ -166,7 +169,9 @@ void add_sinks(CLI::App& app) {
                    "token over and over")
       ->check(CLI::IsMember(sink_input_names()))
       ->capture_default_str();
-  command->add_option("--seed", options->sampling.seed, "Of what is drawn")->capture_default_str();
+  command->add_option("--seed", options->sampling.seed, "Of what is drawn")
+      ->transform(integer(0, std::numeric_limits<int64_t>::max()))
+      ->capture_default_str();
   command
       ->add_option(
           "--bos", options->bos,

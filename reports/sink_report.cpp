@@ -41,9 +41,19 @@ std::string measured_on(const SinkResults& results) {
 }
 
 /// What a line among others is of.
-std::string line_name(const SinkResults& results) {
-  return fmt::format("{}, {}{}", model_name(results.cell), fed(results),
-                     results.prefix.empty() ? "" : ", BOS");
+std::string line_name(const SinkResults& results, std::span<const SinkResults> among) {
+  std::string name = fmt::format("{}, {}{}", model_name(results.cell), fed(results),
+                                 results.prefix.empty() ? "" : ", BOS");
+  const auto differ = [&](const auto& value) {
+    return std::any_of(among.begin(), among.end(),
+                       [&](const SinkResults& r) { return value(r) != value(results); });
+  };
+  if (differ([](const SinkResults& r) { return r.statistics.tokens; })) {
+    name += fmt::format(", T {}", results.statistics.tokens);
+  }
+  if (differ([](const SinkResults& r) { return r.cell.dtype; })) name += ", " + results.cell.dtype;
+  if (results.sampling.seed != 0) name += fmt::format(", seed {}", results.sampling.seed);
+  return name;
 }
 
 std::string rate(double percent) {
@@ -409,9 +419,11 @@ Columns sink_summary(std::span<const SinkResults> measurements) {
                      {.name = "Sink_0"},
                      {.name = "strongest layer", .number = false},
                      {.name = "last to first", .number = false},
-                     {.name = "published"}};
-  bool any_published = false;
+                     {.name = "published"},
+                     {.name = "seed"}};
+  bool any_published = false, any_seed = false;
   for (const SinkResults& results : measurements) {
+    any_seed |= results.sampling.seed != 0;
     const SinkStatistics& s = results.statistics;
     int64_t strongest = 0, closest = 0;
     for (int64_t layer = 0; layer < s.layers; ++layer) {
@@ -433,22 +445,29 @@ Columns sink_summary(std::span<const SinkResults> measurements) {
         rate(s.sink_rate.front()),
         in_layer(strongest, s.mean_alpha_first(strongest)),
         in_layer(closest, s.last_to_first_of(closest).first),
-        published ? rate(*published) : none};
+        published ? rate(*published) : none,
+        std::to_string(results.sampling.seed)};
     for (size_t i = 0; i < row.size(); ++i) columns[i].cells.push_back(row[i]);
   }
-  if (!any_published) columns.pop_back();
+  std::erase_if(columns, [&](const Column& column) {
+    return (column.name == "published" && !any_published) || (column.name == "seed" && !any_seed);
+  });
   return columns;
 }
 
 std::string sink_summary_csv(std::span<const SinkResults> measurements) {
-  const Columns columns = sink_summary(measurements);
-  std::string text;
-  const auto add = [&](size_t i, const std::string& field) {
-    text += (i == 0 ? "" : ",") + csv_quoted(field) + (i + 1 == columns.size() ? "\n" : "");
-  };
-  for (size_t i = 0; i < columns.size(); ++i) add(i, columns[i].name);
-  for (size_t row = 0; row < measurements.size(); ++row) {
-    for (size_t i = 0; i < columns.size(); ++i) add(i, columns[i].cells[row]);
+  std::string text =
+      "model,input,text,bos,tokens,samples,seed,dtype,epsilon,sink_percent_0,published\n";
+  for (const SinkResults& results : measurements) {
+    const SinkStatistics& s = results.statistics;
+    const std::optional<double> published = published_sink_rate(results);
+    const bool natural = results.sampling.input == SinkInput::natural;
+    text += fmt::format("{},{},{},{},{},{},{},{},{},{},{}\n", csv_quoted(model_name(results.cell)),
+                        to_string(results.sampling.input),
+                        natural ? csv_quoted(dataset_name(results.cell)) : "",
+                        fmt::join(results.prefix, " "), s.tokens, s.samples, results.sampling.seed,
+                        results.cell.dtype, s.epsilon, s.sink_rate.front(),
+                        published ? fmt::format("{}", *published) : "");
   }
   return text;
 }
@@ -467,7 +486,7 @@ std::vector<Picture> sink_pictures(std::span<const SinkResults> measurements) {
                .y_from_zero = true};
   for (const SinkResults& results : measurements) {
     const SinkStatistics& s = results.statistics;
-    Series of_alpha{.name = line_name(results), .policy = {}}, of_last = of_alpha;
+    Series of_alpha{.name = line_name(results, measurements), .policy = {}}, of_last = of_alpha;
     for (int64_t layer = 0; layer < s.layers; ++layer) {
       const double x = static_cast<double>(layer), mean = s.mean_alpha_first(layer);
       of_alpha.points.push_back({.x = x, .y = mean, .low = mean, .high = mean});
@@ -507,7 +526,9 @@ Columns sinks_beside_costs(std::span<const SinkResults> measurements,
     if (measurement.sampling.input != SinkInput::natural || !measurement.sampling.bos) continue;
     for (const Results& set : results) {
       for (const CellResult& sinks : set.cells) {
-        if (sinks.model_sha256 != measurement.model_sha256 || sinks.cell.policy.name != "sinks") {
+        // As the model is; what an intervention or another storage does is in its own table.
+        if (sinks.model_sha256 != measurement.model_sha256 || sinks.cell.policy.name != "sinks" ||
+            !sinks.cell.kv.is_native()) {
           continue;
         }
         const CellResult *window = nullptr, *dense = nullptr;

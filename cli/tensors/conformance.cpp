@@ -73,6 +73,7 @@ std::vector<std::vector<double>> score_variants(const Kit& kit, const std::strin
     throw InputError::format("{}: is not the kit's model: SHA-256 {}, the kit's {}",
                              cell.model.path.string(), decoder.sha256(), kit.model_sha256);
   }
+  check_ids(kit.ids, decoder.config());
   std::vector<std::vector<double>> numbers;
   Progress progress(style, "variants", std::ssize(variants), "variants");
   for (const Variant& variant : variants) {

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
@@ -106,12 +107,22 @@ std::string without_brackets(const std::string& bytes, const fs::path& file) {
 }
 
 /// The text's numbers, whatever white space or commas part them; nothing where it is no such text.
-std::optional<std::vector<double>> numbers_of_text(const std::string& text, const fs::path& file) {
+std::optional<std::vector<double>> numbers_of_text(const std::string& text, const fs::path& file,
+                                                   bool is_list) {
   std::vector<double> values;
   int64_t line = 1;
+  std::map<int64_t, size_t> lines;  // how many lines have so many numbers
+  size_t before = 0;
+  const auto end_line = [&] {
+    if (values.size() > before) ++lines[static_cast<int64_t>(values.size() - before)];
+    before = values.size();
+  };
   for (size_t at = 0; at < text.size();) {
     const char c = text[at];
-    if (c == '\n') ++line;
+    if (c == '\n') {
+      ++line;
+      end_line();
+    }
     if (c == ' ' || c == '\n' || c == '\r' || c == '\t' || c == ',') {
       ++at;
       continue;
@@ -137,6 +148,12 @@ std::optional<std::vector<double>> numbers_of_text(const std::string& text, cons
     values.push_back(value);
     at = end;
   }
+  end_line();
+  // A table, or commas in the place of decimal points.
+  if (!is_list && lines.size() == 1 && lines.begin()->first > 1 && lines.begin()->second > 1) {
+    throw InputError::format("{}: {} numbers on each line; expected one", file.string(),
+                             lines.begin()->first);
+  }
   return values;
 }
 
@@ -145,6 +162,27 @@ std::vector<double> raw_numbers(const std::string& bytes) {
   std::vector<Number> values(bytes.size() / sizeof(Number));
   std::memcpy(values.data(), bytes.data(), values.size() * sizeof(Number));
   return {values.begin(), values.end()};
+}
+
+/// NumPy's file of one array (its format 1 to 3): float32 or float64 in one dimension.
+std::vector<double> numbers_of_npy(const std::string& bytes, const fs::path& file) {
+  const size_t wide = bytes.size() > 6 && bytes[6] > 1 ? 4 : 2;  // bytes of the header's length
+  size_t length = 0;
+  for (size_t i = 0; i < wide && 8 + i < bytes.size(); ++i) {
+    length |= static_cast<size_t>(static_cast<unsigned char>(bytes[8 + i])) << (8 * i);
+  }
+  const size_t begin = 8 + wide + length;
+  const std::string header = bytes.substr(std::min(8 + wide, bytes.size()), length);
+  const bool single = header.find("'<f4'") != header.npos;
+  const size_t shape = header.find("'shape': (");
+  const size_t comma = header.find(',', shape);
+  const bool flat = shape != header.npos && comma != header.npos && header[comma + 1] == ')';
+  if (begin > bytes.size() || !flat || (!single && header.find("'<f8'") == header.npos)) {
+    throw InputError::format(
+        "{}: an array of NumPy's; expected float32 or float64 in one dimension", file.string());
+  }
+  const std::string data = bytes.substr(begin);
+  return single ? raw_numbers<float>(data) : raw_numbers<double>(data);
 }
 
 }  // namespace
@@ -205,6 +243,9 @@ Kit read_kit(const fs::path& file) {
     kit.dtype = json.at("dtype").get<std::string>();
     kit.prefix = json.at("prefix").get<int64_t>();
     kit.ids = json.at("ids").get<std::vector<int32_t>>();
+    if (std::any_of(kit.ids.begin(), kit.ids.end(), [](int32_t id) { return id < 0; })) {
+      throw std::domain_error("ids has one below 0");
+    }
     if (kit.ids.size() < 2) throw std::domain_error("ids has fewer than two");
     if (kit.prefix < 0 || kit.prefix + 2 > std::ssize(kit.ids)) {
       throw std::domain_error(
@@ -226,26 +267,50 @@ Kit read_kit(const fs::path& file) {
 std::vector<double> read_nlls(const fs::path& file) {
   const std::string bytes = read_stream(file);
   const std::string extension = file.extension().string();
+  const auto begins = [&](std::string_view with) { return bytes.starts_with(with); };
+  const std::string text = begins("\xef\xbb\xbf") ? bytes.substr(3) : bytes;
   std::vector<double> values;
-  if (extension == ".f64" || extension == ".f32") {
+  if (begins("\x93NUMPY")) {
+    values = numbers_of_npy(bytes, file);
+  } else if (extension == ".f64" || extension == ".f32") {
     const size_t size = extension == ".f64" ? 8 : 4;
     if (bytes.size() % size != 0) {
       throw InputError::format("{}: {} bytes; expected raw float{}, a multiple of {}",
                                file.string(), bytes.size(), 8 * size, size);
     }
     values = size == 8 ? raw_numbers<double>(bytes) : raw_numbers<float>(bytes);
-  } else if (auto text = numbers_of_text(without_brackets(bytes, file), file)) {
-    values = std::move(*text);
+  } else if (begins("\x1f\x8b") || begins("\x28\xb5\x2f\xfd") || begins("PK") ||
+             begins("\xff\xfe") || begins("\xfe\xff")) {
+    throw InputError::format(
+        "{}: compressed, an archive or in UTF-16; expected NLLs as they are: a JSON array, a "
+        "number a "
+        "line, or raw float32",
+        file.string());
+  } else if (auto numbers = numbers_of_text(without_brackets(text, file), file,
+                                            /*is_list=*/text != without_brackets(text, file))) {
+    values = std::move(*numbers);
   } else if (bytes.size() % 4 == 0) {
     values = raw_numbers<float>(bytes);
+    // Anything can be read so; what comes out of something else is mostly far from any NLL.
+    const auto unlikely = std::find_if(values.begin(), values.end(), [](double value) {
+      return std::abs(value) > 1e6 || (value != 0 && std::abs(value) < 1e-30);
+    });
+    if (unlikely != values.end()) {
+      throw InputError::format(
+          "{}: no text, and as raw float32 its number {} would be {:g}; expected NLLs (raw float64 "
+          "by the "
+          "name .f64)",
+          file.string(), unlikely - values.begin() + 1, *unlikely);
+    }
   } else {
     throw InputError::format(
         "{}: expected NLLs: a JSON array, a number a line, or raw float32 (its {} bytes are no "
         "multiple of 4)",
         file.string(), bytes.size());
   }
-  if (values.empty())
+  if (values.empty()) {
     throw InputError::format("{}: no numbers; expected NLLs in nats", file.string());
+  }
   return values;
 }
 

@@ -84,6 +84,8 @@ void add_index_variants(Collector& variants, const PolicySpec& policy) {
     variants.add("no sinks: the window alone", spec(0, window));
     variants.add("one sink fewer, the cache as large", spec(sinks - 1, window + 1));
     variants.add("one sink fewer, the window the same", spec(sinks - 1, window));
+    variants.add("one sink alone, the cache as large", spec(1, sinks + window - 1));
+    variants.add("two entries fewer", spec(sinks, window - 2));
     variants.add("one sink more, the cache as large", spec(sinks + 1, window - 1));
     variants.add("the sinks come on top: the window is as large as the cache was meant",
                  spec(sinks, window + sinks));
@@ -97,6 +99,14 @@ void add_index_variants(Collector& variants, const PolicySpec& policy) {
   } else {
     variants.add("four sinks are kept", spec(4, window - 4));
   }
+}
+
+void add_recompute_variants(Collector& variants, const PolicySpec& policy) {
+  const int64_t window = argument(policy, "window");
+  variants.add("a pass of one token fewer", policy, "window", window - 1);
+  variants.add("a pass of one token more", policy, "window", window + 1);
+  variants.add("nothing is computed afresh: a cache with a window",
+               {.name = "window", .arguments = {{"window", window - 1}}});
 }
 
 void add_score_variants(Collector& variants, const PolicySpec& policy) {
@@ -119,7 +129,8 @@ void add_score_variants(Collector& variants, const PolicySpec& policy) {
   }
   const auto& parameters = find_policy(policy.name).parameters;
   for (const PolicyParameter& parameter : parameters) {
-    if (parameter.name != "scope" && parameter.name != "reduce") continue;
+    if (parameter.name != "scope" && parameter.name != "reduce" && parameter.name != "score")
+      continue;
     for (const std::string& word : parameter.words) {
       variants.add(fmt::format("{}: {}", parameter.name, word), policy, parameter.name, word);
     }
@@ -138,6 +149,7 @@ std::vector<Variant> variants_of(const KitPolicy& policy, const Kit& kit) {
   if (policy_named(spec.name) == nullptr) return variants.take();
   add_positions(variants, spec);
   if (spec.name == "sinks" || spec.name == "window") add_index_variants(variants, spec);
+  if (spec.name == "recompute") add_recompute_variants(variants, spec);
   if (find_policy(spec.name).is_score_policy()) add_score_variants(variants, spec);
   variants.add("dense after all: nothing is evicted", {.name = "dense"});
   return variants.take();

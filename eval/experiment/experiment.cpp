@@ -122,7 +122,7 @@ StorageSpec read_storage(const Place& place) {
   if (storage.rotate && storage.keys == "native" && storage.values == "native") {
     place.at("rotate").fail("there is nothing that is quantised; expected 'keys' or 'values'");
   }
-  if (place.has("zero_values")) storage.zero_values = place.at("zero_values").integer(1);
+  if (place.has("zero_values")) storage.zero_values = place.at("zero_values").integer(0);
   return storage;
 }
 

@@ -57,12 +57,27 @@ SinkExperiment load_sink_experiment(const std::filesystem::path& yaml, const Ove
     top.at("policies").fail("runs policies and measures no sinks; expected `sinkbench run`");
   }
   top.check_keys({"name", "model", "dataset", "sinks", "dtype", "device", "threads"});
-  for (const char* key : {"model", "dataset", "sinks"}) {
+  for (const char* key : {"model", "sinks"}) {
     if (!top.has(key)) top.fail(fmt::format("key '{}' is missing", key));
   }
   SinkExperiment experiment;
   experiment.name = slug(top.has("name") ? top.at("name").text() : yaml.stem().string());
 
+  // Samples are cut and begin as `sinks` says.
+  std::vector<DatasetSpec> datasets;
+  if (top.has("dataset")) {
+    for (const Place& dataset : top.at("dataset").each()) {
+      for (const char* key : {"bos", "tokens", "reset"}) {
+        if (!dataset.node().IsMap() || !dataset.has(key)) continue;
+        dataset.at(key).fail(
+            "has no meaning where sinks are measured; expected sinks.bos, "
+            "sinks.tokens and sinks.samples");
+      }
+    }
+    datasets = read_datasets(top.at("dataset"), std::nullopt);
+  } else {
+    datasets.emplace_back();
+  }
   const Place place = top.at("sinks");
   place.check_keys(
       {"input", "bos", "samples", "tokens", "seed", "epsilon", "positions", "mapped", "logits"});
@@ -86,7 +101,7 @@ SinkExperiment load_sink_experiment(const std::filesystem::path& yaml, const Ove
   const std::vector<Values> settings = product(top, varied);
   std::set<std::string> ids;
   for (const ModelSpec& model : read_models(top.at("model"))) {
-    for (const DatasetSpec& dataset : read_datasets(top.at("dataset"), std::nullopt)) {
+    for (const DatasetSpec& dataset : datasets) {
       for (const Values& setting : settings) {
         for (const Values& values : samplings) {
           SinkCell cell{.id = {}, .cell = {}, .sampling = {}, .options = options};
@@ -126,10 +141,19 @@ SinkExperiment load_sink_experiment(const std::filesystem::path& yaml, const Ove
           if (values.contains("seed")) {
             sampling.seed = static_cast<uint64_t>(values.at("seed").integer(0));
           }
+          const bool natural = sampling.input == SinkInput::natural;
+          if ((natural || sampling.bos) && !top.has("dataset")) {
+            top.fail(
+                "key 'dataset' is missing: natural samples are its pieces, and a BOS is its "
+                "tokenizer's");
+          }
+          if (natural) sampling.seed = 0;  // nothing is drawn
           const auto& texts = dataset.texts;
-          cell.id = model_slug(model.path) + "-" +
-                    path_slug(texts.empty() ? dataset.tokens_file : texts.front()) +
+          const std::filesystem::path text = texts.empty() ? dataset.tokens_file : texts.front();
+          cell.id = model_slug(model.path) + (text.empty() ? "" : "-" + path_slug(text)) +
                     sampling_slug(sampling) + "-" + cell.cell.dtype;
+          // The same natural samples for each seed.
+          if (natural && values.contains("seed") && ids.contains(cell.id)) continue;
           if (!ids.insert(cell.id).second) {
             top.at("sinks").fail(fmt::format("measurement {} stands twice in the grid", cell.id));
           }

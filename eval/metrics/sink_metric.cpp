@@ -239,6 +239,7 @@ SinkResults run_sinks(Cell cell, const SinkSampling& sampling, const SinkOptions
   results.dataset_sha256 = ids_sha256(fed);
   results.context = runner.config(cell).context;
   results.sampling = sampling;
+  results.options = options;
   const Runner::Model model = runner.load(cell);
   results.model_sha256 = model.decoder.sha256();
   results.parameters = model.decoder.parameters();

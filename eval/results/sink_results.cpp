@@ -105,6 +105,9 @@ ordered_json to_json(const SinkResults& results) {
                   : results.prefix.size() == 1 ? ordered_json(results.prefix.front())
                                                : ordered_json(results.prefix)},
           {"epsilon", s.epsilon},
+          {"mapped", results.options.mapped},
+          {"logits",
+           {{"layers", results.options.logit_layers}, {"heads", results.options.logit_heads}}},
           {"sink_percent", s.sink_rate},
           {"layers", layers_json(s)}};
 }
@@ -173,6 +176,14 @@ void write_sinks(const SinkResults& results, const fs::path& folder) {
   write_file_atomically(folder / "attention-maps.csv", attention_map_csv(results.statistics));
   if (!results.statistics.logits.empty()) {
     write_file_atomically(folder / "logits.csv", logits_csv(results.statistics));
+  } else {
+    fs::remove(folder / "logits.csv", error);
+  }
+  // Pictures of an earlier measurement are none of this one.
+  for (const char* name : sink_pictures_names) {
+    for (const char* extension : {".csv", ".gp", ".png", ".svg"}) {
+      fs::remove(folder / "plots" / (std::string(name) + extension), error);
+    }
   }
 }
 
@@ -220,6 +231,11 @@ SinkResults read_sinks(const fs::path& folder) {
                         .tokens = s.tokens,
                         .bos = json.value("bos_asked", true),
                         .seed = json.value("seed", uint64_t{0})};
+    results.options = {.epsilon = s.epsilon, .mapped = json.value("mapped", SinkOptions().mapped)};
+    if (json.contains("logits")) {
+      results.options.logit_layers = json["logits"].at("layers").get<std::vector<int64_t>>();
+      results.options.logit_heads = json["logits"].at("heads").get<std::vector<int64_t>>();
+    }
     if (const ordered_json& bos = json.at("bos"); bos.is_array()) {
       results.prefix = bos.get<std::vector<int32_t>>();
     } else if (!bos.is_null()) {
@@ -262,7 +278,9 @@ std::string sink_differences(const SinkResults& a, const SinkResults& b) {
   if (a.model_sha256 != b.model_sha256) return "the model";
   if (a.dataset_sha256 != b.dataset_sha256) return "the samples";
   if (s.epsilon != t.epsilon || s.positions != t.positions || s.tokens != t.tokens ||
-      s.samples != t.samples) {
+      s.samples != t.samples || a.options.mapped != b.options.mapped ||
+      a.options.logit_layers != b.options.logit_layers ||
+      a.options.logit_heads != b.options.logit_heads) {
     return "the settings";
   }
   if (a.cell.dtype != b.cell.dtype || a.cell.device != b.cell.device) return "dtype or device";

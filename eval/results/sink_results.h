@@ -1,6 +1,7 @@
 // Where a model's attention goes, as plain data. docs/sinks.md documents the JSON.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
@@ -61,6 +62,7 @@ struct SinkResults {
   RunInfo info;
   Cell cell;  ///< of which model, dataset, dtype and device count
   SinkSampling sampling;
+  SinkOptions options;  ///< as they were asked for
   std::string model_sha256, tokenizer_sha256;
   std::string dataset_sha256;   ///< of the ids of all samples, each with its BOS
   TextFacts text;               ///< what was read
@@ -72,6 +74,8 @@ struct SinkResults {
 };
 
 inline constexpr int sink_schema_version = 1;
+/// Of the pictures that are drawn of one.
+inline constexpr std::array sink_pictures_names = {"sinks", "attention-maps", "logits"};
 
 nlohmann::ordered_json to_json(const SinkResults& results);
 

@@ -91,8 +91,9 @@ TEST_CASE("a kit has what other programs' numbers are, and they are equal to it"
   CHECK(place.compare("sinks-4+28", first).status == 0);
   first.erase(first.begin() + 30, first.end());
   const Outcome few = place.compare("sinks-4+28", first);
-  CHECK(few.status == 0);
-  CHECK_THAT(few.err, ContainsSubstring("dense attention would be equal, too"));
+  CHECK(few.status == 2);
+  CHECK_THAT(few.err, ContainsSubstring("30 numbers agree, and nothing had been evicted by then"));
+  CHECK_THAT(few.err, ContainsSubstring("expected more than 33"));
 }
 
 TEST_CASE("mistakes are found from their first token on, and named") {
@@ -119,15 +120,37 @@ TEST_CASE("mistakes are found from their first token on, and named") {
   const Outcome outcome = place.compare("sinks-4+28", broken);
   CHECK(outcome.status == 1);
   CHECK_THAT(outcome.out, ContainsSubstring("token 100 has no number"));
+  // So few numbers that two mistakes are equal.
+  json few = of("dense");
+  few.erase(few.begin() + 35, few.end());
+  const Outcome undecided = place.compare("sinks-4+28", few);
+  CHECK(undecided.status == 1);
+  CHECK_THAT(undecided.out,
+             ContainsSubstring("likely cause one of these, which so few numbers don't "
+                               "tell apart: "));
+  CHECK_THAT(undecided.out, ContainsSubstring("dense after all"));
+  // What departs before the cache could have anything to do with it.
+  json early = place.streaming(4, 28);
+  for (size_t i = 3; i < early.size(); ++i) early[i] = early[i].get<double>() + 0.5 * (i % 2);
+  CHECK_THAT(place.compare("sinks-4+28", early).out,
+             ContainsSubstring("it departs before anything was evicted (the first token that could "
+                               "know is 34)"));
   // Nothing that is known.
   json noise = place.streaming(4, 28);
-  for (size_t i = 0; i < noise.size(); ++i) noise[i] = noise[i].get<double>() + (i % 3) * 2.0;
+  for (size_t i = 40; i < noise.size(); ++i) noise[i] = noise[i].get<double>() + (i % 3) * 2.0;
   CHECK_THAT(place.compare("sinks-4+28", noise).out, ContainsSubstring("no known mistake fits"));
   // A larger tolerance.
   json near = place.streaming(4, 28);
   for (json& value : near) value = value.get<double>() + 0.01;
   CHECK(place.compare("sinks-4+28", near).status == 1);
-  CHECK(place.compare("sinks-4+28", near, {"--tolerance", "0.02"}).status == 0);
+  const Outcome wide = place.compare("sinks-4+28", near, {"--tolerance", "0.02"});
+  CHECK(wide.status == 0);
+  CHECK_THAT(wide.out, ContainsSubstring("nearest of all are the kit's own numbers"));
+  CHECK_THAT(wide.out, !ContainsSubstring("would be EQUAL, too"));
+  const Outcome blind = place.compare("sinks-4+28", near, {"--tolerance", "9"});
+  CHECK(blind.status == 0);
+  CHECK_THAT(blind.out,
+             ContainsSubstring("within this tolerance 15 known mistakes would be EQUAL, too: "));
 }
 
 TEST_CASE("a BOS that is not fed is known, whether its number is left out or not") {
@@ -221,6 +244,26 @@ TEST_CASE("what makes no kit, or is no comparison, is said") {
   CHECK_THAT(unfilled.err,
              ContainsSubstring("warning: window-0+300: the stream never fills its cache"));
 
+  // Ids that the model doesn't have, and those that none has.
+  json edited = place.kit();
+  edited["ids"][3] = 999999;
+  place.write("edited.json", edited.dump());
+  place.write("dense.json", place.expected["dense_nll"].dump());
+  json other = place.expected["dense_nll"];
+  for (json& value : other) value = value.get<double>() + 0.1;
+  place.write("other.json", other.dump());
+  const Outcome outside = place.run({"compare", "--golden", "edited.json", "--policy",
+                                     "window-0+300", "--nll", "other.json", "--quiet"});
+  CHECK(outside.status == 1);
+  CHECK_THAT(outside.out, !ContainsSubstring("no known mistake fits"));
+  edited["ids"][3] = -1;
+  place.write("edited.json", edited.dump());
+  CHECK_THAT(place
+                 .run({"compare", "--golden", "edited.json", "--policy", "window-0+300", "--nll",
+                       "other.json"})
+                 .err,
+             ContainsSubstring("ids has one below 0"));
+
   const json nll = place.expected["dense_nll"];
   const auto compare = [&](std::vector<std::string> arguments, const std::string& reason) {
     arguments.insert(arguments.begin(), {"compare"});
@@ -245,5 +288,5 @@ TEST_CASE("what makes no kit, or is no comparison, is said") {
           "nll.json: no kit of `sinkbench golden`");
   compare({"--golden", "kit.json", "--policy", policy, "--nll", "nothing.json"}, "nothing.json");
   compare({"--golden", "kit.json", "--policy", policy, "--nll", "nll.json", "--tolerance", "0"},
-          "--tolerance 0: expected nats above 0");
+          "--tolerance 0: expected nats above 0, 10 at the most");
 }

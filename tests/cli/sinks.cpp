@@ -211,7 +211,9 @@ TEST_CASE("an experiment of sinks is measured once, and again where something ha
   CHECK(place.read("results/sinks/model-book-random-T10-bos.none-float32/sinks.json")["bos"]
             .is_null());
   const std::string summary = read_file(place.path() / "results/sinks/summary.csv");
-  CHECK_THAT(summary, StartsWith("model,fed,BOS,T,samples,epsilon,Sink_0,"));
+  CHECK_THAT(summary,
+             StartsWith("model,input,text,bos,tokens,samples,seed,dtype,epsilon,sink_percent_0,"
+                        "published\nmodel,natural,book.txt,319,10,2,0,float32,0.3,"));
   CHECK(std::count(summary.begin(), summary.end(), '\n') == 4);
 
   const Outcome again = test::Program({"sinks", "sinks.yaml"}, place.path()).wait();
@@ -225,6 +227,22 @@ TEST_CASE("an experiment of sinks is measured once, and again where something ha
       test::Program({"sinks", "sinks.yaml", "--set", "sinks.epsilon=0.1"}, place.path()).wait();
   CHECK_THAT(other.err, !ContainsSubstring("measured before"));
   CHECK(place.read(natural / "sinks.json")["epsilon"] == 0.1);
+
+  // So is which logits were kept, and whether they are there.
+  const auto logits_of = [&](const std::string& heads) {
+    const Outcome outcome = test::Program({"sinks", "sinks.yaml", "--set", "sinks.epsilon=0.1",
+                                           "--set", "sinks.logits.heads=" + heads},
+                                          place.path())
+                                .wait();
+    CHECK(outcome.status == 0);
+    return outcome.err.find("natural-T10-float32: Sink_0") == outcome.err.npos
+               ? "?"
+               : read_file(place.path() / natural / "logits.csv").substr(0, 40);
+  };
+  CHECK_THAT(logits_of("[0]"), StartsWith("layer,head,query,key,logit\n0,0,"));
+  CHECK_THAT(logits_of("[1]"), StartsWith("layer,head,query,key,logit\n0,1,"));
+  fs::remove(place.path() / natural / "logits.csv");
+  CHECK_THAT(logits_of("[1]"), StartsWith("layer,head,query,key,logit\n0,1,"));
 
   const Outcome twice =
       test::Program({"sinks", "sinks.yaml", "--samples", "3"}, place.path()).wait();
@@ -260,9 +278,13 @@ TEST_CASE("drawn samples need no text, and natural ones do") {
     CHECK(outcome.status == 2);
     CHECK_THAT(outcome.err, ContainsSubstring("--dataset is missing; expected a text"));
   }
+  CHECK(of("random", {"--seed", "-1"}).status == 2);
   const Outcome logits = of("random", {"--logit-layers", "0,1"});
   CHECK(logits.status == 0);
   CHECK(fs::exists(place.path() / "results/sinks-model/logits.csv"));
   CHECK_THAT(of("random", {"--logit-layers", "9"}).err,
              ContainsSubstring("logits of layer 9; expected one of 0 to"));
+  // What an earlier measurement has left is not beside the next one.
+  CHECK(of("random").status == 0);
+  CHECK(!fs::exists(place.path() / "results/sinks-model/logits.csv"));
 }

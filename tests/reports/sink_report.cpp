@@ -206,8 +206,9 @@ TEST_CASE("published rates stand beside those of the same model and samples") {
   const Columns columns = sink_summary({&measured, 1});
   CHECK(columns.back().name == "published");
   CHECK(columns.back().cells == std::vector<std::string>{"0.0 %"});
-  CHECK_THAT(sink_summary_csv({&measured, 1}),
-             ContainsSubstring("Llama-2-7b-hf,one token repeated,7,64,3,0.3,83.3 %,"));
+  CHECK_THAT(
+      sink_summary_csv({&measured, 1}),
+      ContainsSubstring("Llama-2-7b-hf,repeated,,7,64,3,0,float32,0.3,83.33333333333333,0\n"));
   measured.statistics.tokens = 128;
   CHECK(!published(SinkInput::natural));
   CHECK(sink_summary({&measured, 1}).back().name == "last to first");

@@ -137,6 +137,18 @@ TEST_CASE("numbers of other programs are read in every form") {
     CHECK(read[2] == -1.25);
     CHECK(read[3] == static_cast<double>(1e-3f));
   }
+  // NumPy's, as numpy.save writes it.
+  const auto npy = [&](const char* type, const std::string& data) {
+    std::string header =
+        fmt::format("{{'descr': '{}', 'fortran_order': False, 'shape': (4,), }}", type);
+    header.resize(117, ' ');
+    return std::string("\x93NUMPY\x01\x00\x76\x00", 10) + header + "\n" + data;
+  };
+  CHECK(read_nlls(folder.write("a.npy", npy("<f8", raw(0.0)))) == values);
+  CHECK(read_nlls(folder.write("b.npy", npy("<f4", raw(0.0f))))[2] == -1.25);
+  CHECK(read_nlls(folder.write("bom.txt",
+                               "\xef\xbb\xbf"
+                               "0.5\n2\n-1.25\n0.001\n")) == values);
   // What Python's json.dumps makes of a NaN, and others.
   const auto none = read_nlls(folder.write("n.json", "[1.0, NaN, null, Infinity]"));
   REQUIRE(none.size() == 4);
@@ -157,6 +169,12 @@ TEST_CASE("numbers of other programs are read in every form") {
   CHECK_THAT(reason("b.json", "[1, 2"), ContainsSubstring("b.json: a list without its end"));
   CHECK_THAT(reason("b.json", "[1, [2]]"), ContainsSubstring("b.json:1: '[2]'; expected an NLL"));
   CHECK_THAT(reason("b.json", "{\"nll\": [1]}"), ContainsSubstring("expected an NLL"));
+  CHECK_THAT(reason("b.csv", "0,0.5\n1,2.5\n"),
+             ContainsSubstring("2 numbers on each line; expected one"));
+  CHECK_THAT(reason("b.gz", std::string("\x1f\x8b\x08\x00", 4)), ContainsSubstring("compressed"));
+  CHECK_THAT(reason("b.bin", std::string("\x00\x00\x80\x7e\x00\x00\x80\x3f", 8)),
+             ContainsSubstring("as raw float32 its number 1 would be 8.50706e+37"));
+  CHECK_THAT(reason("b.npy", "\x93NUMPY"), ContainsSubstring("an array of NumPy's"));
   CHECK_THAT(reason("b.f32", "abc"), ContainsSubstring("3 bytes; expected raw float32"));
   CHECK_THAT(reason("b.bin", std::string("\x00\x01\x02", 3)), ContainsSubstring("multiple of 4"));
   CHECK_THAT(reason("b.txt", " \n"), ContainsSubstring("no numbers; expected NLLs in nats"));

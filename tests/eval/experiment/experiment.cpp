@@ -1012,8 +1012,8 @@ TEST_CASE("how caches are stored is an axis of the grid") {
         "grid.yaml:4: kv.both: stands beside 'keys' or 'values'; expected it alone");
   CHECK(refused("{rotate: true}\n") ==
         "grid.yaml:4: kv.rotate: there is nothing that is quantised; expected 'keys' or 'values'");
-  CHECK(refused("{zero_values: 0}\n") ==
-        "grid.yaml:4: kv.zero_values: is '0'; expected an integer of 1 or more");
+  CHECK(refused("{zero_values: -1}\n") ==
+        "grid.yaml:4: kv.zero_values: is '-1'; expected an integer of 0 or more");
   CHECK(refused("{values: q4_0, interleave: true}\n") ==
         "grid.yaml:4: kv.interleave: keys aren't quantised; expected 'keys' or 'both'");
 }

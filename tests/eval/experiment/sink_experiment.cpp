@@ -86,5 +86,24 @@ TEST_CASE("what is wrong with an experiment that measures sinks is named") {
         ContainsSubstring("sinks.yaml:3: sinks: measures sinks and runs no policies; expected "
                           "`sinkbench sinks`"));
   }
-  CHECK(refusal(folder, "model: m\nsinks: {}\n") == "sinks.yaml:1: key 'dataset' is missing");
+  CHECK(refusal(folder, "model: m\nsinks: {samples: 1}\n") ==
+        "sinks.yaml:1: key 'dataset' is missing: natural samples are its pieces, and a BOS is its "
+        "tokenizer's");
+  CHECK(refusal(folder, "model: m\nsinks: {input: random}\n") == "loaded");
+  CHECK(refusal(folder, "model: m\nsinks: {input: random, bos: sample}\n")
+            .starts_with("sinks.yaml:1: key 'dataset' is missing"));
+  CHECK(refusal(folder, "model: m\ndataset: {text: t, tokens: 20}\nsinks: {samples: 1}\n")
+            .starts_with("sinks.yaml:2: dataset.tokens: has no meaning where sinks are measured"));
+}
+
+TEST_CASE("seeds are of drawn samples alone") {
+  const test::TemporaryFolder folder;
+  const SinkExperiment experiment = load_sink_experiment(
+      folder.write("sinks.yaml",
+                   "model: m\ndataset: {text: t}\nsinks: {input: [natural, random], "
+                   "seed: [0, 1]}\n"),
+      {});
+  REQUIRE(experiment.cells.size() == 3);
+  CHECK(experiment.cells[0].id == "m-t-natural-float32");
+  CHECK(experiment.cells[2].id == "m-t-random-bos.none-seed1-float32");
 }
