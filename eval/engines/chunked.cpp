@@ -150,8 +150,12 @@ void ChunkedEngine::prepare() {
 void ChunkedEngine::advance_piece(const RowSink& sink) {
   const c10::InferenceMode inference;
   const int64_t begin = next_;
-  const int64_t end = std::min(begin + block_, fed());
+  const int64_t end = block_end(begin);
   const at::Tensor x = run_block(begin, end);
+  // All that is carried by now is of such tokens.
+  if (begin < storage_.zero_values()) {
+    for (at::Tensor& values : values_) values.zero_();
+  }
   next_ = end;
   sink({.x = x, .first = begin});
 }
@@ -279,6 +283,11 @@ void ChunkedEngine::restore(const std::vector<at::Tensor>& state) {
   copy_state(state, this->state());
 }
 
+int64_t ChunkedEngine::block_end(int64_t begin) const {
+  // A token whose value the next one must not find is a block of its own.
+  return begin < storage_.zero_values() ? begin + 1 : std::min(begin + block_, fed());
+}
+
 at::Tensor ChunkedEngine::run_block(int64_t begin, int64_t end) {
   const bool is_ahead = ahead_ && ahead_->front().begin == begin;
   const std::vector<Block> blocks = is_ahead ? std::move(*ahead_) : begin_blocks(begin, end);
@@ -294,7 +303,7 @@ at::Tensor ChunkedEngine::run_block(int64_t begin, int64_t end) {
     carry(block, layer, end);
   }
   if (decoder_.options().device.is_cuda() && end < fed()) {
-    ahead_ = std::make_shared<std::vector<Block>>(begin_blocks(end, std::min(end + block_, fed())));
+    ahead_ = std::make_shared<std::vector<Block>>(begin_blocks(end, block_end(end)));
   }
   return x;
 }

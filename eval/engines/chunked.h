@@ -51,6 +51,7 @@ class ChunkedEngine final : public Engine {
   void restore(const std::vector<at::Tensor>& state) override;
   void advance_piece(const RowSink& sink) override;
   /// The residual stream after the last layer of the queries from `begin` to `end`.
+  int64_t block_end(int64_t begin) const;
   at::Tensor run_block(int64_t begin, int64_t end);
   std::vector<Block> begin_blocks(int64_t begin, int64_t end);
   Block begin_block(int64_t kind, int64_t begin, int64_t end);

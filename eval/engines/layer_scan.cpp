@@ -212,6 +212,12 @@ class Scan final : public LayerScan {
     return output;
   }
 
+  void zero_values() override {
+    for (Layer& layer : layers_) {
+      for (Head& head : layer.heads) head.value.zero_();
+    }
+  }
+
   std::vector<at::Tensor> state() const override {
     std::vector<at::Tensor> result;
     for (const Layer& layer : layers_) {

@@ -38,6 +38,9 @@ class LayerScan {
   virtual at::Tensor attend(int64_t layer, int64_t begin, int64_t n,
                             const Projection& projection) = 0;
 
+  /// Values of all that is in the caches become zero.
+  virtual void zero_values() = 0;
+
   /// Views of what is carried from token to token: after `next` tokens were fed.
   virtual std::vector<at::Tensor> state() const = 0;
   /// Goes on from what `state` was after `next` tokens. InputError where it is that of another

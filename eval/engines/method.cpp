@@ -318,6 +318,13 @@ class ScanMethod final : public Method {
       : policy_(policy), config_(config), rules_(policy, config_), storage_(storage) {}
 
   void check(int64_t fed) const override {
+    if (rules_.ahead() > 0 && storage_.zero_values > 0) {
+      throw InputError::format(
+          "policy {}: sees queries before they come, a whole piece at once; expected another "
+          "policy, or "
+          "no kv.zero_values",
+          policy_.label());
+    }
     check_rules(rules_, config_, fed);
     KvStorage(storage_, config_);
   }

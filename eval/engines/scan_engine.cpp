@@ -34,8 +34,12 @@ void ScanEngine::restore(const std::vector<at::Tensor>& state) {
 void ScanEngine::advance_piece(const RowSink& sink) {
   const c10::InferenceMode inference;
   const int64_t begin = next_;
-  const int64_t end = rules_.ahead() > 0 ? fed() : std::min(begin + block_size(), fed());
+  const bool zeroes = begin < storage_.zero_values();  // a token at a time
+  const int64_t end = rules_.ahead() > 0 ? fed()
+                      : zeroes           ? begin + 1
+                                         : std::min(begin + block_size(), fed());
   const at::Tensor x = run_block(ids_.subspan(begin, end - begin), begin);
+  if (zeroes) scan_->zero_values();
   next_ = end;
   decisions_.flush();
   sink({.x = x, .first = begin});
@@ -93,6 +97,7 @@ void ScanEngine::start(int64_t steps) {
 at::Tensor ScanEngine::step(int32_t id) {
   const c10::InferenceMode inference;
   const at::Tensor x = run_block(std::span(&id, 1), next_);
+  if (next_ < storage_.zero_values()) scan_->zero_values();
   ++next_;
   return decoder_.logits(x);
 }

@@ -121,6 +121,11 @@ void ScoredStepwiseEngine::advance_piece(const RowSink& sink) {
     }
     x = decoder_.finish(layer, x, at::cat(attended).to(device, decoder_.options().dtype));
   }
+  if (first < storage_.zero_values()) {
+    for (auto& heads : entries_) {
+      for (Entries& entries : heads) entries.value.zero_();
+    }
+  }
   decisions_.flush();
   sink({.x = x, .first = first});
 }

@@ -259,7 +259,7 @@ at::Tensor StepwiseEngine::step_row(int32_t id) {
     const Step& step = steps[views_.kind(layer)];
     const Projection projection = decoder_.project(layer, x);
     at::Tensor queries = projection.query.expand({step.rows, config.heads, config.head_dim});
-    at::Tensor key = projection.key, value = storage_.zeroed(projection.value, t);
+    at::Tensor key = projection.key, value = projection.value;
     at::Tensor stored_key, stored_value;
     const bool by_rank = kind.placing == Placing::by_rank && kind.rotary != nullptr;
     if (kind.rotary != nullptr) queries = rotate(*kind.rotary, queries, step.table);
@@ -282,6 +282,10 @@ at::Tensor StepwiseEngine::step_row(int32_t id) {
     if (storage_.values() != nullptr) {
       value = value.to(decoder_.accumulate_dtype());
       stored_value = store(*storage_.values(), value);
+    }
+    if (t < storage_.zero_values()) {
+      at::Tensor nothing = at::zeros_like(value);
+      stored_value = storage_.values() != nullptr ? store(*storage_.values(), nothing) : nothing;
     }
     const at::Tensor keys = placed_keys(kind, step, layer);
     const at::Tensor values = held_values(kind, layer);

@@ -27,8 +27,9 @@ struct StorageSpec {
   /// together in turns, 0, d/2, 1, d/2 + 1, ...
   bool interleave = false;
   KiviGroups kivi = {};  ///< of "kivi2", "kivi4" and "kivi8"
-  /// An intervention, no form: the first so many tokens' values are zero, for themselves too. What
-  /// is left of a sink is its place in the softmax.
+  /// An intervention, no form: the values of the first so many tokens are stored as zero, so that
+  /// later queries find nothing there; these tokens themselves attend to their own as it is. What is
+  /// left of a sink is its place in the softmax.
   int64_t zero_values = 0;
   auto operator<=>(const StorageSpec&) const = default;
   bool is_kivi() const { return kivi.group > 0; }

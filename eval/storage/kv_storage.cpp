@@ -53,10 +53,9 @@ int64_t KvStorage::value_bytes(int64_t element) const {
 Projection KvStorage::stored(const Projection& projection, const RotaryConfig* rotary,
                              int64_t begin) const {
   Projection result = projection;
-  result.value = zeroed(projection.value, begin);
   const at::ScalarType exact =
       projection.key.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-  if (values_) result.value = round_trip(*values_, result.value.to(exact));
+  if (values_) result.value = round_trip(*values_, projection.value.to(exact));
   if (!keys_) return result;
   const at::Tensor key = projection.key.to(exact);
   if (rotary == nullptr) {
@@ -72,14 +71,6 @@ Projection KvStorage::stored(const Projection& projection, const RotaryConfig* r
   if (rotary->magnitude != 1) {
     result.key.narrow(-1, 0, rotary->dims).div_(rotary->magnitude * rotary->magnitude);
   }
-  return result;
-}
-
-at::Tensor KvStorage::zeroed(const at::Tensor& values, int64_t begin) const {
-  const int64_t count = std::min(zero_values_ - begin, values.size(0));
-  if (count <= 0) return values;
-  at::Tensor result = values.clone();
-  result.narrow(0, 0, count).zero_();
   return result;
 }
 

@@ -31,11 +31,10 @@ class KvStorage {
   /// float32, or float64 where they are; `rotary` is that of the layer, or null.
   Projection stored(const Projection& projection, const RotaryConfig* rotary, int64_t begin) const;
 
-  /// Values of tokens from place `begin` of the stream on, [n, kv_heads, head_dim]: those of
-  /// StorageSpec::zero_values are zero, in a tensor of their own.
-  at::Tensor zeroed(const at::Tensor& values, int64_t begin) const;
-  /// Whether a projection is stored as it is.
-  bool keeps_all() const { return !keys_ && !values_ && zero_values_ == 0; }
+  /// How many first tokens' values are stored as zero.
+  int64_t zero_values() const { return zero_values_; }
+  /// Whether keys and values are in the run's own precision.
+  bool keeps_all() const { return !keys_ && !values_; }
 
  private:
   int64_t zero_values_;

@@ -35,8 +35,8 @@ std::vector<double> by_definition(const Decoder& decoder, const Policy& policy,
                     rotary_table(*config.rotary(layer), places, at::kDouble, at::kCPU));
     };
     const at::Tensor query = placed(projection.query), key = placed(projection.key);
-    at::Tensor value = projection.value.clone();
-    for (int64_t t = 0; t < zeroed; ++t) value[t].zero_();
+    at::Tensor stored = projection.value.clone();
+    for (int64_t t = 0; t < zeroed; ++t) stored[t].zero_();
     at::Tensor attended = at::zeros({n, config.heads, config.head_dim}, at::kDouble);
     for (int64_t t = 0; t < n; ++t) {
       std::vector<int64_t> seen;
@@ -45,6 +45,8 @@ std::vector<double> by_definition(const Decoder& decoder, const Policy& policy,
       }
       seen.push_back(t);
       const at::Tensor rows = at::tensor(seen, at::kLong);
+      at::Tensor value = stored.clone();
+      value[t] = projection.value[t];
       for (int64_t head = 0; head < config.heads; ++head) {
         const at::Tensor keys = key.index_select(0, rows).select(1, head / share);
         const at::Tensor weights =
@@ -88,6 +90,7 @@ TEST_CASE("values of zero are the same in both engines under every kind of polic
   policies.push_back(make_policy("sinks", {{"sinks", 4}, {"window", 12}}));
   policies.push_back(make_policy("sinks", {{"sinks", 2}, {"window", 12}}, Positions::frozen));
   policies.push_back(make_policy("h2o", {{"capacity", 16}, {"sinks", 4}, {"recent", 4}}));
+  policies.push_back(make_policy("quest", {{"read", 16}, {"page", 4}, {"dense", 1}}));
   policies.push_back(make_policy("knorm", {{"capacity", 16}, {"sinks", 4}, {"recent", 4}}));
   for (const auto& policy : policies) {
     for (const char* form : {"native", "int8"}) {
