@@ -24,12 +24,6 @@ std::string nats(double value) {
   return std::isinf(value) ? "no number" : fmt::format("{:.2g}", value);
 }
 
-double perplexity(std::span<const double> nll) {
-  double sum = 0;
-  for (const double value : nll) sum += value;
-  return std::exp(sum / static_cast<double>(nll.size()));
-}
-
 /// How far somebody's numbers are from what a mistake gives.
 struct Fit {
   std::string meaning;
@@ -179,8 +173,8 @@ ExitStatus compare_with_kit(const ConformanceOptions& options) {
   const std::span<const double> first(expected.data(), found.size());
   print_out("{}, {}: {} of {} numbers compared, tolerance {:g} nats\n", kit.model_name, policy.id,
             own.compared, expected.size(), options.tolerance);
-  print_out("perplexity of these tokens: {} in the kit, {} in {}\n", significant(perplexity(first)),
-            significant(perplexity(found)), options.nll);
+  print_out("perplexity of these tokens: {} in the kit, {} in {}\n",
+            significant(perplexity_of(first)), significant(perplexity_of(found)), options.nll);
   if (own.equal()) {
     if (policy.cached && own.compared <= *policy.cached + 1) {
       throw InputError::format(

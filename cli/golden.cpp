@@ -21,12 +21,6 @@ struct Options {
   bool decisions = false, quiet = false;
 };
 
-double perplexity(std::span<const double> nll) {
-  double sum = 0;
-  for (const double value : nll) sum += value;
-  return std::exp(sum / static_cast<double>(nll.size()));
-}
-
 /// One model, one text and one setting, of which every token is scored.
 void check(const Experiment& experiment, const std::string& config) {
   const Cell& first = experiment.cells.front();
@@ -84,7 +78,7 @@ void golden(const Options& options) {
     const bool full = policy.cached && *policy.cached < fed;
     columns[0].cells.push_back(policy.id);
     columns[1].cells.push_back(policy.cached ? std::to_string(*policy.cached) : "all");
-    columns[2].cells.push_back(significant(perplexity(policy.nll)));
+    columns[2].cells.push_back(significant(perplexity_of(policy.nll)));
     columns[3].cells.push_back(full ? std::to_string(*policy.cached + 2) : none);
     if (policy.cached && !full) never.push_back(policy.id);
   }

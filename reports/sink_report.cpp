@@ -518,8 +518,9 @@ Columns sinks_beside_costs(std::span<const SinkResults> measurements,
                      {.name = "window / sinks"}};
   const auto alike = [](const CellResult& a, const CellResult& b) {
     return a.model_sha256 == b.model_sha256 && a.dataset_sha256 == b.dataset_sha256 &&
-           a.cell.dtype == b.cell.dtype && a.cell.kv == b.cell.kv &&
-           a.cell.policy.positions == b.cell.policy.positions && a.perplexity && b.perplexity;
+           a.cell.dataset.reset == b.cell.dataset.reset && a.cell.dtype == b.cell.dtype &&
+           a.cell.kv == b.cell.kv && a.cell.policy.positions == b.cell.policy.positions &&
+           a.perplexity && b.perplexity;
   };
   std::set<std::string> told;
   for (const SinkResults& measurement : measurements) {

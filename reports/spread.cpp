@@ -39,8 +39,11 @@ double deviation(const std::vector<double>& values) {
 }
 
 auto setting(const CellResult& cell) {
+  // The same text at another length, in pieces or with other BOS is no other text.
   const Cell& c = cell.cell;
-  return std::tie(cell.model_sha256, c.model, c.dtype, c.kv, c.engine, c.device, c.chunk);
+  const DatasetSpec& d = c.dataset;
+  return std::tie(cell.model_sha256, c.model, c.dtype, c.kv, c.engine, c.device, c.chunk, d.tokens,
+                  d.reset, d.bos, d.bos_token, d.special_tokens);
 }
 
 }  // namespace

@@ -264,6 +264,12 @@ Kit read_kit(const fs::path& file) {
   }
 }
 
+double perplexity_of(std::span<const double> nll) {
+  double sum = 0;
+  for (const double value : nll) sum += value;
+  return std::exp(sum / static_cast<double>(nll.size()));
+}
+
 std::vector<double> read_nlls(const fs::path& file) {
   const std::string bytes = read_stream(file);
   const std::string extension = file.extension().string();
@@ -286,8 +292,8 @@ std::vector<double> read_nlls(const fs::path& file) {
         "number a "
         "line, or raw float32",
         file.string());
-  } else if (auto numbers = numbers_of_text(without_brackets(text, file), file,
-                                            /*is_list=*/text != without_brackets(text, file))) {
+  } else if (const std::string bare = without_brackets(text, file);
+             auto numbers = numbers_of_text(bare, file, /*is_list=*/bare != text)) {
     values = std::move(*numbers);
   } else if (bytes.size() % 4 == 0) {
     values = raw_numbers<float>(bytes);

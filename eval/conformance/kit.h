@@ -49,11 +49,13 @@ void write_kit(const Kit& kit, const std::filesystem::path& file);
 /// InputError naming the file, and what of it isn't as write_kit writes it.
 Kit read_kit(const std::filesystem::path& file);
 
+/// exp of the mean of NLLs in nats.
+double perplexity_of(std::span<const double> nll);
+
 /// NLLs that anything has made: a JSON array, numbers parted by white space (one a line), NumPy's
-/// file of one array, or raw float32 (a file named .f64: float64), little-endian; what it is is seen
-/// by its beginning. Not a
-/// number (NaN, null) is a value that departs from every other. InputError naming the file, and the
-/// line or place, where it is none of these, or empty.
+/// file of one array, or raw float32 (a file named .f64: float64), little-endian; what it is is
+/// seen by its beginning. Not a number (NaN, null) is a value that departs from every other.
+/// InputError naming the file, and the line or place, where it is none of these, or empty.
 std::vector<double> read_nlls(const std::filesystem::path& file);
 
 }  // namespace sinkbench

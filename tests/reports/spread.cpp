@@ -69,6 +69,22 @@ TEST_CASE("texts and seeds spread as their standard deviations have it") {
   CHECK_THAT(text, ContainsSubstring("window 0+8      3            0.7000      0.2000  0.5000"));
   CHECK_THAT(spread_csv(results), ContainsSubstring(",random 32,float32,native,2,2,0.3"));
 
+  // Pieces of the same texts, or another length of them, are no other texts.
+  Results pieces;
+  for (const int64_t reset : {0, 50}) {
+    add(pieces, "a", "dense", {}, 1.0);
+    add(pieces, "a", "window", {{"window", 8}}, 1.5);
+    if (reset == 0) continue;
+    for (size_t i = 2; i < 4; ++i) pieces.cells[i].cell.dataset.reset = Reset{reset};
+  }
+  CHECK(spreads(pieces).empty());
+  for (size_t i = 2; i < 4; ++i) {
+    pieces.cells[i].cell.dataset.reset.reset();
+    pieces.cells[i].cell.dataset.tokens = 50;
+    pieces.cells[i].dataset_sha256 = "shorter";
+  }
+  CHECK(spreads(pieces).empty());
+
   // What ran otherwise is compared with dense attention that ran so, or with none.
   results.cells[0].cell.dtype = results.cells[1].cell.dtype = "bfloat16";
   CHECK(spreads(results).empty());
