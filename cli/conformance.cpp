@@ -26,15 +26,17 @@ std::string nats(double value) {
 
 /// How far somebody's numbers are from what a mistake gives.
 struct Fit {
-  std::string meaning;
+  Variant variant;
   Departure departure;
+
+  const std::string& meaning() const { return variant.meaning; }
 };
 
-/// Of each known mistake, the nearest first; nothing where they can't be computed, which is said.
-std::optional<std::vector<Fit>> fits_of(const Kit& kit, const KitPolicy& policy,
+/// Of each of these mistakes, the nearest first; nothing where they can't be computed, which is
+/// said.
+std::optional<std::vector<Fit>> fits_of(const Kit& kit, const std::vector<Variant>& variants,
                                         std::span<const double> found,
                                         const ConformanceOptions& options) {
-  const std::vector<Variant> variants = variants_of(policy, kit);
   if (variants.empty()) return std::vector<Fit>();
   std::vector<std::vector<double>> numbers;
   try {
@@ -55,15 +57,15 @@ std::optional<std::vector<Fit>> fits_of(const Kit& kit, const KitPolicy& policy,
       if (std::ssize(found) <= dropped) continue;
       theirs = theirs.subspan(static_cast<size_t>(dropped));
     }
-    fits.push_back({variants[i].meaning, departure(numbers[i], theirs, options.tolerance)});
+    fits.push_back({variants[i], departure(numbers[i], theirs, options.tolerance)});
   }
   std::stable_sort(fits.begin(), fits.end(),
                    [](const Fit& a, const Fit& b) { return a.departure.mean < b.departure.mean; });
   return fits;
 }
 
-/// The nearest, and the kit's own numbers in their place among them.
-void print_fits(const std::vector<Fit>& fits, const Fit& own) {
+/// The nearest, and what `own` is in its place among them.
+void print_fits(const std::vector<Fit>& fits, const Fit& own, const std::string& title) {
   constexpr size_t most = 5;
   std::vector<Fit> shown(fits.begin(),
                          fits.begin() + static_cast<std::ptrdiff_t>(std::min(most, fits.size())));
@@ -76,26 +78,27 @@ void print_fits(const std::vector<Fit>& fits, const Fit& own) {
                      {.name = "mean"},
                      {.name = "tokens that depart"}};
   for (const Fit& fit : shown) {
-    columns[0].cells.push_back(fit.meaning);
+    columns[0].cells.push_back(fit.meaning());
     columns[1].cells.push_back(nats(fit.departure.largest));
     columns[2].cells.push_back(nats(fit.departure.mean));
     columns[3].cells.push_back(
         fmt::format("{} of {}", fit.departure.above, fit.departure.compared));
   }
-  print_out("\nDifferences in nats to what known mistakes give, the nearest first\n{}\n",
-            render(columns, /*markdown=*/false));
+  print_out("\n{}, the nearest first\n{}\n", title, render(columns, /*markdown=*/false));
 }
 
 /// Those that these numbers are equal to.
 std::vector<std::string> equal_fits(const std::vector<Fit>& fits) {
   std::vector<std::string> meanings;
   for (const Fit& fit : fits) {
-    if (fit.departure.equal()) meanings.push_back(fit.meaning);
+    if (fit.departure.equal()) meanings.push_back(fit.meaning());
   }
   return meanings;
 }
 
-/// What is likely to have been done otherwise, where anything is.
+constexpr const char* fits_title = "Differences in nats to what known mistakes give";
+
+/// "likely cause: " and what fits, or what the nearest leaves.
 std::string likely_cause(const std::vector<Fit>& fits, const KitPolicy& policy,
                          const Departure& own) {
   const std::vector<std::string> equal = equal_fits(fits);
@@ -107,17 +110,33 @@ std::string likely_cause(const std::vector<Fit>& fits, const KitPolicy& policy,
   // Far nearer than the kit's, though not the same: the mistake, and something else or rounding.
   if (!fits.empty() && fits.front().departure.mean < own.mean / 5) {
     return fmt::format("likely cause, in part: {}; what is left is {} on average",
-                       fits.front().meaning, nats(fits.front().departure.mean));
+                       fits.front().meaning(), nats(fits.front().departure.mean));
   }
   if (policy.cached && own.first <= *policy.cached + 1) {
     return fmt::format(
         "it departs before anything was evicted (the first token that could know is {}): what "
-        "differs "
-        "is no rule of the cache but the ids, the precision or the model itself; hold your dense "
-        "attention against the kit's 'dense' first",
+        "differs is no rule of the cache but the ids, the precision or the model itself; hold your "
+        "dense attention against the kit's 'dense' first",
         *policy.cached + 2);
   }
   return "no known mistake fits";
+}
+
+/// Two mistakes at once, where one alone is nearer than the kit and not the same.
+std::optional<std::string> two_causes(const Kit& kit, const KitPolicy& policy, const Fit& first,
+                                      std::span<const double> found,
+                                      const ConformanceOptions& options) {
+  const auto fits = fits_of(kit, variants_beside(first.variant, policy, kit), found, options);
+  if (!fits || fits->empty()) return std::nullopt;
+  const std::vector<std::string> equal = equal_fits(*fits);
+  // What isn't equal is of use only where it explains most of what the first one leaves.
+  if (equal.empty() && fits->front().departure.mean > first.departure.mean / 5) return std::nullopt;
+  print_fits(*fits, {{.meaning = "nothing else", .policy = {}}, first.departure},
+             fmt::format("With '{}', what a second mistake gives", first.meaning()));
+  return fmt::format(
+      "likely causes{}: {}; and{} {}", equal.empty() ? ", in part" : "", first.meaning(),
+      equal.size() > 1 ? " one of these, which so few numbers don't tell apart:" : "",
+      equal.empty() ? fits->front().meaning() : fmt::format("{}", fmt::join(equal, "; ")));
 }
 
 void explain(const Kit& kit, const KitPolicy& policy, std::span<const double> found,
@@ -131,26 +150,33 @@ void explain(const Kit& kit, const KitPolicy& policy, std::span<const double> fo
               own.largest_at);
     return;
   }
-  const auto fits = fits_of(kit, policy, found, options);
+  const auto fits = fits_of(kit, variants_of(policy, kit), found, options);
   if (!fits) return;
-  if (!fits->empty()) print_fits(*fits, {"the kit's " + policy.id, own});
-  print_out("{}\n", likely_cause(*fits, policy, own));
+  std::optional<std::string> cause;
+  if (!fits->empty()) {
+    print_fits(*fits, {{.meaning = "the kit's " + policy.id, .policy = {}}, own}, fits_title);
+    const Fit& nearest = fits->front();
+    if (equal_fits(*fits).empty() && nearest.departure.mean < own.mean) {
+      cause = two_causes(kit, policy, nearest, found, options);
+    }
+  }
+  print_out("{}\n", cause ? *cause : likely_cause(*fits, policy, own));
 }
 
 /// A wide tolerance lets mistakes pass; which ones is said.
 void warn_of_mistakes_that_pass(const Kit& kit, const KitPolicy& policy,
                                 std::span<const double> found, const Departure& own,
                                 const ConformanceOptions& options) {
-  const auto fits = fits_of(kit, policy, found, options);
+  const auto fits = fits_of(kit, variants_of(policy, kit), found, options);
   if (!fits || fits->empty()) return;
-  print_fits(*fits, {"the kit's " + policy.id, own});
+  print_fits(*fits, {{.meaning = "the kit's " + policy.id, .policy = {}}, own}, fits_title);
   const std::vector<std::string> equal = equal_fits(*fits);
   if (!equal.empty()) {
     print_out("within this tolerance {} known mistake{} would be EQUAL, too: {}\n", equal.size(),
               equal.size() == 1 ? "" : "s", fmt::join(equal, "; "));
   }
   print_out("{}\n", fits->front().departure.mean < own.mean
-                        ? "nearer than the kit's numbers is a mistake: " + fits->front().meaning
+                        ? "nearer than the kit's numbers is a mistake: " + fits->front().meaning()
                         : "nearest of all are the kit's own numbers");
 }
 

@@ -18,6 +18,7 @@
 #include "base/console.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "cli/commands.h"
 #include "cli/notes.h"
 #include "datasets/documents.h"
@@ -39,8 +40,14 @@ std::string read_input(const std::string& file) {
 }
 
 std::vector<int32_t> read_ids(const std::string& file) {
-  const auto json = nlohmann::json::parse(read_input(file), nullptr, false);
   const std::string name = file == "-" ? "standard input" : file;
+  nlohmann::json json;
+  try {
+    json = parse_json(read_input(file));
+  } catch (const nlohmann::json::exception& error) {
+    throw InputError::format("{}: expected a JSON array of token ids: {}", name,
+                             json_reason(error));
+  }
   if (!json.is_array()) throw InputError::format("{}: expected a JSON array of token ids", name);
   std::vector<int32_t> ids;
   for (size_t i = 0; i < json.size(); ++i) {

@@ -4,11 +4,11 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
-#include "base/json_reason.h"
+#include "base/json.h"
+#include "base/utf8.h"
 #include "datasets/json_records.h"
 #include "datasets/text_file.h"
 #include "datasets/text_folder.h"
-#include "base/utf8.h"
 
 namespace sinkbench {
 namespace {
@@ -153,7 +153,7 @@ std::optional<Document> DocumentReader::next_record() {
   const std::string where = fmt::format("{}: line {}", path.string(), found->line);
   json record;
   try {
-    record = json::parse(take_text(std::move(found->json)));
+    record = parse_json(take_text(std::move(found->json)));
   } catch (const json::exception& error) {
     throw InputError::format(
         "{}: expected a JSON object: {}{}", where, json_reason(error),

@@ -9,11 +9,11 @@
 
 #include "base/error.h"
 #include "base/gguf.h"
-#include "base/json_reason.h"
+#include "base/json.h"
 #include "base/sha256.h"
+#include "base/utf8.h"
 #include "datasets/gguf_pre_tokenizers.h"
 #include "datasets/pieces.h"
-#include "base/utf8.h"
 
 namespace sinkbench {
 namespace {

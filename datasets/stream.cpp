@@ -6,10 +6,10 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "base/json_reason.h"
+#include "base/json.h"
 #include "base/sha256.h"
-#include "datasets/text_folder.h"
 #include "base/utf8.h"
+#include "datasets/text_folder.h"
 
 namespace sinkbench {
 namespace {
@@ -225,7 +225,7 @@ TokenStream read_token_file(const fs::path& file, int64_t vocab_size, std::optio
   const MappedFile bytes(file);
   nlohmann::json array;
   try {
-    array = nlohmann::json::parse(bytes.text());
+    array = parse_json(bytes.text());
   } catch (const nlohmann::json::exception& error) {
     throw InputError::format("{}: expected a JSON array of token ids: {}", file.string(),
                              json_reason(error));

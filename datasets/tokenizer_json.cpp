@@ -7,11 +7,11 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "base/json_reason.h"
+#include "base/json.h"
 #include "base/placeholder.h"
 #include "base/sha256.h"
-#include "datasets/unicode_classes.h"
 #include "base/utf8.h"
+#include "datasets/unicode_classes.h"
 
 namespace sinkbench {
 namespace {
@@ -127,7 +127,6 @@ class Handler : public nlohmann::json_sax<json> {
 
  private:
   enum class Place { kRoot, kVocab, kMerges, kPair, kScores, kScore };
-  static constexpr size_t kMaxDepth = 64;
 
   /// Takes the score of a token of a unigram model, if that is what is to come.
   bool is_score(double score) {
@@ -182,8 +181,9 @@ class Handler : public nlohmann::json_sax<json> {
   }
 
   bool open(json v) {
-    if (open_.size() >= kMaxDepth) {
-      throw InputError::format("{}: {}: nested more than {} deep", out_.file, path(), kMaxDepth);
+    if (open_.size() >= largest_json_depth) {
+      throw InputError::format("{}: {}: nested more than {} deep", out_.file, path(),
+                               largest_json_depth);
     }
     json& placed = place(std::move(v));
     // Values in arrays lie under no key of their own.

@@ -15,7 +15,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "base/json_reason.h"
+#include "base/json.h"
 #include "base/placeholder.h"
 #include "base/sha256.h"
 
@@ -92,7 +92,7 @@ json parse_object(std::string_view text, const fs::path& path, const char* what)
   };
   json object;
   try {
-    object = json::parse(text, callback);
+    object = parse_json(text, callback);
   } catch (const json::exception& error) {
     throw InputError::format("{}: {} is not valid JSON: {}", path.string(), what,
                              json_reason(error));

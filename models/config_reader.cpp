@@ -5,7 +5,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "base/json_reason.h"
+#include "base/json.h"
 #include "base/placeholder.h"
 
 namespace sinkbench {
@@ -52,7 +52,7 @@ ConfigReader::ConfigReader(const std::filesystem::path& path) : path_(path) {
   const MappedFile file(path);
   refuse_placeholder(path, file.text());
   try {
-    object_ = nlohmann::json::parse(with_quoted_constants(file.text()));
+    object_ = parse_json(with_quoted_constants(file.text()));
   } catch (const nlohmann::json::exception& error) {
     throw InputError::format("{}: not valid JSON: {}", path.string(), json_reason(error));
   }

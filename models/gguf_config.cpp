@@ -4,7 +4,7 @@
 #include <limits>
 
 #include "base/error.h"
-#include "base/json_reason.h"
+#include "base/json.h"
 #include "models/ggml_blocks.h"
 #include "models/gguf.h"
 

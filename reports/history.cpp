@@ -11,7 +11,7 @@
 #include <set>
 
 #include "base/error.h"
-#include "base/json_reason.h"
+#include "base/json.h"
 #include "base/sha256.h"
 #include "reports/sqlite.h"
 #include "reports/text_table.h"
@@ -92,11 +92,11 @@ bool check_schema(Database& database) {
 }
 
 Results read_record(Database& database, int64_t run, const std::string& record) {
-  json object = json::parse(record);
+  json object = parse_json(record);
   object["cells"] = json::array();
   Statement cells(database, "SELECT record FROM cells WHERE run = ? ORDER BY place");
   cells.bind(0, run);
-  while (cells.step()) object["cells"].push_back(json::parse(cells.text(0)));
+  while (cells.step()) object["cells"].push_back(parse_json(cells.text(0)));
   return results_from_json(object);
 }
 

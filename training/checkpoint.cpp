@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/json.h"
 
 namespace sinkbench {
 namespace {
@@ -39,7 +40,7 @@ std::string safetensors(const std::vector<TrainedModel::Parameter>& weights, boo
 
 /// "training.seed: 1 there, 2 here" for all that differs between two identities.
 std::string differences(const std::string& there, const std::string& here) {
-  const json other = json::parse(there).flatten(), own = json::parse(here).flatten();
+  const json other = parse_json(there).flatten(), own = parse_json(here).flatten();
   std::string text;
   for (const auto& [path, value] : own.items()) {
     const auto found = other.find(path);

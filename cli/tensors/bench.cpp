@@ -15,7 +15,7 @@
 #include "base/console.h"
 #include "base/error.h"
 #include "base/gguf.h"
-#include "base/json_reason.h"
+#include "base/json.h"
 #include "cli/shell.h"
 #include "cli/tensors/commands.h"
 #include "eval/engines/method.h"
@@ -161,7 +161,7 @@ std::vector<Row> llama_bench(const BenchOptions& options, const Cache& cache, in
   if (output.status != 0) fail(fmt::format("ended with status {}", output.status));
   std::vector<Row> rows;
   try {
-    for (const auto& test : nlohmann::json::parse(output.text)) {
+    for (const auto& test : parse_json(output.text)) {
       const bool decode = test.at("n_gen").get<int64_t>() > 0;
       const double rate = test.at("avg_ts").get<double>();
       rows.push_back({.dtype = test.at("model_type").get<std::string>(),

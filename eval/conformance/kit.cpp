@@ -9,11 +9,13 @@
 #include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "base/error.h"
 #include "base/file.h"
-#include "base/json_reason.h"
+#include "base/json.h"
 #include "eval/results/policy_json.h"
+#include "policies/registry.h"
 
 namespace sinkbench {
 namespace {
@@ -23,6 +25,9 @@ using nlohmann::ordered_json;
 
 constexpr const char* format_name = "sinkbench conformance kit";
 constexpr double no_number = std::numeric_limits<double>::quiet_NaN();
+
+/// "decoded", "as-stored": how weights are kept.
+constexpr const char* weights_words[] = {"decoded", "as-stored"};
 
 /// A short way of writing numbers that says all of them: as few digits as float32, or float64,
 /// needs.
@@ -36,7 +41,7 @@ std::string numbers(const std::vector<double>& values, bool doubles) {
   return text + "]";
 }
 
-std::string integers(const std::vector<int32_t>& values) {
+std::string ids_text(const std::vector<int32_t>& values) {
   std::string text = "[";
   for (size_t i = 0; i < values.size(); ++i) {
     if (i > 0) text += i % 16 == 0 ? ",\n    " : ",";
@@ -67,6 +72,27 @@ std::string policy_text(const KitPolicy& policy, bool doubles) {
   return text + "}";
 }
 
+/// Token ids.
+std::vector<int32_t> ids_from(const ordered_json& list) {
+  std::vector<int32_t> ids;
+  for (const int64_t id : integers(list)) {
+    if (id < 0 || !std::in_range<int32_t>(id)) {
+      throw std::domain_error(fmt::format("ids has {}; expected 0 or more, of 31 bits", id));
+    }
+    ids.push_back(static_cast<int32_t>(id));
+  }
+  if (ids.size() < 2) throw std::domain_error("ids has fewer than two");
+  return ids;
+}
+
+bool stored_from(const ordered_json& weights) {
+  for (const bool stored : {false, true}) {
+    if (weights == weights_words[stored]) return stored;
+  }
+  throw std::domain_error(fmt::format("model.weights is {}; expected \"{}\" or \"{}\"",
+                                      weights.dump(), weights_words[false], weights_words[true]));
+}
+
 KitPolicy policy_from(const std::string& id, const ordered_json& object, size_t scored) {
   KitPolicy policy{.id = id,
                    .label = object.at("label").get<std::string>(),
@@ -74,7 +100,12 @@ KitPolicy policy_from(const std::string& id, const ordered_json& object, size_t 
                    .cached = {},
                    .nll = object.at("nll").get<std::vector<double>>(),
                    .decisions = {}};
-  if (!object.at("cached").is_null()) policy.cached = object["cached"].get<int64_t>();
+  try {
+    if (policy_named(policy.policy.name) != nullptr) make_policy(policy.policy);
+  } catch (const InputError& error) {
+    throw std::domain_error(fmt::format("policies.{}.policy: {}", id, error.what()));
+  }
+  if (!object.at("cached").is_null()) policy.cached = integer(object["cached"]);
   if (policy.nll.size() != scored) {
     throw std::domain_error(
         fmt::format("policies.{}.nll has {} numbers; expected {}, one fewer than ids", id,
@@ -83,10 +114,10 @@ KitPolicy policy_from(const std::string& id, const ordered_json& object, size_t 
   if (object.contains("decisions")) {
     policy.decisions.emplace();
     for (const ordered_json& r : object["decisions"]) {
-      policy.decisions->push_back({.t = r.at(0).get<int64_t>(),
-                                   .layer = r.at(1).get<int64_t>(),
-                                   .head = r.at(2).get<int64_t>(),
-                                   .places = r.at(3).get<std::vector<int64_t>>()});
+      policy.decisions->push_back({.t = integer(r.at(0)),
+                                   .layer = integer(r.at(1)),
+                                   .head = integer(r.at(2)),
+                                   .places = integers(r.at(3))});
     }
   }
   return policy;
@@ -204,7 +235,7 @@ void write_kit(const Kit& kit, const fs::path& file) {
                               {{"name", kit.model_name},
                                {"path", kit.model.string()},
                                {"sha256", kit.model_sha256},
-                               {"weights", kit.as_stored ? "as-stored" : "decoded"}}},
+                               {"weights", weights_words[kit.as_stored]}}},
                              {"text", kit.text},
                              {"tokenizer_sha256", kit.tokenizer_sha256},
                              {"dtype", kit.dtype},
@@ -212,7 +243,7 @@ void write_kit(const Kit& kit, const fs::path& file) {
   // Lists on few lines: a file that people look at.
   std::string text = head.dump(2, ' ', false, ordered_json::error_handler_t::replace);
   text.erase(text.rfind('\n'));  // and the brace
-  text += ",\n  \"ids\": " + integers(kit.ids) + ",\n  \"policies\": {";
+  text += ",\n  \"ids\": " + ids_text(kit.ids) + ",\n  \"policies\": {";
   for (size_t i = 0; i < kit.policies.size(); ++i) {
     text +=
         fmt::format("{}\n    {}: {}", i == 0 ? "" : ",", ordered_json(kit.policies[i].id).dump(),
@@ -223,11 +254,11 @@ void write_kit(const Kit& kit, const fs::path& file) {
 
 Kit read_kit(const fs::path& file) {
   try {
-    const ordered_json json = ordered_json::parse(read_stream(file));
+    const ordered_json json = parse_json<ordered_json>(read_stream(file));
     if (!json.is_object() || json.value("format", "") != format_name) {
       throw std::domain_error(fmt::format("format is not '{}'", format_name));
     }
-    if (json.at("version").get<int>() != kit_version) {
+    if (integer(json.at("version")) != kit_version) {
       throw std::domain_error(
           fmt::format("version {}; expected {}", json["version"].dump(), kit_version));
     }
@@ -237,17 +268,13 @@ Kit read_kit(const fs::path& file) {
     kit.model_name = model.at("name").get<std::string>();
     kit.model = model.at("path").get<std::string>();
     kit.model_sha256 = model.at("sha256").get<std::string>();
-    kit.as_stored = model.at("weights").get<std::string>() == "as-stored";
+    kit.as_stored = stored_from(model.at("weights"));
     kit.text = json.at("text").get<std::string>();
     kit.tokenizer_sha256 = json.at("tokenizer_sha256").get<std::string>();
     kit.dtype = json.at("dtype").get<std::string>();
-    kit.prefix = json.at("prefix").get<int64_t>();
-    kit.ids = json.at("ids").get<std::vector<int32_t>>();
-    if (std::any_of(kit.ids.begin(), kit.ids.end(), [](int32_t id) { return id < 0; })) {
-      throw std::domain_error("ids has one below 0");
-    }
-    if (kit.ids.size() < 2) throw std::domain_error("ids has fewer than two");
-    if (kit.prefix < 0 || kit.prefix + 2 > std::ssize(kit.ids)) {
+    kit.prefix = integer(json.at("prefix"));
+    kit.ids = ids_from(json.at("ids"));
+    if (kit.prefix < 0 || kit.prefix > std::ssize(kit.ids) - 2) {
       throw std::domain_error(
           fmt::format("prefix is {}; expected 0 or more, and ids beyond it", kit.prefix));
     }

@@ -71,6 +71,27 @@ void add_positions(Collector& variants, const PolicySpec& policy) {
   }
 }
 
+/// Entries that are evicted at once by who doesn't want to move a cache at each token.
+constexpr int64_t batches[] = {8, 16, 32, 64, 128, 256};
+
+/// Of a window with its sinks: where the cache grows beyond its size first, and where it shrinks
+/// below it. Rounds are after each token whose count is a multiple of the batch.
+void add_batches(Collector& variants, int64_t sinks, int64_t capacity, const PolicySpec& like) {
+  const auto add = [&](int64_t kept, int64_t batch, const char* when) {
+    variants.add(
+        fmt::format("{} entries are evicted at once, {}", batch, when),
+        {.name = "latest",
+         .arguments = {{"capacity", kept}, {"every", batch}, {"sinks", sinks}, {"recent", 0}},
+         .positions = like.positions,
+         .cap = like.cap});
+  };
+  for (const int64_t batch : batches) {
+    if (batch >= capacity) break;
+    add(capacity, batch, "where the cache is as many above its size");
+    add(capacity - batch, batch, "where the cache is full");
+  }
+}
+
 /// Of `sinks` and `window`, which is the same with none.
 void add_index_variants(Collector& variants, const PolicySpec& policy) {
   const int64_t window = argument(policy, "window");
@@ -99,6 +120,7 @@ void add_index_variants(Collector& variants, const PolicySpec& policy) {
   } else {
     variants.add("four sinks are kept", spec(4, window - 4));
   }
+  add_batches(variants, sinks, sinks + window, policy);
 }
 
 void add_recompute_variants(Collector& variants, const PolicySpec& policy) {
@@ -126,6 +148,10 @@ void add_score_variants(Collector& variants, const PolicySpec& policy) {
                  recent + 1);
     variants.add("what is kept is a window with the same first tokens",
                  sinks_and_window(sinks, capacity - sinks, policy));
+    variants.add("a round after every token", policy, "every", 1);
+    for (const int64_t batch : batches) {
+      variants.add(fmt::format("a round after every {} tokens", batch), policy, "every", batch);
+    }
   }
   const auto& parameters = find_policy(policy.name).parameters;
   for (const PolicyParameter& parameter : parameters) {
@@ -153,6 +179,29 @@ std::vector<Variant> variants_of(const KitPolicy& policy, const Kit& kit) {
   if (find_policy(spec.name).is_score_policy()) add_score_variants(variants, spec);
   variants.add("dense after all: nothing is evicted", {.name = "dense"});
   return variants.take();
+}
+
+std::vector<Variant> variants_beside(const Variant& first, const KitPolicy& policy,
+                                     const Kit& kit) {
+  using Stream = std::pair<PolicySpec, int64_t>;  // what is run, and the ids that are dropped
+  std::set<Stream> seen = {{policy.policy, 0}};
+  for (const Variant& variant : variants_of(policy, kit)) {
+    seen.insert({variant.policy, variant.dropped});
+  }
+  Kit rest;  // of the kit, what variants_of looks at
+  rest.prefix = first.dropped > 0 ? 0 : kit.prefix;
+  rest.ids.assign(kit.ids.begin() + first.dropped, kit.ids.end());
+  KitPolicy mistaken;
+  mistaken.policy = first.policy;
+  mistaken.cached = make_policy(first.policy)->capacity();
+  std::vector<Variant> variants;
+  for (Variant& variant : variants_of(mistaken, rest)) {
+    variant.dropped += first.dropped;
+    if (seen.insert({variant.policy, variant.dropped}).second) {
+      variants.push_back(std::move(variant));
+    }
+  }
+  return variants;
 }
 
 Departure departure(std::span<const double> expected, std::span<const double> found,

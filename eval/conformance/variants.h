@@ -22,6 +22,10 @@ struct Variant {
 /// stream as long as the kit's could tell from it (a cache that is never full).
 std::vector<Variant> variants_of(const KitPolicy& policy, const Kit& kit);
 
+/// Second mistakes: those of what `first`, one of the above, runs; without what the kit asks for
+/// and without the first ones alone.
+std::vector<Variant> variants_beside(const Variant& first, const KitPolicy& policy, const Kit& kit);
+
 /// How two series of NLLs of the same tokens differ. Places count the tokens of the stream from 0:
 /// the i-th number is of token i + 1.
 struct Departure {

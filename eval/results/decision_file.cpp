@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/json.h"
 
 namespace sinkbench {
 namespace {
@@ -121,10 +122,9 @@ std::vector<EvictionRecord> read_decision_file(const fs::path& path) {
     const size_t end = std::min(text.find('\n', begin), text.size());
     ++number;
     try {
-      const auto line = nlohmann::json::parse(text.begin() + static_cast<std::ptrdiff_t>(begin),
-                                              text.begin() + static_cast<std::ptrdiff_t>(end));
-      records.push_back({line.at(0).get<int64_t>(), line.at(1).get<int64_t>(),
-                         line.at(2).get<int64_t>(), line.at(3).get<std::vector<int64_t>>()});
+      const auto line = parse_json(std::string_view(text).substr(begin, end - begin));
+      records.push_back(
+          {integer(line.at(0)), integer(line.at(1)), integer(line.at(2)), integers(line.at(3))});
     } catch (const nlohmann::json::exception&) {
       throw damaged(fmt::format("line {}", number));
     }

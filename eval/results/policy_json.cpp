@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
+#include "base/json.h"
 #include "eval/results/json_fields.h"
 #include "policies/registry.h"
 

@@ -9,7 +9,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "base/json_reason.h"
+#include "base/json.h"
 #include "eval/results/json_fields.h"
 #include "eval/results/policy_json.h"
 #include "policies/registry.h"
@@ -548,7 +548,7 @@ Results read_results(const fs::path& folder) {
   const fs::path path = folder / "results.json";
   const MappedFile file(path);
   try {
-    const json object = json::parse(file.text());
+    const json object = parse_json(file.text());
     const int64_t version = integer(object.at("schema_version"));
     if (version != results_schema_version) {
       throw InputError::format("{}: schema_version is {}; this program reads {}", path.string(),

@@ -7,7 +7,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "base/json_reason.h"
+#include "base/json.h"
 
 namespace sinkbench {
 namespace {
@@ -190,8 +190,8 @@ void write_sinks(const SinkResults& results, const fs::path& folder) {
 SinkResults read_sinks(const fs::path& folder) {
   const fs::path file = folder / "sinks.json";
   try {
-    const ordered_json json = ordered_json::parse(read_file(file));
-    if (json.at("schema_version").get<int>() > sink_schema_version) {
+    const ordered_json json = parse_json<ordered_json>(read_file(file));
+    if (integer(json.at("schema_version")) > sink_schema_version) {
       throw InputError::format("{}: schema version {}; expected {} or less", file.string(),
                                json.at("schema_version").dump(), sink_schema_version);
     }
@@ -203,8 +203,8 @@ SinkResults read_sinks(const fs::path& folder) {
     const ordered_json& model = json.at("model");
     results.cell.model.path = model.at("path").get<std::string>();
     results.model_sha256 = model.at("sha256").get<std::string>();
-    results.parameters = model.at("parameters").get<int64_t>();
-    results.context = model.at("context").get<int64_t>();
+    results.parameters = integer(model.at("parameters"));
+    results.context = integer(model.at("context"));
     const ordered_json& dataset = json.at("dataset");
     results.dataset_sha256 = dataset.at("sha256").get<std::string>();
     results.tokenizer_sha256 = dataset.at("tokenizer_sha256").get<std::string>();
@@ -217,14 +217,14 @@ SinkResults read_sinks(const fs::path& folder) {
     }
     results.cell.dtype = json.at("dtype").get<std::string>();
     results.cell.device = json.at("device").get<std::string>();
-    results.threads = json.at("threads").get<int64_t>();
+    results.threads = integer(json.at("threads"));
     const std::string input = json.value("input", "natural");
     const auto& names = sink_input_names();
     const auto found = std::find(names.begin(), names.end(), input);
     if (found == names.end()) throw std::domain_error("unknown input '" + input + "'");
     SinkStatistics& s = results.statistics;
-    s.samples = json.at("samples").get<int64_t>();
-    s.tokens = json.at("tokens").get<int64_t>();
+    s.samples = integer(json.at("samples"));
+    s.tokens = integer(json.at("tokens"));
     s.epsilon = json.at("epsilon").get<double>();
     results.sampling = {.input = static_cast<SinkInput>(found - names.begin()),
                         .samples = s.samples,

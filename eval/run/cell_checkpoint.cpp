@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/sha256.h"
 #include "eval/results/decision_file.h"
 #include "eval/results/nll_file.h"
@@ -121,25 +122,23 @@ CellCheckpoint read_checkpoint(const fs::path& path) {
   std::memcpy(&header_size, rest.data() + magic.size(), sizeof header_size);
   rest.remove_prefix(begin);
   if (header_size > rest.size()) throw damaged();
-  // nlohmann's own conversion takes a floating-point number of any size for an integer.
-  const auto integer = [&](const json& value) {
-    if (!value.is_number_integer()) throw damaged();
-    const auto number = value.get<int64_t>();
+  const auto count = [&](const json& value) {
+    const int64_t number = integer(value);
     if (number < 0) throw damaged();
     return number;
   };
   try {
-    const json header = json::parse(rest.substr(0, header_size));
+    const json header = parse_json(rest.substr(0, header_size));
     rest.remove_prefix(header_size);
     CellCheckpoint checkpoint = {.identity = header.at("identity").get<CellIdentity>(),
-                                 .next = integer(header.at("next")),
+                                 .next = count(header.at("next")),
                                  .state = {},
-                                 .scored = integer(header.at("scored")),
+                                 .scored = count(header.at("scored")),
                                  .nll_mean = header.at("nll_mean").get<double>(),
                                  .divergence = {},
                                  .answers = {},
                                  .seconds = header.at("seconds").get<double>(),
-                                 .decision_bytes = integer(header.at("decision_bytes"))};
+                                 .decision_bytes = count(header.at("decision_bytes"))};
     const auto state_tensors = header.at("state_tensors").get<size_t>();
     const auto answer_tensors = header.at("answer_tensors").get<size_t>();
     for (const json& entry : header.at("tensors")) {
@@ -152,7 +151,7 @@ CellCheckpoint read_checkpoint(const fs::path& path) {
       uint64_t bytes = at::elementSize(*dtype);
       uint64_t strides = bytes;  // the product without zeros, which LibTorch computes too
       for (const json& element : entry.at("shape")) {
-        const int64_t size = integer(element);
+        const int64_t size = count(element);
         shape.push_back(size);
         const auto factor = static_cast<uint64_t>(std::max<int64_t>(size, 1));
         if (__builtin_mul_overflow(strides, factor, &strides) || strides > uint64_t{1} << 62) {

@@ -8,7 +8,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "base/json_reason.h"
+#include "base/json.h"
 
 namespace sinkbench {
 namespace {
@@ -81,16 +81,16 @@ Answer answer_from_json(const json& line) {
   const auto optional_double = [&](const char* name) {
     return line.at(name).is_null() ? std::nullopt : std::optional(line.at(name).get<double>());
   };
-  Answer answer{.question = {.group = line.at("group").get<int64_t>(),
-                             .asked = line.at("asked").get<int64_t>(),
-                             .begin = line.at("begin").get<int64_t>(),
-                             .end = line.at("end").get<int64_t>(),
-                             .fact_begin = line.at("fact").at(0).get<int64_t>(),
-                             .fact_end = line.at("fact").at(1).get<int64_t>(),
-                             .distance = line.at("distance").get<int64_t>(),
+  Answer answer{.question = {.group = integer(line.at("group")),
+                             .asked = integer(line.at("asked")),
+                             .begin = integer(line.at("begin")),
+                             .end = integer(line.at("end")),
+                             .fact_begin = integer(line.at("fact").at(0)),
+                             .fact_end = integer(line.at("fact").at(1)),
+                             .distance = integer(line.at("distance")),
                              .of = line.at("of").get<std::map<std::string, int64_t>>(),
                              .choices = line.at("choices").get<std::vector<int32_t>>()},
-                .sample = line.at("sample").get<int64_t>(),
+                .sample = integer(line.at("sample")),
                 .ids = line.at("ids").get<std::vector<int32_t>>(),
                 .nll = line.at("nll").get<std::vector<double>>(),
                 .top = line.at("top").get<std::vector<bool>>()};
@@ -176,7 +176,7 @@ std::vector<Answer> read_answers(const fs::path& path) {
   for (std::string line; std::getline(lines, line);) {
     ++number;
     try {
-      answers.push_back(answer_from_json(json::parse(line)));
+      answers.push_back(answer_from_json(parse_json(line)));
     } catch (const json::exception& error) {
       throw InputError::format("{}:{}: no answer of a task: {}", path.string(), number,
                                json_reason(error));

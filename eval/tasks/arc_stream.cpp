@@ -6,7 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
-#include "base/json_reason.h"
+#include "base/json.h"
 #include "base/utf8.h"
 #include "datasets/json_records.h"
 #include "eval/tasks/rendering.h"
@@ -74,7 +74,7 @@ std::vector<Question> read_questions(const std::vector<std::filesystem::path>& f
       const auto record = records.next();
       if (!record) break;
       try {
-        questions.push_back(question_of(json::parse(record->json)));
+        questions.push_back(question_of(parse_json(record->json)));
       } catch (const json::exception& error) {
         throw InputError::format(
             "{}:{}: {}; expected an object of question, choices (text, label) and answerKey",

@@ -2,7 +2,7 @@
 // and MLP in place of before, and norms of all queries and all keys together. OLMo 3 as in
 // Olmo3ForCausalLM: the same with a window in three of four layers, whose frequencies are not
 // scaled.
-#include "base/json_reason.h"
+#include "base/json.h"
 #include "models/families/llama.h"
 
 namespace sinkbench {

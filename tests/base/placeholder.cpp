@@ -1,7 +1,6 @@
 #include "base/placeholder.h"
 
 #include "base/error.h"
-#include "base/json_reason.h"
 #include "tests/catch.h"
 
 using namespace sinkbench;
@@ -45,13 +44,4 @@ TEST_CASE("pages and error messages in a file's place are refused") {
   CHECK(refusal("a.xml", "<?xml version=\"1.0\"?><book>") == "");
   CHECK(refusal("a.xml", "<?xml") == "");
   CHECK(refusal("a.txt", "") == "");
-}
-
-TEST_CASE("the reason why a JSON text is bad comes without the library's number") {
-  try {
-    const auto value = nlohmann::json::parse("{");
-    FAIL("no exception");
-  } catch (const nlohmann::json::exception& error) {
-    CHECK_THAT(json_reason(error), Catch::Matchers::StartsWith("parse error at line 1, column 2"));
-  }
 }

@@ -100,16 +100,49 @@ TEST_CASE("the known mistakes of a cache with sinks, each once") {
   for (const char* label :
        {"sinks 4+124 from 1", "sinks 4+124 original", "sinks 4+124 frozen", "sinks 4+123",
         "sinks 4+125", "window 0+128", "window 0+124", "sinks 3+125", "sinks 3+124", "sinks 5+123",
-        "sinks 4+128", "sinks 4+120", "sinks 1+127", "sinks 4+122", "shift 4/128", "dense"}) {
+        "sinks 4+128", "sinks 4+120", "sinks 1+127", "sinks 4+122", "shift 4/128", "dense",
+        "latest 128, recent 0, every 64", "latest 64, recent 0, every 64"}) {
     INFO(label);
     CHECK(std::count(found.begin(), found.end(), label) == 1);
   }
-  CHECK(found.size() == 16);
+  CHECK(found.size() == 24);
   // A stream that never fills the cache shows nothing but its BOS.
   CHECK(labels(variants_of(policy_of("sinks", {{"sinks", 4}, {"window", 124}}), kit_of(129, 1))) ==
         std::vector<std::string>{"sinks 4+124 from 1"});
   CHECK(variants_of(policy_of("sinks", {{"sinks", 4}, {"window", 124}}), kit_of(129, 0)).empty());
   CHECK(!variants_of(policy_of("sinks", {{"sinks", 4}, {"window", 124}}), kit_of(130, 0)).empty());
+}
+
+TEST_CASE("a second mistake is beside the first, and is no single one") {
+  const KitPolicy policy = policy_of("sinks", {{"sinks", 4}, {"window", 124}});
+  const Kit kit = kit_of(500, 1);
+  const auto beside = [&](const std::string& meaning) {
+    for (const Variant& variant : variants_of(policy, kit)) {
+      if (variant.meaning.starts_with(meaning)) {
+        return labels(variants_beside(variant, policy, kit));
+      }
+    }
+    return std::vector<std::string>();
+  };
+  const auto count = [](const std::vector<std::string>& found, const std::string& label) {
+    return std::count(found.begin(), found.end(), label);
+  };
+  const auto frozen = beside("positions frozen");
+  for (const char* label : {"sinks 4+123 frozen", "window 0+128 frozen", "shift 4/128 frozen",
+                            "sinks 4+124 frozen from 1"}) {
+    INFO(label);
+    CHECK(count(frozen, label) == 1);
+  }
+  for (const char* label : {"sinks 4+124", "sinks 4+124 original", "sinks 4+124 frozen", "dense"}) {
+    INFO(label);
+    CHECK(count(frozen, label) == 0);
+  }
+  const auto without_bos = beside("the BOS is not fed");
+  CHECK(count(without_bos, "sinks 4+123 from 1") == 1);
+  CHECK(count(without_bos, "dense from 1") == 1);
+  CHECK(count(without_bos, "sinks 4+124 from 2") == 0);
+  // Of what never evicts, the ids alone can be others.
+  CHECK(beside("dense after all") == std::vector<std::string>{"dense from 1"});
 }
 
 TEST_CASE("the known mistakes of other caches") {
