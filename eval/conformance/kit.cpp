@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -191,7 +190,7 @@ std::optional<std::vector<double>> numbers_of_text(const std::string& text, cons
 template <typename Number>
 std::vector<double> raw_numbers(const std::string& bytes) {
   std::vector<Number> values(bytes.size() / sizeof(Number));
-  std::memcpy(values.data(), bytes.data(), values.size() * sizeof(Number));
+  bytes.copy(reinterpret_cast<char*>(values.data()), values.size() * sizeof(Number));
   return {values.begin(), values.end()};
 }
 
@@ -208,11 +207,17 @@ std::vector<double> numbers_of_npy(const std::string& bytes, const fs::path& fil
   const size_t shape = header.find("'shape': (");
   const size_t comma = header.find(',', shape);
   const bool flat = shape != header.npos && comma != header.npos && header[comma + 1] == ')';
+  size_t count = 0;
+  if (flat) std::from_chars(&header[shape] + 10, &header[comma], count);
   if (begin > bytes.size() || !flat || (!single && header.find("'<f8'") == header.npos)) {
     throw InputError::format(
         "{}: an array of NumPy's; expected float32 or float64 in one dimension", file.string());
   }
   const std::string data = bytes.substr(begin);
+  if (const size_t size = single ? 4 : 8; data.size() % size != 0 || data.size() / size != count) {
+    throw InputError::format("{}: an array of {} numbers in {} bytes; expected {} for each",
+                             file.string(), count, data.size(), size);
+  }
   return single ? raw_numbers<float>(data) : raw_numbers<double>(data);
 }
 

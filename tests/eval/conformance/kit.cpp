@@ -175,6 +175,9 @@ TEST_CASE("numbers of other programs are read in every form") {
   CHECK_THAT(reason("b.bin", std::string("\x00\x00\x80\x7e\x00\x00\x80\x3f", 8)),
              ContainsSubstring("as raw float32 its number 1 would be 8.50706e+37"));
   CHECK_THAT(reason("b.npy", "\x93NUMPY"), ContainsSubstring("an array of NumPy's"));
+  CHECK_THAT(reason("b.npy", npy("<f8", raw(0.0f))),
+             ContainsSubstring("an array of 4 numbers in 16 bytes; expected 8 for each"));
+  CHECK_THAT(reason("b.f64", ""), ContainsSubstring("no numbers"));
   CHECK_THAT(reason("b.f32", "abc"), ContainsSubstring("3 bytes; expected raw float32"));
   CHECK_THAT(reason("b.bin", std::string("\x00\x01\x02", 3)), ContainsSubstring("multiple of 4"));
   CHECK_THAT(reason("b.txt", " \n"), ContainsSubstring("no numbers; expected NLLs in nats"));
