@@ -198,6 +198,24 @@ void AtomicFile::commit() {
   sync_folder(target_.parent_path());
 }
 
+std::filesystem::path without_dots(const std::filesystem::path& path) {
+  std::filesystem::path result;
+  for (const std::filesystem::path& part : path) {
+    if (part == ".") continue;
+    if (part != ".." || result.empty() || result.filename() == "..") {
+      result /= part;
+      continue;
+    }
+    std::error_code error;
+    if (std::filesystem::is_symlink(result, error)) {
+      const std::filesystem::path target = std::filesystem::canonical(result, error);
+      if (!error) result = target;
+    }
+    result = result.parent_path();
+  }
+  return result.empty() ? "." : result;
+}
+
 void write_file_atomically(const std::filesystem::path& path, std::string_view content) {
   AtomicFile file(path);
   file.write(content);

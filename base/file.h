@@ -79,6 +79,9 @@ class AtomicFile {
   int fd_ = -1;
 };
 
+/// The path without "." and "..", which above a symbolic link is where the link leads.
+std::filesystem::path without_dots(const std::filesystem::path& path);
+
 /// Replaces `path` by `content` so that a reader, or a crash at any moment, finds either the old
 /// file or the new one whole: written beside it, synced, renamed. InputError names the path and
 /// the system's reason (disk full, no permission), and the old file is untouched.

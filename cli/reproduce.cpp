@@ -171,7 +171,7 @@ void write_report(const std::string& name, const std::vector<fs::path>& files, c
 }
 
 void reproduce(const Options& options) {
-  const fs::path set = fs::absolute(find_set(options.set)).lexically_normal();
+  const fs::path set = without_dots(fs::absolute(find_set(options.set)));
   const std::string name = (set.has_filename() ? set : set.parent_path()).filename().string();
   const fs::path out = options.out.empty() ? fs::path("results") / name : fs::path(options.out);
   const std::vector<fs::path> all = experiments_in(set), files = choose(all, options.only);

@@ -7,6 +7,7 @@
 
 #include "base/console.h"
 #include "base/error.h"
+#include "base/file.h"
 #include "cli/commands.h"
 #include "cli/notes.h"
 #include "cli/sink_runs.h"
@@ -54,7 +55,7 @@ DatasetSpec dataset(const Options& options) {
 
 /// The last part of a path, "tiny" of "models/tiny/" and of ".".
 std::string name_of(const fs::path& path) {
-  const fs::path clean = fs::absolute(path).lexically_normal();
+  const fs::path clean = without_dots(fs::absolute(path));
   return (clean.has_filename() ? clean : clean.parent_path()).filename().string();
 }
 

@@ -8,6 +8,7 @@
 
 #include "base/console.h"
 #include "base/error.h"
+#include "base/file.h"
 #include "cli/commands.h"
 #include "cli/run_experiment.h"
 #include "cli/shell.h"
@@ -51,10 +52,9 @@ std::string script(const Options& options) {
                                                         : fs::path(options.out));
   const std::string program = shell_word(fs::read_symlink("/proc/self/exe").string());
 
-  std::string run =
-      fmt::format("{} run {} --out {}", program,
-                  shell_word(fs::absolute(options.config).lexically_normal().string()),
-                  shell_word(out.string()));
+  std::string run = fmt::format("{} run {} --out {}", program,
+                                shell_word(without_dots(fs::absolute(options.config)).string()),
+                                shell_word(out.string()));
   for (const std::string& set : options.overrides.set) run += " --set " + shell_word(set);
   if (options.overrides.limit) run += fmt::format(" --limit {}", *options.overrides.limit);
   if (options.overrides.threads) run += fmt::format(" --threads {}", *options.overrides.threads);

@@ -232,8 +232,8 @@ TrainConfig load_train_config(const fs::path& file, const std::vector<std::strin
   if (text.empty()) data.fail("text", "expected the path of a text, a folder or a .jsonl file");
   for (const std::string& path : text) {
     // A path that was given on the command line is relative to where that was typed.
-    config.corpus.text.push_back(
-        overridden.contains("data.text") ? fs::path(path) : (folder / path).lexically_normal());
+    config.corpus.text.push_back(overridden.contains("data.text") ? fs::path(path)
+                                                                  : without_dots(folder / path));
   }
   data.read<std::string>("text_field", config.corpus.text_field, "the name of a field");
   data.read_strings("exclude_titles", config.corpus.exclude_titles);
@@ -246,7 +246,7 @@ TrainConfig load_train_config(const fs::path& file, const std::vector<std::strin
   tokenizer.read<std::string>("path", path, "the path of a tokenizer.json");
   if (!path.empty()) {
     config.tokenizer.path =
-        overridden.contains("tokenizer.path") ? fs::path(path) : (folder / path).lexically_normal();
+        overridden.contains("tokenizer.path") ? fs::path(path) : without_dots(folder / path);
   }
   tokenizer.read_count("vocab", config.tokenizer.vocab, 257);
   tokenizer.read_count("sample_bytes", config.tokenizer.sample_bytes);
@@ -268,8 +268,8 @@ TrainConfig load_train_config(const fs::path& file, const std::vector<std::strin
   std::string initial;
   model.read<std::string>("initial", initial, "the folder of a trained model");
   if (!initial.empty()) {
-    shape.initial = overridden.contains("model.initial") ? fs::path(initial)
-                                                         : (folder / initial).lexically_normal();
+    shape.initial =
+        overridden.contains("model.initial") ? fs::path(initial) : without_dots(folder / initial);
     if (!fs::exists(shape.initial / "model.safetensors")) {
       model.fail("initial", fmt::format("expected a folder with a model.safetensors, found '{}'",
                                         shape.initial.string()));

@@ -18,24 +18,6 @@ namespace fs = std::filesystem;
 
 constexpr size_t most_cells = 10'000;
 
-/// The path without "." and "..", which above a symbolic link is where the link leads.
-fs::path without_dots(const fs::path& path) {
-  fs::path result;
-  for (const fs::path& part : path) {
-    if (part == "..") {
-      std::error_code error;
-      if (fs::is_symlink(result, error)) {
-        const fs::path target = fs::canonical(result, error);
-        if (!error) result = target;
-      }
-      result = result.parent_path();
-    } else if (part != ".") {
-      result /= part;
-    }
-  }
-  return result;
-}
-
 /// A node of its own with the same children: what an alias shares is not changed.
 YAML::Node unshared(const YAML::Node& node) {
   YAML::Node copy;

@@ -57,6 +57,20 @@ TEST_CASE("links stay, and what they lead to is written") {
   CHECK(fs::is_symlink(folder.path() / "second"));
 }
 
+TEST_CASE("two dots lead to where a path really is") {
+  const test::TemporaryFolder folder;
+  fs::create_directories(folder.path() / "data/set/deep");
+  fs::create_directories(folder.path() / "links");
+  fs::create_directory_symlink(folder.path() / "data/set/deep", folder.path() / "links/deep");
+  folder.write("data/set/text", "there");
+  const fs::path behind = without_dots(folder.path() / "links/deep/../text");
+  CHECK(fs::equivalent(behind, folder.path() / "data/set/text"));
+  CHECK(without_dots(folder.path() / "links/./../data/set/") == folder.path() / "data/set/");
+  CHECK(without_dots("../../a/./b/../c") == "../../a/c");
+  CHECK(without_dots("a/..") == ".");
+  CHECK(without_dots("/../a") == "/a");
+}
+
 TEST_CASE("pipes and devices are written, not replaced") {
   const test::TemporaryFolder folder;
   const fs::path pipe = folder.path() / "pipe";
