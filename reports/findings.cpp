@@ -7,6 +7,7 @@
 #include <set>
 #include <tuple>
 
+#include "eval/results/common_tokens.h"
 #include "reports/names.h"
 
 namespace sinkbench {
@@ -28,8 +29,8 @@ std::string kv_of(const Cell& cell) {
 std::string against(double ratio) {
   const double percent = 100 * (ratio - 1);
   if (std::abs(percent) < 0.05) return "as dense";
-  if (ratio >= 2) return fmt::format("{:.{}f} times dense's", ratio, ratio < 10 ? 1 : 0);
-  return fmt::format("{:.{}f} % {} dense", std::abs(percent), std::abs(percent) < 10 ? 1 : 0,
+  if (ratio >= 2) return fmt::format("{:.{}f} times dense's", ratio, ratio < 9.95 ? 1 : 0);
+  return fmt::format("{:.{}f} % {} dense", std::abs(percent), std::abs(percent) < 9.95 ? 1 : 0,
                      percent > 0 ? "above" : "below");
 }
 
@@ -62,13 +63,16 @@ std::vector<std::string> findings(const Results& results) {
              same_but_for_policy(other.cell, cell.cell);
     });
     if (dense == cells.end()) continue;
-    const double ratio = cell.perplexity->token / dense->perplexity->token;
-    if (!std::isfinite(ratio)) continue;
+    const std::optional<double> above = nll_above(cell, *dense);
+    if (!above || !std::isfinite(*above)) continue;
     std::string line = fmt::format(
         "{}{} {}{}{}: perplexity {}", of(cell), cell.cell.policy.name, cell.cache_label,
         cell.cell.policy.positions == Positions::cache ? ""
                                                        : ", " + positions_label(cell.cell.policy),
-        several ? ", " + cell.cell.dtype + kv_of(cell.cell) : "", against(ratio));
+        several ? ", " + cell.cell.dtype + kv_of(cell.cell) : "", against(std::exp(*above)));
+    if (cell.perplexity->stride != dense->perplexity->stride) {
+      line += fmt::format(" over the same tokens, 1 in {}", cell.common->stride);
+    }
     if (cell.memory && dense->memory && cell.memory->kv_bytes_formula > 0) {
       const double share = static_cast<double>(dense->memory->kv_bytes_formula) /
                            static_cast<double>(cell.memory->kv_bytes_formula);

@@ -112,6 +112,8 @@ constexpr const char* conventions = R"(<h2>Conventions</h2>
 correlated.</dd>
 <dt>perplexity</dt><dd>exp of the mean NLL (natural logarithm) over all scored tokens. Per word and bits per byte
 count the words and bytes of the text that the scored tokens stand for.</dd>
+<dt>same tokens</dt><dd>perplexity over the tokens that all policies scored of the same stream, where one
+scored every so many: to be held against each other, where those over other tokens are not.</dd>
 <dt>fidelity</dt><dd>KL is the Kullback-Leibler divergence of the cell's next-token distribution
 from the reference's, in nats; same top the share of tokens whose most likely one is the same;
 collapse the place in the stream from where on the NLL stays above the reference's by a margin, "-" where the

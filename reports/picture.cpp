@@ -395,23 +395,28 @@ Picture by_cache(Picture picture, const Group& group, const std::string& suffix,
 }
 
 Picture perplexity_picture(const Group& group, const std::string& suffix) {
-  return by_cache({.name = result_kinds[1],
-                   .title = "Perplexity by cache size",
-                   .y_label = "Perplexity (per token), ± 1 standard error",
-                   .log_y_spans = true},
-                  group, suffix, [](const CellResult& cell, Series& series) -> std::string {
-                    if (!cell.perplexity) return "";
-                    if (!std::isfinite(cell.perplexity->token)) return "the perplexity overflows";
-                    const double y = cell.perplexity->token;
-                    const double error = std::isfinite(cell.perplexity->token_stderr)
-                                             ? cell.perplexity->token_stderr
-                                             : 0;
-                    const auto capacity = cell.cache_size;
-                    series.everywhere = !capacity;
-                    series.points.push_back({static_cast<double>(capacity.value_or(0)), y,
-                                             std::max(y - error, y / 10), y + error});
-                    return "";
-                  });
+  // Where strides differ, of the tokens that all scored.
+  const bool common =
+      std::all_of(group.second.begin(), group.second.end(),
+                  [](const CellResult* cell) { return !cell->perplexity || cell->common; });
+  return by_cache(
+      {.name = result_kinds[1],
+       .title = "Perplexity by cache size",
+       .y_label = fmt::format("Perplexity (per token{}), ± 1 standard error",
+                              common ? ", of those that all scored" : ""),
+       .log_y_spans = true},
+      group, suffix, [&](const CellResult& cell, Series& series) -> std::string {
+        if (!cell.perplexity) return "";
+        const double y = common ? std::exp(cell.common->nll_mean) : cell.perplexity->token;
+        if (!std::isfinite(y)) return "the perplexity overflows";
+        const double exact = common ? y * cell.common->nll_stderr : cell.perplexity->token_stderr;
+        const double error = std::isfinite(exact) ? exact : 0;
+        const auto capacity = cell.cache_size;
+        series.everywhere = !capacity;
+        series.points.push_back(
+            {static_cast<double>(capacity.value_or(0)), y, std::max(y - error, y / 10), y + error});
+        return "";
+      });
 }
 
 Picture latency_picture(const Group& group, const std::string& suffix) {

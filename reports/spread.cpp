@@ -7,6 +7,7 @@
 #include <map>
 #include <tuple>
 
+#include "eval/results/common_tokens.h"
 #include "policies/registry.h"
 #include "reports/names.h"
 
@@ -63,6 +64,8 @@ std::vector<Spread> spreads(const Results& results) {
                  other.dataset_sha256 == cell.dataset_sha256 && setting(other) == setting(cell);
         });
     if (dense == results.cells.end()) continue;
+    const std::optional<double> above = nll_above(cell, *dense);
+    if (!above) continue;
     const PolicySpec policy = without_seed(cell.cell.policy);
     auto group = std::find_if(groups.begin(), groups.end(), [&](const Group& g) {
       return g.policy == policy && setting(*g.example) == setting(cell);
@@ -71,8 +74,7 @@ std::vector<Spread> spreads(const Results& results) {
       groups.push_back({.example = &cell, .policy = policy, .above = {}});
       group = groups.end() - 1;
     }
-    group->above[cell.dataset_sha256].push_back(cell.perplexity->nll_mean -
-                                                dense->perplexity->nll_mean);
+    group->above[cell.dataset_sha256].push_back(*above);
   }
   std::vector<Spread> result;
   for (const Group& group : groups) {

@@ -81,6 +81,8 @@ std::string cached(const MemoryResult& memory) {
 using CellText = std::function<std::string(const CellResult&)>;
 
 constexpr const char* bound_mark = "†";
+/// The column of perplexities that may be held against each other where strides differ.
+constexpr const char* same_tokens = "same tokens";
 
 /// What a row is of: left out of the table where all rows of all tables have the same.
 void add_key(Columns& columns, const std::vector<Row>& rows, const std::string& name,
@@ -341,6 +343,11 @@ Columns columns_of(const Results& results, Table table) {
         return p.stride == 1 ? std::to_string(p.scored)
                              : fmt::format("{} (1 in {})", p.scored, p.stride);
       });
+      if (std::any_of(rows.begin(), rows.end(), [](const Row& r) { return r.result->common; })) {
+        number(same_tokens, [](const Row& r) {
+          return r.result->common ? significant(std::exp(r.result->common->nll_mean)) : none;
+        });
+      }
       number("tokens/s", [](const Row& r) {
         return fixed(static_cast<double>(r.result->perplexity->scored) / r.result->scoring_seconds,
                      0);
@@ -427,6 +434,7 @@ std::string format_columns(const Columns& columns, Table table, ReportFormat for
 }
 
 std::string csv(const Results& results, Table table) {
+  using Value = std::optional<double>;
   Columns columns;
   const std::vector<Row> rows = rows_of(results, table, /*parts=*/true);
   const auto text = [&](const std::string& name,
@@ -489,7 +497,6 @@ std::string csv(const Results& results, Table table) {
       break;
     }
     case Table::fidelity: {
-      using Value = std::optional<double>;
       const auto divergence = [&](const std::string& name, double DivergenceResult::*field) {
         number(name, [field](const Row& r) {
           return r.result->divergence ? Value((*r.result->divergence).*field) : std::nullopt;
@@ -549,6 +556,12 @@ std::string csv(const Results& results, Table table) {
              [](const Row& r) { return static_cast<double>(r.result->perplexity->scored); });
       number("stride",
              [](const Row& r) { return static_cast<double>(r.result->perplexity->stride); });
+      number("common_perplexity", [](const Row& r) {
+        return r.result->common ? Value(std::exp(r.result->common->nll_mean)) : std::nullopt;
+      });
+      number("common_scored", [](const Row& r) {
+        return r.result->common ? Value(r.result->common->scored) : std::nullopt;
+      });
       number("scoring_seconds", [](const Row& r) { return r.result->scoring_seconds; });
       break;
     case Table::latency:
@@ -675,21 +688,28 @@ std::string format_report(const Results& results, ReportFormat format, size_t wi
                     counted(cores != info.machine.end() ? printable(cores->second) : "?", "core"),
                     gpu + printable(info.started));
   }
-  bool errors = false;
+  bool errors = false, same = false;
+  const auto has = [](const Columns& columns, const char* name) {
+    return std::any_of(columns.begin(), columns.end(),
+                       [&](const Column& column) { return column.name == name; });
+  };
   for (const Table table : all_tables) {
     const Columns& columns = tables.columns.at(table);
     const std::string body = format_columns(columns, table, format, width);
     if (body.empty()) continue;
     text += fmt::format("\n{}{}\n{}{}", markdown ? "## " : "", title(table), markdown ? "\n" : "",
                         body);
-    errors |= std::any_of(columns.begin(), columns.end(),
-                          [](const Column& column) { return column.name == "±"; });
+    errors |= has(columns, "±");
+    same |= has(columns, same_tokens);
   }
   if (const std::string body = render(spread_table(results), markdown, width); !body.empty()) {
     text += fmt::format("\n{}{}\n{}{}", markdown ? "## " : "", spread_title, markdown ? "\n" : "",
                         body);
   }
   if (errors) text += "\n±: one standard error of the mean, neighbouring tokens being correlated\n";
+  if (same) {
+    text += fmt::format("\n{}: perplexity over the tokens that all policies scored\n", same_tokens);
+  }
   std::map<std::string, std::string> bounds;
   for (const CellResult& cell : results.cells) {
     const std::string bound = bound_of(cell.cell.policy);

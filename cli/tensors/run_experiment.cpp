@@ -17,6 +17,7 @@
 #include "cli/tensors/interruption.h"
 #include "eval/experiment/engine_names.h"
 #include "eval/metrics/batch_means.h"
+#include "eval/results/common_tokens.h"
 #include "eval/results/nll_file.h"
 #include "eval/run/bench.h"
 #include "eval/run/cell_checkpoint.h"
@@ -351,7 +352,9 @@ RunOutcome run_experiment(const Experiment& experiment, const RunOptions& option
                                    : earlier.find_unchosen(cell, runner, info));
     if (results.back()) {
       results.back()->cell.reference = cell.reference;
-      results.back()->collapse.reset();  // which is no measurement: made anew at the end
+      // What is no measurement is made anew at the end.
+      results.back()->collapse.reset();
+      results.back()->common.reset();
     } else if (chosen(cell)) {
       ++to_do;
     }
@@ -414,8 +417,9 @@ RunOutcome run_experiment(const Experiment& experiment, const RunOptions& option
       say(fmt::format("cell {} of {}: {}: {}{}", done, to_do, cells[i].id, row(*results[i]),
                       done == to_do ? "" : fmt::format("; about {} left", format_duration(left))));
     }
-    if (experiment.collapse) {
-      find_collapses(outcome.results, folder, *experiment.collapse);
+    const bool common = find_common_tokens(outcome.results, folder);
+    if (experiment.collapse) find_collapses(outcome.results, folder, *experiment.collapse);
+    if (common || experiment.collapse) {
       write_results(outcome.results, folder);
       write_tables(outcome.results, folder);
     }

@@ -62,6 +62,13 @@ json divergence_to_json(const DivergenceResult& d) {
           {"seconds", d.seconds}};
 }
 
+json common_to_json(const CommonTokensResult& c) {
+  return {{"stride", c.stride},
+          {"scored", c.scored},
+          {"nll_mean", number(c.nll_mean)},
+          {"stderr", number(c.nll_stderr)}};
+}
+
 json collapse_to_json(const CollapseResult& c) {
   return {{"reference", c.reference},
           {"window", c.window},
@@ -212,6 +219,7 @@ json cell_to_json(const CellResult& result) {
       {"memory", nullptr},
       {"divergence", nullptr},
       {"collapse", nullptr},
+      {"common", result.common ? common_to_json(*result.common) : json(nullptr)},
       {"evicted_mass", nullptr},
       {"answers", answers_to_json(result.answers)},
       {"answers_file", result.answers_file.empty() ? json(nullptr) : json(result.answers_file)},
@@ -399,6 +407,12 @@ CellResult cell_from_json(const json& object) {
                          .word = optional_number(p.at("word")),
                          .byte = optional_number(p.at("byte")),
                          .bits_per_byte = optional_number(p.at("bits_per_byte"))};
+  }
+  if (const json& c = later(object, "common"); !c.is_null()) {
+    result.common = {.stride = integer(c.at("stride")),
+                     .scored = integer(c.at("scored")),
+                     .nll_mean = number(c.at("nll_mean")),
+                     .nll_stderr = number(c.at("stderr"))};
   }
   for (const json& l : object.at("latency")) {
     const auto samples_ms = l.at("samples_ms").get<std::vector<double>>();

@@ -28,6 +28,14 @@ struct PerplexityResult {
   std::optional<double> word, byte, bits_per_byte;
 };
 
+/// The same over the tokens that all cells of the model and stream scored, where strides differ;
+/// see eval/results/common_tokens.h.
+struct CommonTokensResult {
+  int64_t stride = 1;
+  int64_t scored = 0;
+  double nll_mean = 0, nll_stderr = 0;
+};
+
 /// One-token decode steps at a cache as full as it gets; for a policy that recomputes, whole
 /// passes.
 /// Neighbouring samples of a cell's latency, and what the machine did then.
@@ -107,6 +115,7 @@ struct CellResult {
   TextFacts text;                     ///< what was read
   int64_t pieces = 1;                 ///< that the stream was cut into
   std::optional<PerplexityResult> perplexity;
+  std::optional<CommonTokensResult> common;
   std::vector<LatencyResult> latency;
   std::optional<MemoryResult> memory;
   std::optional<DivergenceResult> divergence;

@@ -1,5 +1,7 @@
 #include "reports/findings.h"
 
+#include <cmath>
+
 #include "tests/catch.h"
 #include "tests/eval/experiment/example.h"
 
@@ -12,11 +14,11 @@ TEST_CASE("findings say how far a policy is from dense, and at what memory") {
   dense.cache_label = "all";
   sinks.cell.policy = {.name = "sinks", .arguments = {{"sinks", 4}, {"window", 508}}};
   sinks.cache_label = "4+508";
-  dense.perplexity->token = 25;
+  dense.perplexity->nll_mean = std::log(25);
   dense.memory = MemoryResult{.kv_bytes_formula = 1600};
   sinks.memory = MemoryResult{.kv_bytes_formula = 100};
   const auto line = [&](double perplexity) {
-    sinks.perplexity->token = perplexity;
+    sinks.perplexity->nll_mean = std::log(perplexity);
     results.cells = {sinks, dense};
     return findings(results);
   };
@@ -28,6 +30,17 @@ TEST_CASE("findings say how far a policy is from dense, and at what memory") {
   CHECK(line(25) == Lines{"sinks 4+508: perplexity as dense, at 1/16 of its memory"});
   sinks.memory->kv_bytes_formula = 1600;
   CHECK(line(26) == Lines{"sinks 4+508: perplexity 4.0 % above dense"});
+  // Over other tokens nothing is found, unless both are known over the same.
+  sinks.perplexity->stride = 8;
+  CHECK(line(26).empty());
+  dense.common = {.stride = 8, .scored = 20, .nll_mean = std::log(30)};
+  CHECK(line(26).empty());
+  sinks.common = {.stride = 8, .scored = 20, .nll_mean = std::log(33)};
+  CHECK(line(26) == Lines{"sinks 4+508: perplexity 10 % above dense over the same tokens, 1 in 8"});
+  sinks.common->scored = 19;
+  CHECK(line(26).empty());
+  sinks.common.reset();
+  sinks.perplexity->stride = 1;
   // Of an upper bound nothing is found.
   sinks.cell.policy = {.name = "oracle", .arguments = {{"capacity", 512}}};
   CHECK(line(26).empty());

@@ -101,10 +101,11 @@ TEST_CASE("CSV has every column in plain units") {
   CHECK_THAT(rows[0],
              Catch::Matchers::EndsWith(
                  "perplexity,perplexity_stderr,nll_mean,nll_stderr,nll_over_float32,"
-                 "word_perplexity,byte_perplexity,bits_per_byte,scored,stride,scoring_seconds"));
+                 "word_perplexity,byte_perplexity,bits_per_byte,scored,stride,common_perplexity,"
+                 "common_scored,scoring_seconds"));
   CHECK_THAT(rows[1], Catch::Matchers::EndsWith(
-                          ",1234.5678,12.25,7.11847,0.0099225,,98765.4321,3.668,1.875,8191,1,4"));
-  CHECK_THAT(rows[3], Catch::Matchers::EndsWith(",44.5,1.25,3.79549,0.02809,,,,,1024,8,64"));
+                          ",1234.5678,12.25,7.11847,0.0099225,,98765.4321,3.668,1.875,8191,1,,,4"));
+  CHECK_THAT(rows[3], Catch::Matchers::EndsWith(",44.5,1.25,3.79549,0.02809,,,,,1024,8,,,64"));
 }
 
 TEST_CASE("what a device held, and that its events timed steps, is said where there is one") {

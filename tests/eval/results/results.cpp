@@ -31,6 +31,7 @@ const std::vector<json::json_pointer> later_fields = {"/evicted_mass/output_erro
                                                       "/evicted_mass_settings"_json_pointer,
                                                       "/divergence"_json_pointer,
                                                       "/collapse"_json_pointer,
+                                                      "/common"_json_pointer,
                                                       "/evicted_mass"_json_pointer,
                                                       "/latency_settings/seconds"_json_pointer,
                                                       "/dataset/reset"_json_pointer,
@@ -138,6 +139,7 @@ TEST_CASE("what is made of a reference and of dense attention is written and rea
                        .same_top_stderr = 0.125,
                        .tokens = 8191,
                        .seconds = 1.5};
+  result.common = {.stride = 8, .scored = 1024, .nll_mean = 3.5, .nll_stderr = 0.25};
   result.collapse = {.reference = reference, .window = 256, .margin = 0.5, .onset = 4711};
   result.evicted_mass = {.mean = 0.25,
                          .tokens = 512,
@@ -155,6 +157,12 @@ TEST_CASE("what is made of a reference and of dense attention is written and rea
   REQUIRE(back.divergence);
   CHECK(back.divergence->kl_mean == 0.1 + 0.2);
   CHECK(std::isnan(back.divergence->kl_stderr));
+  REQUIRE(back.common);
+  CHECK(back.common->stride == 8);
+  CHECK(back.common->scored == 1024);
+  CHECK(back.common->nll_mean == 3.5);
+  CHECK(back.common->nll_stderr == 0.25);
+  CHECK(!read.cells[2].common);
   REQUIRE(back.collapse);
   CHECK(back.collapse->onset == 4711);
   REQUIRE(read.cells[2].collapse);

@@ -1,0 +1,87 @@
+#include "eval/results/common_tokens.h"
+
+#include <algorithm>
+#include <limits>
+#include <map>
+#include <numeric>
+#include <vector>
+
+#include "eval/metrics/batch_means.h"
+#include "eval/results/nll_file.h"
+
+namespace sinkbench {
+namespace {
+
+/// What scored so many tokens, one in `own`, scored so many of those that are one in `stride`.
+int64_t tokens_of(int64_t scored, int64_t own, int64_t stride) {
+  const int64_t step = stride / own;
+  return (scored + step - 1) / step;
+}
+
+/// The stride of the tokens that all scored, where theirs differ; nothing, too, where it would be
+/// longer than any stream.
+std::optional<int64_t> common_stride(const std::vector<CellResult*>& cells) {
+  constexpr int64_t most = int64_t{1} << 31;
+  int64_t stride = 1;
+  bool differ = false;
+  for (const CellResult* cell : cells) {
+    const int64_t own = cell->perplexity->stride;
+    differ |= own != cells.front()->perplexity->stride;
+    if (own > most) return std::nullopt;
+    stride = std::lcm(stride, own);
+    if (stride > most) return std::nullopt;
+  }
+  return differ ? std::optional(stride) : std::nullopt;
+}
+
+/// Of the NLLs of one token in `own` the first `count` of those of one token in `stride`.
+CommonTokensResult over(const std::vector<double>& nll, int64_t own, int64_t stride,
+                        int64_t count) {
+  BatchMeans means(count);
+  for (int64_t i = 0; i < count; ++i) means.add(nll.at(static_cast<size_t>(i * (stride / own))));
+  return {.stride = stride,
+          .scored = count,
+          .nll_mean = means.mean(),
+          .nll_stderr = means.standard_error()};
+}
+
+}  // namespace
+
+bool find_common_tokens(Results& results, const std::filesystem::path& folder) {
+  std::map<std::pair<std::string, std::string>, std::vector<CellResult*>> streams;
+  for (CellResult& cell : results.cells) {
+    cell.common.reset();
+    if (!cell.perplexity || cell.nll_file.empty() || cell.cell.dataset.is_task()) continue;
+    streams[{cell.model_sha256, cell.dataset_sha256}].push_back(&cell);
+  }
+  bool found = false;
+  for (const auto& [stream, cells] : streams) {
+    const std::optional<int64_t> stride = common_stride(cells);
+    if (!stride) continue;
+    int64_t count = std::numeric_limits<int64_t>::max();
+    for (const CellResult* cell : cells) {
+      const PerplexityResult& p = *cell->perplexity;
+      count = std::min(count, tokens_of(p.scored, p.stride, *stride));
+    }
+    if (count < 2) continue;
+    for (CellResult* cell : cells) {
+      cell->common =
+          over(read_nll_file(folder / cell->nll_file), cell->perplexity->stride, *stride, count);
+    }
+    found = true;
+  }
+  return found;
+}
+
+std::optional<double> nll_above(const CellResult& cell, const CellResult& other) {
+  if (!cell.perplexity || !other.perplexity) return std::nullopt;
+  if (cell.perplexity->stride == other.perplexity->stride) {
+    return cell.perplexity->nll_mean - other.perplexity->nll_mean;
+  }
+  const bool common = cell.common && other.common && cell.common->stride == other.common->stride &&
+                      cell.common->scored == other.common->scored;
+  if (!common) return std::nullopt;
+  return cell.common->nll_mean - other.common->nll_mean;
+}
+
+}  // namespace sinkbench
