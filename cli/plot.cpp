@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "cli/commands.h"
+#include "eval/results/common_tokens.h"
 
 namespace sinkbench {
 
@@ -16,7 +17,9 @@ void add_plot(CLI::App& app) {
   command->footer("Example: sinkbench plot results/quickstart");
   command->callback([folder] {
     const std::filesystem::path plots = std::filesystem::path(*folder) / "plots";
-    const Pictures pictures = draw_pictures(read_results(*folder), *folder, plots);
+    Results results = read_results(*folder);
+    find_common_tokens(results, *folder);
+    const Pictures pictures = draw_pictures(results, *folder, plots);
     for (const std::string& name : pictures.drawn) {
       print_out("{}  (and .png, .gp, .csv)\n", (plots / (name + ".svg")).string());
     }

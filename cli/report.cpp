@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "cli/commands.h"
+#include "eval/results/common_tokens.h"
 #include "reports/html.h"
 #include "reports/merge.h"
 #include "reports/text_table.h"
@@ -25,6 +26,24 @@ std::string page(const std::vector<std::string>& folders, const std::vector<Resu
     section.provenance = format_provenance(folders, runs);
   }
   return html_page(results.info.name, {&section, 1});
+}
+
+/// Of all folders together, with what their NLL files say of several cells.
+Results as_one(const std::vector<std::string>& folders, std::vector<Results> runs) {
+  if (runs.size() == 1) {
+    find_common_tokens(runs.front(), folders.front());
+    return std::move(runs.front());
+  }
+  for (size_t i = 0; i < runs.size(); ++i) {
+    for (CellResult& cell : runs[i].cells) {
+      if (!cell.nll_file.empty()) {
+        cell.nll_file = std::filesystem::absolute(folders[i]) / cell.nll_file;
+      }
+    }
+  }
+  Results results = merge(runs);
+  find_common_tokens(results, "");
+  return results;
 }
 
 }  // namespace
@@ -50,7 +69,6 @@ void add_report(CLI::App& app) {
     std::vector<Results> runs;
     for (const std::string& folder : options->folders) runs.push_back(read_results(folder));
     const bool several = runs.size() > 1;
-    const Results results = several ? merge(runs) : runs.front();
     std::string text;
     if (options->format == "json") {
       if (several) {
@@ -59,11 +77,13 @@ void add_report(CLI::App& app) {
             "one program",
             runs.size());
       }
-      text = to_json(results).dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+      text = to_json(as_one(options->folders, runs))
+                 .dump(2, ' ', false, nlohmann::json::error_handler_t::replace) +
+             "\n";
     } else if (options->format == "html") {
-      text = page(options->folders, runs, results);
+      text = page(options->folders, runs, as_one(options->folders, runs));
     } else {
-      text = format_report(results,
+      text = format_report(as_one(options->folders, runs),
                            options->format == "csv"        ? ReportFormat::csv
                            : options->format == "markdown" ? ReportFormat::markdown
                                                            : ReportFormat::table,

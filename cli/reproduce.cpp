@@ -18,6 +18,7 @@
 #include "cli/run_experiment.h"
 #include "cli/sink_runs.h"
 #include "cli/tensors.h"
+#include "eval/results/common_tokens.h"
 #include "reports/html.h"
 #include "reports/plot.h"
 #include "reports/tables.h"
@@ -159,8 +160,10 @@ void write_report(const std::string& name, const std::vector<fs::path>& files, c
     }
     if (!fs::exists(folder / "results.json")) continue;
     try {
+      Results results = read_results(folder);
+      find_common_tokens(results, folder);
       sections.push_back({.title = file.stem().string(),
-                          .results = read_results(folder),
+                          .results = std::move(results),
                           .folder = folder,
                           .description = description(file)});
     } catch (const InputError& error) {

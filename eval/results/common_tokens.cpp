@@ -50,12 +50,16 @@ CommonTokensResult over(const std::vector<double>& nll, int64_t own, int64_t str
 bool find_common_tokens(Results& results, const std::filesystem::path& folder) {
   std::map<std::pair<std::string, std::string>, std::vector<CellResult*>> streams;
   for (CellResult& cell : results.cells) {
-    cell.common.reset();
-    if (!cell.perplexity || cell.nll_file.empty() || cell.cell.dataset.is_task()) continue;
+    if (!cell.perplexity || cell.cell.dataset.is_task()) continue;
     streams[{cell.model_sha256, cell.dataset_sha256}].push_back(&cell);
   }
   bool found = false;
   for (const auto& [stream, cells] : streams) {
+    const bool known = std::all_of(cells.begin(), cells.end(), [&](const CellResult* cell) {
+      return !cell->nll_file.empty() && std::filesystem::exists(folder / cell->nll_file);
+    });
+    if (!known) continue;
+    for (CellResult* cell : cells) cell->common.reset();
     const std::optional<int64_t> stride = common_stride(cells);
     if (!stride) continue;
     int64_t count = std::numeric_limits<int64_t>::max();

@@ -72,6 +72,13 @@ TEST_CASE("where strides differ, perplexities are known over the same tokens") {
   CHECK(!find_common_tokens(results, folder.path()));
   CHECK(!results.cells[0].common);
   CHECK(*nll_above(results.cells[1], results.cells[0]) == Approx(0.5));
+  // What can't be looked at again stays.
+  results.cells.push_back(results.cells.front());
+  results.cells[2].nll_file = "nowhere.f64";
+  results.cells[2].perplexity->stride = 2;
+  results.cells[1].common = {.stride = 4, .scored = 3, .nll_mean = 2};
+  CHECK(!find_common_tokens(results, folder.path()));
+  CHECK(results.cells[1].common->nll_mean == 2);
   // One token is no sample, and a stride beyond all streams none at all.
   for (const int64_t stride : {int64_t{1000}, int64_t{1} << 40}) {
     results.cells = {cell_of(folder, "all", 100, 1, hard(0)),
