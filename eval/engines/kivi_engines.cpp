@@ -137,7 +137,8 @@ at::Tensor KiviChunkedEngine::attend(int64_t layer, const at::Tensor& query, int
   const auto join = [&](const at::Tensor& quantised, const at::Tensor& newest) {
     return at::cat({quantised.narrow(1, 0, to), newest.narrow(1, from, end - from)}, 1);
   };
-  AttentionInput input = {.ranges = {{.query = query}, {.query = query}},
+  const RangeView whole = {.query = query, .first = {}, .last = {}, .column = {}};
+  AttentionInput input = {.ranges = {whole, whole},
                           .keys = join(keys, keys),
                           .values = join(decoded, values),
                           .bias = bias_ ? &*bias_ : nullptr,

@@ -341,7 +341,12 @@ class Scan final : public LayerScan {
     const auto keys = [&] {  // vectors are read beyond the last column
       return at::zeros({d * room + entry_padding}, exact).narrow(0, 0, d * room).view({d, room});
     };
-    Head head{.room = room, .key = keys(), .far_key = {}, .value = at::zeros({room, d}, exact)};
+    Head head{.room = room,
+              .key = keys(),
+              .far_key = {},
+              .value = at::zeros({room, d}, exact),
+              .least = {},
+              .most = {}};
     if (layer.far_keys()) head.far_key = keys();
     if (layer.reading) {
       head.least = at::zeros({d, pages_of(layer, room)}, exact);
