@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <map>
+#include <set>
 #include <sstream>
 
 #include "base/error.h"
@@ -139,11 +140,30 @@ std::string paragraph(const std::string& text, const char* kind) {
   return fmt::format("<p class=\"{}\">{}</p>\n", kind, html_escaped(text));
 }
 
+constexpr std::string_view region =
+    R"(<div class="scroll" role="region" tabindex="0" aria-label=")";
+
 /// What may be wider than the screen can be scrolled, by the keyboard too.
 std::string scrolling(const std::string& content, const std::string& name) {
-  return fmt::format(
-      "<div class=\"scroll\" role=\"region\" tabindex=\"0\" aria-label=\"{}\">\n{}</div>\n",
-      html_escaped(name), content);
+  return fmt::format("{}{}\">\n{}</div>\n", region, html_escaped(name), content);
+}
+
+/// The same with a name of its own for each such part of the page, so that they are told apart
+/// without being seen: "table1: Perplexity".
+std::string with_own_names(const std::string& html, const std::string& part,
+                           std::set<std::string>& seen) {
+  std::string result;
+  size_t from = 0;
+  for (size_t at = html.find(region); at != html.npos; at = html.find(region, from)) {
+    const size_t begin = at + region.size(), end = html.find('"', begin);
+    std::string name = (part.empty() ? "" : html_escaped(part) + ": ");
+    name += html.substr(begin, end - begin);
+    std::string own = name;
+    for (int n = 2; !seen.insert(own).second; ++n) own = fmt::format("{} ({})", name, n);
+    result += html.substr(from, begin - from) + own;
+    from = end;
+  }
+  return result + html.substr(from);
 }
 
 /// Of a part of a section: the page's second level, or the third below the sections' titles.
@@ -378,12 +398,14 @@ std::string html_page(const std::string& title, std::span<const HtmlSection> sec
     }
     html += "</ul>\n</nav>\n";
   }
-  html += costs(sections);
+  std::set<std::string> regions;
+  html += with_own_names(costs(sections), "", regions);
   for (size_t i = 0; i < sections.size(); ++i) {
     if (several) {
       html += fmt::format("<h2 id=\"part-{}\">{}</h2>\n", i + 1, html_escaped(sections[i].title));
     }
-    html += section_body(sections[i], {several ? 3 : 2});
+    html += with_own_names(section_body(sections[i], {several ? 3 : 2}),
+                           several ? sections[i].title : "", regions);
   }
   return html + conventions + "</main>\n<script>" + script + "</script>\n</body>\n</html>\n";
 }

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <regex>
+#include <set>
 
 #include "base/file.h"
 #include "policies/registry.h"
@@ -119,6 +120,15 @@ TEST_CASE("several parts have headings and links to them") {
        {"<a href=\"#part-1\">first &amp; one</a>", "<h2 id=\"part-2\">second</h2>", "of a&lt;b"}) {
     CHECK_THAT(html, ContainsSubstring(part));
   }
+  // Whoever hears the page tells its tables apart.
+  std::set<std::string> names;
+  const std::regex region("role=\"region\" tabindex=\"0\" aria-label=\"([^\"]*)\"");
+  for (std::sregex_iterator it(html.begin(), html.end(), region), end; it != end; ++it) {
+    INFO((*it)[1]);
+    CHECK(names.insert((*it)[1]).second);
+  }
+  CHECK(names.contains("first &amp; one: Perplexity"));
+  CHECK(names.contains("second: Perplexity"));
 }
 
 TEST_CASE("what was published stands beside its models' cells, and nothing beside others") {
