@@ -102,6 +102,18 @@ TextFacts facts_of(const DocumentReader& reader) {
   return facts;
 }
 
+/// Says so where many of the scored ids are a BOS before a document: they cost a model many nats
+/// each, and the text doesn't have them.
+void note_scored_prefixes(TokenStream& stream, const std::vector<bool>& is_prefix) {
+  auto count = std::count(is_prefix.begin(), is_prefix.end(), true);
+  for (const int64_t piece : stream.pieces) count -= is_prefix[static_cast<size_t>(piece)];
+  const int64_t scored = std::ssize(stream.ids) - std::ssize(stream.pieces);
+  if (count * 100 < scored) return;
+  stream.facts.notes.push_back(fmt::format(
+      "{} of {} scored tokens are the BOS before a document: perplexity counts them", count,
+      scored));
+}
+
 /// Of what is scored where there are several pieces: each is decoded without its first id.
 /// `is_prefix` says which ids stand for no text.
 TokenStream::Extent extent_of_pieces(const TokenStream& stream, const Tokenizer& tokenizer,
@@ -198,6 +210,7 @@ TokenStream read_text_stream(const TextSource& source, const Tokenizer& tokenize
                              source.paths.empty() ? "text" : source.paths.front().string(),
                              stream.ids.size());
   }
+  note_scored_prefixes(stream, is_prefix);
   stream.ids_sha256 = ids_sha256(stream.ids);
   stream.content_sha256 = content.hex();
   stream.scored_text =

@@ -98,9 +98,18 @@ TEST_CASE("documents are joined, with the BOS where it is asked for") {
   CHECK(stream.scored_text->bytes == 8);
   CHECK(stream.scored_text->words == 3);
   CHECK(stream.content_sha256 == sha256_hex("ab ab\ncd"));
+  CHECK(stream.facts.notes.empty());
 
+  // A BOS that is predicted counts, which is said where there are many.
   source.bos = BosPlacement::document;
-  CHECK(read_text_stream(source, tokenizer).ids == Ids{kBos, kAb, kSpaceAb, kLine, kBos, kC, kD});
+  stream = read_text_stream(source, tokenizer);
+  CHECK(stream.ids == Ids{kBos, kAb, kSpaceAb, kLine, kBos, kC, kD});
+  CHECK(stream.facts.notes ==
+        std::vector<std::string>{
+            "1 of 6 scored tokens are the BOS before a document: perplexity counts them"});
+  source.reset = Reset{};  // each is the first of a piece
+  CHECK(read_text_stream(source, tokenizer).facts.notes.empty());
+  source.reset.reset();
 
   // Without a BOS the first token isn't scored, and its text isn't counted.
   source.bos = BosPlacement::none;
