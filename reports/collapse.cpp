@@ -5,6 +5,7 @@
 #include <tuple>
 #include <vector>
 
+#include "eval/results/common_tokens.h"
 #include "eval/results/nll_file.h"
 
 namespace sinkbench {
@@ -29,19 +30,13 @@ const CellResult* reference_of(const Results& results, const CellResult& cell) {
   return best;
 }
 
-/// Of so many tokens, one in `own_stride`, those that are one in `stride`.
-int64_t every(int64_t stride, size_t tokens, int64_t own_stride) {
-  const int64_t step = stride / own_stride;
-  return (static_cast<int64_t>(tokens) + step - 1) / step;
-}
-
 }  // namespace
 
 std::optional<int64_t> collapse_onset(const StridedNll& cell, const StridedNll& reference,
                                       const CollapseSpec& spec) {
   const int64_t stride = std::lcm(cell.stride, reference.stride);
-  const int64_t n = std::min(every(stride, cell.nll.size(), cell.stride),
-                             every(stride, reference.nll.size(), reference.stride));
+  const int64_t n = std::min(tokens_of_stride(std::ssize(cell.nll), cell.stride, stride),
+                             tokens_of_stride(std::ssize(reference.nll), reference.stride, stride));
   const auto at = [&](const StridedNll& series, int64_t i) {
     return static_cast<double>(series.nll[i * (stride / series.stride)]);
   };
@@ -60,14 +55,13 @@ std::optional<int64_t> collapse_onset(const StridedNll& cell, const StridedNll& 
 
 bool can_collapse(const Results& results, const CellResult& cell) {
   if (!cell.collapse || !cell.perplexity) return false;
-  const auto scored = [](const CellResult& r) { return static_cast<size_t>(r.perplexity->scored); };
   const int64_t own = cell.perplexity->stride;
   int64_t common = cell.perplexity->scored;
   for (const CellResult& other : results.cells) {
     if (other.cell.id != cell.collapse->reference || !other.perplexity) continue;
     const int64_t stride = std::lcm(own, other.perplexity->stride);
-    common = std::min(every(stride, scored(cell), own),
-                      every(stride, scored(other), other.perplexity->stride));
+    common = std::min(tokens_of_stride(cell.perplexity->scored, own, stride),
+                      tokens_of_stride(other.perplexity->scored, other.perplexity->stride, stride));
   }
   return common / 2 >= cell.collapse->window;
 }

@@ -6,17 +6,12 @@
 #include <numeric>
 #include <vector>
 
+#include "base/error.h"
 #include "eval/metrics/batch_means.h"
 #include "eval/results/nll_file.h"
 
 namespace sinkbench {
 namespace {
-
-/// What scored so many tokens, one in `own`, scored so many of those that are one in `stride`.
-int64_t tokens_of(int64_t scored, int64_t own, int64_t stride) {
-  const int64_t step = stride / own;
-  return (scored + step - 1) / step;
-}
 
 /// The stride of the tokens that all scored, where theirs differ; nothing, too, where it would be
 /// longer than any stream.
@@ -27,7 +22,7 @@ std::optional<int64_t> common_stride(const std::vector<CellResult*>& cells) {
   for (const CellResult* cell : cells) {
     const int64_t own = cell->perplexity->stride;
     differ |= own != cells.front()->perplexity->stride;
-    if (own > most) return std::nullopt;
+    if (own < 1 || own > most) return std::nullopt;
     stride = std::lcm(stride, own);
     if (stride > most) return std::nullopt;
   }
@@ -47,6 +42,11 @@ CommonTokensResult over(const std::vector<double>& nll, int64_t own, int64_t str
 
 }  // namespace
 
+int64_t tokens_of_stride(int64_t scored, int64_t own, int64_t stride) {
+  const int64_t step = stride / own;
+  return scored / step + (scored % step > 0 ? 1 : 0);
+}
+
 bool find_common_tokens(Results& results, const std::filesystem::path& folder) {
   std::map<std::pair<std::string, std::string>, std::vector<CellResult*>> streams;
   for (CellResult& cell : results.cells) {
@@ -65,12 +65,17 @@ bool find_common_tokens(Results& results, const std::filesystem::path& folder) {
     int64_t count = std::numeric_limits<int64_t>::max();
     for (const CellResult* cell : cells) {
       const PerplexityResult& p = *cell->perplexity;
-      count = std::min(count, tokens_of(p.scored, p.stride, *stride));
+      count = std::min(count, tokens_of_stride(p.scored, p.stride, *stride));
     }
     if (count < 2) continue;
     for (CellResult* cell : cells) {
-      cell->common =
-          over(read_nll_file(folder / cell->nll_file), cell->perplexity->stride, *stride, count);
+      const std::filesystem::path file = folder / cell->nll_file;
+      const std::vector<double> nll = read_nll_file(file);
+      if (std::ssize(nll) != cell->perplexity->scored) {
+        throw InputError::format("{}: {} numbers; expected {}, as many as were scored",
+                                 file.string(), nll.size(), cell->perplexity->scored);
+      }
+      cell->common = over(nll, cell->perplexity->stride, *stride, count);
     }
     found = true;
   }

@@ -79,6 +79,14 @@ TEST_CASE("where strides differ, perplexities are known over the same tokens") {
   results.cells[1].common = {.stride = 4, .scored = 3, .nll_mean = 2};
   CHECK(!find_common_tokens(results, folder.path()));
   CHECK(results.cells[1].common->nll_mean == 2);
+  // A file that isn't the results', and a stride that is none.
+  results.cells = {cell_of(folder, "all", 100, 1, hard(0)),
+                   cell_of(folder, "fourth", 25, 4, hard(0))};
+  results.cells[1].perplexity->scored = 26;
+  CHECK_THROWS_WITH(find_common_tokens(results, folder.path()),
+                    ContainsSubstring("fourth.f64: 25 numbers; expected 26"));
+  results.cells[1].perplexity->stride = 0;
+  CHECK(!find_common_tokens(results, folder.path()));
   // One token is no sample, and a stride beyond all streams none at all.
   for (const int64_t stride : {int64_t{1000}, int64_t{1} << 40}) {
     results.cells = {cell_of(folder, "all", 100, 1, hard(0)),
