@@ -55,10 +55,10 @@ void product(const void* weight, const float* x, int64_t in, int64_t out, float*
                    });
 }
 
-/// Whether LibTorch's products of bfloat16 are faster than float32's: with tiles (AMX), and with AVX-512's
-/// instruction for pairs but on Intel's processors, where it has half the rate of float32's
-/// multiply-add (measured: 84 beside 161 GFLOP/s). Without it they are put together of other
-/// instructions (30 GFLOP/s on the same processor).
+/// Whether LibTorch's products of bfloat16 are faster than float32's: with tiles (AMX), and with
+/// AVX-512's instruction for pairs but on Intel's processors, where it has half the rate of
+/// float32's multiply-add (measured: 84 beside 161 GFLOP/s). Without it they are put together of
+/// other instructions (30 GFLOP/s on the same processor).
 bool has_faster_bfloat16() {
 #if defined(__x86_64__)
   if (simd::level() != simd::Level::avx512) return false;

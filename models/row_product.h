@@ -13,9 +13,9 @@ bool takes_row_product(const at::Tensor& x, const at::Tensor& weight);
 /// result in x's precision.
 at::Tensor row_product(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias);
 
-/// Whether a product is better made in float32 than in the input's bfloat16. LibTorch's are faster with
-/// AMX, and with AVX512_BF16 on AMD's processors; on Intel's they are half as fast as float32's, with
-/// AVX-512 alone a fifth, and without it a fiftieth.
+/// Whether a product is better made in float32 than in the input's bfloat16. LibTorch's are faster
+/// with AMX, and with AVX512_BF16 on AMD's processors; on Intel's they are half as fast as
+/// float32's, with AVX-512 alone a fifth, and without it a fiftieth.
 bool widens(const at::Tensor& x);
 
 /// x [n, in] weight^T [out, in] + bias [out] (or undefined) = [n, out] of bfloat16, by float32

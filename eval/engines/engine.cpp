@@ -6,18 +6,10 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "eval/engines/logits_at_once.h"
 #include "models/fused.h"
 
 namespace sinkbench {
-namespace {
-
-/// Logits exist for so many elements at once, whatever the vocabulary; on a GPU, which would wait
-/// between few of them, for more.
-int64_t logits_at_once(at::Device device) {
-  return int64_t{1} << (device.is_cuda() ? 26 : 22);
-}
-
-}  // namespace
 
 int64_t Stream::piece_end(size_t piece) const {
   return piece + 1 < pieces.size() ? pieces[piece + 1] : static_cast<int64_t>(ids.size());
@@ -87,8 +79,8 @@ void Engine::advance(const NllSink& sink) {
 void Engine::score_rows(const QueryRows& rows, const ScoreSink& sink) const {
   const c10::InferenceMode inference;
   const int64_t count = rows.x.size(0);
-  const int64_t at_once =
-      std::clamp<int64_t>(logits_at_once(rows.x.device()) / decoder_.config().vocab_size, 1, count);
+  const int64_t at_once = std::clamp<int64_t>(
+      logits_at_once(rows.x.is_cuda()) / decoder_.config().vocab_size, 1, count);
   for (int64_t row = 0; row < count; row += at_once) {
     const int64_t n = std::min(at_once, count - row);
     const int64_t first = rows.first + row * rows.step;

@@ -14,6 +14,7 @@
 #include "eval/engines/chunked.h"
 #include "eval/engines/kivi_engines.h"
 #include "eval/engines/limits.h"
+#include "eval/engines/logits_at_once.h"
 #include "eval/engines/recompute.h"
 #include "eval/engines/scan_engine.h"
 #include "eval/engines/scored_stepwise.h"
@@ -38,8 +39,7 @@ double exact_size(at::ScalarType dtype) {
   return dtype == at::kDouble ? 8 : 4;
 }
 
-// As in the engines: logits have no more elements at once, plain attention no more scores.
-constexpr double most_logits = 1 << 22;
+/// Plain attention has no more scores at once.
 constexpr double most_pairs = 1 << 26;
 /// Scores, the same of all ranges in one, and their softmax: measured.
 constexpr double copies_of_scores = 2.5;
@@ -196,7 +196,8 @@ class IndexMethod : public Method {
     const double residual = hidden * (2 * exact + element);
     const double attention = projected * (element + widened) + 1.5 * heads * exact;
     const double attended = heads * (exact + (widened > 0 ? element : 0));
-    const double logits = std::min(std::max(most_logits, vocabulary), rows * vocabulary);
+    const double logits = std::min(std::max(static_cast<double>(logits_at_once(false)), vocabulary),
+                                   rows * vocabulary);
     return rows * (residual + attention + attended + mlp * element) +
            logits * (element + widened + 2 * exact);
   }
