@@ -5,6 +5,7 @@
 #include "models/fused.h"
 #include "models/quantised.h"
 #include "models/row_product.h"
+#include "models/widened_product.h"
 
 namespace sinkbench {
 

@@ -2,7 +2,6 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
-#include <c10/core/InferenceMode.h>
 
 #include "base/simd.h"
 
@@ -55,21 +54,6 @@ void product(const void* weight, const float* x, int64_t in, int64_t out, float*
                    });
 }
 
-/// Whether LibTorch's products of bfloat16 are faster than float32's: with tiles (AMX), and with
-/// AVX-512's instruction for pairs but on Intel's processors, where it has half the rate of
-/// float32's multiply-add (measured: 84 beside 161 GFLOP/s). Without it they are put together of
-/// other instructions (30 GFLOP/s on the same processor).
-bool has_faster_bfloat16() {
-#if defined(__x86_64__)
-  if (simd::level() != simd::Level::avx512) return false;
-  __builtin_cpu_init();
-  return __builtin_cpu_supports("amx-bf16") ||
-         (__builtin_cpu_supports("avx512bf16") && !__builtin_cpu_is("intel"));
-#else
-  return false;
-#endif
-}
-
 }  // namespace
 
 bool takes_row_product(const at::Tensor& x, const at::Tensor& weight) {
@@ -90,32 +74,6 @@ at::Tensor row_product(const at::Tensor& x, const at::Tensor& weight, const at::
   }
   if (bias.defined()) y += bias;
   return y.to(x.scalar_type());
-}
-
-bool widens(const at::Tensor& x) {
-  static const bool has_faster = has_faster_bfloat16();
-  return x.is_cpu() && x.scalar_type() == at::kBFloat16 && !has_faster;
-}
-
-at::Tensor widened_product(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
-  const int64_t out = weight.size(0), in = weight.size(1);
-  // So few numbers of the weight that a part stays in a core's cache from the one to the other.
-  constexpr int64_t at_once = int64_t{1} << 18;  // 1 MiB
-  const int64_t step = std::max<int64_t>(1, at_once / in);
-  const at::Tensor wide = x.to(at::kFloat);
-  const at::Tensor y = at::empty({x.size(0), out}, x.options());
-  const bool inference = c10::InferenceMode::is_enabled();  // of this thread alone
-  at::parallel_for(0, out, std::min<int64_t>(step, 64), [&](int64_t from, int64_t to) {
-    const c10::InferenceMode mode(inference);
-    for (int64_t row = from; row < to; row += step) {
-      const int64_t rows = std::min(step, to - row);
-      const auto part = [&](const at::Tensor& t) {
-        return t.defined() ? t.narrow(0, row, rows).to(at::kFloat) : at::Tensor();
-      };
-      y.narrow(1, row, rows).copy_(at::linear(wide, part(weight), part(bias)));
-    }
-  });
-  return y;
 }
 
 }  // namespace sinkbench

@@ -8,7 +8,7 @@
 
 #include "models/ggml_blocks.h"
 #include "models/ggml_dot.h"
-#include "models/row_product.h"
+#include "models/widened_product.h"
 
 namespace sinkbench {
 

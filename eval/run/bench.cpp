@@ -10,6 +10,7 @@
 #include "eval/cache/layer_views.h"
 #include "models/cuda/graph.h"
 #include "models/row_product.h"
+#include "models/widened_product.h"
 
 namespace sinkbench {
 namespace {
