@@ -132,14 +132,21 @@ SINKBENCH_INLINE float sum(Float<bytes> v) {
   return total;
 }
 
-/// a . b over n numbers; a as stored, b in float32.
-template <int bytes, typename T>
+/// a . b over n numbers; a as stored, b in float32. What lies so many bytes after a is fetched
+/// meanwhile, 0: nothing; it need not exist.
+template <int bytes, int bytes_ahead = 0, typename T>
 SINKBENCH_INLINE float dot(const T* a, const float* b, int64_t n) {
   constexpr int64_t width = bytes / sizeof(float);
+  constexpr int64_t cache_line = 64;
   // Several sums at once: one alone would wait for each multiply-add to finish.
   Float<bytes> s0{}, s1{}, s2{}, s3{};
   int64_t i = 0;
   for (; i + 4 * width <= n; i += 4 * width) {
+    if constexpr (bytes_ahead > 0) {
+      for (int64_t line = 0; line < 4 * width * int64_t{sizeof(T)}; line += cache_line) {
+        __builtin_prefetch(reinterpret_cast<const char*>(a + i) + bytes_ahead + line);
+      }
+    }
     s0 += load_as_float<bytes>(a + i) * load<bytes>(b + i);
     s1 += load_as_float<bytes>(a + i + width) * load<bytes>(b + i + width);
     s2 += load_as_float<bytes>(a + i + 2 * width) * load<bytes>(b + i + 2 * width);
