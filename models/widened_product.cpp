@@ -182,6 +182,26 @@ Block best_block() {
   return block_baseline;
 }
 
+/// Blocks of so many columns and parts of so many rows, for threads to share.
+struct Division {
+  int64_t columns, blocks;
+  int64_t rows, parts;
+};
+
+int64_t up(int64_t n, int64_t step) {
+  return (n + step - 1) / step;
+}
+
+Division divide(const Product& p, int64_t threads) {
+  constexpr int64_t widest_panel = 32, fewest_rows = 48;  // of a part, which packs for itself
+  const int64_t shares = threads * up(p.out, threads * columns_at_once);
+  const int64_t columns = up(up(p.out, shares), widest_panel) * widest_panel;
+  const int64_t blocks = up(p.out, columns);
+  const int64_t most_parts = std::max<int64_t>(1, p.n / fewest_rows);
+  const int64_t parts = std::clamp<int64_t>(threads / blocks, 1, most_parts);
+  return {.columns = columns, .blocks = blocks, .rows = up(p.n, parts), .parts = parts};
+}
+
 /// Whether LibTorch's products of bfloat16 are faster than float32's: with tiles (AMX), and with
 /// AVX-512's instruction for pairs but on Intel's processors, where it has half the rate of
 /// float32's multiply-add (measured: 84 beside 161 GFLOP/s). Without it they are put together of
@@ -206,22 +226,28 @@ bool widens(const at::Tensor& x) {
 
 at::Tensor widened_product(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
   static const Block block = best_block();
-  const at::Tensor wide = x.to(at::kFloat), rows = weight.contiguous();
-  const at::Tensor added = bias.defined() ? bias.to(at::kFloat) : bias;
+  const at::Tensor wide = x.to(at::kFloat).contiguous(), rows = weight.contiguous();
+  const at::Tensor added = bias.defined() ? bias.to(at::kFloat).contiguous() : bias;
   const at::Tensor y = at::empty({x.size(0), weight.size(0)}, x.options());
-  const Product product = {.x = wide.data_ptr<float>(),
-                           .weight = static_cast<const uint16_t*>(rows.data_ptr()),
-                           .bias = added.defined() ? added.data_ptr<float>() : nullptr,
-                           .y = static_cast<uint16_t*>(y.data_ptr()),
-                           .n = x.size(0),
-                           .in = weight.size(1),
-                           .out = weight.size(0)};
-  const int64_t blocks = (product.out + columns_at_once - 1) / columns_at_once;
-  at::parallel_for(0, blocks, 1, [&](int64_t from, int64_t to) {
+  const Product whole = {.x = wide.data_ptr<float>(),
+                         .weight = static_cast<const uint16_t*>(rows.data_ptr()),
+                         .bias = added.defined() ? added.data_ptr<float>() : nullptr,
+                         .y = static_cast<uint16_t*>(y.data_ptr()),
+                         .n = x.size(0),
+                         .in = weight.size(1),
+                         .out = weight.size(0)};
+  const Division division = divide(whole, at::get_num_threads());
+  at::parallel_for(0, division.blocks * division.parts, 1, [&](int64_t from, int64_t to) {
     const auto packed = std::make_unique_for_overwrite<float[]>(columns_at_once * depth_at_once);
-    const auto sums = std::make_unique_for_overwrite<float[]>(product.n * columns_at_once);
+    const auto sums = std::make_unique_for_overwrite<float[]>(division.rows * columns_at_once);
     for (int64_t i = from; i < to; ++i) {
-      block(product, i * columns_at_once, std::min((i + 1) * columns_at_once, product.out),
+      const int64_t column = i / division.parts * division.columns;
+      const int64_t row = std::min(i % division.parts * division.rows, whole.n);
+      Product part = whole;
+      part.x += row * whole.in;
+      part.y += row * whole.out;
+      part.n = std::min(division.rows, whole.n - row);
+      block(part, column, std::min(column + division.columns, whole.out),
             {.packed = packed.get(), .sums = sums.get()});
     }
   });

@@ -10,9 +10,9 @@ namespace sinkbench {
 /// float32's, with AVX-512 alone a fifth, and without it a fiftieth.
 bool widens(const at::Tensor& x);
 
-/// x [n, in] weight^T [out, in] + bias [out] (or undefined) = [n, out] of bfloat16, all of bfloat16
-/// and on the CPU, x and weight contiguous. Sums in float32, over `in` from the first to the last,
-/// so that a row's result is the same whatever rows are beside it; rounded once.
+/// x [n, in] weight^T [out, in] + bias [out] (or undefined) = [n, out], all of bfloat16 and on the
+/// CPU. Sums in float32, over `in` from the first to the last, rounded once: a row's result is the
+/// same whatever rows are beside it, on however many threads.
 at::Tensor widened_product(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias);
 
 }  // namespace sinkbench

@@ -1,6 +1,7 @@
 #include "models/widened_product.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 
 #include "tests/catch.h"
 
@@ -30,7 +31,7 @@ TEST_CASE("widened products equal those in double precision, rounded once") {
   CHECK(!widens(at::randn({2, 4})));
 }
 
-TEST_CASE("a row of a widened product is the same whatever rows are beside it") {
+TEST_CASE("a row of a widened product is the same whatever is beside it and whoever makes it") {
   at::manual_seed(5);
   const at::Tensor x = at::randn({29, 700}).to(at::kBFloat16);
   const at::Tensor weight = at::randn({300, 700}).to(at::kBFloat16);
@@ -38,4 +39,24 @@ TEST_CASE("a row of a widened product is the same whatever rows are beside it") 
   for (int64_t row = 0; row < x.size(0); ++row) {
     CHECK(at::equal(widened_product(x.narrow(0, row, 1), weight, {}), all.narrow(0, row, 1)));
   }
+  const at::Tensor many = at::randn({200, 100}).to(at::kBFloat16);
+  const at::Tensor narrow = at::randn({70, 100}).to(at::kBFloat16);
+  const int before = at::get_num_threads();
+  at::set_num_threads(1);
+  const at::Tensor alone = widened_product(many, narrow, {});
+  for (const int threads : {2, 3, 7, 40}) {  // these share rows, too
+    at::set_num_threads(threads);
+    CHECK(at::equal(widened_product(many, narrow, {}), alone));
+  }
+  at::set_num_threads(before);
+}
+
+TEST_CASE("widened products take tensors however they lie in memory") {
+  at::manual_seed(6);
+  const at::Tensor x = at::randn({20, 9}).to(at::kBFloat16).t();
+  const at::Tensor weight = at::randn({20, 31}).to(at::kBFloat16).t();
+  const at::Tensor bias = at::randn({62}).to(at::kBFloat16).slice(0, 0, 62, 2);
+  CHECK(at::equal(widened_product(x, weight, bias),
+                  widened_product(x.contiguous(), weight.contiguous(), bias.contiguous())));
+  CHECK(widened_product(x.slice(0, 0, 0), weight, bias).sizes() == at::IntArrayRef({0, 31}));
 }
