@@ -4,6 +4,7 @@
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
+#include <limits>
 
 #include "eval/attention/dense_attention.h"
 #include "eval/engines/method.h"
@@ -42,13 +43,18 @@ EvictedMass evicted_mass(const Decoder& decoder, const Policy& policy, std::span
   at::Tensor to_sink = at::zeros_like(mass);
   bool trained_sink = false;
   at::Tensor error = at::zeros({config.layers}, at::kDouble);
+  // Where the others' weights are below the smallest number, their output counts as none.
+  const double smallest = decoder.accumulate_dtype() == at::kDouble
+                              ? std::numeric_limits<double>::min()
+                              : std::numeric_limits<float>::min();
   at::Tensor values;  // of the layer: [kv_heads, T, head_dim]
   const auto look = [&](const AttentionRows& rows) {
     if (between) between();
     const int64_t n = rows.weights.size(1), end = rows.first + n;
     const at::Tensor evicted = evicted_keys(last_seen[rows.layer], config.heads, rows.first, end,
                                             decoder.options().device);
-    const at::Tensor gone = rows.weights * evicted;
+    const at::Tensor kept = rows.weights.masked_fill(evicted, 0);
+    const at::Tensor gone = rows.weights - kept;
     mass[rows.layer] += gone.sum({1, 2}, false, at::kDouble).to(at::kCPU);
     if (rows.to_sink.defined()) {
       trained_sink = true;
@@ -59,10 +65,14 @@ EvictedMass evicted_mass(const Decoder& decoder, const Policy& policy, std::span
       return at::bmm(weights.reshape({config.kv_heads, share * n, end}), values.narrow(1, 0, end))
           .view({config.heads, n, config.head_dim});
     };
-    const at::Tensor output = mixed(rows.weights), of_gone = mixed(gone);
-    const at::Tensor left = 1 - gone.sum(2, true);  // the query's own is never gone
-    // (o - w v of the gone) / left - o
-    const at::Tensor difference = (output - of_gone) / left - output;
+    // What the others have is added up, not taken from 1: they may have next to nothing.
+    const auto total = [&](const at::Tensor& weights) {
+      const at::Tensor sum = weights.sum(2, true);
+      return rows.to_sink.defined() ? sum + rows.to_sink.unsqueeze(2) : sum;
+    };
+    const at::Tensor output = mixed(rows.weights);
+    const at::Tensor left = (total(kept) / total(rows.weights)).clamp_min(smallest);
+    const at::Tensor difference = mixed(kept) / left - output;
     const auto length = [](const at::Tensor& x) {
       return x.to(at::kDouble).square().sum(at::IntArrayRef{0, 2}).sqrt();
     };

@@ -25,17 +25,23 @@ using nlohmann::json;
 
 namespace {
 
-/// A golden's tensors but that those whose name contains `zeroed` are 0, and sink logits of 1.5.
+/// Tensors whose name contains `name`, times a factor.
+struct Scaled {
+  std::string name;
+  double factor = 1;
+};
+
+/// A golden's tensors but that some are scaled, and sink logits of 1.5.
 class Changed final : public TensorSource {
  public:
-  Changed(const std::string& golden, std::string zeroed, at::ScalarType dtype)
+  Changed(const std::string& golden, Scaled scaled, at::ScalarType dtype)
       : checkpoint_(test::data("families") / golden, dtype, at::kCPU),
-        zeroed_(std::move(zeroed)),
+        scaled_(std::move(scaled)),
         dtype_(dtype) {}
   at::Tensor get(const std::string& name, at::IntArrayRef shape) override {
     if (name.ends_with(".sinks")) return at::full(shape, 1.5, dtype_);
     const at::Tensor tensor = checkpoint_.get(name, shape);
-    return zeroed_.empty() || name.find(zeroed_) == name.npos ? tensor : at::zeros_like(tensor);
+    return name.find(scaled_.name) == name.npos ? tensor : tensor * scaled_.factor;
   }
   std::vector<Linear> get_mxfp4(const std::string& name, at::IntArrayRef shape,
                                 bool turns) override {
@@ -46,17 +52,17 @@ class Changed final : public TensorSource {
 
  private:
   SafetensorsCheckpoint checkpoint_;
-  std::string zeroed_;
+  Scaled scaled_;
   at::ScalarType dtype_;
 };
 
-Decoder build(const std::string& golden, const json& changes, const std::string& zeroed,
+Decoder build(const std::string& golden, const json& changes, const Scaled& scaled,
               at::ScalarType dtype) {
   json object = json::parse(std::ifstream(test::data("families") / golden / "config.json"));
   object.merge_patch(changes);
   const ConfigReader reader("config.json", object, "");
   const DecoderConfig config = read_decoder_config(reader);
-  Changed source(golden, zeroed, dtype);
+  Changed source(golden, scaled, dtype);
   DecoderWeights weights = find_family(reader).read_weights(config, reader, source);
   return Decoder(config, std::move(weights), {.dtype = dtype});
 }
@@ -130,6 +136,15 @@ EvictedMass by_definition(const Decoder& decoder, const std::vector<int32_t>& id
   return result;
 }
 
+/// `policy` and `config` must outlive it.
+Keeps in_views(const Policy& policy, const DecoderConfig& config) {
+  return [&](int64_t layer, int64_t, int64_t t, int64_t j) {
+    const View view = test::view_of(policy, config, layer, t);
+    return std::any_of(view.begin(), view.end(),
+                       [&](const Range& range) { return range.begin <= j && j < range.end; });
+  };
+}
+
 double apart(const EvictedMass& a, const EvictedMass& b) {
   if (a.by_head.size() != b.by_head.size()) return INFINITY;
   double largest = test::largest_difference(a.output_error, b.output_error);
@@ -177,18 +192,12 @@ TEST_CASE("evicted mass is what attention by its definition gives to evicted key
   policies.push_back(make_policy("recompute", {{"window", 6}, {"stride", 3}}));
   policies.push_back(std::make_unique<Passage>());
   for (const auto& [golden, changes] : cases) {
-    const Decoder exact = build(golden, changes, "", at::kDouble);
-    const Decoder rounded = build(golden, changes, "", at::kFloat);
+    const Decoder exact = build(golden, changes, {}, at::kDouble);
+    const Decoder rounded = build(golden, changes, {}, at::kFloat);
     const auto ids = test::random_ids(23, exact.config().vocab_size, 5);
     for (const auto& policy : policies) {
       INFO(golden << " " << changes << " " << policy->label());
-      const auto expected =
-          by_definition(exact, ids, [&](int64_t layer, int64_t, int64_t t, int64_t j) {
-            const View view = test::view_of(*policy, exact.config(), layer, t);
-            return std::any_of(view.begin(), view.end(), [&](const Range& range) {
-              return range.begin <= j && j < range.end;
-            });
-          });
+      const auto expected = by_definition(exact, ids, in_views(*policy, exact.config()));
       CHECK(expected.by_head.back().front() > 0.01);
       CHECK(expected.output_error.back() > 0.01);
       CHECK(apart(evicted_mass(exact, *policy, ids), expected) < 1e-12);
@@ -206,9 +215,21 @@ TEST_CASE("evicted mass is what attention by its definition gives to evicted key
   }
 }
 
+TEST_CASE("the output error is right where nearly all attention goes to evicted keys") {
+  // Of scores so far apart the keys in view have all or next to nothing of a query's attention.
+  const auto policy = make_policy("window", {{"window", 2}});
+  const Scaled steep = {"q_proj", 20};
+  const Decoder exact = build("llama_gqa", json::object(), steep, at::kDouble);
+  const Decoder rounded = build("llama_gqa", json::object(), steep, at::kFloat);
+  const auto ids = test::random_ids(23, exact.config().vocab_size, 5);
+  const auto expected = by_definition(exact, ids, in_views(*policy, exact.config()));
+  CHECK(apart(evicted_mass(exact, *policy, ids), expected) < 1e-9);
+  CHECK(apart(evicted_mass(rounded, *policy, ids), expected) < 0.01);
+}
+
 TEST_CASE("evicted mass of a score policy is that of its own decisions") {
   for (const char* golden : {"llama_gqa", "mpt"}) {
-    const Decoder exact = build(golden, json::object(), "", at::kDouble);
+    const Decoder exact = build(golden, json::object(), {}, at::kDouble);
     const auto ids = test::random_ids(40, exact.config().vocab_size, 5);
     for (const char* name : {"h2o", "tova", "random"}) {
       const auto policy =
@@ -242,8 +263,8 @@ TEST_CASE(
   const auto policy = make_policy("window", {{"window", window}});
   for (const bool sink : {false, true}) {
     const Decoder decoder =
-        build("llama_gqa", sink ? json{{"learned_sink_logits", true}} : json::object(), "q_proj",
-              at::kDouble);
+        build("llama_gqa", sink ? json{{"learned_sink_logits", true}} : json::object(),
+              {"q_proj", 0}, at::kDouble);
     const auto ids = test::random_ids(n, decoder.config().vocab_size, 5);
     double expected = 0;
     for (int64_t t = 0; t < n; ++t) {
