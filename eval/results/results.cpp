@@ -28,6 +28,18 @@ double number(const json& value) {
   return value.is_null() ? std::numeric_limits<double>::quiet_NaN() : value.get<double>();
 }
 
+/// The same of lists, in which nlohmann's json writes null for what isn't finite.
+std::vector<double> numbers(const json& array) {
+  std::vector<double> values;
+  for (const json& value : array) values.push_back(number(value));
+  return values;
+}
+std::vector<std::vector<double>> lists_of_numbers(const json& array) {
+  std::vector<std::vector<double>> lists;
+  for (const json& list : array) lists.push_back(numbers(list));
+  return lists;
+}
+
 /// A path that stays in the results' folder, whoever wrote the file.
 std::string inner_path(const json& value) {
   const auto text = value.get<std::string>();
@@ -481,12 +493,12 @@ CellResult cell_from_json(const json& object) {
   if (const json& e = later(object, "evicted_mass"); !e.is_null()) {
     result.evicted_mass = {.mean = number(e.at("mean")),
                            .tokens = integer(e.at("tokens")),
-                           .by_head = e.at("by_head").get<std::vector<std::vector<double>>>()};
+                           .by_head = lists_of_numbers(e.at("by_head"))};
     if (const json& error = later(e, "output_error"); !error.is_null()) {
-      result.evicted_mass->output_error = error.get<std::vector<double>>();
+      result.evicted_mass->output_error = numbers(error);
     }
     if (const json& logit = later(e, "to_sink_logit"); !logit.is_null()) {
-      result.evicted_mass->to_sink_logit = logit.get<std::vector<std::vector<double>>>();
+      result.evicted_mass->to_sink_logit = lists_of_numbers(logit);
     }
   }
   return result;

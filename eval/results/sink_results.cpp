@@ -244,14 +244,20 @@ SinkResults read_sinks(const fs::path& folder) {
     s.sink_rate = json.at("sink_percent").get<std::vector<double>>();
     s.positions = std::ssize(s.sink_rate);
     s.layers = std::ssize(json.at("layers"));
+    const auto number = [](const ordered_json& value) {  // what isn't finite is null
+      return value.is_null() ? std::nan("") : value.get<double>();
+    };
     for (const ordered_json& layer : json.at("layers")) {
       s.heads = std::ssize(layer.at("heads"));
       for (const ordered_json& head : layer.at("heads")) {
-        for (const double value : head.at("alpha")) s.alpha.push_back(value);
-        for (const double value : head.at("above_epsilon_percent")) s.above.push_back(value);
-        s.value_norm_first.push_back(head.at("value_norm_first").get<double>());
-        s.value_norm_others.push_back(head.at("value_norm_others").get<double>());
-        s.last_to_first.push_back(head.value("last_to_first", std::nan("")));
+        for (const ordered_json& value : head.at("alpha")) s.alpha.push_back(number(value));
+        for (const ordered_json& value : head.at("above_epsilon_percent")) {
+          s.above.push_back(number(value));
+        }
+        s.value_norm_first.push_back(number(head.at("value_norm_first")));
+        s.value_norm_others.push_back(number(head.at("value_norm_others")));
+        s.last_to_first.push_back(head.contains("last_to_first") ? number(head["last_to_first"])
+                                                                 : std::nan(""));
         const ordered_json& mass = head.at("trained_sink_mass");
         s.trained_sink = !mass.is_null();
         s.logit_mass.push_back(mass.is_null() ? 0 : mass.get<double>());

@@ -245,9 +245,19 @@ TEST_CASE("a number that there isn't is null, and a text that is no UTF-8 still 
   Results results = test::example_results();
   results.cells[0].perplexity->nll_stderr = std::nan("");
   results.cells[0].cell.model.path = "/models/\xff";
+  results.cells[0].evicted_mass = {.mean = std::nan(""),
+                                   .tokens = 512,
+                                   .by_head = {{0.125, std::nan("")}},
+                                   .output_error = {INFINITY},
+                                   .to_sink_logit = {{std::nan("")}}};
   write_results(results, folder.path());
   const Results read = read_results(folder.path());
   CHECK(std::isnan(read.cells[0].perplexity->nll_stderr));
+  const EvictedMassResult& mass = read.cells[0].evicted_mass.value();
+  CHECK(mass.by_head[0][0] == 0.125);
+  CHECK(std::isnan(mass.by_head[0][1]));
+  CHECK(std::isnan(mass.to_sink_logit[0][0]));
+  CHECK(std::isnan(mass.output_error[0]));
   CHECK(read.cells[0].cell.model.path == "/models/\uFFFD");
 }
 
