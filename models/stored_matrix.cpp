@@ -180,15 +180,13 @@ at::Tensor StoredMatrix::product(const at::Tensor& x, const at::Tensor& bias) co
   // By parts that stay in the processor's caches between decoding and the product.
   constexpr int64_t at_once = int64_t{1} << 22;  // numbers
   const int64_t step = std::max<int64_t>(1, at_once / columns());
-  const at::Tensor wide = widens(x) ? x.to(at::kFloat) : x;
   const at::Tensor y = at::empty({n, rows_}, x.options());
   for (int64_t row = 0; row < rows_; row += step) {
     const int64_t rows = std::min(step, rows_ - row);
-    // What is multiplied in a wider precision is rounded like what isn't.
-    const at::Tensor part = narrow(row, rows).decode(x.scalar_type()).to(wide.scalar_type());
-    const at::Tensor added =
-        bias.defined() ? bias.narrow(0, row, rows).to(wide.scalar_type()) : at::Tensor();
-    y.narrow(1, row, rows).copy_(at::linear(wide, part, added));
+    const at::Tensor part = narrow(row, rows).decode(x.scalar_type());
+    const at::Tensor added = bias.defined() ? bias.narrow(0, row, rows) : bias;
+    y.narrow(1, row, rows)
+        .copy_(widens(x) ? widened_product(x, part, added) : at::linear(x, part, added));
   }
   return y;
 }

@@ -86,11 +86,7 @@ template <int bytes, int rows>
 SINKBENCH_INLINE void tile(const float* x, int64_t in, int64_t depth, const float* panel,
                            float* sums) {
   constexpr int64_t w = width<bytes>;
-  simd::Float<bytes> left[rows], right[rows];
-  for (int i = 0; i < rows; ++i) {
-    left[i] = simd::load<bytes>(sums + i * columns_at_once);
-    right[i] = simd::load<bytes>(sums + i * columns_at_once + w);
-  }
+  simd::Float<bytes> left[rows] = {}, right[rows] = {};
   for (int64_t k = 0; k < depth; ++k) {
     const simd::Float<bytes> a = simd::load<bytes>(panel + k * 2 * w);
     const simd::Float<bytes> b = simd::load<bytes>(panel + k * 2 * w + w);
@@ -102,8 +98,9 @@ SINKBENCH_INLINE void tile(const float* x, int64_t in, int64_t depth, const floa
     }
   }
   for (int i = 0; i < rows; ++i) {
-    simd::store<bytes>(sums + i * columns_at_once, left[i]);
-    simd::store<bytes>(sums + i * columns_at_once + w, right[i]);
+    float* const to = sums + i * columns_at_once;
+    simd::store<bytes>(to, simd::load<bytes>(to) + left[i]);
+    simd::store<bytes>(to + w, simd::load<bytes>(to + w) + right[i]);
   }
 }
 
@@ -209,7 +206,6 @@ Division divide(const Product& p, int64_t threads) {
 bool has_faster_bfloat16() {
 #if defined(__x86_64__)
   if (simd::level() != simd::Level::avx512) return false;
-  __builtin_cpu_init();
   return __builtin_cpu_supports("amx-bf16") ||
          (__builtin_cpu_supports("avx512bf16") && !__builtin_cpu_is("intel"));
 #else

@@ -11,8 +11,8 @@ namespace sinkbench {
 bool widens(const at::Tensor& x);
 
 /// x [n, in] weight^T [out, in] + bias [out] (or undefined) = [n, out], all of bfloat16 and on the
-/// CPU. Sums in float32, over `in` from the first to the last, rounded once: a row's result is the
-/// same whatever rows are beside it, on however many threads.
+/// CPU. Sums in float32, over `in` by parts of 512, rounded once: a row's result is the same
+/// whatever rows are beside it, on however many threads.
 at::Tensor widened_product(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias);
 
 }  // namespace sinkbench

@@ -148,11 +148,13 @@ TEST_CASE("qwen3 norms every head's queries and keys") {
   CHECK(at::allclose(normed.query, expected(plain.query, at::arange(1, size + 1)), 1e-5, 1e-6));
   CHECK(at::allclose(normed.key, expected(plain.key, at::arange(size, 0, -1)), 1e-5, 1e-6));
   CHECK(at::equal(normed.value, plain.value));
-  // Products of other numbers of rows may be summed otherwise; the norms' weights go up to `size`.
+  // Products of other numbers of rows may be summed otherwise; the weights' size is taken out
+  // again.
   const Projection some = qwen3.project(1, x, x.narrow(0, 2, 3));
-  const double rounding = 1e-6 * static_cast<double>(size);
-  CHECK(at::allclose(some.query, normed.query.narrow(0, 2, 3), 1e-5, rounding));
-  CHECK(at::allclose(some.key, normed.key, 1e-5, rounding));
+  const at::Tensor query_weight = at::arange(1, size + 1), key_weight = at::arange(size, 0, -1);
+  CHECK(at::allclose(some.query / query_weight, normed.query.narrow(0, 2, 3) / query_weight, 1e-5,
+                     1e-6));
+  CHECK(at::allclose(some.key / key_weight, normed.key / key_weight, 1e-5, 1e-6));
 }
 
 TEST_CASE("mpt's clip_qkv clamps queries, keys and values") {
