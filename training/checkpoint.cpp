@@ -1,6 +1,6 @@
 #include "training/checkpoint.h"
 
-#include <torch/torch.h>
+#include <torch/serialize/archive.h>
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
@@ -96,7 +96,7 @@ void save_state(const TrainingState& state, const fs::path& file) {
 }
 
 void load_state(const fs::path& file, TrainingState& state) {
-  const torch::NoGradGuard no_gradients;
+  const at::NoGradGuard no_gradients;
   torch::serialize::InputArchive archive;
   try {
     archive.load_from(file.string());

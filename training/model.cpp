@@ -1,7 +1,7 @@
 #include "training/model.h"
 
+#include <ATen/ATen.h>
 #include <fmt/format.h>
-#include <torch/torch.h>
 
 #include <cmath>
 
@@ -58,7 +58,7 @@ TrainedModel::TrainedModel(const ModelShape& shape, int64_t max_tokens, bool bfl
 }
 
 void TrainedModel::begin_with(TensorSource& initial) {
-  const torch::NoGradGuard no_gradients;
+  const at::NoGradGuard no_gradients;
   const auto layer_prefix = [](int64_t layer) { return fmt::format("model.layers.{}.", layer); };
   int64_t given = 0;
   while (initial.has(layer_prefix(given) + "input_layernorm.weight")) ++given;
@@ -112,7 +112,7 @@ at::Tensor TrainedModel::loss(const at::Tensor& ids, const at::Tensor& targets) 
 }
 
 at::Tensor TrainedModel::attention_to_first(const at::Tensor& ids) const {
-  const torch::NoGradGuard no_gradients;
+  const at::NoGradGuard no_gradients;
   std::vector<at::Tensor> attention;
   logits(ids, &attention);
   std::vector<at::Tensor> layers;

@@ -1,6 +1,6 @@
 #include "training/plain_ops.h"
 
-#include <torch/torch.h>
+#include <ATen/ATen.h>
 
 #include <cmath>
 
@@ -55,7 +55,7 @@ at::Tensor causal_attention(const at::Tensor& qkv, const at::Tensor& cosine, con
 
 void adamw(const kernels::AdamW& step, const at::Tensor& grad, at::Tensor& weight, at::Tensor& mean,
            at::Tensor& square) {
-  const torch::NoGradGuard no_gradients;
+  const at::NoGradGuard no_gradients;
   const at::Tensor g = grad * step.grad_scale;
   mean.mul_(step.beta1).add_(g, 1 - step.beta1);
   square.mul_(step.beta2).addcmul_(g, g, 1 - step.beta2);

@@ -1,6 +1,7 @@
 #include "training/train.h"
 
-#include <torch/torch.h>
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 
 #include <chrono>
 #include <cmath>
@@ -237,7 +238,7 @@ class Training {
   };
 
   Validation validate() const {
-    const torch::NoGradGuard no_gradients;
+    const at::NoGradGuard no_gradients;
     const int64_t total = config_.validation_samples;
     Validation result{0, {}};
     for (int64_t first = 0; first < total; first += config_.schedule.batch) {

@@ -1,5 +1,5 @@
 // The model in training and the decoder that reads its Hugging Face folder are one model.
-#include <torch/torch.h>
+#include <ATen/ATen.h>
 #include <unistd.h>
 
 #include <cmath>
@@ -58,7 +58,7 @@ TEST_CASE("the exported model has the losses of the one in training") {
   const TrainedModel model(config.model, 70, /*bfloat16=*/false, 11);
   {
     // Away from the start, where attention is nearly even and norms do nothing.
-    const torch::NoGradGuard no_gradients;
+    const at::NoGradGuard no_gradients;
     at::Generator generator = at::detail::createCPUGenerator(12);
     for (const auto& [name, value] : model.parameters()) {
       if (value.dim() > 1) {
@@ -83,7 +83,7 @@ TEST_CASE("the exported model has the losses of the one in training") {
   CHECK(decoder.config().constant_sink_logit.has_value() == config.model.zero_sink);
   CHECK(decoder.config().learned_sink_logits == config.model.learned_sink_logits);
   CHECK(decoder.config().context == config.schedule.sample_tokens);
-  const torch::NoGradGuard no_gradients;
+  const at::NoGradGuard no_gradients;
   at::Generator generator = at::detail::createCPUGenerator(13);
   const at::Tensor ids = at::empty({70}, at::kLong).random_(0, kBpeBaseTokens, generator);
   const at::Tensor targets = at::empty({70}, at::kLong).random_(0, kBpeBaseTokens, generator);
@@ -96,7 +96,7 @@ TEST_CASE("attention to the first position is a mean over the queries behind it"
   // With all weights zero every query attends evenly: query i gives 1 / (i + 1).
   ModelShape shape{2, 32, 2, 64, 50};
   const TrainedModel model(shape, 9, false, 1);
-  const torch::NoGradGuard no_gradients;
+  const at::NoGradGuard no_gradients;
   for (const auto& [name, value] : model.parameters()) value.zero_();
   double expected = 0;
   for (int i = 1; i < 9; ++i) expected += 1.0 / (i + 1) / 8;

@@ -2,7 +2,7 @@
 // gradients.
 #include "training/ops.h"
 
-#include <torch/torch.h>
+#include <ATen/ATen.h>
 
 #include <cmath>
 #include <functional>
