@@ -25,13 +25,14 @@ constexpr std::string_view kPrefix = "tokenizer.ggml.";
 /// The keys of one file, and what is made of them.
 class Reader {
  public:
-  explicit Reader(const GgufFile& gguf) : gguf_(gguf) {
+  explicit Reader(const GgufFile& gguf) : gguf_(gguf), phi3_(is_phi3(gguf)) {
     out_.file = gguf.path().string();
     Sha256 digest;
     for (const auto& [key, value] : gguf.metadata.items()) {
       if (!key.starts_with(kPrefix)) continue;
       digest.update(key + json_text(value) + "\n");
     }
+    if (phi3_) digest.update("phi-3\n");
     out_.sha256 = digest.hex();
     out_.root = {{"version", "1.0"}, {"added_tokens", json::array()}};
   }
@@ -134,13 +135,26 @@ class Reader {
     out_.has_vocab = true;
   }
 
+  /// No key says it; llama.cpp goes by the model's name. (Their tokenizer.json has it, too.)
+  static bool is_phi3(const GgufFile& gguf) {
+    const auto name = gguf.metadata.find("general.name");
+    if (name == gguf.metadata.end() || !name->is_string()) return false;
+    std::string lower = name->get<std::string>();
+    for (char& c : lower) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+    return lower.find("phi-3") != std::string::npos || lower.find("phi3") != std::string::npos;
+  }
+
+  bool takes_space_after(std::string_view token) const {
+    return phi3_ && token != "<unk>" && token != "<s>" && token != "<|endoftext|>";
+  }
+
   void add_token(size_t id, const Piece& piece) {
     const bool special = piece.type != Piece::user_defined;
     out_.root["added_tokens"].push_back({{"id", id},
                                          {"content", std::string(piece.text)},
                                          {"single_word", false},
                                          {"lstrip", false},
-                                         {"rstrip", false},
+                                         {"rstrip", takes_space_after(piece.text)},
                                          {"normalized", false},
                                          {"special", special}});
   }
@@ -249,6 +263,7 @@ class Reader {
   }
 
   const GgufFile& gguf_;
+  const bool phi3_;
   TokenizerJson out_;
   std::vector<Piece> pieces_;  // by id
 };

@@ -16,11 +16,11 @@ namespace sinkbench {
 /// llama.cpp does it where they are missing. Tokens that only fill the table up (UNUSED) are none.
 ///
 /// Where the file tells too little, ids are llama.cpp's: an added token takes no spaces in (lstrip,
-/// rstrip) and is looked for in the text as it is given; of the kind "llama" the text after one
+/// rstrip), but for those after the added tokens of a model that is named Phi-3, and is looked for in the text as it is given; of the kind "llama" the text after one
 /// starts with a space of its own, as the whole text does (transformers' `legacy`), unless
 /// add_space_prefix is false.
 ///
-/// Its digest is that of these keys alone: files of one model in several types have one tokenizer.
+/// Its digest is that of these keys (and of being named Phi-3) alone: files of one model in several types have one tokenizer.
 /// InputError names the key, and says that a tokenizer.json beside the file is taken instead.
 TokenizerJson read_gguf_tokenizer(const std::filesystem::path& path);
 

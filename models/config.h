@@ -90,13 +90,14 @@ struct DecoderConfig {
   // Which of the linear maps and norms add a bias.
   bool qkv_bias = false, output_bias = false, mlp_bias = false, norm_bias = false;
   bool head_bias = false;
-  double embedding_scale = 1.0;  ///< factor on what the embedding gives
+  double embedding_scale = 1.0;         ///< factor on what the embedding gives
+  bool rounds_embedding_scale = false;  ///< which is a number of the model's precision: Gemma
   double residual_scale = 1.0;   ///< factor on what attention and MLP add to the residual stream
   double attention_scale = 0.0;  ///< factor on query-key products
   double score_cap = 0.0;        ///< scaled scores s become cap tanh(s / cap); 0: they don't
   double logit_scale = 1.0;      ///< factor on the logits
   double logit_cap = 0.0;        ///< logits l become cap tanh(l / cap); 0: they don't
-  double clip_qkv = 0.0;         ///< queries, keys and values are clamped to this; 0: they aren't
+  double clip_qkv = 0.0;  ///< queries, keys (normed) and values are clamped to this; 0: they aren't
 
   /// Rotary embeddings, and which of them each layer has: [layers] indices, -1 where it has none;
   /// empty where all layers have the only one, if there is one.

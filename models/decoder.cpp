@@ -287,7 +287,11 @@ at::Tensor Decoder::embed(const at::Tensor& ids, const at::Tensor& positions) co
                               ? weights_.stored_embedding.look_up(ids, options_.dtype)
                               : at::embedding(weights_.embedding, ids);
   at::Tensor x = rows.to(accumulate_dtype());
-  if (config_.embedding_scale != 1.0) x = x * config_.embedding_scale;
+  if (config_.embedding_scale != 1.0) {
+    at::Tensor scale = at::scalar_tensor(config_.embedding_scale, at::kDouble);
+    if (config_.rounds_embedding_scale) scale = scale.to(options_.dtype);
+    x = x * scale.item<double>();
+  }
   if (config_.learned_positions == 0) return x;
   return x + at::embedding(weights_.positions, positions).to(accumulate_dtype());
 }
@@ -325,10 +329,11 @@ Projection Decoder::split(const LayerWeights& layer, const at::Tensor& query,
   const auto clipped = [&](const at::Tensor& x) {
     return config_.clip_qkv > 0.0 ? x.clamp(-config_.clip_qkv, config_.clip_qkv) : x;
   };
-  const at::Tensor both = clipped(keys_and_values);
-  return {.query = norm_heads(clipped(query), layer.query_norm),
-          .key = norm_heads(both.narrow(1, 0, config_.kv_heads), layer.key_norm),
-          .value = both.narrow(1, config_.kv_heads, config_.kv_heads)};
+  const at::Tensor key = keys_and_values.narrow(1, 0, config_.kv_heads);
+  const at::Tensor value = keys_and_values.narrow(1, config_.kv_heads, config_.kv_heads);
+  return {.query = clipped(norm_heads(query, layer.query_norm)),
+          .key = clipped(norm_heads(key, layer.key_norm)),
+          .value = clipped(value)};
 }
 
 Projection Decoder::project(int64_t layer, const at::Tensor& x) const {

@@ -21,6 +21,16 @@ at::Tensor activated(const ExpertsConfig& config, Activation activation, const a
   return (up + 1).mul_(gate * at::sigmoid(gate * slope));
 }
 
+/// A router by sigmoids computes in `exact`, as in transformers' Glm4MoeTopkRouter; the others in
+/// the model's precision.
+at::Tensor router_logits(const ExpertsConfig& config, const Linear& router, const at::Tensor& x,
+                         at::ScalarType exact) {
+  if (!config.sigmoid || !router.weight.defined()) return apply(router, x).to(exact);
+  return apply({.weight = router.weight.to(exact),
+                .bias = router.bias.defined() ? router.bias.to(exact) : at::Tensor()},
+               x.to(exact));
+}
+
 }  // namespace
 
 Routes route(const ExpertsConfig& config, const at::Tensor& logits, const at::Tensor& correction) {
@@ -41,7 +51,8 @@ Routes route(const ExpertsConfig& config, const at::Tensor& logits, const at::Te
 
 at::Tensor mix_experts(const ExpertsConfig& config, Activation activation,
                        const ExpertsWeights& weights, const at::Tensor& x, at::ScalarType exact) {
-  const Routes routes = route(config, apply(weights.router, x).to(exact), weights.correction);
+  const Routes routes =
+      route(config, router_logits(config, weights.router, x, exact), weights.correction);
   const at::Tensor chosen = routes.experts.cpu().contiguous();
   const int64_t* const expert_of = chosen.data_ptr<int64_t>();
   std::vector<std::vector<int64_t>> rows(config.experts), places(config.experts);

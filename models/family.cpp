@@ -86,6 +86,7 @@ const std::vector<Elsewhere>& fields_elsewhere() {
       {"sliding_window_pattern", nullptr},
       {"use_bidirectional_attention", false},
       {"tie_qk", false},
+      {"is_causal", true},  // decoders made into encoders
   };
   return fields;
 }

@@ -14,6 +14,7 @@ DecoderConfig read_gemma_shape(const ConfigReader& reader) {
       read_activation(reader, {"hidden_activation", "hidden_act"}, "gelu_pytorch_tanh");
   config.qkv_bias = config.output_bias = reader.boolean({"attention_bias"}, false);
   config.embedding_scale = std::sqrt(static_cast<double>(config.hidden_size));
+  config.rounds_embedding_scale = true;
   config.attention_scale = 1.0 / std::sqrt(reader.number({"query_pre_attn_scalar"}, 256.0));
   refuse(reader, "use_bidirectional_attention");
   return config;

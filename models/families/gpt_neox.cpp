@@ -57,6 +57,12 @@ DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader&,
   return weights;
 }
 
+/// GGUF doesn't say which GELU it is: GPT-NeoX-20B's is by tanh, Pythia's and the others' is not.
+void adapt(const GgufFile&, nlohmann::json& config) {
+  const bool is_20b = config["num_hidden_layers"] == 44 && config["hidden_size"] == 6144;
+  config["hidden_act"] = is_20b ? "gelu_fast" : "gelu";
+}
+
 }  // namespace
 
 Family gpt_neox_family() {
@@ -65,7 +71,8 @@ Family gpt_neox_family() {
           .read_weights = read_weights,
           .gguf = {.name = "gptneox",
                    .epsilon = "layer_norm_eps",
-                   .keys = {{"use_parallel_residual", "use_parallel_residual"}}}};
+                   .keys = {{"use_parallel_residual", "use_parallel_residual"}},
+                   .adapt = adapt}};
 }
 
 }  // namespace sinkbench

@@ -10,12 +10,28 @@ DecoderConfig read_config(const ConfigReader& reader) {
       read_llama_config(reader, {.epsilon = 1e-5, .theta = 150000.0, .head_dim = 64});
   config.qkv_bias = config.output_bias = reader.boolean({"attention_bias"}, true);
   config.learned_sink_logits = true;
+  if (!rope_dictionary(reader)) {  // the class's, where there is none
+    const ConfigReader yarn(reader.path(),
+                            {{"rope_type", "yarn"},
+                             {"factor", 32.0},
+                             {"beta_fast", 32.0},
+                             {"beta_slow", 1.0},
+                             {"truncate", false},
+                             {"original_max_position_embeddings", 4096}},
+                            "rope_parameters");
+    config.rotaries = {read_rotary(reader, yarn, beside_rope_dictionary(reader, 150000.0),
+                                   config.head_dim, config.context)};
+  }
   read_local_windows(config, reader, 128, [](int64_t layer) { return layer % 2 == 0; });
   ExpertsConfig experts = read_experts(reader, 128, 4);
   experts.size = config.mlp_size;
   experts.router_bias = experts.bias = true;
   experts.limit = reader.number({"swiglu_limit"}, 7.0);
   if (experts.limit <= 0) reader.fail("swiglu_limit", "expected a number above 0");
+  if (const double slope = reader.number({"swiglu_alpha"}, 1.702); slope != 1.702) {
+    reader.fail("swiglu_alpha",
+                fmt::format("is {}, which is not supported; expected 1.702", slope));
+  }
   set_experts(config, reader, std::move(experts));
   return config;
 }
@@ -25,10 +41,14 @@ DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader&,
   return read_llama_weights(config, {.experts = {.router = "router", .stacked = true}}, source);
 }
 
-/// GGUF doesn't say that YaRN's bounds are not rounded, which all of these models have in common.
+/// GGUF doesn't say that YaRN's bounds are not rounded, which all of these models have in common. A
+/// file without scaling has none.
 void adapt(const GgufFile&, nlohmann::json& config) {
-  if (config.contains("rope_scaling") && config["rope_scaling"].is_object()) {
-    config["rope_scaling"]["truncate"] = false;
+  nlohmann::json& scaling = config["rope_scaling"];
+  if (scaling.is_object()) {
+    scaling["truncate"] = false;
+  } else {
+    scaling = {{"rope_type", "default"}};
   }
 }
 

@@ -141,11 +141,13 @@ void read_local_window(DecoderConfig& config, const ConfigReader& reader, int64_
   }
 }
 
+bool uses_windows(const ConfigReader& reader) {
+  reader.has("sliding_window");  // which may be there where it means nothing
+  return reader.boolean({"use_sliding_window"}, false);
+}
+
 void read_upper_local_windows(DecoderConfig& config, const ConfigReader& reader) {
-  if (!reader.boolean({"use_sliding_window"}, false)) {
-    reader.has("sliding_window");  // which may be there, and means nothing
-    return;
-  }
+  if (!uses_windows(reader)) return;
   const int64_t first = reader.integer({"max_window_layers"}, 0, 28);
   read_local_windows(config, reader, 4096, [&](int64_t layer) { return layer >= first; });
 }

@@ -57,6 +57,8 @@ void read_local_window(DecoderConfig& config, const ConfigReader& reader, int64_
 /// those for which `is_local` is true.
 void read_local_windows(DecoderConfig& config, const ConfigReader& reader, int64_t absent,
                         const std::function<bool(int64_t layer)>& is_local);
+/// Qwen's `use_sliding_window`, without which `sliding_window` means nothing.
+bool uses_windows(const ConfigReader& reader);
 /// The same as Qwen 2 and 3 have it: with `use_sliding_window`, from `max_window_layers` on.
 void read_upper_local_windows(DecoderConfig& config, const ConfigReader& reader);
 /// Two rotary embeddings, that of layers without a window and that of those with one, which are

@@ -8,7 +8,12 @@ namespace {
 DecoderConfig read_config(const ConfigReader& reader) {
   DecoderConfig config = read_llama_config(reader);
   config.qkv_bias = reader.boolean({"qkv_bias"}, true);
-  read_upper_local_windows(config, reader);
+  if (uses_windows(reader)) {
+    // Not as in Qwen 2: every other one of the layers below the bound.
+    const int64_t end = reader.integer({"max_window_layers"}, 0, 28);
+    read_local_windows(config, reader, 4096,
+                       [&](int64_t layer) { return layer % 2 == 0 && layer < end; });
+  }
   ExpertsConfig experts = read_experts(reader, 60, 4);
   experts.size = reader.integer({"moe_intermediate_size"}, 1, 1408);
   experts.shared_size = reader.integer({"shared_expert_intermediate_size"}, 1, 5632);

@@ -8,7 +8,7 @@ DecoderConfig read_config(const ConfigReader& reader) {
   DecoderConfig config = read_llama_config(reader);
   config.qkv_bias = config.output_bias = reader.boolean({"attention_bias"}, false);
   config.query_key_norm = QueryKeyNorm::heads;
-  read_upper_local_windows(config, reader);
+  if (uses_windows(reader)) read_local_window(config, reader, 4096);  // of every layer
   ExpertsConfig experts = read_experts(reader, 128, 8);
   experts.size = reader.integer({"moe_intermediate_size"}, 1, 768);
   experts.normalised = reader.boolean({"norm_topk_prob"}, false);

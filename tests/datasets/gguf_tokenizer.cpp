@@ -15,8 +15,9 @@ namespace fs = std::filesystem;
 namespace {
 
 /// Keys without "tokenizer.ggml." and their values.
-fs::path write_gguf(const TemporaryFolder& folder, const json& keys) {
+fs::path write_gguf(const TemporaryFolder& folder, const json& keys, const json& name = {}) {
   GgufWriter writer;
+  if (!name.is_null()) writer.add("general.name", name);
   for (const auto& [key, value] : keys.items()) writer.add("tokenizer.ggml." + key, value);
   return folder.write("model.gguf", writer.file());
 }
@@ -182,6 +183,27 @@ TEST_CASE("GGUF: kinds of tokens") {
   // A converter of before called what fills the table up user-defined.
   keys["token_type"][pad - 1] = 4u;
   CHECK(load_with(json::object()).encode(fmt::format("[PAD{}]", pad - 1)).size() > 1);
+}
+
+TEST_CASE("GGUF: added tokens of a model that is named Phi-3 take the white space after them") {
+  json keys = converted(tokenizer_json("byte_level"), "gpt-2");
+  const auto pad = static_cast<int32_t>(keys["tokens"].size());
+  for (const char* token : {"<|close|>", "<s>"}) {
+    keys["tokens"].push_back(token);
+    keys["token_type"].push_back(3u);
+  }
+  const TemporaryFolder folder;
+  const Tokenizer other = Tokenizer::load(write_gguf(folder, keys, "Phi-2"));
+  const Tokenizer phi3 = Tokenizer::load(write_gguf(folder, keys, "Phi 3 mini: PHI-3"));
+  const auto joined = [&](int32_t id, const std::string& rest) {
+    Ids ids = other.encode(rest);
+    ids.insert(ids.begin(), id);
+    return ids;
+  };
+  CHECK(other.encode("<|close|> \n a") == joined(pad, " \n a"));
+  CHECK(phi3.encode("<|close|> \n a") == joined(pad, "a"));
+  CHECK(phi3.encode("<s> \n a") == joined(pad + 1, " \n a"));
+  CHECK(phi3.sha256() != other.sha256());
 }
 
 TEST_CASE("GGUF: what a file's tokenizer can't be taken for is refused by key, with the way out") {

@@ -124,6 +124,23 @@ TEST_CASE("experts give what their definition gives, in any blocks of rows") {
   }
 }
 
+TEST_CASE("a router by sigmoids is more exact than the model") {
+  // Logits of 4 and 4.0078, between which bfloat16 has no number; the second expert alone adds.
+  const ExpertsConfig config{.experts = 2, .chosen = 1, .size = 1, .sigmoid = true};
+  const auto matrix = [](std::vector<float> numbers, int64_t columns) {
+    return Linear{at::tensor(numbers).to(at::kBFloat16).view({-1, columns}), {}};
+  };
+  ExpertsWeights weights;
+  weights.router = matrix({4, 0, 4, 1}, 2);
+  weights.correction = at::zeros({2});
+  for (const float down : {0.0f, 1.0f}) {
+    weights.experts.push_back({matrix({1, 0, 1, 0}, 2), matrix({down, down}, 1)});
+  }
+  const at::Tensor x = at::tensor({1.0f, 0.0078125f}).to(at::kBFloat16).view({1, 2});
+  const at::Tensor given = mix_experts(config, Activation::silu, weights, x, at::kFloat);
+  CHECK(given[0][0].item<float>() > 0.5f);  // 1 / (1 + exp(-1)), of the weight 1
+}
+
 TEST_CASE("parameters at work for a token are those of the experts that it has chosen") {
   const Decoder decoder = Decoder::check(test::data("families/qwen2_moe"));
   // 3 of 6 experts of 24 in layers 1 and 3, 3 matrices of 32 columns each.

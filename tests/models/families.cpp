@@ -16,6 +16,7 @@
 
 using namespace sinkbench;
 using nlohmann::json;
+namespace fs = std::filesystem;
 
 namespace {
 
@@ -173,6 +174,51 @@ TEST_CASE("mpt's clip_qkv clamps queries, keys and values") {
   CHECK(at::allclose(some.key, after.key, 1e-5, 1e-6));
 }
 
+TEST_CASE("olmoe's clip_qkv clamps queries and keys that are normed already") {
+  const Decoder plain = build("olmoe", json::object());
+  const Decoder clipped = build("olmoe", {{"clip_qkv", 0.25}});
+  const at::Tensor x = stream(plain);
+  const Projection before = plain.project(0, x);
+  const Projection after = clipped.project(0, x);
+  REQUIRE(before.query.abs().max().item<float>() > 0.25);
+  CHECK(at::equal(before.query.clamp(-0.25, 0.25), after.query));
+  CHECK(at::equal(before.key.clamp(-0.25, 0.25), after.key));
+  CHECK(at::equal(before.value.clamp(-0.25, 0.25), after.value));
+}
+
+TEST_CASE("gemma's factor on embeddings is rounded to the model's precision") {
+  const fs::path folder = test::data("families/gemma2");  // sqrt(32) is 5.65685, and 5.65625 there
+  const at::Tensor ids = at::arange(20, at::kLong);
+  SafetensorsCheckpoint source(folder, at::kDouble, at::kCPU);
+  const Decoder exact = Decoder::load(folder, {});
+  const at::Tensor rows =
+      at::embedding(source.get("model.embed_tokens.weight", {exact.config().vocab_size, 32}), ids);
+  const auto given = [&](at::ScalarType dtype) {
+    return Decoder::load(folder, {.dtype = dtype}).embed(ids).to(at::kDouble);
+  };
+  CHECK(at::allclose(given(at::kFloat), rows * std::sqrt(32.0), 1e-6, 0));
+  CHECK(at::equal(given(at::kBFloat16), rows.to(at::kBFloat16).to(at::kDouble) * 5.65625));
+}
+
+TEST_CASE("gpt-oss is scaled by YaRN where its configuration says nothing") {
+  const auto rotary = [](json changes) {
+    json config = golden_config("gpt_oss");
+    config["rope_parameters"] = std::move(changes);
+    return read_decoder_config(reader(config)).rotaries.at(0);
+  };
+  const json stated = {{"rope_type", "yarn"},
+                       {"factor", 32.0},
+                       {"beta_fast", 32.0},
+                       {"beta_slow", 1.0},
+                       {"truncate", false},
+                       {"rope_theta", 150000.0},
+                       {"original_max_position_embeddings", 4096}};
+  const RotaryConfig expected = rotary(stated), absent = rotary(nullptr);
+  CHECK(absent.inverse_frequencies == expected.inverse_frequencies);
+  CHECK(absent.magnitude == expected.magnitude);
+  CHECK(absent.magnitude > 1.3);
+}
+
 TEST_CASE("slopes of linear biases") {
   using Slopes = std::vector<double>;
   CHECK(alibi_slopes(4) == Slopes{1.0 / 4, 1.0 / 16, 1.0 / 64, 1.0 / 256});
@@ -219,6 +265,15 @@ TEST_CASE("local windows are read where they are in use") {
   const json types = {"sliding_attention", "full_attention"};
   CHECK(window("qwen2", with({{"max_window_layers", 1}, {"layer_types", types}})) ==
         Windows{20, 0});
+  // Mixtures of experts have them otherwise: every other layer below the bound, or all.
+  REQUIRE(layers("qwen2_moe") == 4);
+  CHECK(window("qwen2_moe", json::object()).empty());
+  CHECK(window("qwen2_moe", with({{"max_window_layers", nullptr}, {"layer_types", nullptr}})) ==
+        Windows{20, 0, 20, 0});
+  CHECK(window("qwen2_moe", with({{"max_window_layers", 2}, {"layer_types", nullptr}})) ==
+        Windows{20, 0, 0, 0});
+  CHECK(window("qwen3_moe", json::object()).empty());
+  CHECK(window("qwen3_moe", with({{"max_window_layers", 1}})) == Windows(layers("qwen3_moe"), 20));
   CHECK_THROWS_WITH(window("qwen2", with({{"layer_types", {"sliding_attention", "other"}}})),
                     ContainsSubstring("layer_types: element 1 is \"other\"; expected"));
   CHECK_THROWS_WITH(window("mistral", {{"sliding_window", 8}, {"layer_types", json::array()}}),
@@ -380,6 +435,8 @@ TEST_CASE("what a family doesn't support is refused by name") {
       {"phi3_window",
        {{"layer_types", {"sliding_attention", "full_attention", "sliding_attention"}}},
        "layer_types: names layers without a window"},
+      {"llama_mha", {{"is_causal", false}}, "is_causal: is false, which changes what"},
+      {"gpt_oss", {{"swiglu_alpha", 1.5}}, "swiglu_alpha: is 1.5, which is not supported"},
       {"llama_mha", {{"model_type", "granitemoe"}}, "is not supported: it has mixtures of experts"},
   };
   for (const Case& c : cases) {
