@@ -222,8 +222,8 @@ void reproduce(const Options& options) {
 void add_reproduce(CLI::App& app) {
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("reproduce",
-                                         "Run every experiment of a set (tiny, streamingllm, or a "
-                                         "folder of your own) into one report");
+                                         "Run every experiment of a set (tiny, small, sinks, policies, "
+                                         "streamingllm, or a folder of your own) into one report");
   command
       ->add_option("folder", options->set,
                    "The set: a folder below configs/ by its name, or any folder")
@@ -240,7 +240,10 @@ void add_reproduce(CLI::App& app) {
   command->footer(
       "Goes on where an earlier call has ended. Writes OUT/report.html.\n"
       "Example: sinkbench reproduce tiny");
-  command->callback([options] { reproduce(*options); });
+  command->callback([options] {
+    options->overrides.load_plugins = true;
+    reproduce(*options);
+  });
 }
 
 }  // namespace sinkbench

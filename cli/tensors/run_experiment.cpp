@@ -236,6 +236,7 @@ std::vector<std::string> missing(const std::vector<Experiment>& experiments) {
     if (std::find(lines.begin(), lines.end(), line) == lines.end()) lines.push_back(line);
   };
   for (const Experiment& experiment : experiments) {
+    for (const fs::path& plugin : experiment.plugins) load_plugin(plugin);
     for (const Cell& cell : experiment.cells) {
       const std::vector<std::string> inputs = missing_inputs(cell);
       for (const std::string& line : inputs) add(line);

@@ -101,6 +101,22 @@ TEST_CASE("a plug-in's H2O gives the built-in's NLLs and evictions to the bit") 
   CHECK_THAT(missing.err, ContainsSubstring("mine.so: there is no such file"));
 }
 
+TEST_CASE("a set of experiments may name plug-ins") {
+  const Workplace workplace;
+  fs::create_directory(workplace.path() / "set");
+  workplace.write("set/mine.yaml", R"(model: ../model
+dataset: {tokens_file: ../ids.json}
+plugins: ../mine.so
+policies: [{my_h2o: {capacity: 40}}]
+metrics: perplexity
+)");
+  const Outcome run = workplace({"reproduce", "set", "--out", "out", "--quiet"});
+  INFO(run.err);
+  CHECK(run.status == 0);
+  CHECK(workplace.cells("out/mine").at(0).at("policy").at("name") == "my_h2o");
+  CHECK_THAT(read_file(workplace.path() / "out/report.html"), ContainsSubstring("my_h2o 40"));
+}
+
 TEST_CASE("who doesn't run anything loads no plug-in") {
   const Workplace workplace;
   const test::Variable crash("SINKBENCH_TEST_FAULT", "crash at load");
