@@ -61,7 +61,7 @@ PolicyEntry openvino_policy() {
             .fill_in =
                 [](PolicySpec& spec) {
                   PolicyArguments& given = spec.arguments;
-                  if (!given.contains("budget.by_layer")) {
+                  if (!given.contains("budget.by_layer") && !given.contains("budget.by_head")) {
                     given.try_emplace("capacity", 672);
                   }
                   given.merge(PolicyArguments{{"sinks", 32}, {"recent", 128}, {"every", 32}});

@@ -143,7 +143,8 @@ typedef struct sb_round {
 enum { SB_BY_INDEX = 0, SB_BY_SCORE = 1 }; /* sb_policy.kind */
 enum {                                     /* sb_policy.flags */
        SB_WEIGHTS = 1,  /* by score: it asks for weights, so that users may choose scope and reduce */
-       SB_BY_LAYER = 2, /* by score: all heads of a layer keep the same tokens unless users say so */
+       SB_BY_LAYER = 2, /* by score: all heads of a layer keep the same tokens, unless users say
+                           otherwise */
        SB_SHARES = 4,   /* by score: scores are shares of the attention, 0 or more, so that users may
                            combine them with values */
        SB_LAYERS = 8    /* by index: `view` looks at the layer */

@@ -116,9 +116,10 @@ policies:
   - random: {capacity: 64, score: fresh, seed: 7, positions: frozen}
   - sinks: {window: 60, preset: lm-infinite}
   - h2o: {capacity: 64, positions: capped, cap: 100}
+  - openvino: {budget: {by_head: [[640, 672]]}, scope: head, preset: genai}
 )");
   const Experiment experiment = load_experiment(file, {});
-  REQUIRE(experiment.cells.size() == 8);
+  REQUIRE(experiment.cells.size() == 9);
   const auto policy = [&](size_t i) { return experiment.cells[i].policy; };
   CHECK(experiment.cells[0].decisions);
   CHECK(policy(0).arguments == PolicyArguments{{"capacity", 512},
@@ -143,6 +144,8 @@ policies:
   CHECK(policy(6).arguments.at("sinks") == PolicyValue(10));
   CHECK(policy(6).positions == Positions::capped);
   CHECK(policy(6).cap == 61);
+  CHECK(policy(8).arguments.at("recent") == PolicyValue(128));
+  CHECK(!policy(8).arguments.contains("capacity"));
   std::vector<std::string> ids;
   for (const Cell& cell : experiment.cells) ids.push_back(cell.id);
   CHECK(ids[0] == "m-a-h2o-512-recent-64-every-16-float32");
