@@ -1,5 +1,6 @@
 #include "training/checkpoint.h"
 
+#include <c10/core/GradMode.h>
 #include <torch/serialize/archive.h>
 
 #include <algorithm>

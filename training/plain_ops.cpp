@@ -1,6 +1,7 @@
 #include "training/plain_ops.h"
 
 #include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
 
 #include <cmath>
 

@@ -1,5 +1,6 @@
 // The model in training and the decoder that reads its Hugging Face folder are one model.
 #include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
 #include <unistd.h>
 
 #include <cmath>
