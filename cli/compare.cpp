@@ -98,6 +98,15 @@ void run_kit(const Options& options) {
     throw InputError::format("{} is missing beside --golden",
                              options.kit.nll.empty() ? "--nll FILE" : "--policy ID");
   }
+  const char* idle = !options.thresholds.empty()    ? "--thresholds"
+                     : !options.assignments.empty() ? "--threshold"
+                     : !options.exports.empty()     ? "--export"
+                     : !options.history.empty()     ? "--baseline-from"
+                     : options.format != "table"    ? "--format"
+                                                    : nullptr;
+  if (idle != nullptr) {
+    throw InputError::format("{} is of results, and means nothing beside --golden", idle);
+  }
   constexpr double most = 10;  // beyond that nothing departs
   if (!(options.kit.tolerance > 0 && options.kit.tolerance <= most)) {
     throw InputError::format("--tolerance {}: expected nats above 0, {} at the most",

@@ -112,12 +112,12 @@ std::string likely_cause(const std::vector<Fit>& fits, const KitPolicy& policy,
     return fmt::format("likely cause, in part: {}; what is left is {} on average",
                        fits.front().meaning(), nats(fits.front().departure.mean));
   }
-  if (policy.cached && own.first <= *policy.cached + 1) {
+  if (policy.first ? own.first < *policy.first : policy.cached.has_value()) {
     return fmt::format(
-        "it departs before anything was evicted (the first token that could know is {}): what "
-        "differs is no rule of the cache but the ids, the precision or the model itself; hold your "
-        "dense attention against the kit's 'dense' first",
-        *policy.cached + 2);
+        "it departs before anything was evicted{}: what differs is no rule of the cache but the "
+        "ids, the precision or the model itself; hold your dense attention against the kit's "
+        "'dense' first",
+        policy.first ? fmt::format(" (the first token that could know is {})", *policy.first) : "");
   }
   return "no known mistake fits";
 }
@@ -202,12 +202,19 @@ ExitStatus compare_with_kit(const ConformanceOptions& options) {
   print_out("perplexity of these tokens: {} in the kit, {} in {}\n",
             significant(perplexity_of(first)), significant(perplexity_of(found)), options.nll);
   if (own.equal()) {
-    if (policy.cached && own.compared <= *policy.cached + 1) {
+    if (policy.first && own.compared < *policy.first) {
       throw InputError::format(
-          "{}: {} numbers agree, and nothing had been evicted by then: the cache holds {} entries, "
-          "and "
-          "dense attention would be equal, too; expected more than {}",
-          options.nll, own.compared, *policy.cached, *policy.cached + 1);
+          "{}: {} numbers agree, and nothing had been evicted by then, so that dense attention "
+          "would be equal, too: the first token with something evicted before it is {}; expected "
+          "so "
+          "many at least",
+          options.nll, own.compared, *policy.first);
+    }
+    if (policy.cached && !policy.first) {
+      throw InputError::format(
+          "{}: {} numbers agree, and dense attention would be equal, too: the kit's stream never "
+          "fills the cache of {} entries; expected a kit of more tokens",
+          options.nll, own.compared, *policy.cached);
     }
     print_out("EQUAL: no token departs; the largest difference is {} (token {})\n",
               nats(own.largest), own.largest_at);
@@ -221,10 +228,10 @@ ExitStatus compare_with_kit(const ConformanceOptions& options) {
       "mean "
       "difference is {}\n",
       own.first, own.above, own.compared, own.largest_at, nats(own.largest), nats(own.mean));
-  if (policy.cached && own.first > *policy.cached + 1) {
+  if (policy.first && own.first >= *policy.first) {
     print_out(
         "the first {} numbers agree; the first token with something evicted before it is {}\n",
-        own.first - 1, *policy.cached + 2);
+        own.first - 1, *policy.first);
   }
   explain(kit, policy, found, own, options);
   return exit_differs;

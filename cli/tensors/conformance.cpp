@@ -1,3 +1,6 @@
+#include <algorithm>
+#include <cmath>
+
 #include "base/error.h"
 #include "cli/tensors/commands.h"
 #include "eval/engines/method.h"
@@ -9,6 +12,24 @@
 #include "reports/names.h"
 
 namespace sinkbench {
+namespace {
+
+/// Whether query t sees all earlier tokens, of a policy that doesn't look at them.
+bool sees_all(const Policy& policy, int64_t layers, int64_t t) {
+  if (const auto* recompute = dynamic_cast<const RecomputePolicy*>(&policy)) {
+    return size(recompute->view(t)) == t;
+  }
+  const auto& by_index = dynamic_cast<const IndexPolicy&>(policy);
+  const auto* reads = dynamic_cast<const ReadPolicy*>(&policy);
+  for (int64_t layer = 0; layer < layers; ++layer) {
+    if (size(by_index.view(layer, t)) < t) return false;
+    const auto reading = reads == nullptr ? std::nullopt : reads->reading(layer);
+    if (reading && t / reading->page + 1 > reading->pages) return false;
+  }
+  return true;
+}
+
+}  // namespace
 
 Kit make_kit(const Experiment& experiment, bool decisions, Progress::Style style) {
   for (const std::filesystem::path& plugin : experiment.plugins) load_plugin(plugin);
@@ -29,6 +50,7 @@ Kit make_kit(const Experiment& experiment, bool decisions, Progress::Style style
     kit.prefix = first.dataset.bos == BosPlacement::none ? 0 : std::ssize(text.prefix);
   }
   kit.model_sha256 = runner.load(first).decoder.sha256();
+  const int64_t layers = runner.config(first).layers;
   for (const Cell& cell : experiment.cells) {
     const auto policy = make_policy(cell.policy);
     KitPolicy entry{.id = policy_id(cell.policy),
@@ -37,17 +59,30 @@ Kit make_kit(const Experiment& experiment, bool decisions, Progress::Style style
                     .cached = policy->capacity(),
                     .nll = {},
                     .decisions = {}};
-    if (decisions && find_policy(cell.policy.name).is_score_policy()) {
-      entry.decisions.emplace();
+    const int64_t scored = std::ssize(kit.ids) - 1;
+    if (find_policy(cell.policy.name).is_score_policy()) {
+      if (decisions) entry.decisions.emplace();
+      int64_t round = scored;  // the first that evicts, after this token
       entry.nll =
           runner.score(cell, {.sink = [&](std::span<const Decision> made) {
                          for (const Decision& d : made) {
+                           round = std::min(round, d.t);
+                           if (!decisions) continue;
                            entry.decisions->push_back(
                                {.t = d.t, .layer = d.layer, .head = d.head, .places = d.places});
                          }
                        }});
+      if (round + 2 <= scored) entry.first = round + 2;
     } else {
       entry.nll = runner.score(cell);
+      for (int64_t t = 0; t < scored && !entry.first; ++t) {
+        if (!sees_all(*policy, layers, t)) entry.first = t + 1;
+      }
+    }
+    for (size_t i = 0; i < entry.nll.size(); ++i) {
+      if (std::isfinite(entry.nll[i])) continue;
+      throw InputError::format("{}, {}: the NLL of token {} is not a finite number",
+                               first.model.path.string(), entry.id, i + 1);
     }
     kit.policies.push_back(std::move(entry));
   }

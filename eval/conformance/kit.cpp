@@ -8,6 +8,7 @@
 #include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <utility>
 
 #include "base/error.h"
@@ -63,7 +64,8 @@ std::string policy_text(const KitPolicy& policy, bool doubles) {
   const ordered_json head = {
       {"label", policy.label},
       {"policy", ordered_json(policy_to_json(policy.policy))},
-      {"cached", policy.cached ? ordered_json(*policy.cached) : ordered_json()}};
+      {"cached", policy.cached ? ordered_json(*policy.cached) : ordered_json()},
+      {"first_evicted", policy.first ? ordered_json(*policy.first) : ordered_json()}};
   std::string text = head.dump();
   text.pop_back();  // the brace
   text += ",\n      \"nll\": " + numbers(policy.nll, doubles);
@@ -104,7 +106,24 @@ KitPolicy policy_from(const std::string& id, const ordered_json& object, size_t 
   } catch (const InputError& error) {
     throw std::domain_error(fmt::format("policies.{}.policy: {}", id, error.what()));
   }
-  if (!object.at("cached").is_null()) policy.cached = integer(object["cached"]);
+  const auto last = static_cast<int64_t>(scored);
+  if (!object.at("cached").is_null()) {
+    policy.cached = integer(object["cached"]);
+    if (*policy.cached < 0) {
+      throw std::domain_error(
+          fmt::format("policies.{}.cached is {}; expected 0 or more", id, *policy.cached));
+    }
+  }
+  if (const auto first = object.find("first_evicted"); first == object.end()) {
+    // Of an older kit; of most policies it is this.
+    if (policy.cached && *policy.cached + 2 <= last) policy.first = *policy.cached + 2;
+  } else if (!first->is_null()) {
+    policy.first = integer(*first);
+    if (*policy.first < 2 || *policy.first > last) {
+      throw std::domain_error(fmt::format(
+          "policies.{}.first_evicted is {}; expected 2 to {}, or null", id, *policy.first, last));
+    }
+  }
   if (policy.nll.size() != scored) {
     throw std::domain_error(
         fmt::format("policies.{}.nll has {} numbers; expected {}, one fewer than ids", id,
@@ -259,7 +278,17 @@ void write_kit(const Kit& kit, const fs::path& file) {
 
 Kit read_kit(const fs::path& file) {
   try {
-    const ordered_json json = parse_json<ordered_json>(read_stream(file));
+    std::vector<std::set<std::string>> keys;  // of the objects that are open
+    const ordered_json json = parse_json<ordered_json>(
+        read_stream(file), [&](int, ordered_json::parse_event_t event, ordered_json& parsed) {
+          using Event = ordered_json::parse_event_t;
+          if (event == Event::object_start) keys.emplace_back();
+          if (event == Event::object_end) keys.pop_back();
+          if (event == Event::key && !keys.back().insert(parsed.get<std::string>()).second) {
+            throw JsonError("'" + parsed.get<std::string>() + "' stands twice in one object");
+          }
+          return true;
+        });
     if (!json.is_object() || json.value("format", "") != format_name) {
       throw std::domain_error(fmt::format("format is not '{}'", format_name));
     }
@@ -283,7 +312,8 @@ Kit read_kit(const fs::path& file) {
       throw std::domain_error(
           fmt::format("prefix is {}; expected 0 or more, and ids beyond it", kit.prefix));
     }
-    for (const auto& [id, object] : json.at("policies").items()) {
+    if (!json.at("policies").is_object()) throw std::domain_error("policies is no object");
+    for (const auto& [id, object] : json["policies"].items()) {
       kit.policies.push_back(policy_from(id, object, kit.ids.size() - 1));
     }
     if (kit.policies.empty()) throw std::domain_error("policies is empty");

@@ -21,6 +21,9 @@ struct KitPolicy {
   std::string label;  ///< "sinks 4+124"
   PolicySpec policy;
   std::optional<int64_t> cached;  ///< entries beside the query, at the most; nothing: all
+  /// Which of the NLLs, from 1 on, is the first whose query didn't see all earlier tokens; nothing:
+  /// there is none, and dense attention gives the same.
+  std::optional<int64_t> first = {};
   /// [ids - 1] of token i + 1 given those before it, in nats.
   std::vector<double> nll;
   std::optional<std::vector<EvictionRecord>> decisions;  ///< of a policy by score, if asked for

@@ -46,12 +46,18 @@ int64_t argument(const PolicySpec& policy, const std::string& name) {
   return it != policy.arguments.end() && it->second.is_integer() ? it->second.integer() : 0;
 }
 
+void keep_prompt(PolicySpec& policy, const PolicySpec& like) {
+  const auto prompt = like.arguments.find("prompt");
+  if (prompt != like.arguments.end()) policy.arguments.insert(*prompt);
+}
+
 PolicySpec sinks_and_window(int64_t sinks, int64_t window, const PolicySpec& like) {
   PolicySpec spec{.name = sinks > 0 ? "sinks" : "window",
                   .arguments = {{"window", window}},
                   .positions = like.positions,
                   .cap = like.cap};
   if (sinks > 0) spec.arguments["sinks"] = sinks;
+  keep_prompt(spec, like);
   return spec;
 }
 
@@ -78,12 +84,13 @@ constexpr int64_t batches[] = {8, 16, 32, 64, 128, 256};
 /// below it. Rounds are after each token whose count is a multiple of the batch.
 void add_batches(Collector& variants, int64_t sinks, int64_t capacity, const PolicySpec& like) {
   const auto add = [&](int64_t kept, int64_t batch, const char* when) {
-    variants.add(
-        fmt::format("{} entries are evicted at once, {}", batch, when),
-        {.name = "latest",
-         .arguments = {{"capacity", kept}, {"every", batch}, {"sinks", sinks}, {"recent", 0}},
-         .positions = like.positions,
-         .cap = like.cap});
+    PolicySpec policy{
+        .name = "latest",
+        .arguments = {{"capacity", kept}, {"every", batch}, {"sinks", sinks}, {"recent", 0}},
+        .positions = like.positions,
+        .cap = like.cap};
+    keep_prompt(policy, like);
+    variants.add(fmt::format("{} entries are evicted at once, {}", batch, when), std::move(policy));
   };
   for (const int64_t batch : batches) {
     if (batch >= capacity) break;
@@ -112,11 +119,13 @@ void add_index_variants(Collector& variants, const PolicySpec& policy) {
                  spec(sinks, window + sinks));
     variants.add("the sinks are counted twice: the window is smaller by them",
                  spec(sinks, window - sinks));
+    PolicySpec halves{.name = "shift",
+                      .arguments = {{"capacity", sinks + window}, {"sinks", sinks}},
+                      .positions = policy.positions,
+                      .cap = policy.cap};
+    keep_prompt(halves, policy);
     variants.add("a cache in halves: the older half goes at once (context shift)",
-                 PolicySpec{.name = "shift",
-                            .arguments = {{"capacity", sinks + window}, {"sinks", sinks}},
-                            .positions = policy.positions,
-                            .cap = policy.cap});
+                 std::move(halves));
   } else {
     variants.add("four sinks are kept", spec(4, window - 4));
   }
@@ -170,8 +179,7 @@ std::vector<Variant> variants_of(const KitPolicy& policy, const Kit& kit) {
   Collector variants(policy);
   if (kit.prefix > 0) variants.add("the BOS is not fed", spec, kit.prefix);
   const int64_t fed = std::ssize(kit.ids) - 1;
-  const bool full = policy.cached && *policy.cached < fed;
-  if (!full) return variants.take();
+  if (!policy.first || *policy.first > fed) return variants.take();
   if (policy_named(spec.name) == nullptr) return variants.take();
   add_positions(variants, spec);
   if (spec.name == "sinks" || spec.name == "window") add_index_variants(variants, spec);
@@ -194,6 +202,7 @@ std::vector<Variant> variants_beside(const Variant& first, const KitPolicy& poli
   KitPolicy mistaken;
   mistaken.policy = first.policy;
   mistaken.cached = make_policy(first.policy)->capacity();
+  if (mistaken.cached) mistaken.first = *mistaken.cached + 2;
   std::vector<Variant> variants;
   for (Variant& variant : variants_of(mistaken, rest)) {
     variant.dropped += first.dropped;

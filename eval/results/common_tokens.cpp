@@ -58,7 +58,18 @@ bool find_common_tokens(Results& results, const std::filesystem::path& folder) {
     const bool known = std::all_of(cells.begin(), cells.end(), [&](const CellResult* cell) {
       return !cell->nll_file.empty() && std::filesystem::exists(folder / cell->nll_file);
     });
-    if (!known) continue;
+    if (!known) {
+      // What was found before holds where it is of all of these.
+      const auto& first = cells.front()->common;
+      const bool holds = std::all_of(cells.begin(), cells.end(), [&](const CellResult* cell) {
+        return cell->common && first && cell->common->stride == first->stride &&
+               cell->common->scored == first->scored;
+      });
+      if (!holds) {
+        for (CellResult* cell : cells) cell->common.reset();
+      }
+      continue;
+    }
     for (CellResult* cell : cells) cell->common.reset();
     const std::optional<int64_t> stride = common_stride(cells);
     if (!stride) continue;

@@ -1,5 +1,7 @@
 #include "eval/results/results.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -55,6 +57,15 @@ json optional_number(const std::optional<double>& value) {
 }
 std::optional<double> optional_number(const json& value) {
   return value.is_null() ? std::nullopt : std::optional(value.get<double>());
+}
+
+/// An integer that is so much or more.
+int64_t at_least(int64_t minimum, const json& object, const char* name) {
+  const int64_t value = integer(object.at(name));
+  if (value < minimum) {
+    throw JsonError(fmt::format("{} is {}; expected {} or more", name, value, minimum));
+  }
+  return value;
 }
 
 /// A number that older results don't have: 0.
@@ -414,15 +425,15 @@ CellResult cell_from_json(const json& object) {
                          .token_stderr = number(p.at("token_stderr")),
                          .nll_mean = number(p.at("nll_mean")),
                          .nll_stderr = number(p.at("stderr")),
-                         .scored = integer(p.at("scored")),
-                         .stride = integer(p.at("stride")),
+                         .scored = at_least(0, p, "scored"),
+                         .stride = at_least(1, p, "stride"),
                          .word = optional_number(p.at("word")),
                          .byte = optional_number(p.at("byte")),
                          .bits_per_byte = optional_number(p.at("bits_per_byte"))};
   }
   if (const json& c = later(object, "common"); !c.is_null()) {
-    result.common = {.stride = integer(c.at("stride")),
-                     .scored = integer(c.at("scored")),
+    result.common = {.stride = at_least(1, c, "stride"),
+                     .scored = at_least(0, c, "scored"),
                      .nll_mean = number(c.at("nll_mean")),
                      .nll_stderr = number(c.at("stderr"))};
   }
@@ -449,15 +460,15 @@ CellResult cell_from_json(const json& object) {
     int64_t samples = 0;
     for (const json& r : l["rounds"]) {
       result.latency.back().rounds.push_back(
-          {.samples = integer(r.at("samples")),
+          {.samples = at_least(0, r, "samples"),
            .processor_ms = r.at("processor_ms").get<double>(),
            .yardstick_ms = r.at("yardstick_ms").get<double>(),
            .yardstick_processor_ms = r.at("yardstick_processor_ms").get<double>()});
       samples += result.latency.back().rounds.back().samples;
     }
     if (!l["rounds"].empty() && samples != static_cast<int64_t>(samples_ms.size())) {
-      throw InputError::format("latency: the rounds have {} samples; expected {}", samples,
-                               samples_ms.size());
+      throw JsonError(fmt::format("latency: the rounds have {} samples; expected {}", samples,
+                                  samples_ms.size()));
     }
   }
   if (const json& m = object.at("memory"); !m.is_null()) {

@@ -562,7 +562,6 @@ MemoryNeed Runner::memory(const Cell& cell) {
 CellResult Runner::run(const Cell& cell, const fs::path& nll_file, const RunInfo& info,
                        const std::string& place) {
   const auto begin = Clock::now();
-  reset_peak_rss();
   CellResult result;
   result.cell = cell;
   result.threads = set_threads(cell);
@@ -571,6 +570,7 @@ CellResult Runner::run(const Cell& cell, const fs::path& nll_file, const RunInfo
   check(cell);
   state_->check_memory(cell, state_->shape(cell), *policy,
                        as_stream(state_->texts.back().stream).longest());
+  reset_peak_rss();  // what the last cell had has been given back
   device_memory(decoder_options(cell).device, /*reset=*/true);
   const Decoder& decoder = state_->load_decoder(cell);
   const State::LoadedText& text = state_->load_text(cell, decoder.config());

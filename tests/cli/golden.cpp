@@ -95,7 +95,7 @@ TEST_CASE("a kit has what other programs' numbers are, and they are equal to it"
   const Outcome few = place.compare("sinks-4+28", first);
   CHECK(few.status == 2);
   CHECK_THAT(few.err, ContainsSubstring("30 numbers agree, and nothing had been evicted by then"));
-  CHECK_THAT(few.err, ContainsSubstring("expected more than 33"));
+  CHECK_THAT(few.err, ContainsSubstring("evicted before it is 34; expected so many at least"));
 }
 
 TEST_CASE("mistakes are found from their first token on, and named") {
@@ -199,6 +199,45 @@ TEST_CASE("a BOS that is not fed is known, whether its number is left out or not
              ContainsSubstring("likely cause: the BOS is not fed"));
 }
 
+TEST_CASE("the first token with something evicted before it is the first that departs from dense") {
+  const Workplace place;
+  place.write("kit.yaml", R"(model: model
+dataset: {tokens_file: model/tokens.json}
+policies:
+  - dense
+  - window: {window: 30}
+  - sinks: {sinks: 4, window: 20, prompt: 50}
+  - strided: {sinks: 2, window: 12, stride: 5, kept: 3}
+  - strided: {sinks: 2, window: 12, stride: 5}
+  - shift: {capacity: 40, sinks: 4}
+  - recompute: {window: 24}
+  - quest: {read: 16, page: 4, dense: 1}
+  - h2o: {capacity: 20, recent: 4, every: 8}
+  - h2o: {budget: {by_layer: [40, 16, 32]}, recent: 4}
+  - tova: {capacity: 20, recent: 4, budget: {pyramid: {beta: 2}}}
+  - knorm: {capacity: 20, recent: 4, prompt: 60}
+)");
+  const Outcome made = place.golden();
+  INFO(made.err);
+  REQUIRE(made.status == 0);
+  const json policies = place.kit()["policies"];
+  REQUIRE(policies.size() == 12);
+  const json& dense = policies["dense"]["nll"];
+  CHECK(policies["dense"]["first_evicted"].is_null());
+  CHECK(policies["window-0+30"]["first_evicted"] == 32);
+  CHECK(policies["sinks-4+20-prompt-50"]["first_evicted"] == 51);
+  for (const auto& [id, policy] : policies.items()) {
+    if (id == "dense") continue;
+    size_t i = 0;
+    while (i < dense.size() &&
+           std::abs(policy["nll"][i].get<double>() - dense[i].get<double>()) < 1e-5) {
+      ++i;
+    }
+    INFO(id);
+    CHECK(policy["first_evicted"] == i + 1);
+  }
+}
+
 TEST_CASE("without the model a departure is still found") {
   const Workplace place;
   REQUIRE(place.golden().status == 0);
@@ -238,6 +277,7 @@ TEST_CASE("what makes no kit, or is no comparison, is said") {
   };
   const std::string model = "model: model\n", data = "dataset: {tokens_file: model/tokens.json}\n";
   golden(model + data + "policies: [dense]\ndtype: [float32, float64]\n", "has several dtypes");
+  golden(model + data + "policies: [dense]\nchunk: [16, 32]\n", "has several chunks");
   golden(model + "dataset: {tokens_file: model/tokens.json, tokens: [10, 20]}\npolicies: [dense]\n",
          "has several texts");
   golden(model + "dataset: {tokens_file: model/tokens.json, reset: 50}\npolicies: [dense]\n",
@@ -253,7 +293,7 @@ TEST_CASE("what makes no kit, or is no comparison, is said") {
   const Outcome unfilled = place.golden();
   CHECK(unfilled.status == 0);
   CHECK_THAT(unfilled.err,
-             ContainsSubstring("warning: window-0+300: the stream never fills its cache"));
+             ContainsSubstring("warning: window-0+300: nothing is ever evicted in this stream"));
 
   // Ids that the model doesn't have, and those that none has.
   json edited = place.kit();
@@ -293,6 +333,11 @@ TEST_CASE("what makes no kit, or is no comparison, is said") {
           "no policy 'window-0+30'");
   compare({"--golden", "kit.json", "--nll", "nll.json"}, "--policy ID is missing");
   compare({"--golden", "kit.json", "--policy", policy}, "--nll FILE is missing");
+  compare(
+      {"--golden", "kit.json", "--policy", policy, "--nll", "nll.json", "--export", "junit=x.xml"},
+      "--export is of results, and means nothing beside --golden");
+  compare({"--golden", "kit.json", "--policy", policy, "--nll", "nll.json"},
+          "the kit's stream never fills the cache of 300 entries");
   compare({"results", "--golden", "kit.json", "--policy", policy, "--nll", "nll.json"},
           "--golden stands beside 'results'");
   compare({"--golden", "nll.json", "--policy", policy, "--nll", "nll.json"},

@@ -42,6 +42,7 @@ Kit example(const std::string& dtype) {
                           .label = "sinks 2+5",
                           .policy = sinks,
                           .cached = 7,
+                          .first = 9,
                           .nll = nll,
                           .decisions = {}});
   kit.policies.push_back({.id = "h2o-8",
@@ -78,6 +79,7 @@ TEST_CASE("a kit is read as it was written, to the last bit") {
       CHECK(read.policies[i].label == kit.policies[i].label);
       CHECK(read.policies[i].policy == kit.policies[i].policy);
       CHECK(read.policies[i].cached == kit.policies[i].cached);
+      CHECK(read.policies[i].first == kit.policies[i].first);
       CHECK(read.policies[i].nll == kit.policies[i].nll);
       CHECK(read.policies[i].decisions == kit.policies[i].decisions);
     }
@@ -111,6 +113,13 @@ TEST_CASE("what is no kit is refused with the reason") {
   CHECK_THAT(reason("[0,7", "[7"), ContainsSubstring("nll has 19 numbers; expected 18"));
   CHECK_THAT(reason("\"prefix\": 1", "\"prefix\": 19"), ContainsSubstring("prefix is 19"));
   CHECK_THAT(reason("\"original\"", "\"other\""), ContainsSubstring("unknown positions 'other'"));
+  CHECK_THAT(reason("\"h2o-8\"", "\"dense\""), ContainsSubstring("'dense' stands twice"));
+  CHECK_THAT(reason("\"cached\":7", "\"cached\":-7"),
+             ContainsSubstring("policies.sinks-2+5-original.cached is -7; expected 0 or more"));
+  CHECK_THAT(reason("\"first_evicted\":9", "\"first_evicted\":20"),
+             ContainsSubstring("first_evicted is 20; expected 2 to 19, or null"));
+  CHECK(reason(",\"first_evicted\":9", "") == "read");
+  CHECK(read_kit(file).policy("sinks-2+5-original").first == 9);  // an older kit's is the cache's
   CHECK_THAT(reason("\"ids\"", "\"id\""), ContainsSubstring("key 'ids' not found"));
   folder.write("kit.json", "{");
   CHECK_THROWS_WITH(read_kit(file), ContainsSubstring("kit.json: no kit"));

@@ -22,11 +22,12 @@ Kit kit_of(int64_t tokens, int64_t prefix) {
 KitPolicy policy_of(const std::string& name, PolicyArguments arguments) {
   const PolicySpec spec{.name = name,
                         .arguments = with_defaults(find_policy(name), std::move(arguments))};
-  const auto policy = make_policy(spec);
+  const std::optional<int64_t> cached = make_policy(spec)->capacity();
   return {.id = {},
           .label = {},
           .policy = spec,
-          .cached = policy->capacity(),
+          .cached = cached,
+          .first = cached ? std::optional(*cached + 2) : std::nullopt,
           .nll = {},
           .decisions = {}};
 }
@@ -109,8 +110,8 @@ TEST_CASE("the known mistakes of a cache with sinks, each once") {
   // A stream that never fills the cache shows nothing but its BOS.
   CHECK(labels(variants_of(policy_of("sinks", {{"sinks", 4}, {"window", 124}}), kit_of(129, 1))) ==
         std::vector<std::string>{"sinks 4+124 from 1"});
-  CHECK(variants_of(policy_of("sinks", {{"sinks", 4}, {"window", 124}}), kit_of(129, 0)).empty());
-  CHECK(!variants_of(policy_of("sinks", {{"sinks", 4}, {"window", 124}}), kit_of(130, 0)).empty());
+  CHECK(variants_of(policy_of("sinks", {{"sinks", 4}, {"window", 124}}), kit_of(130, 0)).empty());
+  CHECK(!variants_of(policy_of("sinks", {{"sinks", 4}, {"window", 124}}), kit_of(131, 0)).empty());
 }
 
 TEST_CASE("a second mistake is beside the first, and is no single one") {

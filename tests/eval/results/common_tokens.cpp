@@ -76,9 +76,13 @@ TEST_CASE("where strides differ, perplexities are known over the same tokens") {
   results.cells.push_back(results.cells.front());
   results.cells[2].nll_file = "nowhere.f64";
   results.cells[2].perplexity->stride = 2;
-  results.cells[1].common = {.stride = 4, .scored = 3, .nll_mean = 2};
+  for (CellResult& cell : results.cells) cell.common = {.stride = 4, .scored = 3, .nll_mean = 2};
   CHECK(!find_common_tokens(results, folder.path()));
   CHECK(results.cells[1].common->nll_mean == 2);
+  // Where it is of other tokens, as in results of two runs, they have nothing in common.
+  results.cells[1].common->scored = 2;
+  CHECK(!find_common_tokens(results, folder.path()));
+  for (const CellResult& cell : results.cells) CHECK(!cell.common);
   // A file that isn't the results', and a stride that is none.
   results.cells = {cell_of(folder, "all", 100, 1, hard(0)),
                    cell_of(folder, "fourth", 25, 4, hard(0))};

@@ -319,6 +319,15 @@ TEST_CASE("refused: each field that is missing or of another kind") {
   }
 }
 
+TEST_CASE("a number that nothing could be counted by is refused") {
+  json results = to_json(test::example_results());
+  results["cells"][0]["perplexity"]["stride"] = 0;
+  CHECK_THAT(refusal(results.dump()), ContainsSubstring("stride is 0; expected 1 or more"));
+  results["cells"][0]["perplexity"]["stride"] = 1;
+  results["cells"][0]["perplexity"]["scored"] = -7;
+  CHECK_THAT(refusal(results.dump()), ContainsSubstring("scored is -7; expected 0 or more"));
+}
+
 TEST_CASE("what is no integer is refused where one belongs") {  // found by fuzzing: 1.7e81
   const std::string text = to_json(test::example_results()).dump();
   for (const char* field : {"threads", "chunk", "parameters", "weight_bytes", "scored"}) {
