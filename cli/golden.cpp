@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <filesystem>
 
 #include "base/console.h"
 #include "base/error.h"
@@ -65,6 +66,14 @@ void golden(const Options& options) {
   overrides.load_plugins = true;
   Experiment experiment = load_experiment(options.config, overrides);
   check(experiment, options.config);
+  // Before minutes are spent on what can't be kept.
+  const auto is_file_to_be = [&] {
+    return !options.out.empty() && !std::filesystem::is_directory(options.out) &&
+           std::filesystem::is_directory(std::filesystem::absolute(options.out).parent_path());
+  };
+  if (!is_file_to_be()) {
+    throw InputError::format("--out '{}': expected a file in a folder that is there", options.out);
+  }
   const TensorCommands& tensors = tensor_commands(uses_cuda(experiment.cells));
   const Kit kit = tensors.make_kit(experiment, options.decisions,
                                    options.quiet ? Progress::Style::silent : Progress::detect());

@@ -88,8 +88,19 @@ void add_report(CLI::App& app) {
                            : options->format == "markdown" ? ReportFormat::markdown
                                                            : ReportFormat::table,
                            options->out.empty() ? terminal_width() : 0);
-      if (several && options->format != "csv") {
-        text += "\n" + format_provenance(options->folders, runs);
+      // Tables for other programs have no place for what else there is to say.
+      const bool csv = options->format == "csv";
+      if (several) {
+        const std::string provenance = format_provenance(options->folders, runs);
+        csv ? write_remark(provenance) : void(text += "\n" + provenance);
+      }
+      for (const Results& run : runs) {
+        for (const CellResult& cell : run.cells) {
+          if (csv && !cell.error.empty()) {
+            write_remark(
+                fmt::format("failed: {}: {}\n", printable(cell.cell.id), printable(cell.error)));
+          }
+        }
       }
     }
     if (options->out.empty()) {

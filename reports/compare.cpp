@@ -580,6 +580,11 @@ MeasuredRun read_run(const fs::path& folder) {
       .results = read_results(folder),
       .nll =
           [folder](const CellResult& cell) {
+            if (cell.nll_file.empty()) {
+              throw InputError::format(
+                  "{}: {} has no nll_file, its tokens' NLLs; expected results as `run` wrote them",
+                  (folder / "results.json").string(), cell.cell.id);
+            }
             const fs::path path = folder / cell.nll_file;
             return nll_series(cell, read_nll_file(path), path.string());
           },

@@ -1,6 +1,7 @@
 #include "eval/conformance/kit.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <charconv>
@@ -166,11 +167,19 @@ std::optional<std::vector<double>> numbers_of_text(const std::string& text, cons
     if (values.size() > before) ++lines[static_cast<int64_t>(values.size() - before)];
     before = values.size();
   };
+  bool comma = is_list;  // where the next one would stand for a number that is missing
   for (size_t at = 0; at < text.size();) {
     const char c = text[at];
     if (c == '\n') {
       ++line;
       end_line();
+    }
+    if (c == ',') {
+      if (comma) {
+        throw InputError::format("{}:{}: no number before a comma; expected an NLL", file.string(),
+                                 line);
+      }
+      comma = true;
     }
     if (c == ' ' || c == '\n' || c == '\r' || c == '\t' || c == ',') {
       ++at;
@@ -180,6 +189,7 @@ std::optional<std::vector<double>> numbers_of_text(const std::string& text, cons
     if (end == text.npos) end = text.size();
     if (text.compare(at, end - at, "null") == 0) {  // as JSON has what is no number
       values.push_back(no_number);
+      comma = false;
       at = end;
       continue;
     }
@@ -195,6 +205,7 @@ std::optional<std::vector<double>> numbers_of_text(const std::string& text, cons
       throw InputError::format("{}:{}: '{}'; expected an NLL, a number", file.string(), line, word);
     }
     values.push_back(value);
+    comma = false;
     at = end;
   }
   end_line();
@@ -243,11 +254,20 @@ std::vector<double> numbers_of_npy(const std::string& bytes, const fs::path& fil
 }  // namespace
 
 const KitPolicy& Kit::policy(const std::string& name) const {
-  std::vector<std::string> names;
+  std::vector<std::string> names, of_label;
+  const KitPolicy* labelled = nullptr;
   for (const KitPolicy& policy : policies) {
-    if (policy.id == name || policy.label == name) return policy;
+    if (policy.id == name) return policy;
     names.push_back(policy.id);
+    if (policy.label != name) continue;
+    labelled = &policy;
+    of_label.push_back(policy.id);
   }
+  if (of_label.size() > 1) {
+    throw InputError::format("'{}' is of several of the kit's policies; expected one of {}", name,
+                             fmt::join(of_label, ", "));
+  }
+  if (labelled != nullptr) return *labelled;
   throw InputError::format("the kit has no policy '{}'{}", name, suggestion(name, names));
 }
 

@@ -580,6 +580,10 @@ YAML::Node policy_in_words(const std::string& words) {
       node.reset(node[key.substr(0, dot)]);
       check();
     }
+    if (node[key].IsDefined()) {
+      throw InputError::format("--policy {}: '{}' stands twice", words,
+                               assignment.substr(0, equals));
+    }
     node[key] = parse_yaml(assignment.substr(equals + 1), "--policy " + words);
   }
   YAML::Node policy;

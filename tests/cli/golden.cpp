@@ -84,7 +84,7 @@ TEST_CASE("a kit has what other programs' numbers are, and they are equal to it"
   place.write("nll.txt", lines);
   place.write("nll.f32", raw);
   for (const char* file : {"nll.txt", "nll.f32"}) {
-    CHECK(place.run({"compare", "--golden", "kit.json", "--policy", "sinks 4+28", "--nll", file})
+    CHECK(place.run({"compare", "--golden", "kit.json", "--policy", "sinks-4+28", "--nll", file})
               .status == 0);
   }
   // The first tokens alone, and so few that they show nothing.
@@ -290,6 +290,11 @@ TEST_CASE("what makes no kit, or is no comparison, is said") {
          "has a task");
 
   place.write("kit.yaml", model + data + "policies: [window: {window: 300}]\n");
+  for (const char* out : {"", "model", "nowhere/kit.json"}) {
+    const Outcome outcome = place.run({"golden", "kit.yaml", "--out", out});
+    CHECK(outcome.status == 2);
+    CHECK_THAT(outcome.err, ContainsSubstring(": expected a file in a folder that is there"));
+  }
   const Outcome unfilled = place.golden();
   CHECK(unfilled.status == 0);
   CHECK_THAT(unfilled.err,

@@ -84,6 +84,12 @@ TEST_CASE("a kit is read as it was written, to the last bit") {
       CHECK(read.policies[i].decisions == kit.policies[i].decisions);
     }
     CHECK(&read.policy("sinks 2+5") == &read.policy("sinks-2+5-original"));
+    Kit two = read;
+    two.policies.push_back(two.policies[1]);
+    two.policies.back().id = "sinks-2+5";
+    CHECK_THROWS_WITH(two.policy("sinks 2+5"),
+                      ContainsSubstring("'sinks 2+5' is of several of the kit's policies; expected "
+                                        "one of sinks-2+5-original, sinks-2+5"));
     CHECK_THROWS_WITH(read.policy("sinks-2+6-original"),
                       ContainsSubstring("no policy 'sinks-2+6-original'; did you mean "
                                         "'sinks-2+5-original'"));
@@ -131,6 +137,11 @@ TEST_CASE("numbers of other programs are read in every form") {
   CHECK(read_nlls(folder.write("a.json", "[0.5, 2,\n -1.25, 1e-3]\n")) == values);
   CHECK(read_nlls(folder.write("a.txt", "0.5\n2.0\r\n-1.25\n+0.001\n")) == values);
   CHECK(read_nlls(folder.write("a", " [0.5,2,-1.25,0.001]")) == values);
+  CHECK(read_nlls(folder.write("a.csv", "0.5,\n2,\n-1.25,\n0.001,\n")) == values);
+  for (const char* gap : {"[0.5,2,,0.001]", "[,0.5,2]", "0.5,2,\n,0.001"}) {
+    CHECK_THROWS_WITH(read_nlls(folder.write("gap.json", gap)),
+                      ContainsSubstring("no number before a comma; expected an NLL"));
+  }
   const auto raw = [&](auto number) {
     std::string bytes;
     for (const double value : values) {
