@@ -205,9 +205,8 @@ ExitStatus compare_with_kit(const ConformanceOptions& options) {
     if (policy.first && own.compared < *policy.first) {
       throw InputError::format(
           "{}: {} numbers agree, and nothing had been evicted by then, so that dense attention "
-          "would be equal, too: the first token with something evicted before it is {}; expected "
-          "so "
-          "many at least",
+          "would be equal, too: the first token with something evicted before it is {}; "
+          "expected so many at least",
           options.nll, own.compared, *policy.first);
     }
     if (policy.cached && !policy.first) {

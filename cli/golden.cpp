@@ -95,8 +95,7 @@ void golden(const Options& options) {
   for (const std::string& id : never) {
     remark(
         "warning: {}: nothing is ever evicted in this stream, so that dense attention would pass "
-        "for it; "
-        "expected more tokens\n",
+        "for it; expected more tokens\n",
         id);
   }
 }

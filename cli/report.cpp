@@ -83,24 +83,24 @@ void add_report(CLI::App& app) {
     } else if (options->format == "html") {
       text = page(options->folders, runs, as_one(options->folders, runs));
     } else {
-      text = format_report(as_one(options->folders, runs),
-                           options->format == "csv"        ? ReportFormat::csv
+      const Results results = as_one(options->folders, runs);
+      const bool csv = options->format == "csv";
+      text = format_report(results,
+                           csv                             ? ReportFormat::csv
                            : options->format == "markdown" ? ReportFormat::markdown
                                                            : ReportFormat::table,
                            options->out.empty() ? terminal_width() : 0);
-      // Tables for other programs have no place for what else there is to say.
-      const bool csv = options->format == "csv";
-      if (several) {
-        const std::string provenance = format_provenance(options->folders, runs);
-        csv ? write_remark(provenance) : void(text += "\n" + provenance);
-      }
-      for (const Results& run : runs) {
-        for (const CellResult& cell : run.cells) {
-          if (csv && !cell.error.empty()) {
-            write_remark(
-                fmt::format("failed: {}: {}\n", printable(cell.cell.id), printable(cell.error)));
-          }
+      const std::string provenance =
+          several ? format_provenance(options->folders, runs) : std::string();
+      if (csv) {  // tables for other programs have no place for what else there is to say
+        write_remark(provenance);
+        for (const CellResult& cell : results.cells) {
+          if (cell.error.empty()) continue;
+          write_remark(
+              fmt::format("failed: {}: {}\n", printable(cell.cell.id), printable(cell.error)));
         }
+      } else if (several) {
+        text += "\n" + provenance;
       }
     }
     if (options->out.empty()) {

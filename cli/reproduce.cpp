@@ -221,9 +221,10 @@ void reproduce(const Options& options) {
 
 void add_reproduce(CLI::App& app) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand("reproduce",
-                                         "Run every experiment of a set (tiny, small, sinks, policies, "
-                                         "streamingllm, or a folder of your own) into one report");
+  CLI::App* command =
+      app.add_subcommand("reproduce",
+                         "Run every experiment of a set (tiny, small, sinks, policies, "
+                         "streamingllm, or a folder of your own) into one report");
   command
       ->add_option("folder", options->set,
                    "The set: a folder below configs/ by its name, or any folder")
