@@ -10,7 +10,6 @@
 #include <set>
 #include <tuple>
 
-#include "base/error.h"
 #include "eval/results/nll_file.h"
 #include "policies/registry.h"
 #include "reports/answers.h"
@@ -342,13 +341,8 @@ Picture nll_picture(const Group& group, const std::string& suffix, const fs::pat
                   .band = true};
   for (const CellResult* cell : group.second) {
     if (!cell->perplexity || cell->nll_file.empty()) continue;
-    const fs::path file = folder / cell->nll_file;
-    const std::vector<double> all = read_nll_file(file);
-    if (std::ssize(all) != cell->perplexity->scored) {
-      throw InputError::format("{}: {} numbers; expected {}, as many as were scored", file.string(),
-                               all.size(), cell->perplexity->scored);
-    }
-    const std::vector<double> nll = over_pieces(all, *cell);
+    const std::vector<double> nll =
+        over_pieces(read_nll_file(folder / cell->nll_file, cell->perplexity->scored), *cell);
     if (cell->cell.dataset.reset) {
       picture.x_label = cell->cell.dataset.reset->tokens > 0 ? "Position in a piece (tokens)"
                                                              : "Scored tokens, piece after piece";

@@ -6,7 +6,6 @@
 #include <numeric>
 #include <vector>
 
-#include "base/error.h"
 #include "eval/metrics/batch_means.h"
 #include "eval/results/nll_file.h"
 
@@ -80,12 +79,8 @@ bool find_common_tokens(Results& results, const std::filesystem::path& folder) {
     }
     if (count < 2) continue;
     for (CellResult* cell : cells) {
-      const std::filesystem::path file = folder / cell->nll_file;
-      const std::vector<double> nll = read_nll_file(file);
-      if (std::ssize(nll) != cell->perplexity->scored) {
-        throw InputError::format("{}: {} numbers; expected {}, as many as were scored",
-                                 file.string(), nll.size(), cell->perplexity->scored);
-      }
+      const std::vector<double> nll =
+          read_nll_file(folder / cell->nll_file, cell->perplexity->scored);
       cell->common = over(nll, cell->perplexity->stride, *stride, count);
     }
     found = true;

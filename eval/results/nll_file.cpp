@@ -117,4 +117,13 @@ std::vector<double> read_nll_file(const fs::path& path) {
   return wide ? values<double>(bytes) : values<float>(bytes);
 }
 
+std::vector<double> read_nll_file(const fs::path& path, int64_t scored) {
+  std::vector<double> nll = read_nll_file(path);
+  if (std::ssize(nll) != scored) {
+    throw InputError::format("{}: {} numbers; expected {}, as many as were scored", path.string(),
+                             nll.size(), scored);
+  }
+  return nll;
+}
+
 }  // namespace sinkbench

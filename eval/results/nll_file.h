@@ -45,5 +45,7 @@ std::filesystem::path nll_part(const std::filesystem::path& path);
 /// The whole of such a file, finished or not, its precision known by its name; a name without one
 /// of the two extensions is float32.
 std::vector<double> read_nll_file(const std::filesystem::path& path);
+/// The same of a finished one that has so many numbers; InputError where it hasn't.
+std::vector<double> read_nll_file(const std::filesystem::path& path, int64_t scored);
 
 }  // namespace sinkbench
