@@ -58,7 +58,7 @@ void add_report(CLI::App& app) {
   CLI::App* command = app.add_subcommand("report", "Print the tables of results folders");
   command
       ->add_option("folders", options->folders,
-                   "The folder that `run` wrote; several become one, the newest of each cell")
+                   "The folder that `run` wrote; several become one, the newest of each measurement")
       ->required();
   command->add_option("--format", options->format, "table, markdown, csv, json or html")
       ->check(CLI::IsMember({"table", "markdown", "csv", "json", "html"}))

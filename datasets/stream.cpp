@@ -109,9 +109,16 @@ void note_scored_prefixes(TokenStream& stream, const std::vector<bool>& is_prefi
   for (const int64_t piece : stream.pieces) count -= is_prefix[static_cast<size_t>(piece)];
   const int64_t scored = std::ssize(stream.ids) - std::ssize(stream.pieces);
   if (count * 100 < scored) return;
-  stream.facts.notes.push_back(fmt::format(
-      "{} of {} scored tokens are the BOS before a document: perplexity counts them", count,
-      scored));
+  stream.facts.notes.push_back(
+      fmt::format("{} of {} scored tokens are the BOS before a document: perplexity counts them",
+                  count, scored));
+}
+
+/// Says so where a stream is shorter than was asked for.
+void note_shortness(TokenStream& stream, std::optional<int64_t> tokens) {
+  if (!tokens || std::ssize(stream.ids) >= *tokens) return;
+  stream.facts.notes.push_back(
+      fmt::format("the text ends after {} of the {} tokens asked for", stream.ids.size(), *tokens));
 }
 
 /// Of what is scored where there are several pieces: each is decoded without its first id.
@@ -204,6 +211,7 @@ TokenStream read_text_stream(const TextSource& source, const Tokenizer& tokenize
   }
   reader.finish();
   stream.facts = facts_of(reader);
+  note_shortness(stream, source.tokens);
   if (source.reset && source.reset->tokens > 0) cut(stream, source.reset->tokens);
   if (stream.ids.size() < 2) {
     throw InputError::format("{}: expected a text of at least 2 tokens, found {}",
@@ -261,6 +269,7 @@ TokenStream read_token_file(const fs::path& file, int64_t vocab_size, std::optio
   if (tokens && static_cast<size_t>(*tokens) < stream.ids.size()) {
     stream.ids.resize(static_cast<size_t>(*tokens));
   }
+  note_shortness(stream, tokens);
   if (reset) cut(stream, reset->tokens);
   if (stream.ids.size() < 2) {
     throw InputError::format("{}: expected at least 2 token ids, found {}", file.string(),

@@ -121,8 +121,6 @@ std::vector<HistoryRun> read_runs(Database& database, const std::string& branch)
     } catch (const json::exception& error) {
       throw InputError::format("{}: run {}: {}", database.file().string(), run.id,
                                json_reason(error));
-    } catch (const std::domain_error& error) {
-      throw InputError::format("{}: run {}: {}", database.file().string(), run.id, error.what());
     }
     runs.push_back(std::move(run));
   }

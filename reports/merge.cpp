@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <set>
 #include <tuple>
 
 namespace sinkbench {
@@ -27,16 +28,59 @@ std::vector<size_t> by_age(std::span<const Results> runs) {
   return order;
 }
 
-/// Which run's cell stays, for each cell: cell and index of the run.
-std::map<Key, std::pair<const CellResult*, size_t>> choose(std::span<const Results> runs) {
-  std::map<Key, std::pair<const CellResult*, size_t>> chosen;
-  for (const size_t r : by_age(runs)) {
-    for (const CellResult& cell : runs[r].cells) {
-      const auto [place, added] =
-          chosen.try_emplace({cell.cell.id, cell.model_sha256, cell.dataset_sha256}, &cell, r);
-      // Measured before failed, then newer before older.
-      if (!added && (cell.error.empty() || !place->second.first->error.empty())) {
-        place->second = {&cell, r};
+struct Merged {
+  CellResult cell;
+  std::set<size_t> runs;  ///< that it has something of
+};
+
+/// What the newer run of a cell didn't measure stays the older's. Returns whether anything does.
+bool keep_unmeasured(CellResult& newer, const CellResult& older) {
+  bool kept = false;
+  const auto keep = [&](bool measured, bool was_measured, const auto& take) {
+    if (measured || !was_measured) return;
+    take();
+    kept = true;
+  };
+  keep(newer.perplexity.has_value(), older.perplexity.has_value(), [&] {
+    newer.perplexity = older.perplexity;
+    newer.nll_file = older.nll_file;
+    newer.scoring_seconds = older.scoring_seconds;
+    // Both are of these NLLs.
+    newer.divergence = older.divergence;
+    newer.collapse = older.collapse;
+  });
+  keep(!newer.latency.empty(), !older.latency.empty(), [&] {
+    newer.latency = older.latency;
+    newer.threads = older.threads;  // which tell of times alone
+  });
+  keep(newer.memory.has_value(), older.memory.has_value(), [&] { newer.memory = older.memory; });
+  keep(newer.divergence.has_value(), older.divergence.has_value(),
+       [&] { newer.divergence = older.divergence; });
+  keep(newer.evicted_mass.has_value(), older.evicted_mass.has_value(),
+       [&] { newer.evicted_mass = older.evicted_mass; });
+  keep(!newer.answers.empty(), !older.answers.empty(), [&] {
+    newer.answers = older.answers;
+    newer.answers_file = older.answers_file;
+  });
+  keep(!newer.decisions_file.empty(), !older.decisions_file.empty(),
+       [&] { newer.decisions_file = older.decisions_file; });
+  return kept;
+}
+
+/// The merged cells, each with the runs that it comes from.
+std::map<Key, Merged> choose(std::span<const Results> runs) {
+  std::map<Key, Merged> chosen;
+  const std::vector<size_t> order = by_age(runs);
+  for (auto r = order.rbegin(); r != order.rend(); ++r) {  // the newest first
+    for (const CellResult& cell : runs[*r].cells) {
+      const auto [place, added] = chosen.try_emplace(
+          {cell.cell.id, cell.model_sha256, cell.dataset_sha256}, Merged{cell, {*r}});
+      if (added || !cell.error.empty()) continue;
+      Merged& merged = place->second;
+      if (!merged.cell.error.empty()) {
+        merged = {cell, {*r}};
+      } else if (keep_unmeasured(merged.cell, cell)) {
+        merged.runs.insert(*r);
       }
     }
   }
@@ -44,9 +88,9 @@ std::map<Key, std::pair<const CellResult*, size_t>> choose(std::span<const Resul
   // answers for it.
   std::erase_if(chosen, [&](const auto& entry) {
     const std::string& id = std::get<0>(entry.first);
-    return !entry.second.first->error.empty() &&
+    return !entry.second.cell.error.empty() &&
            std::any_of(chosen.begin(), chosen.end(), [&](const auto& other) {
-             return std::get<0>(other.first) == id && other.second.first->error.empty();
+             return std::get<0>(other.first) == id && other.second.cell.error.empty();
            });
   });
   return chosen;
@@ -69,13 +113,15 @@ Results merge(std::span<const Results> runs) {
   auto& warnings = merged.info.warnings;
   std::sort(warnings.begin(), warnings.end());
   warnings.erase(std::unique(warnings.begin(), warnings.end()), warnings.end());
-  for (const auto& [key, cell] : choose(runs)) merged.cells.push_back(*cell.first);
+  for (auto& [key, cell] : choose(runs)) merged.cells.push_back(std::move(cell.cell));
   return merged;
 }
 
 std::string format_provenance(std::span<const std::string> folders, std::span<const Results> runs) {
   std::vector<int64_t> given(runs.size());
-  for (const auto& [key, cell] : choose(runs)) ++given[cell.second];
+  for (const auto& [key, cell] : choose(runs)) {
+    for (const size_t run : cell.runs) ++given[run];
+  }
   std::string text;
   for (const size_t r : by_age(runs)) {
     const RunInfo& info = runs[r].info;

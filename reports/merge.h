@@ -9,13 +9,15 @@
 namespace sinkbench {
 
 /// The cells of all results, sorted by id, whatever the order they are given in. Of cells with the
-/// same id, model and dataset (by hash) the one of the run that started last stays, but one that
-/// failed never takes the place of one that was measured. What started together is told apart by
-/// what it holds. `info` is that of the newest run, with the warnings of all.
+/// same id, model and dataset (by hash) the one of the run that started last stays, with what only
+/// an older one measured (a run of latencies doesn't hide the perplexities of the run before); one
+/// that failed never takes the place of one that was measured. What started together is told apart
+/// by what it holds. `info` is that of the newest run, with the warnings of all.
 Results merge(std::span<const Results> runs);
 
-/// Where the cells of a merged result come from, a line for each folder, the oldest first: how many
-/// cells, when, by which commit, on which machine. `folders` and `runs` belong together.
+/// Where the cells of a merged result come from, a line for each folder, the oldest first: of how
+/// many cells something is its, when, by which commit, on which machine. `folders` and `runs`
+/// belong together.
 std::string format_provenance(std::span<const std::string> folders, std::span<const Results> runs);
 
 }  // namespace sinkbench

@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cmath>
 #include <limits>
@@ -15,6 +16,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/json_field.h"
 #include "eval/results/policy_json.h"
 #include "policies/registry.h"
 
@@ -28,7 +30,7 @@ constexpr const char* format_name = "sinkbench conformance kit";
 constexpr double no_number = std::numeric_limits<double>::quiet_NaN();
 
 /// "decoded", "as-stored": how weights are kept.
-constexpr const char* weights_words[] = {"decoded", "as-stored"};
+const std::array<std::string, 2> weights_words = {"decoded", "as-stored"};
 
 /// A short way of writing numbers that says all of them: as few digits as float32, or float64,
 /// needs.
@@ -74,69 +76,48 @@ std::string policy_text(const KitPolicy& policy, bool doubles) {
   return text + "}";
 }
 
-/// Token ids.
-std::vector<int32_t> ids_from(const ordered_json& list) {
-  std::vector<int32_t> ids;
-  for (const int64_t id : integers(list)) {
-    if (id < 0 || !std::in_range<int32_t>(id)) {
-      throw std::domain_error(fmt::format("ids has {}; expected 0 or more, of 31 bits", id));
-    }
-    ids.push_back(static_cast<int32_t>(id));
-  }
-  if (ids.size() < 2) throw std::domain_error("ids has fewer than two");
-  return ids;
+std::vector<int32_t> ids_from(const OrderedJsonField& list) {
+  const std::vector<int64_t> ids = list.integers(0, std::numeric_limits<int32_t>::max());
+  if (ids.size() < 2) list.refuse("two token ids or more");
+  return {ids.begin(), ids.end()};
 }
 
-bool stored_from(const ordered_json& weights) {
-  for (const bool stored : {false, true}) {
-    if (weights == weights_words[stored]) return stored;
-  }
-  throw std::domain_error(fmt::format("model.weights is {}; expected \"{}\" or \"{}\"",
-                                      weights.dump(), weights_words[false], weights_words[true]));
-}
-
-KitPolicy policy_from(const std::string& id, const ordered_json& object, size_t scored) {
+KitPolicy policy_from(const std::string& id, const OrderedJsonField& object, int64_t scored) {
+  const OrderedJsonField spec = object.at("policy");
+  const nlohmann::json sorted(spec.json());
   KitPolicy policy{.id = id,
-                   .label = object.at("label").get<std::string>(),
-                   .policy = policy_from_json(nlohmann::json(object.at("policy"))),
+                   .label = object.at("label").text(),
+                   .policy = policy_from_json(JsonField(sorted, spec.path())),
                    .cached = {},
-                   .nll = object.at("nll").get<std::vector<double>>(),
+                   .nll = object.at("nll").numbers(),
                    .decisions = {}};
   try {
     if (policy_named(policy.policy.name) != nullptr) make_policy(policy.policy);
   } catch (const InputError& error) {
-    throw std::domain_error(fmt::format("policies.{}.policy: {}", id, error.what()));
+    throw JsonError(fmt::format("{}: {}", spec.path(), error.what()));
   }
-  const auto last = static_cast<int64_t>(scored);
-  if (!object.at("cached").is_null()) {
-    policy.cached = integer(object["cached"]);
-    if (*policy.cached < 0) {
-      throw std::domain_error(
-          fmt::format("policies.{}.cached is {}; expected 0 or more", id, *policy.cached));
-    }
+  if (const OrderedJsonField cached = object.at("cached"); !cached.is_null()) {
+    policy.cached = cached.integer(0);
   }
-  if (const auto first = object.find("first_evicted"); first == object.end()) {
+  if (!object.json().contains("first_evicted")) {
     // Of an older kit; of most policies it is this.
-    if (policy.cached && *policy.cached + 2 <= last) policy.first = *policy.cached + 2;
-  } else if (!first->is_null()) {
-    policy.first = integer(*first);
-    if (*policy.first < 2 || *policy.first > last) {
-      throw std::domain_error(fmt::format(
-          "policies.{}.first_evicted is {}; expected 2 to {}, or null", id, *policy.first, last));
-    }
+    if (policy.cached && *policy.cached <= scored - 2) policy.first = *policy.cached + 2;
+  } else if (const OrderedJsonField first = object.at("first_evicted"); !first.is_null()) {
+    policy.first = first.integer(2, scored);
   }
-  if (policy.nll.size() != scored) {
-    throw std::domain_error(
-        fmt::format("policies.{}.nll has {} numbers; expected {}, one fewer than ids", id,
-                    policy.nll.size(), scored));
+  if (std::ssize(policy.nll) != scored) {
+    throw JsonError(fmt::format("{}.nll has {} numbers; expected {}, one fewer than ids",
+                                object.path(), policy.nll.size(), scored));
   }
-  if (object.contains("decisions")) {
+  if (const OrderedJsonField decisions = object.later("decisions"); !decisions.is_null()) {
     policy.decisions.emplace();
-    for (const ordered_json& r : object["decisions"]) {
-      policy.decisions->push_back({.t = integer(r.at(0)),
-                                   .layer = integer(r.at(1)),
-                                   .head = integer(r.at(2)),
-                                   .places = integers(r.at(3))});
+    for (const OrderedJsonField& record : decisions.elements()) {
+      const std::vector<OrderedJsonField> r = record.elements();
+      if (r.size() != 4) record.refuse("a list of t, layer, head and places");
+      policy.decisions->push_back({.t = r[0].integer(),
+                                   .layer = r[1].integer(),
+                                   .head = r[2].integer(),
+                                   .places = r[3].integers()});
     }
   }
   return policy;
@@ -309,40 +290,31 @@ Kit read_kit(const fs::path& file) {
           }
           return true;
         });
-    if (!json.is_object() || json.value("format", "") != format_name) {
-      throw std::domain_error(fmt::format("format is not '{}'", format_name));
-    }
-    if (integer(json.at("version")) != kit_version) {
-      throw std::domain_error(
-          fmt::format("version {}; expected {}", json["version"].dump(), kit_version));
-    }
+    const OrderedJsonField fields(json);
+    const std::string format = format_name;
+    fields.at("format").index_in({&format, 1});
+    fields.at("version").integer(kit_version, kit_version);
     Kit kit;
-    kit.versions = json.at("versions").get<decltype(kit.versions)>();
-    const ordered_json& model = json.at("model");
-    kit.model_name = model.at("name").get<std::string>();
-    kit.model = model.at("path").get<std::string>();
-    kit.model_sha256 = model.at("sha256").get<std::string>();
-    kit.as_stored = stored_from(model.at("weights"));
-    kit.text = json.at("text").get<std::string>();
-    kit.tokenizer_sha256 = json.at("tokenizer_sha256").get<std::string>();
-    kit.dtype = json.at("dtype").get<std::string>();
-    kit.prefix = integer(json.at("prefix"));
-    kit.ids = ids_from(json.at("ids"));
-    if (kit.prefix < 0 || kit.prefix > std::ssize(kit.ids) - 2) {
-      throw std::domain_error(
-          fmt::format("prefix is {}; expected 0 or more, and ids beyond it", kit.prefix));
+    kit.versions = fields.at("versions").text_map();
+    const OrderedJsonField model = fields.at("model");
+    kit.model_name = model.at("name").text();
+    kit.model = model.at("path").text();
+    kit.model_sha256 = model.at("sha256").text();
+    kit.as_stored = model.at("weights").index_in(weights_words) == 1;
+    kit.text = fields.at("text").text();
+    kit.tokenizer_sha256 = fields.at("tokenizer_sha256").text();
+    kit.dtype = fields.at("dtype").text();
+    kit.ids = ids_from(fields.at("ids"));
+    kit.prefix = fields.at("prefix").integer(0, std::ssize(kit.ids) - 2);
+    const OrderedJsonField policies = fields.at("policies");
+    for (const auto& [id, object] : policies.members()) {
+      kit.policies.push_back(policy_from(id, object, std::ssize(kit.ids) - 1));
     }
-    if (!json.at("policies").is_object()) throw std::domain_error("policies is no object");
-    for (const auto& [id, object] : json["policies"].items()) {
-      kit.policies.push_back(policy_from(id, object, kit.ids.size() - 1));
-    }
-    if (kit.policies.empty()) throw std::domain_error("policies is empty");
+    if (kit.policies.empty()) policies.refuse("a policy or more");
     return kit;
   } catch (const nlohmann::json::exception& error) {
     throw InputError::format("{}: no kit of `sinkbench golden`: {}", file.string(),
                              json_reason(error));
-  } catch (const std::domain_error& error) {
-    throw InputError::format("{}: no kit of `sinkbench golden`: {}", file.string(), error.what());
   }
 }
 

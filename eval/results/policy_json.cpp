@@ -1,11 +1,8 @@
 #include "eval/results/policy_json.h"
 
-#include <algorithm>
 #include <nlohmann/json.hpp>
-#include <stdexcept>
 
-#include "base/json.h"
-#include "eval/results/json_fields.h"
+#include "base/json_field.h"
 #include "policies/registry.h"
 
 namespace sinkbench {
@@ -26,22 +23,20 @@ json arguments_to_json(const PolicyArguments& arguments) {
   return object;
 }
 
-PolicyArguments arguments_from_json(const json& object, const std::string& group) {
-  if (!object.is_object()) throw std::domain_error("expected parameters, found " + object.dump());
+PolicyArguments arguments_from_json(const JsonField& object, const std::string& group) {
   PolicyArguments arguments;
-  for (const auto& [name, value] : object.items()) {
+  for (const auto& [name, field] : object.members()) {
+    const json& value = field.json();
     if (value.is_object() && group.empty()) {
-      arguments.merge(arguments_from_json(value, name + "."));
+      arguments.merge(arguments_from_json(field, name + "."));
     } else if (value.is_string()) {
-      arguments[group + name] = value.get<std::string>();
+      arguments[group + name] = field.text();
     } else if (value.is_array()) {
-      std::vector<int64_t> list;
-      for (const json& element : value) list.push_back(integer(element));
-      arguments[group + name] = list;
+      arguments[group + name] = field.integers();
     } else if (value.is_number_float()) {
-      arguments[group + name] = value.get<double>();
+      arguments[group + name] = field.number();
     } else {
-      arguments[group + name] = integer(value);
+      arguments[group + name] = field.integer();
     }
   }
   return arguments;
@@ -59,25 +54,20 @@ json policy_to_json(const PolicySpec& policy) {
                : json({{"file", from.file}, {"sha256", from.sha256}, {"version", from.version}})}};
 }
 
-PolicySpec policy_from_json(const json& policy) {
+PolicySpec policy_from_json(const JsonField& policy) {
   PolicySpec spec;
-  spec.name = policy.at("name").get<std::string>();
+  spec.name = policy.at("name").text();
   spec.arguments = arguments_from_json(policy.at("parameters"));
   if (const PolicyEntry* entry = policy_named(spec.name)) {
     // Older results don't have the parameters that came later.
     spec.arguments = with_defaults(*entry, std::move(spec.arguments));
   }
-  const std::string positions = policy.at("positions").get<std::string>();
-  const auto rule = std::find(positions_names().begin(), positions_names().end(), positions);
-  if (rule == positions_names().end()) {
-    throw std::domain_error("unknown positions '" + positions + "'");
-  }
-  spec.positions = static_cast<Positions>(rule - positions_names().begin());
-  if (const json& cap = later(policy, "cap"); !cap.is_null()) spec.cap = integer(cap);
-  if (const json& plugin = later(policy, "plugin"); !plugin.is_null()) {
-    spec.plugin = {.file = plugin.at("file").get<std::string>(),
-                   .sha256 = plugin.at("sha256").get<std::string>(),
-                   .version = plugin.at("version").get<std::string>()};
+  spec.positions = static_cast<Positions>(policy.at("positions").index_in(positions_names()));
+  if (const JsonField cap = policy.later("cap"); !cap.is_null()) spec.cap = cap.integer(0);
+  if (const JsonField plugin = policy.later("plugin"); !plugin.is_null()) {
+    spec.plugin = {.file = plugin.at("file").text(),
+                   .sha256 = plugin.at("sha256").text(),
+                   .version = plugin.at("version").text()};
   }
   return spec;
 }

@@ -3,16 +3,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
-#include <limits>
 #include <nlohmann/json.hpp>
 #include <numeric>
-#include <stdexcept>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
-#include "eval/results/json_fields.h"
+#include "base/json_field.h"
 #include "eval/results/policy_json.h"
 #include "policies/registry.h"
 
@@ -26,28 +25,14 @@ using nlohmann::json;
 json number(double value) {
   return std::isfinite(value) ? json(value) : json(nullptr);
 }
-double number(const json& value) {
-  return value.is_null() ? std::numeric_limits<double>::quiet_NaN() : value.get<double>();
-}
-
-/// The same of lists, in which nlohmann's json writes null for what isn't finite.
-std::vector<double> numbers(const json& array) {
-  std::vector<double> values;
-  for (const json& value : array) values.push_back(number(value));
-  return values;
-}
-std::vector<std::vector<double>> lists_of_numbers(const json& array) {
-  std::vector<std::vector<double>> lists;
-  for (const json& list : array) lists.push_back(numbers(list));
-  return lists;
-}
 
 /// A path that stays in the results' folder, whoever wrote the file.
-std::string inner_path(const json& value) {
-  const auto text = value.get<std::string>();
+std::string inner_path(const JsonField& field) {
+  if (field.is_null()) return {};
+  const std::string text = field.text();
   const fs::path path = text;
   if (path.is_absolute() || std::find(path.begin(), path.end(), "..") != path.end()) {
-    throw std::domain_error("expected a path in the same folder, found " + value.dump());
+    field.refuse("a path in the same folder");
   }
   return text;
 }
@@ -55,23 +40,14 @@ std::string inner_path(const json& value) {
 json optional_number(const std::optional<double>& value) {
   return value ? number(*value) : json(nullptr);
 }
-std::optional<double> optional_number(const json& value) {
-  return value.is_null() ? std::nullopt : std::optional(value.get<double>());
+std::optional<double> optional_number(const JsonField& field, double minimum, double maximum) {
+  return field.is_null() ? std::nullopt : std::optional(field.number(minimum, maximum));
 }
 
-/// An integer that is so much or more.
-int64_t at_least(int64_t minimum, const json& object, const char* name) {
-  const int64_t value = integer(object.at(name));
-  if (value < minimum) {
-    throw JsonError(fmt::format("{} is {}; expected {} or more", name, value, minimum));
-  }
-  return value;
-}
-
-/// A number that older results don't have: 0.
-int64_t later_integer(const json& object, const char* name) {
-  const json& value = later(object, name);
-  return value.is_null() ? 0 : integer(value);
+/// An integer that older results don't have.
+int64_t later_count(const JsonField& object, const char* name, int64_t otherwise = 0) {
+  const JsonField field = object.later(name);
+  return field.is_null() ? otherwise : field.integer(0);
 }
 
 json divergence_to_json(const DivergenceResult& d) {
@@ -130,39 +106,38 @@ json answers_to_json(const std::vector<AnswerBin>& bins) {
   return array;
 }
 
-std::vector<AnswerBin> answers_from_json(const json& array) {
+std::vector<AnswerBin> answers_from_json(const JsonField& list) {
+  constexpr double infinity = JsonField::infinity;
   std::vector<AnswerBin> bins;
-  for (const json& bin : array) {
-    bins.push_back({.of = bin.at("of").get<std::map<std::string, int64_t>>(),
-                    .answers = integer(bin.at("answers")),
-                    .groups = integer(bin.at("groups")),
-                    .least = integer(bin.at("least_distance")),
-                    .most = integer(bin.at("most_distance")),
-                    .accuracy = bin.at("accuracy").get<double>(),
-                    .low = bin.at("accuracy_low").get<double>(),
-                    .high = bin.at("accuracy_high").get<double>(),
-                    .log_probability = number(bin.at("log_probability")),
-                    .error = number(bin.at("log_probability_stderr")),
-                    .chosen = optional_number(bin.at("chosen")),
-                    .held_some = optional_number(bin.at("held_some")),
-                    .held_all = optional_number(bin.at("held_all"))});
+  for (const JsonField& bin : list.elements()) {
+    bins.push_back({.of = bin.at("of").integer_map(),
+                    .answers = bin.at("answers").integer(0),
+                    .groups = bin.at("groups").integer(0),
+                    .least = bin.at("least_distance").integer(),
+                    .most = bin.at("most_distance").integer(),
+                    .accuracy = bin.at("accuracy").number(0, 1),
+                    .low = bin.at("accuracy_low").number(0, 1),
+                    .high = bin.at("accuracy_high").number(0, 1),
+                    .log_probability = bin.at("log_probability").number_or_nan(),
+                    .error = bin.at("log_probability_stderr").number_or_nan(0, infinity),
+                    .chosen = optional_number(bin.at("chosen"), 0, 1),
+                    .held_some = optional_number(bin.at("held_some"), 0, 1),
+                    .held_all = optional_number(bin.at("held_all"), 0, 1)});
   }
   return bins;
 }
 
-TextFacts text_facts_from_json(const json& dataset) {
+TextFacts text_facts_from_json(const JsonField& dataset) {
   TextFacts text;
-  for (const json& file : later(dataset, "files")) text.files.emplace_back(file.get<std::string>());
-  for (const json& note : later(dataset, "notes")) text.notes.push_back(note.get<std::string>());
-  const auto number = [&](const char* name) {
-    const json& value = later(dataset, name);
-    return value.is_null() ? 0 : integer(value);
-  };
-  text.documents = number("documents");
-  text.characters = number("characters");
-  text.replaced_bytes = number("replaced_bytes");
-  text.crlf_line_ends = number("crlf_line_ends");
-  text.byte_order_marks = number("byte_order_marks");
+  if (const JsonField files = dataset.later("files"); !files.is_null()) {
+    for (const std::string& file : files.texts()) text.files.emplace_back(file);
+  }
+  if (const JsonField notes = dataset.later("notes"); !notes.is_null()) text.notes = notes.texts();
+  text.documents = later_count(dataset, "documents");
+  text.characters = later_count(dataset, "characters");
+  text.replaced_bytes = later_count(dataset, "replaced_bytes");
+  text.crlf_line_ends = later_count(dataset, "crlf_line_ends");
+  text.byte_order_marks = later_count(dataset, "byte_order_marks");
   return text;
 }
 
@@ -305,212 +280,234 @@ void complete(CellResult& result) {
   result.cache_size = policy->size();
 }
 
-CellResult cell_from_json(const json& object) {
-  CellResult result;
-  Cell& cell = result.cell;
-  cell.id = object.at("id").get<std::string>();
-  const json& model = object.at("model");
-  cell.model.path = model.at("path").get<std::string>();
-  const auto weights = model.at("weights").get<std::string>();
-  cell.model.random = weights == "random";
-  cell.model.as_stored = weights == "as-stored";
-  if (model.contains("seed")) cell.model.seed = static_cast<uint64_t>(integer(model["seed"]));
-  result.model_sha256 = model.at("sha256").get<std::string>();
-  result.parameters = integer(model.at("parameters"));
-  result.context = integer(model.at("context"));
-  const json& dataset = object.at("dataset");
-  result.dataset_sha256 = dataset.at("sha256").get<std::string>();
-  result.tokenizer_sha256 = dataset.at("tokenizer_sha256").get<std::string>();
-  const std::string bos = dataset.at("bos").get<std::string>();
-  cell.dataset.bos = bos == "document" ? BosPlacement::document
-                     : bos == "none"   ? BosPlacement::none
-                                       : BosPlacement::stream;
-  if (const json& token = later(dataset, "bos_token"); !token.is_null()) {
-    cell.dataset.bos_token = token.get<std::string>();
+DatasetSpec dataset_from_json(const JsonField& object) {
+  DatasetSpec dataset;
+  dataset.bos =
+      object.at("bos").one_of({BosPlacement::stream, BosPlacement::document, BosPlacement::none});
+  if (const JsonField token = object.later("bos_token"); !token.is_null()) {
+    dataset.bos_token = token.text();
   }
-  if (const json& spelled = later(dataset, "special_tokens"); !spelled.is_null()) {
-    cell.dataset.special_tokens =
-        spelled.get<std::string>() == "text" ? SpecialTokens::text : SpecialTokens::parse;
+  if (const JsonField spelled = object.later("special_tokens"); !spelled.is_null()) {
+    dataset.special_tokens = spelled.one_of({SpecialTokens::parse, SpecialTokens::text});
   }
-  cell.dataset.documents.field = dataset.at("field").get<std::string>();
-  if (const json& subfolders = later(dataset, "subfolders"); !subfolders.is_null()) {
-    cell.dataset.documents.subfolders = subfolders.get<bool>();
+  dataset.documents.field = object.at("field").text();
+  if (const JsonField subfolders = object.later("subfolders"); !subfolders.is_null()) {
+    dataset.documents.subfolders = subfolders.flag();
   }
-  if (const json& invalid = later(dataset, "invalid"); !invalid.is_null()) {
-    if (invalid.get<std::string>() == "replace") {
-      cell.dataset.documents.invalid = InvalidBytes::replace;
-    }
+  if (const JsonField invalid = object.later("invalid"); !invalid.is_null()) {
+    dataset.documents.invalid = invalid.one_of({InvalidBytes::refuse, InvalidBytes::replace});
   }
-  result.text = text_facts_from_json(dataset);
-  if (const json& task = later(dataset, "task"); !task.is_null()) {
-    cell.dataset.task = {.name = task.at("name").get<std::string>(),
-                         .arguments = arguments_from_json(task.at("parameters"))};
+  if (const JsonField task = object.later("task"); !task.is_null()) {
+    dataset.task = {.name = task.at("name").text(),
+                    .arguments = arguments_from_json(task.at("parameters"))};
   }
-  if (!dataset.at("tokens").is_null()) cell.dataset.tokens = integer(dataset["tokens"]);
-  if (const json& reset = later(dataset, "reset"); !reset.is_null()) {
-    cell.dataset.reset = reset_from_string(reset.get<std::string>());
-    if (!cell.dataset.reset)
-      throw std::domain_error("expected tokens or 'document', found " + reset.dump());
+  if (const JsonField tokens = object.at("tokens"); !tokens.is_null()) {
+    dataset.tokens = tokens.integer(0);
   }
-  if (const json& pieces = later(dataset, "pieces"); !pieces.is_null()) {
-    result.pieces = integer(pieces);
+  if (const JsonField reset = object.later("reset"); !reset.is_null()) {
+    dataset.reset = reset_from_string(reset.text());
+    if (!dataset.reset) reset.refuse("tokens or 'document'");
   }
-  if (dataset.contains("tokens_file")) {
-    cell.dataset.tokens_file = dataset["tokens_file"].get<std::string>();
+  if (const JsonField tokens_file = object.later("tokens_file"); !tokens_file.is_null()) {
+    dataset.tokens_file = tokens_file.text();
   } else {
-    for (const json& path : dataset.at("text")) {
-      cell.dataset.texts.emplace_back(path.get<std::string>());
-    }
+    for (const std::string& path : object.at("text").texts()) dataset.texts.emplace_back(path);
   }
-  const json& policy = object.at("policy");
-  cell.policy = policy_from_json(policy);
-  result.policy_label = policy.at("label").get<std::string>();
-  if (const json& cache = later(policy, "cache"); !cache.is_null()) {
-    result.cache_label = cache.get<std::string>();
-    if (const json& size = later(policy, "size"); !size.is_null()) {
-      result.cache_size = integer(size);
+  return dataset;
+}
+
+LatencyResult latency_from_json(const JsonField& object) {
+  LatencyResult latency;
+  latency.samples_ms = object.at("samples_ms").numbers(0);
+  latency.p50_ms = object.at("p50_ms").number(0);
+  latency.p90_ms = object.at("p90_ms").number(0);
+  latency.p99_ms = object.at("p99_ms").number(0);
+  const std::vector<double>& samples = latency.samples_ms;
+  if (const JsonField max = object.later("max_ms"); !max.is_null()) {
+    latency.max_ms = max.number(0);
+  } else {  // results of before
+    latency.max_ms =
+        samples.empty() ? latency.p99_ms : *std::max_element(samples.begin(), samples.end());
+  }
+  latency.samples = object.at("samples").integer(0);
+  latency.cache_entries = object.at("cache_entries").integer(0);
+  latency.fewest_entries = later_count(object, "fewest_entries", latency.cache_entries);
+  if (const JsonField by_events = object.later("by_events"); !by_events.is_null()) {
+    latency.by_events = by_events.flag();
+  }
+  const JsonField rounds = object.later("rounds");
+  if (rounds.is_null()) return latency;
+  int64_t in_rounds = 0;
+  for (const JsonField& round : rounds.elements()) {
+    latency.rounds.push_back(
+        {.samples = round.at("samples").integer(0, std::ssize(samples)),
+         .processor_ms = round.at("processor_ms").number(0),
+         .yardstick_ms = round.at("yardstick_ms").number(0),
+         .yardstick_processor_ms = round.at("yardstick_processor_ms").number(0)});
+    in_rounds += latency.rounds.back().samples;
+  }
+  if (!latency.rounds.empty() && in_rounds != std::ssize(samples)) {
+    rounds.refuse(fmt::format("{} samples in all, {} found", samples.size(), in_rounds));
+  }
+  return latency;
+}
+
+MemoryResult memory_from_json(const JsonField& object) {
+  MemoryResult memory = {.cache_entries = object.at("cache_entries").integer(0),
+                         .mean_entries = 0,
+                         .kv_bytes_formula = object.at("kv_bytes_formula").integer(0),
+                         .kv_bytes_held = object.at("kv_bytes_held").integer(0),
+                         .weight_bytes = object.at("weight_bytes").integer(0),
+                         .peak_rss_bytes = object.at("peak_rss_bytes").integer(0),
+                         .device_held_bytes = later_count(object, "device_held_bytes"),
+                         .device_peak_bytes = later_count(object, "device_peak_bytes")};
+  const JsonField mean = object.later("mean_entries");
+  memory.mean_entries = mean.is_null() ? static_cast<double>(memory.cache_entries) : mean.number(0);
+  return memory;
+}
+
+EvictedMassResult evicted_mass_from_json(const JsonField& object) {
+  const auto lists = [](const JsonField& field) {
+    std::vector<std::vector<double>> values;
+    for (const JsonField& list : field.elements()) values.push_back(list.numbers_or_nan());
+    return values;
+  };
+  EvictedMassResult mass = {.mean = object.at("mean").number_or_nan(),
+                            .tokens = object.at("tokens").integer(0),
+                            .by_head = lists(object.at("by_head"))};
+  if (const JsonField error = object.later("output_error"); !error.is_null()) {
+    mass.output_error = error.numbers_or_nan();
+  }
+  if (const JsonField logit = object.later("to_sink_logit"); !logit.is_null()) {
+    mass.to_sink_logit = lists(logit);
+  }
+  return mass;
+}
+
+/// What was asked for.
+void read_settings(Cell& cell, const JsonField& object) {
+  cell.id = object.at("id").text();
+  const JsonField model = object.at("model");
+  cell.model.path = model.at("path").text();
+  const std::array<std::string, 3> weights = {"checkpoint", "random", "as-stored"};
+  const size_t which = model.at("weights").index_in(weights);
+  cell.model.random = which == 1;
+  cell.model.as_stored = which == 2;
+  if (const JsonField seed = model.later("seed"); !seed.is_null()) {
+    cell.model.seed = static_cast<uint64_t>(seed.integer());
+  }
+  cell.dataset = dataset_from_json(object.at("dataset"));
+  cell.policy = policy_from_json(object.at("policy"));
+  cell.engine = object.at("engine").text();
+  cell.chunk = object.at("chunk").integer(0);
+  cell.dtype = object.at("dtype").text();
+  if (const JsonField kv = object.later("kv"); !kv.is_null()) {
+    cell.kv = {.keys = kv.at("keys").text(),
+               .values = kv.at("values").text(),
+               .rotate = kv.at("rotate").flag(),
+               .interleave = kv.at("interleave").flag(),
+               .kivi = {.group = later_count(kv, "group"), .residual = later_count(kv, "residual")},
+               .zero_values = later_count(kv, "zero_values")};
+  }
+  cell.device = object.at("device").text();
+  cell.threads = object.at("threads").integer(0);
+  cell.metrics.clear();
+  std::vector<std::string> metrics;
+  for (const Metric metric : all_metrics) metrics.push_back(to_string(metric));
+  for (const JsonField& name : object.at("metrics").elements()) {
+    cell.metrics.insert(all_metrics[name.index_in(metrics)]);
+  }
+  const JsonField latency = object.at("latency_settings");
+  cell.latency = {
+      .warmup = latency.at("warmup").integer(0),
+      .samples = latency.at("samples").integer(0),
+      .seconds = optional_number(latency.later("seconds"), 0, JsonField::infinity).value_or(0),
+      .lengths = latency.at("lengths").integers(0)};
+  if (const JsonField id = object.later("reference"); !id.is_null()) cell.reference = id.text();
+  if (const JsonField spec = object.later("evicted_mass_settings"); !spec.is_null()) {
+    cell.evicted_mass_tokens = spec.at("tokens").integer(0);
+  }
+  if (const JsonField on = object.later("decisions"); !on.is_null()) cell.decisions = on.flag();
+}
+
+CellResult cell_from_json(const JsonField& object) {
+  constexpr double infinity = JsonField::infinity;
+  CellResult result;
+  read_settings(result.cell, object);
+  const JsonField model = object.at("model");
+  result.model_sha256 = model.at("sha256").text();
+  result.parameters = model.at("parameters").integer(0);
+  result.context = model.at("context").integer(0);
+  const JsonField dataset = object.at("dataset");
+  result.dataset_sha256 = dataset.at("sha256").text();
+  result.tokenizer_sha256 = dataset.at("tokenizer_sha256").text();
+  result.text = text_facts_from_json(dataset);
+  result.pieces = later_count(dataset, "pieces", 1);
+  const JsonField policy = object.at("policy");
+  result.policy_label = policy.at("label").text();
+  if (const JsonField cache = policy.later("cache"); !cache.is_null()) {
+    result.cache_label = cache.text();
+    if (const JsonField size = policy.later("size"); !size.is_null()) {
+      result.cache_size = size.integer(0);
     }
   } else {
     complete(result);
   }
-  cell.engine = object.at("engine").get<std::string>();
-  cell.chunk = integer(object.at("chunk"));
-  cell.dtype = object.at("dtype").get<std::string>();
-  if (const json& kv = later(object, "kv"); !kv.is_null()) {
-    cell.kv = {
-        .keys = kv.at("keys").get<std::string>(),
-        .values = kv.at("values").get<std::string>(),
-        .rotate = kv.at("rotate").get<bool>(),
-        .interleave = kv.at("interleave").get<bool>(),
-        .kivi = {.group = later_integer(kv, "group"), .residual = later_integer(kv, "residual")},
-        .zero_values = later_integer(kv, "zero_values")};
-  }
-  cell.device = object.at("device").get<std::string>();
-  result.threads = integer(object.at("threads"));
-  cell.threads = result.threads;
-  cell.metrics.clear();
-  for (const json& name : object.at("metrics")) {
-    for (const Metric metric : all_metrics) {
-      if (to_string(metric) == name.get<std::string>()) cell.metrics.insert(metric);
-    }
-  }
-  const json& settings = object.at("latency_settings");
-  cell.latency = {.warmup = integer(settings.at("warmup")),
-                  .samples = integer(settings.at("samples")),
-                  .seconds = optional_number(later(settings, "seconds")).value_or(0),
-                  .lengths = {}};
-  for (const json& length : settings.at("lengths")) cell.latency.lengths.push_back(integer(length));
-  if (const json& id = later(object, "reference"); !id.is_null()) {
-    cell.reference = id.get<std::string>();
-  }
-  if (const json& spec = later(object, "evicted_mass_settings"); !spec.is_null()) {
-    cell.evicted_mass_tokens = integer(spec.at("tokens"));
-  }
-  result.scoring_seconds = object.at("scoring_seconds").get<double>();
-  result.seconds = object.at("seconds").get<double>();
-  if (!object.at("error").is_null()) result.error = object["error"].get<std::string>();
-  if (const json& on = later(object, "decisions"); !on.is_null()) cell.decisions = on.get<bool>();
-  if (const json& file = later(object, "decisions_file"); !file.is_null()) {
-    result.decisions_file = inner_path(file);
-  }
-  if (const json& answers = later(object, "answers"); !answers.is_null()) {
+  result.threads = result.cell.threads;
+  result.scoring_seconds = object.at("scoring_seconds").number(0);
+  result.seconds = object.at("seconds").number(0);
+  if (const JsonField error = object.at("error"); !error.is_null()) result.error = error.text();
+  result.decisions_file = inner_path(object.later("decisions_file"));
+  if (const JsonField answers = object.later("answers"); !answers.is_null()) {
     result.answers = answers_from_json(answers);
   }
-  if (const json& file = later(object, "answers_file"); !file.is_null()) {
-    result.answers_file = inner_path(file);
+  result.answers_file = inner_path(object.later("answers_file"));
+  result.nll_file = inner_path(object.at("nll_file"));
+  if (const JsonField p = object.at("perplexity"); !p.is_null()) {
+    result.perplexity = {
+        .token = p.at("token").number_or_nan(0, infinity),
+        .token_stderr = p.at("token_stderr").number_or_nan(0, infinity),
+        .nll_mean = p.at("nll_mean").number_or_nan(),
+        .nll_stderr = p.at("stderr").number_or_nan(0, infinity),
+        .scored = p.at("scored").integer(0),
+        .stride = p.at("stride").integer(1),
+        .word = optional_number(p.at("word"), 0, infinity),
+        .byte = optional_number(p.at("byte"), 0, infinity),
+        .bits_per_byte = optional_number(p.at("bits_per_byte"), -infinity, infinity)};
   }
-  if (!object.at("nll_file").is_null()) result.nll_file = inner_path(object["nll_file"]);
-  if (const json& p = object.at("perplexity"); !p.is_null()) {
-    result.perplexity = {.token = number(p.at("token")),
-                         .token_stderr = number(p.at("token_stderr")),
-                         .nll_mean = number(p.at("nll_mean")),
-                         .nll_stderr = number(p.at("stderr")),
-                         .scored = at_least(0, p, "scored"),
-                         .stride = at_least(1, p, "stride"),
-                         .word = optional_number(p.at("word")),
-                         .byte = optional_number(p.at("byte")),
-                         .bits_per_byte = optional_number(p.at("bits_per_byte"))};
+  if (const JsonField c = object.later("common"); !c.is_null()) {
+    result.common = {.stride = c.at("stride").integer(1),
+                     .scored = c.at("scored").integer(0),
+                     .nll_mean = c.at("nll_mean").number_or_nan(),
+                     .nll_stderr = c.at("stderr").number_or_nan(0, infinity)};
   }
-  if (const json& c = later(object, "common"); !c.is_null()) {
-    result.common = {.stride = at_least(1, c, "stride"),
-                     .scored = at_least(0, c, "scored"),
-                     .nll_mean = number(c.at("nll_mean")),
-                     .nll_stderr = number(c.at("stderr"))};
+  for (const JsonField& latency : object.at("latency").elements()) {
+    result.latency.push_back(latency_from_json(latency));
   }
-  for (const json& l : object.at("latency")) {
-    const auto samples_ms = l.at("samples_ms").get<std::vector<double>>();
-    const double p99_ms = l.at("p99_ms").get<double>();
-    const double max_ms =  // not in results of before
-        l.contains("max_ms") ? l["max_ms"].get<double>()
-        : samples_ms.empty() ? p99_ms
-                             : *std::max_element(samples_ms.begin(), samples_ms.end());
-    result.latency.push_back(
-        {.p50_ms = l.at("p50_ms").get<double>(),
-         .p90_ms = l.at("p90_ms").get<double>(),
-         .p99_ms = p99_ms,
-         .max_ms = max_ms,
-         .samples = integer(l.at("samples")),
-         .cache_entries = integer(l.at("cache_entries")),
-         .fewest_entries =
-             integer(l.contains("fewest_entries") ? l["fewest_entries"] : l.at("cache_entries")),
-         .samples_ms = samples_ms,
-         .rounds = {},
-         .by_events = l.value("by_events", false)});
-    if (!l.contains("rounds")) continue;
-    int64_t samples = 0;
-    for (const json& r : l["rounds"]) {
-      result.latency.back().rounds.push_back(
-          {.samples = at_least(0, r, "samples"),
-           .processor_ms = r.at("processor_ms").get<double>(),
-           .yardstick_ms = r.at("yardstick_ms").get<double>(),
-           .yardstick_processor_ms = r.at("yardstick_processor_ms").get<double>()});
-      samples += result.latency.back().rounds.back().samples;
-    }
-    if (!l["rounds"].empty() && samples != static_cast<int64_t>(samples_ms.size())) {
-      throw JsonError(fmt::format("latency: the rounds have {} samples; expected {}", samples,
-                                  samples_ms.size()));
-    }
+  if (const JsonField memory = object.at("memory"); !memory.is_null()) {
+    result.memory = memory_from_json(memory);
   }
-  if (const json& m = object.at("memory"); !m.is_null()) {
-    result.memory = {.cache_entries = integer(m.at("cache_entries")),
-                     .mean_entries = 0,
-                     .kv_bytes_formula = integer(m.at("kv_bytes_formula")),
-                     .kv_bytes_held = integer(m.at("kv_bytes_held")),
-                     .weight_bytes = integer(m.at("weight_bytes")),
-                     .peak_rss_bytes = integer(m.at("peak_rss_bytes"))};
-    result.memory->device_held_bytes = later_integer(m, "device_held_bytes");
-    result.memory->device_peak_bytes = later_integer(m, "device_peak_bytes");
-    const json& mean = later(m, "mean_entries");
-    result.memory->mean_entries =
-        mean.is_null() ? static_cast<double>(result.memory->cache_entries) : mean.get<double>();
+  if (const JsonField d = object.later("divergence"); !d.is_null()) {
+    result.divergence = {.reference = d.at("reference").text(),
+                         .kl_mean = d.at("kl_mean").number_or_nan(),
+                         .kl_stderr = d.at("kl_stderr").number_or_nan(0, infinity),
+                         .kl_max = d.at("kl_max").number_or_nan(),
+                         .same_top = d.at("same_top").number_or_nan(0, 1),
+                         .same_top_stderr = d.at("same_top_stderr").number_or_nan(0, infinity),
+                         .tokens = d.at("tokens").integer(0),
+                         .seconds = d.at("seconds").number(0)};
   }
-  if (const json& d = later(object, "divergence"); !d.is_null()) {
-    result.divergence = {.reference = d.at("reference").get<std::string>(),
-                         .kl_mean = number(d.at("kl_mean")),
-                         .kl_stderr = number(d.at("kl_stderr")),
-                         .kl_max = number(d.at("kl_max")),
-                         .same_top = number(d.at("same_top")),
-                         .same_top_stderr = number(d.at("same_top_stderr")),
-                         .tokens = integer(d.at("tokens")),
-                         .seconds = d.at("seconds").get<double>()};
-  }
-  if (const json& c = later(object, "collapse"); !c.is_null()) {
-    result.collapse = {.reference = c.at("reference").get<std::string>(),
-                       .window = integer(c.at("window")),
-                       .margin = c.at("margin").get<double>(),
+  if (const JsonField c = object.later("collapse"); !c.is_null()) {
+    result.collapse = {.reference = c.at("reference").text(),
+                       .window = c.at("window").integer(0),
+                       .margin = c.at("margin").number(),
                        .onset = {}};
-    if (!c.at("onset").is_null()) result.collapse->onset = integer(c["onset"]);
+    if (const JsonField onset = c.at("onset"); !onset.is_null()) {
+      result.collapse->onset = onset.integer(0);
+    }
   }
-  if (const json& e = later(object, "evicted_mass"); !e.is_null()) {
-    result.evicted_mass = {.mean = number(e.at("mean")),
-                           .tokens = integer(e.at("tokens")),
-                           .by_head = lists_of_numbers(e.at("by_head"))};
-    if (const json& error = later(e, "output_error"); !error.is_null()) {
-      result.evicted_mass->output_error = numbers(error);
-    }
-    if (const json& logit = later(e, "to_sink_logit"); !logit.is_null()) {
-      result.evicted_mass->to_sink_logit = lists_of_numbers(logit);
-    }
+  if (const JsonField mass = object.later("evicted_mass"); !mass.is_null()) {
+    result.evicted_mass = evicted_mass_from_json(mass);
   }
   return result;
 }
@@ -570,14 +567,17 @@ json to_json(const Results& results) {
 }
 
 Results results_from_json(const json& object) {
+  const JsonField fields(object);
   Results results;
-  results.info = {.name = object.at("name").get<std::string>(),
-                  .config_sha256 = object.at("config_sha256").get<std::string>(),
-                  .started = object.at("started").get<std::string>(),
-                  .versions = object.at("versions").get<std::map<std::string, std::string>>(),
-                  .machine = object.at("machine").get<std::map<std::string, std::string>>(),
-                  .warnings = object.at("warnings").get<std::vector<std::string>>()};
-  for (const json& cell : object.at("cells")) results.cells.push_back(cell_from_json(cell));
+  results.info = {.name = fields.at("name").text(),
+                  .config_sha256 = fields.at("config_sha256").text(),
+                  .started = fields.at("started").text(),
+                  .versions = fields.at("versions").text_map(),
+                  .machine = fields.at("machine").text_map(),
+                  .warnings = fields.at("warnings").texts()};
+  for (const JsonField& cell : fields.at("cells").elements()) {
+    results.cells.push_back(cell_from_json(cell));
+  }
   return results;
 }
 
@@ -586,7 +586,7 @@ Results read_results(const fs::path& folder) {
   const MappedFile file(path);
   try {
     const json object = parse_json(file.text());
-    const int64_t version = integer(object.at("schema_version"));
+    const int64_t version = JsonField(object).at("schema_version").integer();
     if (version != results_schema_version) {
       throw InputError::format("{}: schema_version is {}; this program reads {}", path.string(),
                                version, results_schema_version);
@@ -594,8 +594,6 @@ Results read_results(const fs::path& folder) {
     return results_from_json(object);
   } catch (const json::exception& error) {
     throw InputError::format("{}: not the results of a run: {}", path.string(), json_reason(error));
-  } catch (const std::domain_error& error) {
-    throw InputError::format("{}: not the results of a run: {}", path.string(), error.what());
   }
 }
 

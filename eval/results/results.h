@@ -149,7 +149,7 @@ inline constexpr int results_schema_version = 1;
 
 nlohmann::json to_json(const Results& results);
 nlohmann::json to_json(const TextFacts& text);
-/// The way back. Throws nlohmann's exceptions or std::domain_error for what it can't be made from.
+/// The way back. Throws nlohmann::json::exception for what it can't be made from.
 Results results_from_json(const nlohmann::json& object);
 /// Throws InputError naming the file and the field.
 Results read_results(const std::filesystem::path& folder);

@@ -2,17 +2,20 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <numeric>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/json_field.h"
 
 namespace sinkbench {
 namespace {
 
 namespace fs = std::filesystem;
+using nlohmann::json;
 using nlohmann::ordered_json;
 
 std::vector<double> part(const std::vector<double>& values, int64_t begin, int64_t size) {
@@ -190,92 +193,95 @@ void write_sinks(const SinkResults& results, const fs::path& folder) {
 SinkResults read_sinks(const fs::path& folder) {
   const fs::path file = folder / "sinks.json";
   try {
-    const ordered_json json = parse_json<ordered_json>(read_file(file));
-    if (integer(json.at("schema_version")) > sink_schema_version) {
-      throw InputError::format("{}: schema version {}; expected {} or less", file.string(),
-                               json.at("schema_version").dump(), sink_schema_version);
-    }
+    const json object = parse_json(read_file(file));
+    const JsonField fields(object);
+    fields.at("schema_version").integer(1, sink_schema_version);
     SinkResults results;
-    results.info.name = json.at("name").get<std::string>();
-    results.info.started = json.at("started").get<std::string>();
-    results.info.versions = json.at("versions").get<decltype(results.info.versions)>();
-    results.info.machine = json.at("machine").get<decltype(results.info.machine)>();
-    const ordered_json& model = json.at("model");
-    results.cell.model.path = model.at("path").get<std::string>();
-    results.model_sha256 = model.at("sha256").get<std::string>();
-    results.parameters = integer(model.at("parameters"));
-    results.context = integer(model.at("context"));
-    const ordered_json& dataset = json.at("dataset");
-    results.dataset_sha256 = dataset.at("sha256").get<std::string>();
-    results.tokenizer_sha256 = dataset.at("tokenizer_sha256").get<std::string>();
-    if (dataset.contains("tokens_file")) {
-      results.cell.dataset.tokens_file = dataset["tokens_file"].get<std::string>();
+    results.info.name = fields.at("name").text();
+    results.info.started = fields.at("started").text();
+    results.info.versions = fields.at("versions").text_map();
+    results.info.machine = fields.at("machine").text_map();
+    const JsonField model = fields.at("model");
+    results.cell.model.path = model.at("path").text();
+    results.model_sha256 = model.at("sha256").text();
+    results.parameters = model.at("parameters").integer(0);
+    results.context = model.at("context").integer(0);
+    const JsonField dataset = fields.at("dataset");
+    results.dataset_sha256 = dataset.at("sha256").text();
+    results.tokenizer_sha256 = dataset.at("tokenizer_sha256").text();
+    if (const JsonField tokens = dataset.later("tokens_file"); !tokens.is_null()) {
+      results.cell.dataset.tokens_file = tokens.text();
     } else {
-      for (const ordered_json& text : dataset.at("text")) {
-        results.cell.dataset.texts.emplace_back(text.get<std::string>());
+      for (const std::string& text : dataset.at("text").texts()) {
+        results.cell.dataset.texts.emplace_back(text);
       }
     }
-    results.cell.dtype = json.at("dtype").get<std::string>();
-    results.cell.device = json.at("device").get<std::string>();
-    results.threads = integer(json.at("threads"));
-    const std::string input = json.value("input", "natural");
-    const auto& names = sink_input_names();
-    const auto found = std::find(names.begin(), names.end(), input);
-    if (found == names.end()) throw std::domain_error("unknown input '" + input + "'");
+    results.cell.dtype = fields.at("dtype").text();
+    results.cell.device = fields.at("device").text();
+    results.threads = fields.at("threads").integer(0);
     SinkStatistics& s = results.statistics;
-    s.samples = integer(json.at("samples"));
-    s.tokens = integer(json.at("tokens"));
-    s.epsilon = json.at("epsilon").get<double>();
-    results.sampling = {.input = static_cast<SinkInput>(found - names.begin()),
-                        .samples = s.samples,
-                        .tokens = s.tokens,
-                        .bos = json.value("bos_asked", true),
-                        .seed = json.value("seed", uint64_t{0})};
-    results.options = {.epsilon = s.epsilon, .mapped = json.value("mapped", SinkOptions().mapped)};
-    if (json.contains("logits")) {
-      results.options.logit_layers = json["logits"].at("layers").get<std::vector<int64_t>>();
-      results.options.logit_heads = json["logits"].at("heads").get<std::vector<int64_t>>();
+    s.samples = fields.at("samples").integer(1);
+    s.tokens = fields.at("tokens").integer(1);
+    s.epsilon = fields.at("epsilon").number(0, 1);
+    results.sampling = {.samples = s.samples, .tokens = s.tokens};
+    if (const JsonField input = fields.later("input"); !input.is_null()) {
+      results.sampling.input = static_cast<SinkInput>(input.index_in(sink_input_names()));
     }
-    if (const ordered_json& bos = json.at("bos"); bos.is_array()) {
-      results.prefix = bos.get<std::vector<int32_t>>();
+    if (const JsonField bos = fields.later("bos_asked"); !bos.is_null()) {
+      results.sampling.bos = bos.flag();
+    }
+    if (const JsonField seed = fields.later("seed"); !seed.is_null()) {
+      if (!seed.json().is_number_unsigned()) seed.refuse("an integer of 0 or more");
+      results.sampling.seed = seed.json().get<uint64_t>();
+    }
+    results.options.epsilon = s.epsilon;
+    if (const JsonField mapped = fields.later("mapped"); !mapped.is_null()) {
+      results.options.mapped = mapped.integer(0);
+    }
+    if (const JsonField logits = fields.later("logits"); !logits.is_null()) {
+      results.options.logit_layers = logits.at("layers").integers(0);
+      results.options.logit_heads = logits.at("heads").integers(0);
+    }
+    constexpr int64_t largest_id = std::numeric_limits<int32_t>::max();
+    if (const JsonField bos = fields.at("bos"); bos.json().is_array()) {
+      for (const int64_t id : bos.integers(0, largest_id)) {
+        results.prefix.push_back(static_cast<int32_t>(id));
+      }
     } else if (!bos.is_null()) {
-      results.prefix = {bos.get<int32_t>()};
+      results.prefix = {static_cast<int32_t>(bos.integer(0, largest_id))};
     }
-    s.sink_rate = json.at("sink_percent").get<std::vector<double>>();
+    s.sink_rate = fields.at("sink_percent").numbers(0);
     s.positions = std::ssize(s.sink_rate);
-    s.layers = std::ssize(json.at("layers"));
-    const auto number = [](const ordered_json& value) {  // what isn't finite is null
-      return value.is_null() ? std::nan("") : value.get<double>();
-    };
-    for (const ordered_json& layer : json.at("layers")) {
-      s.heads = std::ssize(layer.at("heads"));
-      for (const ordered_json& head : layer.at("heads")) {
-        for (const ordered_json& value : head.at("alpha")) s.alpha.push_back(number(value));
-        for (const ordered_json& value : head.at("above_epsilon_percent")) {
-          s.above.push_back(number(value));
-        }
-        s.value_norm_first.push_back(number(head.at("value_norm_first")));
-        s.value_norm_others.push_back(number(head.at("value_norm_others")));
-        s.last_to_first.push_back(head.contains("last_to_first") ? number(head["last_to_first"])
-                                                                 : std::nan(""));
-        const ordered_json& mass = head.at("trained_sink_mass");
+    const std::vector<JsonField> layers = fields.at("layers").elements();
+    s.layers = std::ssize(layers);
+    for (const JsonField& layer : layers) {
+      const std::vector<JsonField> heads = layer.at("heads").elements();
+      s.heads = std::ssize(heads);
+      for (const JsonField& head : heads) {
+        const auto append = [&](std::vector<double>& values, const char* name) {
+          const std::vector<double> more = head.at(name).numbers_or_nan();
+          values.insert(values.end(), more.begin(), more.end());
+        };
+        append(s.alpha, "alpha");
+        append(s.above, "above_epsilon_percent");
+        s.value_norm_first.push_back(head.at("value_norm_first").number_or_nan());
+        s.value_norm_others.push_back(head.at("value_norm_others").number_or_nan());
+        s.last_to_first.push_back(head.later("last_to_first").number_or_nan());
+        const JsonField mass = head.at("trained_sink_mass");
         s.trained_sink = !mass.is_null();
-        s.logit_mass.push_back(mass.is_null() ? 0 : mass.get<double>());
+        s.logit_mass.push_back(mass.is_null() ? 0 : mass.number());
       }
     }
     const size_t heads = static_cast<size_t>(s.layers * s.heads);
     if (s.value_norm_first.size() != heads ||
         s.alpha.size() != heads * static_cast<size_t>(s.positions) ||
         s.above.size() != s.alpha.size()) {
-      throw std::domain_error("layers differ in their heads");
+      throw JsonError("layers differ in their heads");
     }
     return results;
-  } catch (const nlohmann::json::exception& error) {
+  } catch (const json::exception& error) {
     throw InputError::format("{}: not as `sinkbench sinks` writes it: {}", file.string(),
                              json_reason(error));
-  } catch (const std::domain_error& error) {
-    throw InputError::format("{}: not as `sinkbench sinks` writes it: {}", file.string(),
-                             error.what());
   }
 }
 

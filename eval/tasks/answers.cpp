@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <numeric>
 #include <sstream>
@@ -9,6 +10,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/json_field.h"
 
 namespace sinkbench {
 namespace {
@@ -77,30 +79,39 @@ json to_json(const Answer& answer) {
           {"held_all", optional(answer.held_all)}};
 }
 
-Answer answer_from_json(const json& line) {
-  const auto optional_double = [&](const char* name) {
-    return line.at(name).is_null() ? std::nullopt : std::optional(line.at(name).get<double>());
+std::vector<int32_t> token_ids(const JsonField& list) {
+  const std::vector<int64_t> ids = list.integers(0, std::numeric_limits<int32_t>::max());
+  return {ids.begin(), ids.end()};
+}
+
+Answer answer_from_json(const JsonField& line) {
+  const auto share = [&](const char* name) {
+    const JsonField field = line.at(name);
+    return field.is_null() ? std::nullopt : std::optional(field.number(0, 1));
   };
-  Answer answer{.question = {.group = integer(line.at("group")),
-                             .asked = integer(line.at("asked")),
-                             .begin = integer(line.at("begin")),
-                             .end = integer(line.at("end")),
-                             .fact_begin = integer(line.at("fact").at(0)),
-                             .fact_end = integer(line.at("fact").at(1)),
-                             .distance = integer(line.at("distance")),
-                             .of = line.at("of").get<std::map<std::string, int64_t>>(),
-                             .choices = line.at("choices").get<std::vector<int32_t>>()},
-                .sample = integer(line.at("sample")),
-                .ids = line.at("ids").get<std::vector<int32_t>>(),
-                .nll = line.at("nll").get<std::vector<double>>(),
-                .top = line.at("top").get<std::vector<bool>>()};
-  if (!line.at("chosen").is_null()) answer.chosen = line.at("chosen").get<bool>();
-  answer.held_some = optional_double("held_some");
-  answer.held_all = optional_double("held_all");
+  const std::vector<int64_t> fact = line.at("fact").integers();
+  if (fact.size() != 2) line.at("fact").refuse("where it begins and ends");
+  Answer answer{.question = {.group = line.at("group").integer(),
+                             .asked = line.at("asked").integer(),
+                             .begin = line.at("begin").integer(0),
+                             .end = line.at("end").integer(0),
+                             .fact_begin = fact[0],
+                             .fact_end = fact[1],
+                             .distance = line.at("distance").integer(),
+                             .of = line.at("of").integer_map(),
+                             .choices = token_ids(line.at("choices"))},
+                .sample = line.at("sample").integer(0),
+                .ids = token_ids(line.at("ids")),
+                .nll = line.at("nll").numbers(),
+                .top = {}};
+  for (const JsonField& top : line.at("top").elements()) answer.top.push_back(top.flag());
+  if (const JsonField chosen = line.at("chosen"); !chosen.is_null()) answer.chosen = chosen.flag();
+  answer.held_some = share("held_some");
+  answer.held_all = share("held_all");
   const auto length = static_cast<size_t>(answer.question.end - answer.question.begin);
   if (answer.ids.empty() || answer.ids.size() != length || answer.nll.size() != length ||
       answer.top.size() != length) {
-    throw InputError("ids, nll and top are not as many as begin and end say");
+    throw JsonError("ids, nll and top are not as many as begin and end say");
   }
   return answer;
 }
@@ -176,13 +187,10 @@ std::vector<Answer> read_answers(const fs::path& path) {
   for (std::string line; std::getline(lines, line);) {
     ++number;
     try {
-      answers.push_back(answer_from_json(parse_json(line)));
+      answers.push_back(answer_from_json(JsonField(parse_json(line))));
     } catch (const json::exception& error) {
       throw InputError::format("{}:{}: no answer of a task: {}", path.string(), number,
                                json_reason(error));
-    } catch (const InputError& error) {
-      throw InputError::format("{}:{}: no answer of a task: {}", path.string(), number,
-                               error.what());
     }
   }
   return answers;

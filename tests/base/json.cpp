@@ -1,5 +1,6 @@
 #include "base/json.h"
 
+#include "base/json_field.h"
 #include "tests/catch.h"
 
 using namespace sinkbench;
@@ -46,4 +47,51 @@ TEST_CASE("JSON is read to a depth that nothing fails of") {
   for (const char* bad : {"", "\"", "\"\\", "]]]]", "[\"a]"}) {
     CHECK_THROWS_AS(parse_json(bad), nlohmann::json::parse_error);
   }
+}
+
+TEST_CASE("a field of a file is refused by the way to it, with what it has and what was expected") {
+  const nlohmann::json file = parse_json(R"({"name": "a", "list": [1, {"x": -0.5, "on": true}],
+      "words": {"k": "v"}, "none": null, "large": 9223372036854775808, "long": ")" +
+                                         std::string(100, 'e') + "\"}");
+  const JsonField fields(file);
+  CHECK(fields.at("name").text() == "a");
+  CHECK(fields.at("list").elements()[0].integer(1, 1) == 1);
+  CHECK(fields.at("list").elements()[1].at("x").number(-0.5, -0.5) == -0.5);
+  CHECK(fields.at("list").elements()[1].at("on").flag());
+  CHECK(fields.at("words").text_map().at("k") == "v");
+  CHECK(fields.at("none").is_null());
+  CHECK(fields.later("not there").is_null());
+  CHECK(std::isnan(fields.at("none").number_or_nan()));
+
+  const auto reason = [&](const auto& read) -> std::string {
+    try {
+      read();
+    } catch (const JsonError& error) {
+      return json_reason(error);
+    }
+    return "nothing";
+  };
+  const auto inner = [&] { return fields.at("list").elements()[1]; };
+  CHECK(reason([&] { fields.at("more"); }) == "expected 'more', which isn't there");
+  CHECK(reason([&] { inner().at("y"); }) == "list[1]: expected 'y', which isn't there");
+  CHECK(reason([&] { inner().at("x").integer(); }) == "list[1].x is -0.5; expected an integer");
+  CHECK(reason([&] { inner().at("x").number(0); }) ==
+        "list[1].x is -0.5; expected a number of 0 or more");
+  CHECK(reason([&] { inner().at("x").number(0, 1); }) ==
+        "list[1].x is -0.5; expected a number from 0 to 1");
+  CHECK(reason([&] { fields.at("large").integer(0); }) ==
+        "large is 9223372036854775808; expected an integer of 0 or more");
+  CHECK(reason([&] { fields.at("none").number(); }) == "none is null; expected a number");
+  CHECK(reason([&] { fields.at("list").integers(); }) ==
+        "list[1] is {\"on\":true,\"x\":-0.5}; expected an integer");
+  CHECK(reason([&] { fields.at("name").elements(); }) == "name is \"a\"; expected a list");
+  CHECK(reason([&] { fields.at("list").members(); }) ==
+        "list is [1,{\"on\":true,\"x\":-0.5}]; expected an object");
+  CHECK(reason([&] { fields.at("long").flag(); }) ==
+        "long is \"" + std::string(79, 'e') + "...; expected true or false");
+  const std::vector<std::string> words = {"b", "c"};
+  CHECK(reason([&] { fields.at("name").index_in(words); }) ==
+        "name is \"a\"; expected one of b, c");
+  CHECK(reason([&] { JsonField(file["list"]).later("x"); }) ==
+        "the file is [1,{\"on\":true,\"x\":-0.5}]; expected an object");
 }

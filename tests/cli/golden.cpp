@@ -318,7 +318,7 @@ TEST_CASE("what makes no kit, or is no comparison, is said") {
                  .run({"compare", "--golden", "edited.json", "--policy", "window-0+300", "--nll",
                        "other.json"})
                  .err,
-             ContainsSubstring("ids has -1; expected 0 or more"));
+             ContainsSubstring("ids[3] is -1; expected an integer from 0 to 2147483647"));
 
   const json nll = place.expected["dense_nll"];
   const auto compare = [&](std::vector<std::string> arguments, const std::string& reason) {

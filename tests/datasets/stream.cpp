@@ -216,6 +216,10 @@ TEST_CASE("a limited stream is a prefix of the whole one") {
     const TokenStream part = read_text_stream(source, tokenizer);
     const size_t expected = std::min<size_t>(limit, whole.ids.size());
     CHECK(part.ids == Ids(whole.ids.begin(), whole.ids.begin() + expected));
+    const std::string note = fmt::format("the text ends after {} of the {} tokens asked for",
+                                         whole.ids.size(), whole.ids.size() + 1);
+    CHECK(std::count(part.facts.notes.begin(), part.facts.notes.end(), note) ==
+          (limit > static_cast<int64_t>(whole.ids.size())));
     if (limit >= static_cast<int64_t>(whole.ids.size())) {
       CHECK(part.scored_text->bytes == whole.scored_text->bytes);
       CHECK(part.scored_text->words == whole.scored_text->words);
@@ -326,6 +330,8 @@ TEST_CASE("a tokens file is taken as it is") {
   CHECK(stream.ids == Ids{7, 0, 7, 9});
   CHECK(!stream.scored_text);
   CHECK(read_token_file(file, 10, 3).ids == Ids{7, 0, 7});
+  CHECK(read_token_file(file, 10, 3).facts.notes.empty());
+  CHECK(read_token_file(file, 10, 99).facts.notes.size() == 1);
 
   const auto refused = [&](std::string_view content) {
     const fs::path bad = files.write("bad.json", content);

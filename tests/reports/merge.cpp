@@ -90,6 +90,42 @@ TEST_CASE("a cell that failed never takes the place of one that was measured") {
   CHECK(text.find("from two: 0 of 1 cells") != std::string::npos);
 }
 
+TEST_CASE("what only the older run measured of a cell stays") {
+  CellResult older = cell("a", 1);
+  older.nll_file = "one/nll/a.f32";
+  older.threads = 1;
+  older.memory.emplace().cache_entries = 8;
+  CellResult newer = cell("a", 0);
+  newer.perplexity.reset();
+  newer.threads = 2;
+  newer.latency.emplace_back().p50_ms = 3;
+  newer.memory.emplace().cache_entries = 9;
+  std::vector<Results> runs = {run("2026-01-01T00:00:00Z", {older}),
+                               run("2026-01-02T00:00:00Z", {newer})};
+  const std::vector<std::string> folders = {"one", "two"};
+  CellResult merged = merge(runs).cells.at(0);
+  CHECK(merged.perplexity->nll_mean == 1);
+  CHECK(merged.nll_file == "one/nll/a.f32");
+  CHECK(merged.latency.at(0).p50_ms == 3);
+  CHECK(merged.memory->cache_entries == 9);
+  CHECK(merged.threads == 2);
+  std::string text = format_provenance(folders, runs);
+  CHECK(text.find("from one: 1 of 1 cells") != std::string::npos);
+  CHECK(text.find("from two: 1 of 1 cells") != std::string::npos);
+
+  // The other way round, latencies keep the threads that they were measured with.
+  std::swap(runs[0].info.started, runs[1].info.started);
+  merged = merge(runs).cells.at(0);
+  CHECK(merged.latency.at(0).p50_ms == 3);
+  CHECK(merged.threads == 2);
+  CHECK(merged.memory->cache_entries == 8);
+
+  // Nothing is left of an older one where the newer measured all of it.
+  runs[1].cells[0].latency.clear();
+  text = format_provenance(folders, runs);
+  CHECK(text.find("from two: 0 of 1 cells") != std::string::npos);
+}
+
 TEST_CASE("cells of the same name on another text or model stay apart") {
   Results other = run("2026-01-02T00:00:00Z", {cell("a", 2)});
   other.cells[0].dataset_sha256 = "another text";

@@ -295,12 +295,14 @@ TEST_CASE("refused: each field that is missing or of another kind") {
     without.at(place.parent_pointer()).erase(name);
     INFO("without " << place.to_string());
     if (!came_later(place)) {
-      CHECK_THAT(refusal(without.dump()), ContainsSubstring("'" + name + "' not found"));
+      CHECK_THAT(refusal(without.dump()),
+                 ContainsSubstring("expected '" + name + "', which isn't there"));
     }
     json other = whole;
     other.at(place) = json::array({json::array()});
     INFO("another kind of " << place.to_string());
     CHECK_THAT(refusal(other.dump()), ContainsSubstring("not the results of a run"));
+    CHECK_THAT(refusal(other.dump()), ContainsSubstring(name));
   };
   for (const auto& [key, value] : whole.items()) {
     if (key != "conventions") break_at(json::json_pointer("/" + key));
@@ -319,13 +321,32 @@ TEST_CASE("refused: each field that is missing or of another kind") {
   }
 }
 
-TEST_CASE("a number that nothing could be counted by is refused") {
-  json results = to_json(test::example_results());
-  results["cells"][0]["perplexity"]["stride"] = 0;
-  CHECK_THAT(refusal(results.dump()), ContainsSubstring("stride is 0; expected 1 or more"));
-  results["cells"][0]["perplexity"]["stride"] = 1;
-  results["cells"][0]["perplexity"]["scored"] = -7;
-  CHECK_THAT(refusal(results.dump()), ContainsSubstring("scored is -7; expected 0 or more"));
+TEST_CASE("a value that no run could have is refused by its field") {
+  const json whole = to_json(test::example_results());
+  const auto reason = [&](const std::string& place, const json& value) {
+    json results = whole;
+    results.at(json::json_pointer("/cells/0/" + place)) = value;
+    return refusal(results.dump());
+  };
+  const std::string begin = "results.json: not the results of a run: cells[0].";
+  CHECK(reason("perplexity/stride", 0) ==
+        begin + "perplexity.stride is 0; expected an integer of 1 or more");
+  CHECK(reason("perplexity/scored", -7) ==
+        begin + "perplexity.scored is -7; expected an integer of 0 or more");
+  CHECK(reason("perplexity/token", -1.5) ==
+        begin + "perplexity.token is -1.5; expected a number of 0 or more");
+  CHECK(reason("latency/0/p50_ms", -2.5) ==
+        begin + "latency[0].p50_ms is -2.5; expected a number of 0 or more");
+  CHECK(reason("latency/0/samples_ms/0", "1") ==
+        begin + "latency[0].samples_ms[0] is \"1\"; expected a number of 0 or more");
+  CHECK(reason("memory/kv_bytes_held", -8) ==
+        begin + "memory.kv_bytes_held is -8; expected an integer of 0 or more");
+  CHECK(reason("dataset/bos", "document ") ==
+        begin + "dataset.bos is \"document \"; expected one of stream, document, none");
+  CHECK(reason("model/weights", "stored") ==
+        begin + "model.weights is \"stored\"; expected one of checkpoint, random, as-stored");
+  CHECK(reason("metrics/0", "perplexities")
+            .starts_with(begin + "metrics[0] is \"perplexities\"; expected one of perplexity, "));
 }
 
 TEST_CASE("what is no integer is refused where one belongs") {  // found by fuzzing: 1.7e81
@@ -338,7 +359,7 @@ TEST_CASE("what is no integer is refused where one belongs") {  // found by fuzz
     const size_t end = text.find_first_of(",}", begin);
     for (const char* value : {"1.7e81", "1.5", "true"}) {
       CHECK_THAT(refusal(text.substr(0, begin) + key + value + text.substr(end)),
-                 ContainsSubstring("expected an integer, found "));
+                 ContainsSubstring("; expected an integer"));
     }
   }
 }
@@ -351,6 +372,6 @@ TEST_CASE("an NLL file outside of the results' folder is refused") {
   for (const char* folder : {"/etc/", "../", "nll/../../", "../nll/"}) {
     std::string changed = text;
     changed.replace(begin, key.size(), std::string("\"nll_file\":\"") + folder);
-    CHECK_THAT(refusal(changed), ContainsSubstring("expected a path in the same folder, found "));
+    CHECK_THAT(refusal(changed), ContainsSubstring("; expected a path in the same folder"));
   }
 }
