@@ -44,7 +44,8 @@ std::optional<std::vector<Fit>> fits_of(const Kit& kit, const std::vector<Varian
                   .score_variants(kit, options.model, variants, options.device, options.threads,
                                   options.quiet ? Progress::Style::silent : Progress::detect());
   } catch (const InputError& error) {
-    remark("no cause looked for: {}; expected the kit's model: --model PATH\n", error.what());
+    remark("no cause looked for: {}{}\n", error.what(),
+           options.model.empty() ? " (the kit's model can be named by --model PATH)" : "");
     return std::nullopt;
   }
   std::vector<Fit> fits;

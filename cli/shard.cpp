@@ -2,7 +2,8 @@
 #include <fnmatch.h>
 
 #include <algorithm>
-#include <cstdio>
+#include <charconv>
+#include <system_error>
 
 #include "base/error.h"
 #include "cli/run_experiment.h"
@@ -11,9 +12,11 @@ namespace sinkbench {
 
 Shard Shard::parse(const std::string& text) {
   Shard shard;
-  char rest = 0;
-  if (std::sscanf(text.c_str(), "%ld/%ld%c", &shard.index, &shard.count, &rest) != 2 ||
-      shard.index < 1 || shard.index > shard.count) {
+  const char* const end = text.data() + text.size();
+  const auto [slash, error] = std::from_chars(text.data(), end, shard.index);
+  const auto [last, error_after] = std::from_chars(std::min(slash + 1, end), end, shard.count);
+  if (error != std::errc() || slash == end || *slash != '/' || error_after != std::errc() ||
+      last != end || shard.index < 1 || shard.index > shard.count) {
     throw InputError::format("--shard is '{}'; expected I/N with I from 1 to N, such as 2/4", text);
   }
   return shard;

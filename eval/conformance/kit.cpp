@@ -137,9 +137,15 @@ std::string without_brackets(const std::string& bytes, const fs::path& file) {
   return bytes.substr(0, begin) + ' ' + bytes.substr(begin + 1, end - begin - 1);
 }
 
-/// The text's numbers, whatever white space or commas part them; nothing where it is no such text.
-std::optional<std::vector<double>> numbers_of_text(const std::string& text, const fs::path& file,
-                                                   bool is_list) {
+/// Bytes that are no text at all are something else: raw numbers, whatever they begin with.
+bool is_plain_text(std::string_view bytes) {
+  return std::all_of(bytes.begin(), bytes.end(), [](char b) {
+    return (b >= 0x20 && b < 0x7f) || b == '\n' || b == '\r' || b == '\t';
+  });
+}
+
+/// The text's numbers, whatever white space or commas part them.
+std::vector<double> numbers_of_text(const std::string& text, const fs::path& file, bool is_list) {
   std::vector<double> values;
   int64_t line = 1;
   std::map<int64_t, size_t> lines;  // how many lines have so many numbers
@@ -178,11 +184,7 @@ std::optional<std::vector<double>> numbers_of_text(const std::string& text, cons
     const size_t begin = c == '+' ? at + 1 : at;
     const auto [rest, error] = std::from_chars(text.data() + begin, text.data() + end, value);
     if (error != std::errc() || rest != text.data() + end) {
-      // Bytes that are no text at all are something else; a word among numbers is an error.
       const std::string word = text.substr(at, std::min<size_t>(end - at, 40));
-      const bool plain =
-          std::all_of(word.begin(), word.end(), [](char b) { return b >= 0x20 && b < 0x7f; });
-      if (!plain) return std::nullopt;
       throw InputError::format("{}:{}: '{}'; expected an NLL, a number", file.string(), line, word);
     }
     values.push_back(value);
@@ -346,9 +348,9 @@ std::vector<double> read_nlls(const fs::path& file) {
         "number a "
         "line, or raw float32",
         file.string());
-  } else if (const std::string bare = without_brackets(text, file);
-             auto numbers = numbers_of_text(bare, file, /*is_list=*/bare != text)) {
-    values = std::move(*numbers);
+  } else if (is_plain_text(text)) {
+    const std::string bare = without_brackets(text, file);
+    values = numbers_of_text(bare, file, /*is_list=*/bare != text);
   } else if (bytes.size() % 4 == 0) {
     values = raw_numbers<float>(bytes);
     // Anything can be read so; what comes out of something else is mostly far from any NLL.

@@ -107,7 +107,8 @@ TEST_CASE("shards run a grid between them, each cell once") {
 
 TEST_CASE("a shard that is none is refused") {
   const Workplace workplace;
-  for (const char* shard : {"0/4", "5/4", "1", "1/0", "a/b", "1/2/3", "-1/2", "1/4 "}) {
+  for (const char* shard : {"0/4", "5/4", "1", "1/0", "a/b", "1/2/3", "-1/2", "1/4 ",
+                            "1/99999999999999999999", "", "1/"}) {
     const Outcome outcome = workplace({"run", "grid.yaml", "--shard", shard});
     CHECK(outcome.status == 2);
     CHECK_THAT(outcome.err, ContainsSubstring("expected I/N with I from 1 to N, such as 2/4"));

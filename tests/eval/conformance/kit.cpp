@@ -160,6 +160,14 @@ TEST_CASE("numbers of other programs are read in every form") {
     CHECK(read[2] == -1.25);
     CHECK(read[3] == static_cast<double>(1e-3f));
   }
+  // Raw numbers are such though they begin as a list or a number does.
+  for (const char first : {'[', '1', ' ', '\n'}) {
+    const std::string bytes = first + std::string("\x00\x00\x3f\x00\x00\xa0\xbf", 7);
+    const std::vector<double> read = read_nlls(folder.write("begins.bin", bytes));
+    REQUIRE(read.size() == 2);
+    CHECK(std::abs(read[0] - 0.5) < 1e-5);
+    CHECK(read[1] == -1.25);
+  }
   // NumPy's, as numpy.save writes it.
   const auto npy = [&](const char* type, const std::string& data) {
     std::string header =
