@@ -62,10 +62,14 @@ pre { white-space: pre-wrap; overflow-wrap: anywhere; font-size: 0.85rem; }
 @media print {
   body { max-width: none; padding: 0; font-size: 10pt; }
   .scroll { overflow: visible; }
-  table { font-size: 8pt; }
-  th, td { white-space: normal; padding-right: 0.4rem; }
-  thead button::after { content: ""; }
-  tr, figure { break-inside: avoid; }
+  table { font-size: 7pt; line-height: 1.25; }
+  th, td { white-space: normal; padding: 1pt 5pt 1pt 0; }
+  /* A heading with a button in it isn't repeated on each page. */
+  thead button { display: contents; }
+  thead button::after { content: none; }
+  td.number { white-space: nowrap; }
+  th:first-child { position: static; }
+  thead, tr, figure { break-inside: avoid; }
   h2, h3, caption { break-after: avoid; }
   svg { min-width: 0; }
 }
@@ -345,12 +349,13 @@ std::string section_body(const HtmlSection& section, const Headings& heading) {
     if (cell.error.empty()) continue;
     html += paragraph(fmt::format("failed: {}: {}", cell.cell.id, cell.error), "warning");
   }
+  // First what several texts say together: tables of each text alone are long.
+  if (const Columns spread = spread_table(results); !spread.front().cells.empty()) {
+    html += scrolling(render_html(spread, heading(spread_title)), spread_title);
+  }
   for (const Table table : all_tables) {
     const std::string body = html_table(results, table, heading(title(table)));
     if (!body.empty()) html += scrolling(body, title(table));
-  }
-  if (const Columns spread = spread_table(results); !spread.front().cells.empty()) {
-    html += scrolling(render_html(spread, heading(spread_title)), spread_title);
   }
   html += published(section, heading) + pictures(section, heading) + inputs(results, heading) +
           machine(results.info);
