@@ -71,7 +71,7 @@ pre { white-space: pre-wrap; overflow-wrap: anywhere; font-size: 0.85rem; }
   th:first-child { position: static; }
   thead, tr, figure { break-inside: avoid; }
   h2, h3, caption { break-after: avoid; }
-  svg { min-width: 0; }
+  svg { min-width: 0; max-height: 8.5cm; }
 }
 )";
 
