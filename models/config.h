@@ -124,6 +124,14 @@ struct DecoderConfig {
     }
     return !local_windows.empty();
   }
+  /// The layers with a window where others have none.
+  std::vector<int64_t> local_layers() const {
+    std::vector<int64_t> local;
+    for (int64_t layer = 0; layer < std::ssize(local_windows); ++layer) {
+      if (local_windows[layer] > 0 && !every_layer_is_local()) local.push_back(layer);
+    }
+    return local;
+  }
 
   /// Attention sinks that are part of the model, whatever its family (see configs/README.md). The
   /// first two are a term exp(logit) of every softmax's denominator, with no value behind it.

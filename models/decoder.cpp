@@ -293,6 +293,7 @@ at::Tensor Decoder::embed(const at::Tensor& ids, const at::Tensor& positions) co
     x = x * scale.item<double>();
   }
   if (config_.learned_positions == 0) return x;
+  if (!positions.defined()) throw std::logic_error("learned positions, and ids without places");
   return x + at::embedding(weights_.positions, positions).to(accumulate_dtype());
 }
 

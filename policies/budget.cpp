@@ -7,6 +7,14 @@
 #include <tuple>
 
 namespace sinkbench {
+namespace {
+
+/// Halves to the even number, as the published code's torch.round.
+int64_t rounded(double value) {
+  return static_cast<int64_t>(std::nearbyint(value));
+}
+
+}  // namespace
 
 int64_t Budget::of(int64_t layer, int64_t head, Heads model, int64_t guarded) const {
   switch (kind) {
@@ -29,9 +37,7 @@ int64_t Budget::most_of(int64_t layer, int64_t head, Heads model, int64_t guarde
   if (!adaptive()) return of(layer, head, model, guarded);
   const int64_t base = capacity - guarded;
   const double own = std::floor(static_cast<double>(base) * floor);
-  return static_cast<int64_t>(
-             std::floor(static_cast<double>(model.heads * base) * (1 - floor) + own + 0.5)) +
-         guarded;
+  return rounded(static_cast<double>(model.heads * base) * (1 - floor) + own) + guarded;
 }
 
 int64_t Budget::least() const {
@@ -72,8 +78,7 @@ std::vector<int64_t> share_out(const Budget& budget, int64_t guarded,
   for (auto it = all.end() - chosen; it != all.end(); ++it) ++count[std::get<2>(*it)];
   const double own = std::floor(static_cast<double>(base) * budget.floor);
   for (int64_t& c : count) {
-    c = static_cast<int64_t>(std::floor(static_cast<double>(c) * (1 - budget.floor) + own + 0.5)) +
-        guarded;
+    c = rounded(static_cast<double>(c) * (1 - budget.floor) + own) + guarded;
   }
   return count;
 }

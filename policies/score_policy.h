@@ -104,8 +104,8 @@ struct Entry {
 /// The entries of one key head at a round, in the order of the stream.
 struct Round {
   int64_t layer = 0, head = 0;
-  int64_t next = 0;                      ///< place of the next token; rounds are numbered by it
-  int64_t keep = 0;                      ///< entries that the round leaves
+  int64_t next = 0;  ///< place of the next token; rounds are numbered by it
+  int64_t keep = 0;  ///< entries that the round leaves; of an adaptive budget the mean
   std::span<const int64_t> place = {};   ///< [n] in the stream
   std::span<const double> sum = {};      ///< [n], those that are asked for
   std::span<const double> squares = {};  ///< [n]

@@ -33,10 +33,19 @@ int64_t tokens_of(const CellResult& cell) {
   return cell.perplexity->scored * stride + (cell.pieces - 1) + (stride > 1 ? stride : 0);
 }
 
+/// Of these layers the policy decides nothing.
+bool is_local(const CellResult& cell, int64_t layer) {
+  return std::ranges::count(cell.local_layers, layer) > 0;
+}
+
 HeldCache held_by_index(const CellResult& cell, const IndexPolicy& policy, int64_t layers) {
   HeldCache cache{.cell = &cell, .tokens = tokens_of(cell), .heads = {}};
   const int64_t kinds = policy.differs_by_layer() ? layers : 1;
   for (int64_t layer = 0; layer < kinds; ++layer) {
+    if (kinds > 1 && is_local(cell, layer)) {
+      cache.heads.emplace_back();
+      continue;
+    }
     LastSeen last(cache.tokens);
     for (int64_t t = 0; t < cache.tokens; ++t) last[t] = t;
     View before;
@@ -75,7 +84,14 @@ HeldCache held_by_log(const CellResult& cell, const fs::path& file) {
   LastSeen all(cache.tokens);
   for (int64_t p = 0; p < cache.tokens; ++p) all[p] = piece_end(cell, cache.tokens, p);
   cache.heads.assign(layers, std::vector<LastSeen>(heads, all));
+  for (int64_t layer = 0; layer < layers; ++layer) {
+    if (is_local(cell, layer)) cache.heads[layer].clear();
+  }
   for (const EvictionRecord& record : records) {
+    if (is_local(cell, record.layer)) {
+      throw InputError::format("{}: a decision of layer {}, which has a window of the model's own",
+                               file.string(), record.layer);
+    }
     for (const int64_t place : record.places) {
       cache.heads[record.layer][record.head][place] = record.t;
     }
@@ -205,6 +221,7 @@ std::optional<double> in_common(const HeldCache& a, const HeldCache& b) {
     const auto heads_of = [&](const HeldCache& c) {
       return std::ssize(c.heads[c.heads.size() == 1 ? 0 : layer]);
     };
+    if (heads_of(a) == 0 || heads_of(b) == 0) continue;  // a window of the model's own
     const int64_t heads = std::max(heads_of(a), heads_of(b));
     if ((std::ssize(a.heads) != layers && a.heads.size() != 1) ||
         (std::ssize(b.heads) != layers && b.heads.size() != 1)) {
@@ -266,7 +283,8 @@ std::string format_held(const std::vector<HeldCache>& caches, int width) {
 std::string draw_held(const HeldCache& cache, int64_t layer, int64_t head, int64_t tokens,
                       const fs::path& plots) {
   const int64_t layers = std::ssize(cache.heads);
-  const int64_t heads = layers > 0 ? std::ssize(cache.heads.front()) : 0;
+  int64_t heads = 0;
+  for (const auto& of_layer : cache.heads) heads = std::max(heads, std::ssize(of_layer));
   // Of a policy by index, all are alike.
   const bool alike = layers == 1 && heads == 1;
   const bool there = heads > 0 && layer >= 0 && head >= 0 &&
@@ -275,6 +293,12 @@ std::string draw_held(const HeldCache& cache, int64_t layer, int64_t head, int64
     throw InputError::format(
         "{}: there is no head {} in layer {}; it has {} layers of {} key heads",
         cache.cell->cell.id, head, layer, layers, heads);
+  }
+  if (is_local(*cache.cell, layer)) {
+    throw InputError::format(
+        "{}: layer {} holds the model's own window, on which the policy doesn't work; expected "
+        "another layer",
+        cache.cell->cell.id, layer);
   }
   const LastSeen& last = head_of(cache, layer, head);
   const int64_t shown = std::min(tokens, cache.tokens);

@@ -19,7 +19,8 @@ using LastSeen = std::vector<int64_t>;
 struct HeldCache {
   const CellResult* cell = nullptr;
   int64_t tokens = 0;  ///< that were fed
-  /// [layers][key heads]; an index policy's heads, and where it is so its layers, are one.
+  /// [layers][key heads]; an index policy's heads, and where it is so its layers, are one. None of
+  /// layers that hold the model's own window.
   std::vector<std::vector<LastSeen>> heads;
   int64_t evictions = 0, rounds = 0;  ///< of all heads; rounds that evicted something
 };

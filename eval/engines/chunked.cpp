@@ -122,28 +122,27 @@ void ChunkedEngine::prepare() {
                         device);
     }
   }
-  // Buffers are the same from piece to piece.
-  const bool there = !keys_.empty() && [&] {
-    for (int64_t layer = 0; layer < config.layers; ++layer) {
-      if (keys_[layer].size(1) != room[views_.kind(layer)]) return false;
-    }
-    return true;
-  }();
-  if (there) return;
-  for (auto* buffers : {&keys_, &values_, &unrotated_}) buffers->assign(config.layers, {});
+  for (auto* buffers : {&keys_, &values_, &unrotated_}) buffers->resize(config.layers);
   for (int64_t layer = 0; layer < config.layers; ++layer) {
     const int64_t kind = views_.kind(layer);
     const at::ScalarType dtype =
         kinds_[kind].in_parts ? decoder_.options().dtype : decoder_.accumulate_dtype();
+    const bool turns = kinds_[kind].by_rank && kinds_[kind].rotary != nullptr;
+    // Those of the piece before serve, where its length made them the same.
+    if (keys_[layer].defined() && keys_[layer].size(1) == room[kind] &&
+        keys_[layer].scalar_type() == dtype && unrotated_[layer].defined() == turns) {
+      continue;
+    }
     const auto buffer = [&] {
       const auto options = at::TensorOptions().dtype(dtype).device(device);
       const std::vector<int64_t> sizes = {config.kv_heads, room[kind], config.head_dim};
       // In parts nothing is read that was not written; zeros of gigabytes take milliseconds.
       return kinds_[kind].in_parts ? at::empty(sizes, options) : at::zeros(sizes, options);
     };
+    keys_[layer] = values_[layer] = unrotated_[layer] = at::Tensor();  // before there are others
     keys_[layer] = buffer();
     values_[layer] = buffer();
-    if (kinds_[kind].by_rank && kinds_[kind].rotary != nullptr) unrotated_[layer] = buffer();
+    if (turns) unrotated_[layer] = buffer();
   }
 }
 

@@ -71,7 +71,7 @@ class Engine {
   /// Feeds the next block of tokens and passes on the NLLs of those after them.
   void advance(const NllSink& sink);
   /// The same in two steps: the block, and, for rows of it, logits and NLLs. The logits of few rows
-  /// at a time exist, no more than 2^22 of them (2^26 on a CUDA device) or one row's.
+  /// at a time exist, no more than 2^24 of them (2^26 on a CUDA device) or one row's.
   void advance_rows(const RowSink& sink);
   void score_rows(const QueryRows& rows, const ScoreSink& sink) const;
   bool done() const { return piece_ == stream_.pieces.size(); }

@@ -291,7 +291,7 @@ class Scan final : public LayerScan {
   struct Head {
     int64_t room = 0;  // slots
     at::Tensor key;
-    at::Tensor far_key;  // capped: as they came
+    at::Tensor far_key;  // capped: as at position 0
     at::Tensor value;    // [room, head_dim]
     // Where pages are read: of each dimension of a page's keys. [head_dim, pages]
     at::Tensor least, most;
@@ -449,7 +449,10 @@ class Scan final : public LayerScan {
     const bool moves = layer.rotary >= 0 && layer.positions != Positions::cache;
     const int64_t row = layer.positions == Positions::frozen ? entries : block.row + i;
     put(source, moves ? &table_of(layer) : nullptr, row, T{1}, key + column, stride);
-    if (far_key != nullptr) put(source, nullptr, 0, T{1}, far_key + column, stride);
+    if (far_key == nullptr) return;
+    // By the table's first row: not turned, but with the magnitude that a turned key has.
+    put(source, layer.rotary >= 0 ? &tables_[layer.rotary].ranks : nullptr, 0, T{1},
+        far_key + column, stride);
   }
 
   // ---- statistics ----
@@ -1348,6 +1351,7 @@ ScanBytes scan_bytes(const LayerRules& rules, const DecoderConfig& config, at::S
     for (int64_t h = 0; h < K; ++h) {
       const bool own = h == 0 || !by_layer;  // else as the first
       const int64_t slots = own ? rules.slots(l, h, fed) : room;
+      bytes.entries += slots;
       bytes.keys_and_values += (capped ? 3 : 2) * d * slots * element;
       if (own) bytes.statistics += 8.0 * static_cast<double>(numbers * slots);
       room = std::max(room, slots);

@@ -60,6 +60,7 @@ std::unique_ptr<LayerScan> make_layer_scan(const Decoder& decoder, const LayerRu
 /// room to work on blocks of `block` tokens.
 struct ScanBytes {
   int64_t keys_and_values = 0;
+  int64_t entries = 0;  ///< slots of all heads
   double statistics = 0, scratch = 0;
 };
 ScanBytes scan_bytes(const LayerRules& rules, const DecoderConfig& config, at::ScalarType dtype,

@@ -55,6 +55,12 @@ void check_kept(const Policy& policy, const DecoderConfig& config, int64_t fed, 
         "a cache can't shift them; expected dense or recompute",
         label, config.family);
   }
+  if (config.learned_positions > 0 && policy.positions() == Positions::capped) {
+    throw InputError::format(
+        "policy {}: the positions of a {} model are learned and part of its embeddings, so that "
+        "distances can't be capped; expected other positions",
+        label, config.family);
+  }
   check_learned(label, config, fed, "a shorter stream, or recompute");
   // The farthest that a query stands from a key, and itself.
   const int64_t seen = policy.positions() == Positions::original ? fed

@@ -363,7 +363,7 @@ class ScanMethod final : public Method {
         }
       }
     };
-    ScanEngine engine(decoder, policy_, {.decisions = {.sink = sink}});
+    ScanEngine engine(decoder, policy_, {.decisions = {.sink = sink}, .storage = storage_});
     engine.begin(ids);
     while (!engine.done()) engine.advance_rows([](const QueryRows&) {});
     return result;
@@ -373,13 +373,11 @@ class ScanMethod final : public Method {
   /// The scan keeps them in the precision of sums, whatever the weights have.
   int64_t kv_bytes(int64_t fed, int64_t element) const override {
     const at::ScalarType exact = element > 4 ? at::kDouble : at::kFloat;
-    const int64_t bytes = scan_bytes(rules_, config_, exact, fed, 1, 1).keys_and_values;
-    if (storage_.is_native()) return bytes;
+    const ScanBytes bytes = scan_bytes(rules_, config_, exact, fed, 1, 1);
+    if (KvStorage(storage_, config_).keeps_all()) return bytes.keys_and_values;
     // What the form takes; the scan works on what is decoded of it, once.
-    const bool capped = rules_.policy().positions() == Positions::capped;
-    const int64_t entry =
-        (capped ? 3 : 2) * config_.head_dim * static_cast<int64_t>(at::elementSize(exact));
-    return bytes / entry * stored_bytes(storage_, config_, element);
+    return bytes.entries *
+           stored_bytes(storage_, config_, static_cast<int64_t>(at::elementSize(exact)));
   }
   Footprint scoring(const std::string& engine, at::ScalarType dtype, const EngineOptions& options,
                     int64_t fed) const override {

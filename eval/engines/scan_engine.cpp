@@ -48,7 +48,9 @@ void ScanEngine::advance_piece(const RowSink& sink) {
 at::Tensor ScanEngine::run_block(std::span<const int32_t> ids, int64_t begin) {
   const std::vector<int64_t> wide(ids.begin(), ids.end());
   const at::Device device = decoder_.options().device;
-  at::Tensor x = decoder_.embed(at::tensor(wide, at::kLong).to(device));
+  at::Tensor x = decoder_.embed(
+      at::tensor(wide, at::kLong).to(device),
+      at::arange(begin, begin + std::ssize(ids), at::TensorOptions(at::kLong).device(device)));
   const at::ScalarType dtype = decoder_.options().dtype;
   const int64_t fed = x.size(0), ahead = rules_.ahead(), block = ahead > 0 ? block_size() : fed;
   for (int64_t layer = 0; layer < decoder_.config().layers; ++layer) {

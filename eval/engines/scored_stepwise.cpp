@@ -112,7 +112,9 @@ void ScoredStepwiseEngine::advance_piece(const RowSink& sink) {
   // A token, or where later ones are looked at, the whole piece, layer after layer.
   next_ = rules_.ahead() > 0 ? fed() : first + 1;
   const std::vector<int64_t> ids(ids_.begin() + first, ids_.begin() + next_);
-  at::Tensor x = decoder_.embed(at::tensor(ids, at::kLong).to(device));
+  at::Tensor x =
+      decoder_.embed(at::tensor(ids, at::kLong).to(device),
+                     at::arange(first, next_, at::TensorOptions(at::kLong).device(device)));
   for (int64_t layer = 0; layer < decoder_.config().layers; ++layer) {
     const Projection projection = project(layer, x, first);
     std::vector<at::Tensor> attended;

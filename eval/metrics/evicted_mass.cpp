@@ -33,12 +33,13 @@ at::Tensor evicted_keys(const std::vector<std::vector<int64_t>>& last_seen, int6
 }  // namespace
 
 EvictedMass evicted_mass(const Decoder& decoder, const Policy& policy, std::span<const int32_t> ids,
-                         const std::function<void()>& between, int64_t pairs_at_once) {
+                         const std::function<void()>& between, int64_t pairs_at_once,
+                         const StorageSpec& storage) {
   const c10::InferenceMode inference;
   const DecoderConfig& config = decoder.config();
   const int64_t T = static_cast<int64_t>(ids.size()), share = config.heads / config.kv_heads;
   check_policy(*make_policy("dense", {}), config, T);
-  const auto last_seen = make_method(policy, config)->last_seen(decoder, ids);
+  const auto last_seen = make_method(policy, config, storage)->last_seen(decoder, ids);
   at::Tensor mass = at::zeros({config.layers, config.heads}, at::kDouble);
   at::Tensor to_sink = at::zeros_like(mass);
   bool trained_sink = false;

@@ -147,6 +147,7 @@ json cell_to_json(const CellResult& result) {
                 {"sha256", result.model_sha256},
                 {"parameters", result.parameters},
                 {"context", result.context},
+                {"local_layers", result.local_layers},
                 {"weights", cell.model.random      ? "random"
                             : cell.model.as_stored ? "as-stored"
                                                    : "checkpoint"}};
@@ -438,6 +439,9 @@ CellResult cell_from_json(const JsonField& object) {
   result.model_sha256 = model.at("sha256").text();
   result.parameters = model.at("parameters").integer(0);
   result.context = model.at("context").integer(0);
+  if (const JsonField local = model.later("local_layers"); !local.is_null()) {
+    result.local_layers = local.integers(0);
+  }
   const JsonField dataset = object.at("dataset");
   result.dataset_sha256 = dataset.at("sha256").text();
   result.tokenizer_sha256 = dataset.at("tokenizer_sha256").text();

@@ -107,6 +107,9 @@ struct CellResult {
   Cell cell;
   std::string model_sha256, tokenizer_sha256, dataset_sha256;  ///< of what was really read
   int64_t context = 0;  ///< positions that the model was trained on; 0: not stated
+  /// Layers with a window of the model's own, where others have none: what these hold is the
+  /// window's, and the policy works on the others. None in older results.
+  std::vector<int64_t> local_layers;
   int64_t parameters = 0;
   int64_t threads = 0;
   std::string policy_label;           ///< "4+252"

@@ -27,7 +27,10 @@ AnswerLog::AnswerLog(const Stream& stream, const std::vector<TaskQuestion>& ques
       policy_(policy),
       layers_(config.layers),
       heads_(config.kv_heads),
-      windows_(config.local_windows) {
+      windows_(config.local_windows),
+      rules_(dynamic_cast<const RecomputePolicy*>(&policy) == nullptr
+                 ? std::optional<LayerRules>(std::in_place, policy, config)
+                 : std::nullopt) {
   for (const TaskQuestion& question : questions_) {
     for (int64_t place = question.begin; place < question.end; ++place) {
       answer_tokens_.try_emplace(place, std::ssize(answer_tokens_));
@@ -99,26 +102,33 @@ size_t AnswerLog::piece_of(int64_t place) const {
   return static_cast<size_t>(after - stream_.pieces.begin()) - 1;
 }
 
+View AnswerLog::seen_in_pass(int64_t layer, int64_t t) const {
+  View view = dynamic_cast<const RecomputePolicy&>(policy_).view(t);
+  const int64_t window = windows_.empty() ? 0 : windows_[layer];  // it counts the query
+  if (window == 0) return view;
+  int64_t beyond = std::max<int64_t>(0, size(view) + 1 - window);  // in the pass, from its begin
+  for (Range& range : view) {
+    const int64_t left_out = std::min(beyond, range.size());
+    range.begin += left_out;
+    beyond -= left_out;
+  }
+  return view;
+}
+
 std::vector<int64_t> AnswerLog::held(const TaskQuestion& question, int64_t piece) const {
   std::vector<int64_t> counts(layers_ * heads_, 0);
   const int64_t* const evicted = evicted_.numel() > 0 ? evicted_.data_ptr<int64_t>() : nullptr;
-  const auto* index = dynamic_cast<const IndexPolicy*>(&policy_);
-  const auto* recompute = dynamic_cast<const RecomputePolicy*>(&policy_);
-  View view;
+  const int64_t asked = question.asked - piece;
   for (int64_t layer = 0; layer < layers_; ++layer) {
-    if (index != nullptr && (layer == 0 || index->differs_by_layer())) {
-      view = index->view(layer, question.asked - piece);
-    } else if (recompute != nullptr && layer == 0) {
-      view = recompute->view(question.asked - piece);
-    }
-    const int64_t window = windows_.empty() || windows_[layer] == 0 ? never : windows_[layer];
+    const bool by_log = rules_ && rules_->score(layer) != nullptr;
+    const View view = by_log   ? View{}
+                      : rules_ ? rules_->view(layer, asked)
+                               : seen_in_pass(layer, asked);
     for (int64_t place = question.fact_begin; place < question.fact_end; ++place) {
-      if (question.asked - place >= window) continue;
-      const bool seen = evicted != nullptr || sees(view, place - piece);
-      for (int64_t head = 0; seen && head < heads_; ++head) {
+      for (int64_t head = 0; head < heads_; ++head) {
         const int64_t at = layer * heads_ + head;
-        counts[at] += evicted == nullptr ||
-                      evicted[facts_.at(place) * layers_ * heads_ + at] >= question.asked;
+        counts[at] += by_log ? evicted[facts_.at(place) * layers_ * heads_ + at] >= question.asked
+                             : sees(view, place - piece);
       }
     }
   }

@@ -4,10 +4,12 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <unordered_map>
 #include <vector>
 
+#include "eval/cache/layer_rules.h"
 #include "eval/engines/decisions.h"
 #include "eval/engines/engine.h"
 #include "eval/tasks/answers.h"
@@ -37,6 +39,8 @@ class AnswerLog {
   /// How many of a fact's tokens the caches had when the question came: [layers * heads]. `piece`:
   /// where it begins.
   std::vector<int64_t> held(const TaskQuestion& question, int64_t piece) const;
+  /// What query t of a layer sees under recompute: a pass's own windows are the model's.
+  View seen_in_pass(int64_t layer, int64_t t) const;
   size_t piece_of(int64_t place) const;
 
   const Stream& stream_;
@@ -44,6 +48,7 @@ class AnswerLog {
   const Policy& policy_;
   const int64_t layers_, heads_;
   const std::vector<int64_t> windows_;                  // of layers, as the model has them
+  const std::optional<LayerRules> rules_;               // but for recompute
   std::unordered_map<int64_t, int64_t> answer_tokens_;  // place -> index in top_
   std::unordered_map<int64_t, const TaskQuestion*>
       choices_;                                 // by the place of the answer's last token

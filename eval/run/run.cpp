@@ -421,9 +421,12 @@ struct Runner::State {
   EvictedMassResult evicted_mass(const Cell& cell, const Decoder& decoder, const Policy& policy,
                                  const Stream& stream) {
     const int64_t tokens = std::min(stream.piece_end(0) - 1, cell.evicted_mass_tokens);
-    EvictedMass found = sinkbench::evicted_mass(decoder, policy, stream.ids.first(tokens), [&] {
-      if (stopped()) throw Interrupted("in " + cell.id + ", while evicted mass was measured");
-    });
+    EvictedMass found = sinkbench::evicted_mass(
+        decoder, policy, stream.ids.first(tokens),
+        [&] {
+          if (stopped()) throw Interrupted("in " + cell.id + ", while evicted mass was measured");
+        },
+        evicted_mass_pairs, cell.kv);
     EvictedMassResult result{.tokens = tokens,
                              .by_head = std::move(found.by_head),
                              .output_error = std::move(found.output_error),
@@ -581,6 +584,7 @@ CellResult Runner::run(const Cell& cell, const fs::path& nll_file, const RunInfo
   result.model_sha256 = decoder.sha256();
   result.parameters = decoder.parameters();
   result.context = decoder.config().context;
+  result.local_layers = decoder.config().local_layers();
   result.dataset_sha256 = text.stream.ids_sha256;
   result.text = text.stream.facts;
   result.pieces = static_cast<int64_t>(stream.pieces.size());

@@ -451,6 +451,10 @@ TEST_CASE("an adaptive budget: heads share their layer's entries by their scores
     many[1].push_back(i < 10 ? 2 : 0);
   }
   CHECK(shares(20, .2, 0, many) == Tokens{28, 12});
+  // Halves go to the even number: of counts of 5, 1 and 0 3.5, 1.5 and 1, an entry more.
+  CHECK(shares(2, .5, 0, {{9, 8, 7, 6, 5}, {4}, {}}) == Tokens{4, 2, 1});
+  // Of 3 and 1 2.5 and 1.5.
+  CHECK(shares(2, .5, 0, scores) == Tokens{2, 2});
   // Among equals the younger, then the later head.
   CHECK(shares(1, 0, 0, {{1, 1}, {1, 1}}) == Tokens{1, 1});
   CHECK(shares(1, 0, 0, {{1}, {1}, {1}}) == Tokens{1, 1, 1});

@@ -83,6 +83,37 @@ TEST_CASE("a window's log and the window itself are the same; a frozen cache is 
                     ContainsSubstring("there is no head 2 in layer 0; it has 1 layers of 2 key"));
 }
 
+TEST_CASE("layers with a window of the model's own are no part of what a policy held") {
+  const test::TemporaryFolder folder;
+  constexpr int64_t tokens = 100, size = 10;
+  std::vector<EvictionRecord> window;
+  for (int64_t t = size; t < tokens; ++t) {
+    window.push_back({.t = t, .layer = 1, .head = 0, .places = {t - size}});
+  }
+  write_log(folder.path() / "window.zst", window);
+  Results results;
+  results.cells = {
+      cell_of({"latest", {{"capacity", size}, {"recent", 1}}}, tokens, size, "window.zst"),
+      cell_of({"window", {{"window", size}}}, tokens, size)};
+  for (CellResult& cell : results.cells) cell.local_layers = {0};
+  std::vector<std::string> left_out;
+  const std::vector<HeldCache> caches = read_held_caches(results, folder.path(), left_out);
+  REQUIRE(caches.size() == 2);
+  for (const HeldCache& cache : caches) {
+    const HeldSummary summary = summary_of(cache).value();
+    CHECK(summary.median_age == size);
+    CHECK(summary.older == 0);
+    CHECK(summary.replaced == 1);
+  }
+  CHECK(summary_of(caches[0])->evictions_per_head == 90);
+  CHECK(in_common(caches[0], caches[1]).value() == 1);
+  CHECK_THROWS_WITH(draw_held(caches[0], 0, 0, 50, folder.path()),
+                    ContainsSubstring("layer 0 holds the model's own window"));
+  results.cells[0].local_layers = {1};
+  CHECK_THROWS_WITH(read_held_caches(results, folder.path(), left_out),
+                    ContainsSubstring("a decision of layer 1, which has a window"));
+}
+
 TEST_CASE("a log that doesn't fit its cell is refused, other streams have nothing in common") {
   const test::TemporaryFolder folder;
   write_log(folder.path() / "a.zst", {{.t = 50, .layer = 0, .head = 0, .places = {3}}});

@@ -58,7 +58,8 @@ typedef struct sb_argument {
 /* What is common to all policies by score; 0 for policies by index. */
 typedef struct sb_cache {
   uint32_t size;
-  int64_t capacity; /* entries that a round leaves; where heads differ, the most of one */
+  int64_t capacity; /* entries that a round leaves; where budgets by layer or head are given, the
+                       largest, and of pyramid and adaptive ones the mean */
   int64_t sinks;    /* first tokens of the stream, which the program protects */
   int64_t recent;   /* last entries, which the program protects */
   int64_t every;    /* tokens from one round to the next */
@@ -112,7 +113,7 @@ typedef struct sb_round {
   uint32_t size;
   int32_t layer, head;
   int64_t n;
-  int64_t keep;         /* entries that the round leaves */
+  int64_t keep;         /* entries that the round leaves; of an adaptive budget the mean */
   int64_t next;         /* place of the next token; next - place[i] queries have seen entry i */
   const int64_t* place; /* [n] */
   const double *sum, *squares, *last, *entry_score; /* [n] */

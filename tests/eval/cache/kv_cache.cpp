@@ -162,3 +162,22 @@ TEST_CASE("bfloat16 is close to float32, and its two engines to each other") {
     CHECK(std::abs(mean(stepwise) - mean(reference)) < 0.01);
   }
 }
+
+TEST_CASE("bytes by formula under a form, in a model with windows in some layers") {
+  const Decoder decoder = Decoder::load(test::data("families/gemma2"), {.dtype = at::kBFloat16});
+  const auto bytes = [&](Positions positions, const StorageSpec& storage) {
+    const auto policy = make_policy("sinks", {{"sinks", 2}, {"window", 14}}, positions,
+                                    positions == Positions::capped ? 9 : 0);
+    return make_method(*policy, decoder.config(), storage)->kv_bytes(200, 2);
+  };
+  const StorageSpec halves = {.keys = "float16", .values = "float16"};
+  // Keys and values once, whatever the scan works on; `capped` without a form has keys twice, but
+  // in layers with windows, which are at the stream's distances.
+  CHECK(bytes(Positions::capped, halves) == bytes(Positions::frozen, halves));
+  CHECK(2 * bytes(Positions::frozen, halves) == bytes(Positions::frozen, {}));
+  CHECK(bytes(Positions::capped, {}) == bytes(Positions::frozen, {}) / 4 * 5);
+  // What is in the run's own precision is float32 in a scan, and an intervention is no form.
+  CHECK(bytes(Positions::frozen, {.zero_values = 4}) == bytes(Positions::frozen, {}));
+  CHECK(bytes(Positions::capped, {.zero_values = 4}) == bytes(Positions::capped, {}));
+  CHECK(bytes(Positions::frozen, {.keys = "float16"}) == bytes(Positions::frozen, {}) / 4 * 3);
+}

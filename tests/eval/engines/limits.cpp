@@ -68,6 +68,8 @@ TEST_CASE("what a model can't be run under by a policy that evicts by content") 
   const DecoderConfig gpt2{.family = "gpt2", .layers = 2, .learned_positions = 256};
   CHECK_THAT(refusal(*h2o({{"capacity", 64}}), gpt2, 100),
              ContainsSubstring("policy h2o 64, sinks 0, recent 0: the positions of a gpt2 model"));
+  CHECK_THAT(refusal(*make_policy("dense", {}, Positions::capped, 9), gpt2, 100),
+             ContainsSubstring("distances can't be capped"));
   DecoderConfig llama{.family = "llama", .layers = 2};
   CHECK(refusal(*h2o({{"budget.by_layer", std::vector<int64_t>{8, 4}}}), llama, 100).empty());
   CHECK_THAT(refusal(*h2o({{"budget.by_layer", std::vector<int64_t>{8, 4, 2}}}), llama, 100),

@@ -119,6 +119,47 @@ TEST_CASE("each piece of a stream is a stream of its own, and can be gone on fro
   }
 }
 
+TEST_CASE("pieces of any lengths beside a prompt's leave each other nothing") {
+  // Shorter than the prompt a piece evicts nothing; a block as long as the piece, or shorter.
+  const auto chunk = GENERATE(8, 64);
+  const Decoder decoder = Decoder::load(test::data("families/llama_gqa"), {.dtype = at::kDouble});
+  const std::vector<int64_t> pieces = {0, 40, 84, 123, 163, 204, 244};  // 40, 44, 39, 40, 41, ...
+  const std::vector<int32_t> ids = test::random_ids(300, decoder.config().vocab_size, 5);
+  for (const PolicyEntry& entry : policy_registry()) {
+    if (!entry.prompt) continue;
+    PolicyArguments arguments = test::arguments_of_size(entry, 12);
+    arguments["prompt"] = 40;
+    for (const Positions positions : {Positions::cache, Positions::original, Positions::capped}) {
+      if (positions != Positions::cache && std::ranges::count(entry.positions, positions) == 0) {
+        continue;
+      }
+      const auto policy =
+          make_policy(entry.name, arguments, positions, positions == Positions::capped ? 9 : 0);
+      INFO(chunk << " " << policy->label() << " " << to_string(positions));
+      std::vector<double> expected;
+      for (size_t i = 0; i < pieces.size(); ++i) {
+        const auto end = i + 1 < pieces.size() ? ids.begin() + pieces[i + 1] : ids.end();
+        const auto nll =
+            test::score("stepwise", decoder, *policy, {ids.begin() + pieces[i], end}, {});
+        expected.insert(expected.end(), nll.begin(), nll.end());
+      }
+      const auto engine = make_engine("chunked", decoder, *policy, {.chunk = chunk});
+      std::vector<double> nll;
+      engine->begin(Stream{.ids = ids, .pieces = pieces});
+      while (!engine->done()) {
+        engine->advance(
+            [&](std::span<const double> more) { nll.insert(nll.end(), more.begin(), more.end()); });
+      }
+      REQUIRE(nll.size() == expected.size());
+      double largest = 0;
+      for (size_t i = 0; i < nll.size(); ++i) {
+        largest = std::max(largest, std::abs(nll[i] - expected[i]));
+      }
+      CHECK(largest < 1e-9);
+    }
+  }
+}
+
 TEST_CASE("a state of another policy or beyond the stream is refused") {
   const Decoder decoder = Decoder::load(test::data("families/llama_gqa"), {});
   const std::vector<int32_t> ids = test::random_ids(60, decoder.config().vocab_size, 3);

@@ -249,7 +249,7 @@ TEST_CASE("both engines make the same decisions, whatever the family, positions 
                                    {Positions::capped, 13}};
   for (const char* family :
        {"llama_gqa", "gpt_neox_parallel", "mpt_h6", "falcon_rw_style_h6", "mistral_window",
-        "qwen2_window", "phi3_window", "gemma2", "gemma3_text", "smollm3"}) {
+        "qwen2_window", "phi3_window", "gemma2", "gemma3_text", "smollm3", "gpt_oss"}) {
     const Decoder decoder = Decoder::load(test::data("families") / family, {.dtype = at::kDouble});
     const auto ids = test::random_ids(72, decoder.config().vocab_size, 11);
     size_t runs = 0;
@@ -619,4 +619,18 @@ TEST_CASE("timed steps of a score policy begin after a round and go on to the ne
   CHECK(after_prompt->entries() == 30 + 50);
   CHECK(after_prompt->step(1).isfinite().all().item<bool>());
   CHECK(method->timing(at::kFloat, std::nullopt, 100, 4).cache < 1e6);
+}
+
+TEST_CASE("reading a part of the cache, of a model whose positions are learned") {
+  const Decoder decoder = Decoder::load(test::data("families/gpt2"), {.dtype = at::kDouble});
+  const auto ids = test::random_ids(60, decoder.config().vocab_size, 3);
+  const auto part = make_policy("quest", {{"read", 16}, {"page", 4}, {"dense", 1}});
+  const auto whole = make_policy("quest", {{"read", 64}, {"page", 4}, {"dense", 0}});
+  const auto dense = run("stepwise", decoder, *make_policy("dense", {}), ids, 0).nll;
+  const auto nll = run("stepwise", decoder, *part, ids, 0).nll;
+  CHECK(largest_difference(nll, dense) > 1e-3);
+  for (const int64_t chunk : {1, 17}) {
+    CHECK(largest_difference(run("chunked", decoder, *part, ids, chunk).nll, nll) < 1e-9);
+    CHECK(largest_difference(run("chunked", decoder, *whole, ids, chunk).nll, dense) < 1e-9);
+  }
 }

@@ -228,16 +228,19 @@ TEST_CASE("the output error is right where nearly all attention goes to evicted 
 }
 
 TEST_CASE("evicted mass of a score policy is that of its own decisions") {
+  std::vector<std::vector<std::vector<double>>> of_h2o;
   for (const char* golden : {"llama_gqa", "mpt"}) {
     const Decoder exact = build(golden, json::object(), {}, at::kDouble);
     const auto ids = test::random_ids(40, exact.config().vocab_size, 5);
-    for (const char* name : {"h2o", "tova", "random"}) {
+    for (const auto& [name, form] : std::vector<std::pair<const char*, const char*>>{
+             {"h2o", "native"}, {"tova", "native"}, {"random", "native"}, {"h2o", "turboquant2"}}) {
       const auto policy =
           make_policy(name, {{"capacity", 9}, {"sinks", 1}, {"recent", 2}, {"every", 3}});
-      INFO(golden << " " << name);
+      const StorageSpec storage = {.keys = form, .values = form};
+      INFO(golden << " " << name << " " << form);
       // The oracle's log: who of each head was evicted after which token.
       std::vector<Decision> log;
-      EngineOptions options;
+      EngineOptions options = {.storage = storage};
       options.decisions.sink = [&](std::span<const Decision> decisions) {
         log.insert(log.end(), decisions.begin(), decisions.end());
       };
@@ -251,9 +254,14 @@ TEST_CASE("evicted mass of a score policy is that of its own decisions") {
           });
       CHECK(expected.by_head.back().front() > 0.01);
       CHECK(expected.output_error.back() > 0.01);
-      CHECK(apart(evicted_mass(exact, *policy, ids), expected) < 1e-12);
+      const EvictedMass found = evicted_mass(exact, *policy, ids, {}, evicted_mass_pairs, storage);
+      CHECK(apart(found, expected) < 1e-12);
+      if (name == std::string("h2o")) of_h2o.push_back(found.by_head);
     }
   }
+  REQUIRE(of_h2o.size() == 4);
+  CHECK((of_h2o[0] != of_h2o[1]));  // what is stored decides
+  CHECK((of_h2o[2] != of_h2o[3]));
 }
 
 TEST_CASE(

@@ -37,6 +37,7 @@ const std::vector<json::json_pointer> later_fields = {"/evicted_mass/output_erro
                                                       "/dataset/reset"_json_pointer,
                                                       "/dataset/pieces"_json_pointer,
                                                       "/policy/cache"_json_pointer,
+                                                      "/model/local_layers"_json_pointer,
                                                       "/policy/size"_json_pointer,
                                                       "/policy/cap"_json_pointer,
                                                       "/policy/plugin"_json_pointer,

@@ -2,6 +2,7 @@
 #include <ATen/ATen.h>
 
 #include <atomic>
+#include <functional>
 #include <map>
 #include <set>
 
@@ -132,6 +133,59 @@ TEST_CASE("recall ends where a window does") {
       CHECK((bin.accuracy > 0.4) == (dense ? bin.most < 160 : within));
       if (!dense && !within) CHECK(bin.accuracy < 0.05);
       CHECK((*bin.held_all == 1) == (dense || within));
+    }
+  }
+}
+
+TEST_CASE("what caches held beside a model's own windows") {
+  // gemma2 has windows in two of four layers and mistral in all: there the policy works on all.
+  struct Case {
+    const char *model, *policies;
+    std::function<bool(int64_t layer, int64_t asked, int64_t place)> holds;
+  };
+  const std::vector<Case> cases = {
+      {"gemma2", "[{window: {window: 8}}, {latest: {capacity: 8, sinks: 0, recent: 1}}]",
+       [](int64_t, int64_t asked, int64_t place) { return place >= asked - 8; }},
+      {"gemma2", "[{sinks: {sinks: 10, window: 6}}]",
+       [](int64_t layer, int64_t asked, int64_t place) {
+         const bool local = layer % 2 == 0;
+         return place >= asked - 6 || (place < 10 && (!local || place > asked - 20));
+       }},
+      {"mistral_window", "[{sinks: {sinks: 10, window: 6}}]",
+       [](int64_t, int64_t asked, int64_t place) { return place >= asked - 6 || place < 10; }},
+  };
+  for (const Case& c : cases) {
+    const test::TemporaryFolder folder;
+    const std::string model = test::data(std::string("families/") + c.model);
+    for (const Cell& cell :
+         experiment("{copy: {tokens: 6, gap: [0, 5, 12], samples: 2}}", c.policies, "", model)
+             .cells) {
+      INFO(c.model << " " << cell.id);
+      const Ran ran = run(cell, folder.path());
+      Runner runner(Progress::Style::silent);
+      const DecoderConfig& config = runner.config(cell);
+      REQUIRE((config.local_windows == (config.every_layer_is_local()
+                                            ? config.local_windows
+                                            : std::vector<int64_t>{20, 0, 20, 0})));
+      bool some = false;
+      const std::vector<int64_t> pieces = runner.text(cell).stream.pieces;
+      for (const Answer& answer : ran.answers) {
+        const TaskQuestion& question = answer.question;
+        const int64_t begin = pieces.at(answer.sample);
+        double any = 0, all = 0;
+        for (int64_t layer = 0; layer < config.layers; ++layer) {
+          int64_t held = 0;
+          for (int64_t p = question.fact_begin; p < question.fact_end; ++p) {
+            held += c.holds(layer, question.asked - begin, p - begin);
+          }
+          any += held > 0;
+          all += held == question.fact_end - question.fact_begin;
+        }
+        CHECK(answer.held_some == Approx(any / static_cast<double>(config.layers)));
+        CHECK(answer.held_all == Approx(all / static_cast<double>(config.layers)));
+        some = some || any > 0;
+      }
+      CHECK(some);
     }
   }
 }
