@@ -48,9 +48,16 @@ ExitStatus status_of(Outcome outcome) {
   return exit_ok;
 }
 
-/// The folder that was named, or the run of a history.
-MeasuredRun baseline_of(const Options& options, const MeasuredRun& candidate) {
-  if (options.history.empty()) return read_run(options.folders.front());
+/// The folder that was named, or the run of a history; nothing where that has none.
+std::optional<MeasuredRun> baseline_of(const Options& options, const MeasuredRun& candidate) {
+  if (options.history.empty()) {
+    std::error_code error;
+    if (std::filesystem::equivalent(options.folders.front(), options.folders.back(), error)) {
+      throw InputError::format("{}: stands as the baseline and as the candidate; expected two runs",
+                               options.folders.front());
+    }
+    return read_run(options.folders.front());
+  }
   std::optional<MeasuredRun> baseline =
       baseline_from_history(options.history, options.branch, candidate.results);
   if (!baseline) {
@@ -63,9 +70,8 @@ MeasuredRun baseline_of(const Options& options, const MeasuredRun& candidate) {
         "{})\n",
         options.branch, options.history, candidate.name,
         branches.empty() ? "none" : fmt::format("{}", fmt::join(branches, ", ")));
-    throw Exit{exit_nothing_comparable};
   }
-  return *baseline;
+  return baseline;
 }
 
 /// Verdicts in colour, each on its line.
@@ -128,16 +134,39 @@ void run(const Options& options) {
   if (!options.thresholds.empty()) thresholds.read(options.thresholds);
   for (const std::string& assignment : options.assignments) thresholds.set(assignment);
   std::vector<Export> exports;
-  for (const std::string& assignment : options.exports) exports.push_back(parse_export(assignment));
+  for (const std::string& assignment : options.exports) {
+    exports.push_back(parse_export(assignment));
+    const std::string& file = exports.back().file;
+    if (file != "-" && std::count_if(exports.begin(), exports.end(),
+                                     [&](const Export& to) { return to.file == file; }) > 1) {
+      throw InputError::format("--export {}: another one goes to that file, too", assignment);
+    }
+  }
   const MeasuredRun candidate = read_run(options.folders.back());
-  const MeasuredRun baseline = baseline_of(options, candidate);
-  const Comparison comparison = compare(baseline, candidate, thresholds);
-  const bool markdown = options.format == "markdown";
-  const std::string text = format_comparison(comparison, markdown);
-  write_output(has_colours() && !markdown ? coloured(text) : text);
-  for (const Export& to : exports) write_export(to, comparison, candidate.results);
+  const std::optional<MeasuredRun> baseline = baseline_of(options, candidate);
+  Comparison comparison = {
+      .baseline = fmt::format("branch {} of {}", options.branch, options.history),
+      .candidate = candidate.name,
+      .baseline_info = {.started = "no such run"},
+      .candidate_info = candidate.results.info};
+  if (baseline) {
+    comparison = compare(*baseline, candidate, thresholds);
+    const bool markdown = options.format == "markdown";
+    const std::string text = format_comparison(comparison, markdown);
+    write_output(has_colours() && !markdown ? coloured(text) : text);
+  }
   const ExitStatus status = status_of(comparison.outcome());
+  std::optional<InputError> failure;  // the others are written nevertheless
+  for (const Export& to : exports) {
+    try {
+      write_export(to, comparison, candidate.results);
+    } catch (const InputError& error) {
+      if (!failure) failure = error;
+      if (status != exit_ok) remark("not written: {}\n", error.what());
+    }
+  }
   if (status != exit_ok) throw Exit{status};
+  if (failure) throw *failure;
 }
 
 }  // namespace

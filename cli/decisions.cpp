@@ -1,7 +1,9 @@
 // sinkbench decisions: what caches held, from the logs that a run wrote.
 #include "reports/decisions.h"
 
+#include <algorithm>
 #include <charconv>
+#include <optional>
 
 #include "base/console.h"
 #include "base/error.h"
@@ -33,6 +35,21 @@ std::pair<int64_t, int64_t> parse_head(const std::string& text) {
                            text);
 }
 
+/// Where no log says which heads there are, all of a policy by index are alike: 0:0 stands for
+/// them.
+void check_head(const std::vector<HeldCache>& caches, std::pair<int64_t, int64_t> asked,
+                const std::string& text) {
+  int64_t layers = 1, heads = 1;
+  for (const HeldCache& cache : caches) {
+    layers = std::max<int64_t>(layers, std::ssize(cache.heads));
+    for (const auto& of_layer : cache.heads) heads = std::max<int64_t>(heads, std::ssize(of_layer));
+  }
+  if (asked.first < 0 || asked.first >= layers || asked.second < 0 || asked.second >= heads) {
+    throw InputError::format("--head is '{}'; expected a layer below {} and a key head below {}",
+                             text, layers, heads);
+  }
+}
+
 void print_decisions(const Options& options) {
   Results results = read_results(options.folder);
   std::erase_if(results.cells, [&](const CellResult& cell) {
@@ -46,6 +63,11 @@ void print_decisions(const Options& options) {
         "by score",
         options.folder);
   }
+  std::optional<std::pair<int64_t, int64_t>> drawn;
+  if (!options.head.empty()) {
+    drawn = parse_head(options.head);
+    check_head(caches, *drawn, options.head);
+  }
   print_out("{}\n", format_held(caches, terminal_width()));
   print_out(
       "evicted: entries, and their age in tokens as they left\n"
@@ -54,8 +76,8 @@ void print_decisions(const Options& options) {
       "replaced: of what was held beyond what is protected, the share that was gone as "
       "many tokens later as the cache has (0 %: frozen, 100 %: a window)\n");
   for (const std::string& line : left_out) print_out("left out: {}\n", line);
-  if (options.head.empty()) return;
-  const auto [layer, head] = parse_head(options.head);
+  if (!drawn) return;
+  const auto [layer, head] = *drawn;
   const fs::path plots = fs::path(options.folder) / "plots";
   for (const HeldCache& cache : caches) {
     const std::string name = draw_held(cache, layer, head, options.tokens, plots);

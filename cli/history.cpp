@@ -55,8 +55,9 @@ void history_add(CLI::App& history) {
     const Added added = add_to_history(options->database, options->folder, branch, commit);
     print_out("run {}: {}; branch {}, commit {}\n", added.run,
               added.was_there ? "was there already, nothing is added" : "added",
-              branch.empty() ? "not known" : branch, commit.empty() ? "not known" : commit);
-    if (branch.empty()) {
+              added.branch.empty() ? "not known" : added.branch,
+              added.commit.empty() ? "not known" : added.commit);
+    if (added.branch.empty()) {
       remark(
           "note: no branch is checked out here; --branch NAME says which one was measured, and "
           "`compare --baseline-from` looks for it\n");

@@ -85,7 +85,8 @@ std::vector<RecallSplit> split(const std::vector<const CellResult*>& cells,
   }
   std::vector<RecallSplit> splits;
   for (const CellResult* cell : cells) {
-    const std::vector<double> nll = read_nll_file(fs::path(options.folder) / cell->nll_file);
+    const std::vector<double> nll =
+        read_nll_file(fs::path(options.folder) / cell->nll_file, *cell->perplexity);
     splits.push_back(split_recall(*cell, stream, nll, options.rare));
   }
   return splits;

@@ -105,7 +105,8 @@ void sinks(Options options, const CLI::App& command) {
                 : "--dataset is missing; expected a text, which `--bos sample` needs, too");
   }
   const fs::path folder = options.out.empty()
-                              ? fs::path("results") / ("sinks-" + name_of(options.model))
+                              ? fs::path("results") / ("sinks-" + name_of(options.model) +
+                                                       (natural ? "" : "-" + options.input))
                               : fs::path(options.out);
   Cell cell;
   cell.model.path = options.model;

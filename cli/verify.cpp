@@ -1,4 +1,6 @@
 // sinkbench verify: the chunked engine against the stepwise one, cell by cell.
+#include <cmath>
+
 #include "base/error.h"
 #include "cli/commands.h"
 #include "cli/tensors.h"
@@ -34,6 +36,10 @@ void add_verify(CLI::App& app) {
       "Example: sinkbench verify configs/quickstart.yaml --limit 1024");
   command->callback([options] {
     if (!options->overrides.limit) options->overrides.limit = 2048;
+    if (options->tolerance && !(*options->tolerance >= 0 && std::isfinite(*options->tolerance))) {
+      throw InputError::format("--tolerance is {}; expected nats, a number of 0 or more",
+                               *options->tolerance);
+    }
     options->overrides.load_plugins = true;
     const std::vector<std::filesystem::path>& plugins = options->overrides.plugins;
     if (options->config.empty() && plugins.empty()) {

@@ -42,7 +42,12 @@ Regex::Regex(const JsonField& field)
 }
 
 Regex Regex::grapheme_clusters() {
-  return Regex(std::make_shared<Code>("\\X", "grapheme clusters"));
+  // PCRE2's \X doesn't break between two pictographs, and does between a regional indicator and
+  // what extends it, the other way round than Unicode's rules GB9 to GB13.
+  static const char* const pattern =
+      "(?:\\p{RI}\\p{RI}?|\\p{ExtPict}(?:[\\p{GrExt}\\p{EMod}]*\\x{200D}\\p{ExtPict})*)"
+      "[\\p{GrExt}\\p{EMod}\\p{Mc}\\x{200D}]*|\\X";
+  return Regex(std::make_shared<Code>(pattern, "grapheme clusters"));
 }
 
 std::vector<Span> Regex::find_all(std::string_view text) const {

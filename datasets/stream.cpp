@@ -129,11 +129,21 @@ TokenStream::Extent extent_of_pieces(const TokenStream& stream, const Tokenizer&
   for (size_t i = 0; i < stream.pieces.size(); ++i) {
     const auto end = i + 1 < stream.pieces.size() ? static_cast<size_t>(stream.pieces[i + 1])
                                                   : stream.ids.size();
+    const auto begin = static_cast<size_t>(stream.pieces[i]);
     std::vector<int32_t> scored;
-    for (auto at = static_cast<size_t>(stream.pieces[i]) + 1; at < end; ++at) {
+    for (size_t at = begin + 1; at < end; ++at) {
       if (!is_prefix[at]) scored.push_back(stream.ids[at]);
     }
-    add(extent, tokenizer.decode(scored));
+    std::string text = tokenizer.decode(scored);
+    // A decoder that takes the space at a text's begin away must not take one from its middle.
+    if (!is_prefix[begin]) {
+      const int32_t first = stream.ids[begin];
+      const std::string unscored = tokenizer.decode({&first, 1});
+      scored.insert(scored.begin(), first);
+      const std::string whole = tokenizer.decode(scored);
+      if (whole.starts_with(unscored)) text = whole.substr(unscored.size());
+    }
+    add(extent, text);
   }
   return extent;
 }
@@ -192,8 +202,6 @@ TokenStream read_text_stream(const TextSource& source, const Tokenizer& tokenize
       const size_t unscored = tokenizer.decode(std::span(ids).first(1)).size();
       text.remove_prefix(std::min(unscored, text.size()));
     }
-    add(extent, text);
-
     if (stream.ids.empty()) {
       stream.ids = std::move(ids);
     } else {
@@ -204,10 +212,11 @@ TokenStream read_text_stream(const TextSource& source, const Tokenizer& tokenize
       if (stream.ids.size() - begin < 2 || is_prefix.back()) {
         stream.ids.resize(begin);  // nothing to score
         is_prefix.resize(begin);
-      } else if (begin > 0) {
-        stream.pieces.push_back(static_cast<int64_t>(begin));
+        continue;
       }
+      if (begin > 0) stream.pieces.push_back(static_cast<int64_t>(begin));
     }
+    add(extent, text);
   }
   reader.finish();
   stream.facts = facts_of(reader);

@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/gguf.h"
+#include "base/utf8.h"
 #include "datasets/added_tokens.h"
 #include "datasets/bpe.h"
 #include "datasets/decoder.h"
@@ -22,7 +23,6 @@
 #include "datasets/tokenizer_config.h"
 #include "datasets/tokenizer_json.h"
 #include "datasets/unigram.h"
-#include "base/utf8.h"
 #include "datasets/vocab_and_merges.h"
 #include "datasets/word_cache.h"
 
@@ -314,6 +314,12 @@ Tokenizer Tokenizer::load(const std::filesystem::path& path) {
     std::optional<TokenizerConfig> config;
     if (!folder.empty()) config.emplace(folder);
     json = read_sentencepiece(file, config ? &*config : nullptr);
+    if (config && config->denies_prefix_space()) {
+      throw InputError::format(
+          "{}: add_prefix_space: false: expected true beside a tokenizer.model, or a "
+          "tokenizer.json in its place",
+          (folder / "tokenizer_config.json").string());
+    }
     const std::optional<TextFrame> frame = std::exchange(json.frame, std::nullopt);
     if (config) config->apply(json);
     if (!json.frame) json.frame = frame;

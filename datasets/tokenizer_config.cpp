@@ -75,6 +75,34 @@ json added_token(const JsonField& field, bool special) {
 constexpr std::array kNamedTokens = {"bos_token", "eos_token", "unk_token", "sep_token",
                                      "pad_token", "cls_token", "mask_token"};
 
+/// Takes away what puts a space before a text, and from what is decoded.
+void drop_prefix_space(json& root) {
+  const auto drop = [](json& part, const char* list, const char* type) {
+    if (!part.is_object()) return;
+    if (part.value("type", json()) == type) part = nullptr;
+    if (!part.is_object() || !part.contains(list) || !part[list].is_array()) return;
+    json left = json::array();
+    for (json& step : part[list]) {
+      if (!step.is_object() || step.value("type", json()) != type) left.push_back(std::move(step));
+    }
+    part[list] = std::move(left);
+  };
+  drop(root["normalizer"], "normalizers", "Prepend");
+  drop(root["decoder"], "decoders", "Strip");
+  const auto never = [](json& step) {
+    if (!step.is_object() || step.value("type", json()) != "Metaspace") return;
+    step.erase("add_prefix_space");
+    step["prepend_scheme"] = "never";
+  };
+  for (const char* part : {"pre_tokenizer", "decoder"}) {
+    json& cutting = root[part];
+    never(cutting);
+    const char* list = part == std::string("decoder") ? "decoders" : "pretokenizers";
+    if (!cutting.is_object() || !cutting.contains(list) || !cutting[list].is_array()) continue;
+    for (json& step : cutting[list]) never(step);
+  }
+}
+
 }  // namespace
 
 TokenizerConfig::TokenizerConfig(const fs::path& folder) : folder_(folder) {
@@ -205,11 +233,19 @@ void TokenizerConfig::apply(TokenizerJson& out) const {
     add(token, std::nullopt);
   }
 
-  // Every class of version 4 imposes what is stated here on a ByteLevel that stands alone.
+  // Every class of version 4 imposes what is stated here, or false, on a ByteLevel that stands
+  // alone.
   json& cutting = out.root["pre_tokenizer"];
-  if (field().has("add_prefix_space") && cutting.is_object() &&
-      cutting.value("type", json()) == "ByteLevel") {
+  const bool has_class = !json_.root.empty() || !class_.empty();
+  if (has_class && cutting.is_object() && cutting.value("type", json()) == "ByteLevel") {
     cutting["add_prefix_space"] = boolean("add_prefix_space", false);
+  }
+  if (denies_prefix_space()) drop_prefix_space(out.root);
+  if (boolean("split_special_tokens", false)) {
+    out.notes.push_back(fmt::format(
+        "{}: split_special_tokens is true: where a text spells out special tokens they are taken "
+        "as such nevertheless, unless special_tokens is text",
+        json_.file));
   }
 
   if (!defaults.frames && !out.frame) return;
@@ -228,6 +264,11 @@ void TokenizerConfig::apply(TokenizerJson& out) const {
   frame.rule = fmt::format("tokenizer_config.json ({}, {}{} {})", stated_class_, key,
                            field().has(key) ? "" : " is", boolean(key, defaults.add_bos));
   out.frame = std::move(frame);
+}
+
+bool TokenizerConfig::denies_prefix_space() const {
+  return (class_ == "LlamaTokenizer" || class_ == "CodeLlamaTokenizer") &&
+         field().has("add_prefix_space") && !boolean("add_prefix_space", true);
 }
 
 }  // namespace sinkbench

@@ -29,10 +29,14 @@ class TokenizerConfig {
   ///  - where the class is Llama's, CodeLlama's, Gemma's, Cohere's or GPT-NeoX's, add_bos_token and
   ///    add_eos_token decide in place of the post-processor what stands around a text. (Version 5
   ///    leaves the post-processor as it is.)
-  ///  - add_prefix_space, where it is stated, counts in place of that of a pre_tokenizer that is a
-  ///    ByteLevel alone. (In version 5 for GPT-2's class.)
+  ///  - add_prefix_space, or false where it isn't stated, counts in place of that of a
+  ///    pre_tokenizer that is a ByteLevel alone. (In version 5 for GPT-2's class.) Stated as false
+  ///    beside Llama's class it takes away the space that is put before a text.
+  ///  - split_special_tokens makes a note: `special_tokens: text` does what it says.
   /// InputError names the file, the field and the value.
   void apply(TokenizerJson& json) const;
+  /// Whether a Llama class is told to put no space before a text.
+  bool denies_prefix_space() const;
 
  private:
   JsonField field() const { return json_.field(); }

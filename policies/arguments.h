@@ -64,4 +64,9 @@ struct PolicySpec {
   auto operator<=>(const PolicySpec&) const = default;
 };
 
+/// What others are held against: dense attention as the model has it, its distances not capped.
+inline bool is_plain_dense(const PolicySpec& policy) {
+  return policy.name == "dense" && policy.positions == Positions::cache;
+}
+
 }  // namespace sinkbench

@@ -219,10 +219,11 @@ PairedAnswers paired_answers(std::span<const Answer> a, std::span<const Answer> 
 std::vector<std::string> paired_lines(const TaskGroup& group, const fs::path& folder) {
   std::vector<std::string> lines;
   const CellResult& first = *group.front();
-  const std::vector<Answer> before = read_answers(folder / first.answers_file);
+  const std::vector<Answer> before = read_answers(folder / first.answers_file, first.answers);
   for (const CellResult* cell : group) {
     if (cell == &first) continue;
-    const PairedAnswers paired = paired_answers(before, read_answers(folder / cell->answers_file));
+    const PairedAnswers paired =
+        paired_answers(before, read_answers(folder / cell->answers_file, cell->answers));
     const bool several = paired.groups < std::ssize(before);
     lines.push_back(fmt::format(
         "{} against {}: {} {} worse, {} better of {}, p {}; log-probability {:+.3f} ±{:.3f}",
@@ -295,7 +296,7 @@ std::vector<Picture> answer_pictures(const TaskGroup& group, const std::string& 
                    bin.log_probability + bin.error};
     })));
     if (folder.empty() || cell->answers_file.empty()) continue;
-    Along points = along_the_stream(read_answers(folder / cell->answers_file));
+    Along points = along_the_stream(read_answers(folder / cell->answers_file, cell->answers));
     if (points.accuracy.empty()) continue;
     along.series.push_back(series_of(*cell, std::move(points.accuracy)));
     likely_along.series.push_back(series_of(*cell, std::move(points.likely)));

@@ -75,9 +75,10 @@ void find_collapses(Results& results, const std::filesystem::path& folder,
     if (!cell.perplexity || cell.cell.dataset.is_task()) continue;
     const CellResult* reference = reference_of(results, cell);
     if (reference == nullptr || reference == &cell) continue;
-    if (reference != last) reference_nll = read_nll_file(folder / reference->nll_file);
+    if (reference != last)
+      reference_nll = read_nll_file(folder / reference->nll_file, *reference->perplexity);
     last = reference;
-    const std::vector<double> nll = read_nll_file(folder / cell.nll_file);
+    const std::vector<double> nll = read_nll_file(folder / cell.nll_file, *cell.perplexity);
     cell.collapse = {.reference = reference->cell.id,
                      .window = spec.window,
                      .margin = spec.margin,

@@ -113,6 +113,16 @@ struct Context {
   const Thresholds& thresholds;
 };
 
+/// Nats below which a change of the mean NLL is none, whatever the limit.
+constexpr double next_to_nothing = 1e-4;
+
+/// Whether a worsening beyond the limit isn't out of the question: as judge_latency has it, twice
+/// the limit must be.
+bool may_be_more(const Interval& worsening, double limit) {
+  return !std::isfinite(worsening.high) || worsening.mean > std::max(limit, next_to_nothing) ||
+         worsening.high > std::max(2 * limit, next_to_nothing);
+}
+
 void compare_perplexity(const Context& context, const CellResult& a, const CellResult& b,
                         std::vector<QuantityComparison>& out) {
   if (!a.perplexity) return;
@@ -150,13 +160,18 @@ void compare_perplexity(const Context& context, const CellResult& a, const CellR
   if (std::isfinite(interval.mean)) {
     judge(perplexity, interval.low > 0 && interval.mean > limit,
           interval.high < 0 && interval.mean < -limit);
+    if (perplexity.verdict == Verdict::same && may_be_more(interval, limit)) {
+      perplexity.verdict = Verdict::unsure;
+      perplexity.note = "too few tokens to tell a change from chance";
+    }
   } else {
-    judge(perplexity, true, false);
-    perplexity.note = "the NLL is not a finite number";
-  }
-  if (!std::isfinite(interval.low) && std::isfinite(interval.mean)) {
-    perplexity.note = "too few tokens to tell a change from chance";
-    if (perplexity.limit) perplexity.verdict = Verdict::unsure;
+    const bool was = std::isfinite(a.perplexity->nll_mean);
+    const bool is = std::isfinite(b.perplexity->nll_mean);
+    judge(perplexity, was && !is, is && !was);
+    if (perplexity.limit && was == is) perplexity.verdict = Verdict::unsure;
+    perplexity.note = fmt::format("the NLL {} not a finite number", was  ? "is"
+                                                                    : is ? "was"
+                                                                         : "is and was");
   }
   out.push_back(perplexity);
 
@@ -209,10 +224,6 @@ void compare_answers(const Context& context, const CellResult& a, const CellResu
   }
   const std::vector<Answer> before = context.baseline.answers(a);
   const std::vector<Answer> after = context.candidate.answers(b);
-  if (std::ssize(before) != a.answers.front().answers ||
-      std::ssize(after) != b.answers.front().answers) {
-    return give(Verdict::missing, "an answers file has not all answers");
-  }
   PairedAnswers paired;
   try {
     paired = paired_answers(before, after);
@@ -224,6 +235,12 @@ void compare_answers(const Context& context, const CellResult& a, const CellResu
   const auto judge_change = [&](QuantityComparison& comparison, bool certain) {
     const double limit = comparison.limit.value_or(0);
     judge(comparison, certain && comparison.change < -limit, certain && comparison.change > limit);
+    const Interval worsening = {-comparison.change, -comparison.high.value_or(comparison.change),
+                                -comparison.low.value_or(comparison.change)};
+    if (comparison.verdict == Verdict::same && may_be_more(worsening, limit)) {
+      comparison.verdict = Verdict::unsure;
+      comparison.note = "too few answers to tell a change from chance";
+    }
     if (paired.groups < fewest && comparison.limit && std::abs(comparison.change) > limit) {
       comparison.verdict = Verdict::unsure;
       comparison.note =
@@ -363,7 +380,8 @@ QuantityComparison compare_samples(const LatencyResult& a, const LatencyResult& 
     result.high = change.high;
     result.verdict = limit ? judge_latency(change, *limit) : Verdict::shown;
   };
-  if (a.samples_ms == b.samples_ms) {  // one measurement, not two
+  // One measurement, not two.
+  if (!a.samples_ms.empty() && a.samples_ms == b.samples_ms) {
     take({});
     return result;
   }
@@ -559,10 +577,7 @@ std::string list_of(const char* title, const std::vector<LeftOut>& cells, bool m
 }  // namespace
 
 NllSeries nll_series(const CellResult& cell, std::vector<double> tokens, const std::string& place) {
-  if (static_cast<int64_t>(tokens.size()) != cell.perplexity->scored) {
-    throw InputError::format("{}: {} tokens; expected {}, as results.json says", place,
-                             tokens.size(), cell.perplexity->scored);
-  }
+  check_nlls(tokens, *cell.perplexity, place);
   NllSeries series{.block_means = block_means(tokens)};
   series.tokens = std::move(tokens);
   return series;
@@ -589,7 +604,10 @@ MeasuredRun read_run(const fs::path& folder) {
             return nll_series(cell, read_nll_file(path), path.string());
           },
       .answers =
-          [folder](const CellResult& cell) { return read_answers(folder / cell.answers_file); }};
+          [folder](const CellResult& cell) {
+            const fs::path path = folder / cell.answers_file;
+            return read_answers(path, cell.answers);
+          }};
 }
 
 std::string to_string(Quantity quantity) {
@@ -781,9 +799,7 @@ int64_t Comparison::count(Verdict verdict) const {
 
 Outcome Comparison::outcome() const {
   if (count(Verdict::worse) > 0) return Outcome::regression;
-  const bool compared = count(Verdict::same) + count(Verdict::better) + count(Verdict::shown) +
-                            count(Verdict::unsure) >
-                        0;
+  const bool compared = count(Verdict::same) + count(Verdict::better) + count(Verdict::unsure) > 0;
   const bool whole = failed.empty() && missing.empty() && count(Verdict::missing) == 0;
   if (!compared && failed.empty() && count(Verdict::missing) == 0) {
     return Outcome::nothing_comparable;
@@ -853,9 +869,14 @@ Comparison compare(const MeasuredRun& baseline, const MeasuredRun& candidate,
   }
   for (const CellResult* cell : added) {
     const CellResult* other = counterpart(*cell, missing);
+    const auto& before = baseline.results.cells;
+    const auto failed = std::find_if(before.begin(), before.end(), [&](const CellResult& there) {
+      return there.cell.id == cell->cell.id && !there.error.empty();
+    });
     result.added.push_back(
-        {cell->cell.id, other == nullptr ? "no such cell in the baseline"
-                                         : differences(identity_of(*other), identity_of(*cell))});
+        {cell->cell.id, other != nullptr ? differences(identity_of(*other), identity_of(*cell))
+                        : failed != before.end() ? "failed in the baseline: " + failed->error
+                                                 : "no such cell in the baseline"});
   }
   result.idle_patterns = thresholds.idle(ids);
   return result;
@@ -876,6 +897,13 @@ std::string summary(const Comparison& comparison) {
   if (missing > 0) {
     counts.push_back(
         fmt::format("{} cell{} of the baseline not found", missing, missing == 1 ? "" : "s"));
+  }
+  // Not gated, and no reason for another status; but a gate that says "fine" says of how much.
+  if (const size_t both = comparison.failed_in_both.size(); both > 0) {
+    counts.push_back(fmt::format("{} cell{} failed in both", both, both == 1 ? "" : "s"));
+  }
+  if (const size_t added = comparison.added.size(); added > 0) {
+    counts.push_back(fmt::format("{} cell{} in the candidate alone", added, added == 1 ? "" : "s"));
   }
   const std::string detail = fmt::format("{}", fmt::join(counts, ", "));
   switch (comparison.outcome()) {

@@ -125,6 +125,10 @@ std::string junit(const Comparison& comparison) {
     ++errors;
     add(cell.id, "run", 0, problem("error", "missing", cell.reason));
   }
+  if (comparison.outcome() == Outcome::nothing_comparable) {
+    ++errors;
+    add("compare", "baseline", 0, problem("error", "nothing comparable", summary(comparison)));
+  }
   return fmt::format(
       "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n"
       "  <testsuite name=\"sinkbench compare\" package=\"{}\" id=\"0\" timestamp=\"{}\" "

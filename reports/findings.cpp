@@ -54,12 +54,12 @@ std::vector<std::string> findings(const Results& results) {
     return where;
   };
   for (const CellResult& cell : cells) {
-    if (cell.cell.policy.name == "dense" || !cell.perplexity || cell.cell.dataset.is_task()) {
+    if (is_plain_dense(cell.cell.policy) || !cell.perplexity || cell.cell.dataset.is_task()) {
       continue;
     }
     if (!bound_of(cell.cell.policy).empty()) continue;
     const auto dense = std::find_if(cells.begin(), cells.end(), [&](const CellResult& other) {
-      return other.cell.policy.name == "dense" && other.perplexity &&
+      return is_plain_dense(other.cell.policy) && other.perplexity &&
              same_but_for_policy(other.cell, cell.cell);
     });
     if (dense == cells.end()) continue;

@@ -91,13 +91,18 @@ bool check_schema(Database& database) {
   return true;
 }
 
-Results read_record(Database& database, int64_t run, const std::string& record) {
-  json object = parse_json(record);
-  object["cells"] = json::array();
-  Statement cells(database, "SELECT record FROM cells WHERE run = ? ORDER BY place");
-  cells.bind(0, run);
-  while (cells.step()) object["cells"].push_back(parse_json(cells.text(0)));
-  return results_from_json(object);
+Results read_record(Database& database, const fs::path& file, int64_t run,
+                    const std::string& record) {
+  try {
+    json object = parse_json(record);
+    object["cells"] = json::array();
+    Statement cells(database, "SELECT record FROM cells WHERE run = ? ORDER BY place");
+    cells.bind(0, run);
+    while (cells.step()) object["cells"].push_back(parse_json(cells.text(0)));
+    return results_from_json(object);
+  } catch (const json::exception& error) {
+    throw InputError::format("{}: run {}: {}", file.string(), run, json_reason(error));
+  }
 }
 
 std::vector<HistoryRun> read_runs(Database& database, const std::string& branch) {
@@ -116,12 +121,7 @@ std::vector<HistoryRun> read_runs(Database& database, const std::string& branch)
                    .results = {}};
     branches.insert(run.branch.empty() ? "(none)" : run.branch);
     if (!branch.empty() && run.branch != branch) continue;
-    try {
-      run.results = read_record(database, run.id, statement.text(3));
-    } catch (const json::exception& error) {
-      throw InputError::format("{}: run {}: {}", database.file().string(), run.id,
-                               json_reason(error));
-    }
+    run.results = read_record(database, database.file(), run.id, statement.text(3));
     runs.push_back(std::move(run));
   }
   if (runs.empty()) {
@@ -322,9 +322,18 @@ Added add_to_history(const fs::path& file, const fs::path& folder, const std::st
     database.execute(fmt::format("PRAGMA application_id = {}", application_id));
     database.execute(fmt::format("PRAGMA user_version = {}", history_schema_version));
   }
-  Statement before(database, "SELECT id FROM runs WHERE sha256 = ?");
-  before.bind(0, sha256);
-  if (before.step()) return {.run = before.integer(0), .was_there = true};
+  // By what they hold: an older program's record of the same run lacks the fields that came later.
+  Statement before(database,
+                   "SELECT id, record, branch, commit_id FROM runs WHERE started = ? AND name = ?");
+  before.bind(0, results.info.started).bind(1, results.info.name);
+  while (before.step()) {
+    const Results there = read_record(database, file, before.integer(0), before.text(1));
+    if (fingerprint(there) != sha256) continue;
+    return {.run = before.integer(0),
+            .was_there = true,
+            .branch = before.text(2),
+            .commit = before.text(3)};
+  }
 
   const std::string machine = text_of(record["machine"]), versions = text_of(record["versions"]);
   const std::string text = text_of(record);
@@ -351,7 +360,7 @@ Added add_to_history(const fs::path& file, const fs::path& folder, const std::st
     add_cell.step();
   }
   transaction.commit();
-  return {.run = id};
+  return {.run = id, .branch = branch, .commit = commit};
 }
 
 std::vector<HistoryRun> read_history(const fs::path& file, const std::string& branch) {
@@ -369,22 +378,26 @@ std::optional<MeasuredRun> baseline_from_history(const fs::path& file, const std
   if (!fs::exists(file)) return std::nullopt;  // the first run makes it
   std::vector<HistoryRun> runs = read_history(file, "");
   std::erase_if(runs, [&](const HistoryRun& run) { return run.branch != branch; });
+  // Of those with most of its cells the newest: a run of a few must not hide the others.
+  HistoryRun* chosen = nullptr;
+  int64_t most = 0;
   for (auto run = runs.rbegin(); run != runs.rend(); ++run) {
     const auto& cells = run->results.cells;
     if (fingerprint(run->results) == itself) continue;
-    if (std::none_of(cells.begin(), cells.end(), [&](const CellResult& cell) {
-          return cell.error.empty() && wanted.contains(identity_text(cell));
-        })) {
-      continue;
-    }
-    const std::string name = run_name(file, *run);
-    return MeasuredRun{.name = name,
-                       .results = std::move(run->results),
-                       .nll = [file, name, id = run->id](const CellResult& cell) {
-                         return nll_series(cell, read_nll(file, id, cell), name);
-                       }};
+    const int64_t shared = std::count_if(cells.begin(), cells.end(), [&](const CellResult& cell) {
+      return cell.error.empty() && wanted.contains(identity_text(cell));
+    });
+    if (shared <= most) continue;
+    most = shared;
+    chosen = &*run;
   }
-  return std::nullopt;
+  if (chosen == nullptr) return std::nullopt;
+  const std::string name = run_name(file, *chosen);
+  return MeasuredRun{.name = name,
+                     .results = std::move(chosen->results),
+                     .nll = [file, name, id = chosen->id](const CellResult& cell) {
+                       return nll_series(cell, read_nll(file, id, cell), name);
+                     }};
 }
 
 std::string format_history(std::span<const HistoryRun> runs, const std::string& pattern,

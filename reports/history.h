@@ -29,8 +29,9 @@ inline constexpr int history_schema_version = 1;
 /// Adds the results of a folder, with their NLLs, in one transaction: all or nothing. Makes the
 /// file where there is none. The same results are there once: adding them again changes nothing.
 struct Added {
-  int64_t run = 0;         ///< its id
-  bool was_there = false;  ///< before
+  int64_t run = 0;                       ///< its id
+  bool was_there = false;                ///< before
+  std::string branch = {}, commit = {};  ///< as they stand there
 };
 Added add_to_history(const std::filesystem::path& database, const std::filesystem::path& folder,
                      const std::string& branch, const std::string& commit);
@@ -40,8 +41,8 @@ Added add_to_history(const std::filesystem::path& database, const std::filesyste
 std::vector<HistoryRun> read_history(const std::filesystem::path& database,
                                      const std::string& branch = "");
 
-/// The newest run of a branch that has a measured cell of the candidate's, to compare with; nothing
-/// where none has. The candidate itself, if it was added already, doesn't count.
+/// Of a branch's runs that have most of the candidate's measured cells the newest, to compare with;
+/// nothing where none has any. The candidate itself, if it was added already, doesn't count.
 std::optional<MeasuredRun> baseline_from_history(const std::filesystem::path& database,
                                                  const std::string& branch,
                                                  const Results& candidate);

@@ -96,6 +96,8 @@ std::map<Key, Merged> choose(std::span<const Results> runs) {
   return chosen;
 }
 
+const std::string several = "several";
+
 std::string fact(const std::map<std::string, std::string>& facts, const std::string& name) {
   const auto found = facts.find(name);
   return found == facts.end() ? "unknown" : found->second;
@@ -109,6 +111,15 @@ Results merge(std::span<const Results> runs) {
   merged.info.warnings.clear();
   for (const Results& run : runs) {
     for (const std::string& warning : run.info.warnings) merged.info.warnings.push_back(warning);
+    // What runs differ in is no fact of all.
+    for (const auto facts : {&RunInfo::machine, &RunInfo::versions}) {
+      for (auto& [name, value] : merged.info.*facts) {
+        if (fact(run.info.*facts, name) != value) value = several;
+      }
+    }
+  }
+  if (fact(merged.info.machine, "cpu") == several) {
+    merged.info.machine["cpu"] = "several processors, which the lines below name";
   }
   auto& warnings = merged.info.warnings;
   std::sort(warnings.begin(), warnings.end());

@@ -12,7 +12,8 @@ namespace sinkbench {
 /// same id, model and dataset (by hash) the one of the run that started last stays, with what only
 /// an older one measured (a run of latencies doesn't hide the perplexities of the run before); one
 /// that failed never takes the place of one that was measured. What started together is told apart
-/// by what it holds. `info` is that of the newest run, with the warnings of all.
+/// by what it holds. `info` is that of the newest run, with the warnings of all; a fact of machine
+/// or program in which runs differ is "several".
 Results merge(std::span<const Results> runs);
 
 /// Where the cells of a merged result come from, a line for each folder, the oldest first: of how

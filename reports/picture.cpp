@@ -342,7 +342,7 @@ Picture nll_picture(const Group& group, const std::string& suffix, const fs::pat
   for (const CellResult* cell : group.second) {
     if (!cell->perplexity || cell->nll_file.empty()) continue;
     const std::vector<double> nll =
-        over_pieces(read_nll_file(folder / cell->nll_file, cell->perplexity->scored), *cell);
+        over_pieces(read_nll_file(folder / cell->nll_file, *cell->perplexity), *cell);
     if (cell->cell.dataset.reset) {
       picture.x_label = cell->cell.dataset.reset->tokens > 0 ? "Position in a piece (tokens)"
                                                              : "Scored tokens, piece after piece";

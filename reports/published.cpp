@@ -293,7 +293,7 @@ std::optional<double> measured(const Published& published, const CellResult& cel
   if (folder.empty() || cell.perplexity->stride != 1 || !std::filesystem::exists(file)) {
     return std::nullopt;
   }
-  const std::vector<double> nll = read_nll_file(file);
+  const std::vector<double> nll = read_nll_file(file, *cell.perplexity);
   if (static_cast<int64_t>(nll.size()) < published.first) return std::nullopt;
   const double sum = std::accumulate(nll.begin(), nll.begin() + published.first, 0.0);
   return std::exp(sum / static_cast<double>(published.first));

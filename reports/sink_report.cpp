@@ -538,7 +538,7 @@ Columns sinks_beside_costs(std::span<const SinkResults> measurements,
           if (other.cell.policy.name == "window" && other.cache_size == sinks.cache_size) {
             window = &other;
           }
-          if (other.cell.policy.name == "dense") dense = &other;
+          if (is_plain_dense(other.cell.policy)) dense = &other;
         }
         if (window == nullptr) continue;
         const double with = sinks.perplexity->token, without = window->perplexity->token;

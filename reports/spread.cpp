@@ -57,10 +57,10 @@ std::vector<Spread> spreads(const Results& results) {
   };
   std::vector<Group> groups;
   for (const CellResult& cell : results.cells) {
-    if (!counts(cell) || cell.cell.policy.name == "dense") continue;
+    if (!counts(cell) || is_plain_dense(cell.cell.policy)) continue;
     const auto dense =
         std::find_if(results.cells.begin(), results.cells.end(), [&](const CellResult& other) {
-          return counts(other) && other.cell.policy.name == "dense" &&
+          return counts(other) && is_plain_dense(other.cell.policy) &&
                  other.dataset_sha256 == cell.dataset_sha256 && setting(other) == setting(cell);
         });
     if (dense == results.cells.end()) continue;

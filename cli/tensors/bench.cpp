@@ -348,6 +348,9 @@ void bench(const BenchOptions& options) {
   if (!options.llama_bench.empty() && !is_gguf(options.model)) {
     throw InputError::format("--llama-bench: {} is no .gguf, which llama.cpp needs", options.model);
   }
+  if (!std::filesystem::exists(options.model)) {  // before ceilings are measured
+    throw InputError::format("{}: no such file or folder", options.model);
+  }
   use_device(options.device);
   const Cores cores = available_cores();
   const int64_t threads = options.threads > 0 ? options.threads : cores.count;

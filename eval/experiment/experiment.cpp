@@ -457,6 +457,10 @@ size_t find_reference(const Place& top, const std::vector<PolicySpec>& policies,
     is_cell = is_cell || cells[i].id == name;
     if (cells[i].id == name && cells.size() == policies.size()) found.push_back(i);
   }
+  if (found.size() > 1) {  // a label may be several's, an id is one's: dense beside a capped one
+    const auto own = std::find(names.begin(), names.end(), name);
+    if (own != names.end()) return static_cast<size_t>(own - names.begin());
+  }
   if (found.size() == 1) return found.front();
   if (!given) {
     top.at("metrics").fail(

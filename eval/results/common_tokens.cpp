@@ -79,8 +79,7 @@ bool find_common_tokens(Results& results, const std::filesystem::path& folder) {
     }
     if (count < 2) continue;
     for (CellResult* cell : cells) {
-      const std::vector<double> nll =
-          read_nll_file(folder / cell->nll_file, cell->perplexity->scored);
+      const std::vector<double> nll = read_nll_file(folder / cell->nll_file, *cell->perplexity);
       cell->common = over(nll, cell->perplexity->stride, *stride, count);
     }
     found = true;

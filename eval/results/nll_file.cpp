@@ -5,7 +5,9 @@
 
 #include <bit>
 #include <cerrno>
+#include <cmath>
 #include <cstring>
+#include <numeric>
 #include <utility>
 
 #include "base/error.h"
@@ -117,13 +119,29 @@ std::vector<double> read_nll_file(const fs::path& path) {
   return wide ? values<double>(bytes) : values<float>(bytes);
 }
 
-std::vector<double> read_nll_file(const fs::path& path, int64_t scored) {
+std::vector<double> read_nll_file(const fs::path& path, const PerplexityResult& perplexity) {
   std::vector<double> nll = read_nll_file(path);
-  if (std::ssize(nll) != scored) {
-    throw InputError::format("{}: {} numbers; expected {}, as many as were scored", path.string(),
-                             nll.size(), scored);
-  }
+  check_nlls(nll, perplexity, path.string());
   return nll;
+}
+
+void check_nlls(std::span<const double> nll, const PerplexityResult& perplexity,
+                const std::string& place) {
+  if (std::ssize(nll) != perplexity.scored) {
+    throw InputError::format("{}: {} numbers; expected {}, as many as were scored", place,
+                             nll.size(), perplexity.scored);
+  }
+  const double mean =
+      std::accumulate(nll.begin(), nll.end(), 0.0) / static_cast<double>(nll.size());
+  // The same sum in another order, at the most.
+  const double expected = perplexity.nll_mean;
+  if (std::isfinite(mean) != std::isfinite(expected) ||
+      std::abs(mean - expected) > 1e-6 * std::max(1.0, std::abs(expected))) {
+    throw InputError::format(
+        "{}: the numbers' mean is {:.6f}; expected {:.6f}, the mean NLL in results.json: they are "
+        "of another run",
+        place, mean, expected);
+  }
 }
 
 }  // namespace sinkbench

@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "eval/results/results.h"
+
 namespace sinkbench {
 
 enum class NllPrecision { float32, float64 };
@@ -45,7 +47,12 @@ std::filesystem::path nll_part(const std::filesystem::path& path);
 /// The whole of such a file, finished or not, its precision known by its name; a name without one
 /// of the two extensions is float32.
 std::vector<double> read_nll_file(const std::filesystem::path& path);
-/// The same of a finished one that has so many numbers; InputError where it hasn't.
-std::vector<double> read_nll_file(const std::filesystem::path& path, int64_t scored);
+/// The same of a finished one, whose numbers are those of the result; InputError where they aren't.
+std::vector<double> read_nll_file(const std::filesystem::path& path,
+                                  const PerplexityResult& perplexity);
+/// Throws an InputError that begins with `place` where these aren't as many as were scored, or
+/// have another mean than the result.
+void check_nlls(std::span<const double> nll, const PerplexityResult& perplexity,
+                const std::string& place);
 
 }  // namespace sinkbench

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <set>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -330,7 +331,15 @@ LatencyResult latency_from_json(const JsonField& object) {
     latency.max_ms =
         samples.empty() ? latency.p99_ms : *std::max_element(samples.begin(), samples.end());
   }
-  latency.samples = object.at("samples").integer(0);
+  const JsonField count = object.at("samples");
+  latency.samples = count.integer(0);
+  if (!samples.empty() && latency.samples != std::ssize(samples)) {
+    count.refuse(fmt::format("{}, the numbers of samples_ms", samples.size()));
+  }
+  if (!(latency.p50_ms <= latency.p90_ms && latency.p90_ms <= latency.p99_ms &&
+        latency.p99_ms <= latency.max_ms)) {
+    object.at("p50_ms").refuse("p50, p90, p99 and max in ascending order");
+  }
   latency.cache_entries = object.at("cache_entries").integer(0);
   latency.fewest_entries = later_count(object, "fewest_entries", latency.cache_entries);
   if (const JsonField by_events = object.later("by_events"); !by_events.is_null()) {
@@ -478,6 +487,10 @@ CellResult cell_from_json(const JsonField& object) {
         .word = optional_number(p.at("word"), 0, infinity),
         .byte = optional_number(p.at("byte"), 0, infinity),
         .bits_per_byte = optional_number(p.at("bits_per_byte"), -infinity, infinity)};
+    const double token = result.perplexity->token, exact = std::exp(result.perplexity->nll_mean);
+    if (std::isfinite(token) && std::isfinite(exact) && std::abs(token - exact) > 1e-4 * exact) {
+      p.at("token").refuse(fmt::format("{}, the exponential of nll_mean", exact));
+    }
   }
   if (const JsonField c = object.later("common"); !c.is_null()) {
     result.common = {.stride = c.at("stride").integer(1),
@@ -579,8 +592,12 @@ Results results_from_json(const json& object) {
                   .versions = fields.at("versions").text_map(),
                   .machine = fields.at("machine").text_map(),
                   .warnings = fields.at("warnings").texts()};
+  std::set<std::string> ids;
   for (const JsonField& cell : fields.at("cells").elements()) {
     results.cells.push_back(cell_from_json(cell));
+    if (!ids.insert(results.cells.back().cell.id).second) {
+      cell.at("id").refuse("an id that no other cell has");
+    }
   }
   return results;
 }

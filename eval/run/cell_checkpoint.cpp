@@ -7,6 +7,7 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
+#include "base/environment.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
@@ -183,8 +184,8 @@ void forget_cell(const fs::path& nll_file) {
 }
 
 CheckpointClock::CheckpointClock() : interval_(seconds_between) {
-  if (const char* text = std::getenv("SINKBENCH_CHECKPOINT_SECONDS")) {
-    interval_ = std::chrono::duration<double>(std::strtod(text, nullptr));
+  if (const auto seconds = number_from_environment("SINKBENCH_CHECKPOINT_SECONDS")) {
+    interval_ = std::chrono::duration<double>(*seconds);
   }
   next_ = Clock::now() + std::chrono::duration_cast<Clock::duration>(interval_);
 }

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "base/environment.h"
 #include "eval/engines/method.h"
 #include "eval/experiment/engine_names.h"
 #include "eval/run/dtype.h"
@@ -141,8 +142,8 @@ MemoryNeed memory_need(const Cell& cell, const DecoderConfig& config, int64_t we
 double available_memory() {
   double available = read_entry("/proc/meminfo", "MemAvailable:", unlimited) * 1024;
   available = std::min({available, left_in_control_groups(), left_of_address_space()});
-  if (const char* text = std::getenv("SINKBENCH_MEMORY_MIB")) {
-    available = std::min(available, std::strtod(text, nullptr) * 1024 * 1024);
+  if (const auto mib = number_from_environment("SINKBENCH_MEMORY_MIB")) {
+    available = std::min(available, *mib * 1024 * 1024);
   }
   return available;
 }

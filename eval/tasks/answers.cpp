@@ -196,4 +196,27 @@ std::vector<Answer> read_answers(const fs::path& path) {
   return answers;
 }
 
+std::vector<Answer> read_answers(const fs::path& path, std::span<const AnswerBin> bins) {
+  std::vector<Answer> answers = read_answers(path);
+  const std::vector<AnswerBin> found = bins_of(answers);
+  const auto refuse = [&](const char* what, auto is, auto expected) {
+    throw InputError::format("{}: {} {}; expected {}, as results.json has it", path.string(), what,
+                             is, expected);
+  };
+  if (found.empty() || bins.empty() || found.front().answers != bins.front().answers) {
+    refuse("answers:", answers.size(), bins.empty() ? 0 : bins.front().answers);
+  }
+  const auto differ = [](double a, double b) {
+    return std::isfinite(a) != std::isfinite(b) || std::abs(a - b) > 1e-9 * (1 + std::abs(b));
+  };
+  if (differ(found.front().accuracy, bins.front().accuracy)) {
+    refuse("the share of right answers is", found.front().accuracy, bins.front().accuracy);
+  }
+  if (differ(found.front().log_probability, bins.front().log_probability)) {
+    refuse("their mean log-probability is", found.front().log_probability,
+           bins.front().log_probability);
+  }
+  return answers;
+}
+
 }  // namespace sinkbench

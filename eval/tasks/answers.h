@@ -63,5 +63,8 @@ std::filesystem::path answers_path(const std::filesystem::path& nll_file);
 void write_answers(const std::filesystem::path& path, std::span<const Answer> answers);
 /// InputError naming file and line.
 std::vector<Answer> read_answers(const std::filesystem::path& path);
+/// The same, whose bins are these of a result; InputError where they aren't.
+std::vector<Answer> read_answers(const std::filesystem::path& path,
+                                 std::span<const AnswerBin> bins);
 
 }  // namespace sinkbench

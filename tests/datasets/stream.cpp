@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/sha256.h"
 #include "tests/catch.h"
+#include "tests/datasets/tokenizer_files.h"
 
 using namespace sinkbench;
 using nlohmann::json;
@@ -203,6 +204,47 @@ TEST_CASE("a reset cuts the stream, and no piece's first token is scored") {
   CHECK(read_token_file(ids, 10, {}, Reset{2}).ids.size() == 4);
   CHECK_THAT(message_of([&] { read_token_file(ids, 10, {}, Reset{}); }),
              ContainsSubstring("ids.json: dataset.reset is 'document'"));
+}
+
+TEST_CASE("a space in the middle of a text counts, whatever a decoder does at its begin") {
+  const Tokenizer tokenizer = test::load(test::tokenizer_json("sentencepiece"));
+  const Files files;
+  const std::string text = "hello world hello, low world held heed";
+  TextSource source{{files.write("1.txt", text)}};
+  source.bos = BosPlacement::none;
+  const std::vector<int32_t> ids = read_text_stream(source, tokenizer).ids;
+  const auto length_inside = [&](int32_t id) {  // behind another token
+    const std::vector<int32_t> pair = {ids[0], id};
+    return tokenizer.decode(pair).size() - tokenizer.decode({pair.data(), 1}).size();
+  };
+  for (const int64_t size : {2, 3, 5}) {
+    source.reset = Reset{size};
+    const TokenStream stream = read_text_stream(source, tokenizer);
+    REQUIRE(stream.pieces.size() > 2);
+    size_t scored = text.size() - tokenizer.decode({ids.data(), 1}).size();
+    for (size_t i = 1; i < stream.pieces.size(); ++i) {
+      scored -= length_inside(stream.ids[stream.pieces[i]]);
+    }
+    if (stream.ids.size() < ids.size()) scored -= length_inside(ids.back());
+    INFO(size);
+    CHECK(stream.scored_text->bytes == static_cast<int64_t>(scored));
+  }
+}
+
+TEST_CASE("documents that are too short to score count for nothing") {
+  const Files files;
+  const Tokenizer tokenizer = files.tokenizer();
+  TextSource source{
+      {files.write("1.txt", "ab ab c"), files.write("2.txt", "a"), files.write("3.txt", "d")}};
+  source.bos = BosPlacement::none;
+  source.reset = Reset{};
+  TextSource alone = source;
+  alone.paths.resize(1);
+  const TokenStream stream = read_text_stream(source, tokenizer);
+  const TokenStream expected = read_text_stream(alone, tokenizer);
+  CHECK(stream.ids == expected.ids);
+  CHECK(stream.scored_text->bytes == expected.scored_text->bytes);
+  CHECK(stream.scored_text->words == expected.scored_text->words);
 }
 
 TEST_CASE("a limited stream is a prefix of the whole one") {

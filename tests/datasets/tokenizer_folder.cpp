@@ -52,6 +52,59 @@ TEST_CASE("a tokenizer says where it is from and who put the BOS there") {
   CHECK(Tokenizer::load(folder.path() / "tokenizer.json").prefix().empty());
 }
 
+TEST_CASE("a ByteLevel's space before a text is what the folder says, or none") {
+  // As transformers 4.57 has it, whatever the class, and 5 for GPT-2's.
+  const Folder folder;
+  json file = tokenizer_json("byte_level");
+  const Ids plain = load(file).encode("hello");
+  file["pre_tokenizer"]["add_prefix_space"] = true;
+  const Ids spaced = load(file).encode("hello");
+  REQUIRE(spaced != plain);
+  folder.write("tokenizer.json", file.dump());
+  CHECK(folder.load().encode("hello") == spaced);  // nothing beside it
+  folder.configure({{"tokenizer_class", "GPT2Tokenizer"}});
+  CHECK(folder.load().encode("hello") == plain);
+  folder.configure({{"tokenizer_class", "GPT2Tokenizer"}, {"add_prefix_space", true}});
+  CHECK(folder.load().encode("hello") == spaced);
+}
+
+TEST_CASE("a Llama class that is told so puts no space before a text") {
+  const Folder folder;
+  json file = tokenizer_json("sentencepiece");
+  const Ids spaced = load(file).encode("hello");
+  json bare = file;
+  bare["normalizer"]["normalizers"].erase(0);
+  bare["decoder"]["decoders"].erase(3);
+  const Ids plain = load(bare).encode("hello");
+  REQUIRE(spaced != plain);
+  folder.write("tokenizer.json", file.dump());
+  json config = {{"tokenizer_class", "LlamaTokenizer"},
+                 {"bos_token", "<s>"},
+                 {"eos_token", "</s>"},
+                 {"unk_token", "<unk>"}};
+  folder.configure(config);
+  CHECK(folder.load().encode("hello") == spaced);
+  config["add_prefix_space"] = false;
+  folder.configure(config);
+  CHECK(folder.load().encode("hello") == plain);
+  CHECK(folder.load().decode(plain) == load(bare).decode(plain));
+  file["normalizer"] = nullptr;
+  file["pre_tokenizer"] = {
+      {"type", "Metaspace"}, {"replacement", "▁"}, {"prepend_scheme", "first"}, {"split", false}};
+  CHECK(load(file).encode("hello") == spaced);
+  folder.write("tokenizer.json", file.dump());
+  CHECK(folder.load().encode("hello") == plain);
+}
+
+TEST_CASE("special tokens that should be split are said to be taken") {
+  const Folder folder;
+  folder.configure({{"split_special_tokens", false}});
+  CHECK(folder.load().notes().empty());
+  folder.configure({{"split_special_tokens", true}});
+  REQUIRE(folder.load().notes().size() == 1);
+  CHECK_THAT(folder.load().notes()[0], ContainsSubstring("split_special_tokens is true"));
+}
+
 TEST_CASE("truncation and padding are passed over") {
   json file = tokenizer_json("byte_level");
   file["truncation"] = {{"max_length", 2}, {"strategy", "LongestFirst"}, {"stride", 0}};

@@ -6,10 +6,10 @@
 #include <random>
 
 #include "base/error.h"
+#include "base/utf8.h"
 #include "datasets/normalizer.h"
 #include "datasets/pre_tokenizer.h"
 #include "datasets/unicode_classes.h"
-#include "base/utf8.h"
 #include "tests/catch.h"
 #include "tests/datasets/tokenizer_files.h"
 

@@ -27,6 +27,26 @@ size_t characters(std::string_view text) {
 
 }  // namespace
 
+TEST_CASE("grapheme clusters are Unicode's") {  // UAX 29, GB3 to GB999
+  const auto clusters = [](std::string_view text) {
+    std::vector<std::string> found;
+    for (const Span& span : Regex::grapheme_clusters().find_all(text)) {
+      found.emplace_back(text.substr(span.begin, span.end - span.begin));
+    }
+    return found;
+  };
+  using Texts = std::vector<std::string>;
+  CHECK(clusters("a\u2122\u00AEb") == Texts{"a", "\u2122", "\u00AE", "b"});
+  CHECK(clusters("\U0001F642\u2122\u0300") == Texts{"\U0001F642", "\u2122\u0300"});
+  CHECK(clusters("\U0001F1E6\u0344\u0301") == Texts{"\U0001F1E6\u0344\u0301"});
+  CHECK(clusters("\U0001F1E6\U0001F1E7\U0001F1E8") == Texts{"\U0001F1E6\U0001F1E7", "\U0001F1E8"});
+  const std::string family = "\U0001F468\u200D\U0001F469\u200D\U0001F467";
+  CHECK(clusters(family + "\U0001F467") == Texts{family, "\U0001F467"});
+  CHECK(clusters("\U0001F44D\U0001F3FDx") == Texts{"\U0001F44D\U0001F3FD", "x"});
+  CHECK(clusters("e\u0301\r\n\u1100\u1161\u11A8") ==
+        Texts{"e\u0301", "\r\n", "\u1100\u1161\u11A8"});
+}
+
 TEST_CASE(
     "properties, normalization forms and lower case are the reference's, for all of Unicode") {
   const std::string all = every_character();

@@ -138,7 +138,7 @@ TEST_CASE("tasks in reports: recall, and no perplexity of what is drawn at rando
 }
 
 TEST_CASE("pictures of what was recalled, by distance and along the stream") {
-  const Example example;
+  Example example;
   std::vector<Answer> many = answers_of(near, 2, 400);
   const std::vector<Picture> pictures =
       answer_pictures(example.group(), "title", "-x", example.folder.path());
@@ -151,6 +151,10 @@ TEST_CASE("pictures of what was recalled, by distance and along the stream") {
   CHECK(pictures[0].series[1].points[1].y == 0);
   CHECK(pictures[1].series[1].points[1].y == Approx(-2.01).margin(0.002));
   write_answers(example.folder.path() / example.results.cells[0].answers_file, many);
+  // Of another run than the results.
+  CHECK_THROWS_WITH(answer_pictures(example.group(), "title", "", example.folder.path()),
+                    ContainsSubstring("answers: 400; expected 40, as results.json has it"));
+  example.results.cells[0].answers = bins_of(many);
   const std::vector<Picture> more =
       answer_pictures(example.group(), "title", "", example.folder.path());
   REQUIRE(more.size() == 4);
@@ -219,9 +223,10 @@ TEST_CASE("a task gates: worse where the test says so, and not by too few answer
   CHECK(verdict(all, all, Quantity::accuracy) == Verdict::same);
   CHECK(verdict(all, half, Quantity::accuracy) == Verdict::worse);
   CHECK(verdict(half, all, Quantity::accuracy) == Verdict::better);
-  // 3 of 40 lost are within chance.
+  // 3 of 40 lost are within chance, and beyond the limit if they aren't chance.
   const auto some = answers_of([](int64_t q, int64_t) { return q > 2; });
-  CHECK(verdict(all, some, Quantity::accuracy) == Verdict::same);
+  CHECK(verdict(all, some, Quantity::accuracy) == Verdict::unsure);
+  CHECK(verdict(some, all, Quantity::accuracy) == Verdict::same);
   // Log-probabilities say more than right and wrong.
   CHECK(verdict(all, answers_of(always, 2.5), Quantity::log_probability) == Verdict::worse);
   CHECK(verdict(all, answers_of(always, 1.5), Quantity::log_probability) == Verdict::better);
@@ -240,12 +245,15 @@ TEST_CASE("a task gates: worse where the test says so, and not by too few answer
                     ContainsSubstring("answers is '1.5'; expected an integer of 2 or more"));
   CHECK_THAT(format_comparison(compare(run_of(all), run_of(half), {}), false),
              ContainsSubstring("accuracy         100.00 %    50.00 %  -50.00 %"));
-  // An answers file that was cut is no answer.
-  MeasuredRun cut = run_of(all);
-  cut.answers = [half](const CellResult&) { return std::vector(half.begin(), half.begin() + 3); };
-  const Comparison damaged = compare(run_of(all), cut, {});
-  CHECK(find(damaged, Quantity::accuracy).note == "an answers file has not all answers");
-  CHECK(damaged.outcome() == Outcome::incomplete);
+  // Answers that are others than the results'.
+  const test::TemporaryFolder folder;
+  const fs::path file = folder.path() / "a.jsonl";
+  write_answers(file, half);
+  CHECK(read_answers(file, bins_of(half)).size() == half.size());
+  CHECK_THROWS_WITH(read_answers(file, bins_of(all)),
+                    ContainsSubstring("the share of right answers is 0.5; expected 1"));
+  write_answers(file, {half.data(), 3});
+  CHECK_THROWS_WITH(read_answers(file, bins_of(half)), ContainsSubstring("answers: 3; expected "));
   // A history has no answers one by one.
   MeasuredRun history = run_of(all);
   history.answers = {};

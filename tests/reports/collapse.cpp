@@ -106,6 +106,7 @@ TEST_CASE("collapses of a run, from its NLL files") {
     for (const float value : nll) sum += value;
     cell.perplexity->nll_mean = sum / static_cast<double>(nll.size());
     cell.perplexity->stride = stride;
+    cell.perplexity->scored = std::ssize(nll);
   };
   CellResult& dense = results.cells[0];
   CellResult& sinks = results.cells[1];

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstring>
+#include <numeric>
 #include <thread>
 #include <utility>
 
@@ -268,8 +269,10 @@ TEST_CASE("one token's difference is found, and counts where it has a threshold"
   }
 }
 
-TEST_CASE("an NLL that is no number is worse") {
-  MeasuredRun after = example_run();
+TEST_CASE("an NLL that is no number is worse than one that is") {
+  Results broken = test::example_results();
+  broken.cells[0].perplexity->nll_mean = NAN;
+  MeasuredRun after = example_run(broken);
   after.nll = [nll = after.nll](const CellResult& cell) {
     NllSeries series = nll(cell);
     series.block_means[0] = NAN;
@@ -281,6 +284,72 @@ TEST_CASE("an NLL that is no number is worse") {
   const Comparison comparison = compare(example_run(), after, strict);
   CHECK(find(comparison, Quantity::perplexity).verdict == Verdict::worse);
   CHECK(find(comparison, Quantity::token_nll).verdict == Verdict::worse);
+  CHECK(find(compare(after, example_run(), defaults), Quantity::perplexity).verdict ==
+        Verdict::better);
+  const Comparison both = compare(after, after, defaults);
+  CHECK(find(both, Quantity::perplexity).verdict == Verdict::unsure);
+  CHECK(find(both, Quantity::perplexity).note == "the NLL is and was not a finite number");
+}
+
+TEST_CASE("a change of the perplexity that may be beyond the limit is not the same") {
+  // Of every 64 NLLs one is off, up or down: the mean's change is uncertain.
+  const auto off = [](double size) {
+    MeasuredRun run = example_run();
+    run.nll = [nll = run.nll, size](const CellResult& cell) {
+      NllSeries series = nll(cell);
+      for (size_t b = 0; b < series.block_means.size(); ++b) {
+        series.block_means[b] += size * (b % 3 == 0 ? -1 : 1) / 64;
+      }
+      return series;
+    };
+    return find(compare(example_run(), run, defaults), Quantity::perplexity);
+  };
+  const QuantityComparison wide = off(1);  // 0.005 on average, 0.001 is the limit
+  CHECK(wide.change > 0.004);
+  CHECK(wide.verdict == Verdict::worse);
+  const QuantityComparison possible = off(0.15);  // 0.0008, and perhaps more than twice 0.001
+  INFO(possible.change << " " << *possible.low << " " << *possible.high);
+  CHECK(possible.verdict == (*possible.high > 0.002 ? Verdict::unsure : Verdict::same));
+  CHECK(off(0.01).verdict == Verdict::same);
+  CHECK(off(1e-6).verdict == Verdict::same);
+  // Few tokens: nothing is certain, and much is possible.
+  const auto few = [](double size) {
+    const auto cut = [](double of) {
+      MeasuredRun run = example_run();
+      run.nll = [nll = run.nll, of](const CellResult& cell) {
+        NllSeries series = nll(cell);
+        series.block_means.resize(10);
+        for (size_t b = 0; b < 10; ++b) series.block_means[b] += b % 3 == 0 ? -of : of;
+        return series;
+      };
+      return run;
+    };
+    return find(compare(cut(0), cut(size), defaults), Quantity::perplexity);
+  };
+  CHECK(few(0.5).verdict == Verdict::unsure);
+  CHECK(few(0.5).note == "too few tokens to tell a change from chance");
+  CHECK(few(-0.5).verdict == Verdict::unsure);
+  CHECK(few(1e-5).verdict == Verdict::same);
+}
+
+TEST_CASE("numbers of another run are refused") {
+  const test::TemporaryFolder folder;
+  const PerplexityResult perplexity = {.nll_mean = 2.5, .scored = 4};
+  check_nlls(std::vector<double>{1, 2, 3, 4}, perplexity, "here");
+  CHECK_THROWS_WITH(check_nlls(std::vector<double>{1, 2, 3, 4.1}, perplexity, "here"),
+                    ContainsSubstring("here: the numbers' mean is 2.525000; expected 2.500000"));
+  CHECK_THROWS_WITH(check_nlls(std::vector<double>{1, 2, 3, NAN}, perplexity, "here"),
+                    ContainsSubstring("the numbers' mean is nan"));
+  CHECK_THROWS_WITH(check_nlls(std::vector<double>{1, 2, 3}, perplexity, "here"),
+                    ContainsSubstring("here: 3 numbers; expected 4"));
+  const PerplexityResult broken = {.nll_mean = NAN, .scored = 2};
+  check_nlls(std::vector<double>{1, INFINITY}, broken, "here");
+}
+
+TEST_CASE("where nothing is gated there is no green light") {
+  Thresholds off;
+  for (const Quantity quantity : all_quantities) off.set(to_string(quantity) + "=off");
+  CHECK(against_example([](Results&) {}, off).outcome() == Outcome::nothing_comparable);
 }
 
 namespace {
@@ -387,12 +456,13 @@ TEST_CASE("too little is no reason to be content") {
     MeasuredRun result = run;
     result.results.cells.resize(1);
     result.results.cells[0].latency.clear();
-    result.results.cells[0].perplexity->scored = tokens;
-    result.nll = [=](const CellResult& cell) {
-      std::vector<double> nll(static_cast<size_t>(tokens), 3 + shift);
-      for (size_t i = 0; i < nll.size(); ++i) nll[i] += std::sin(static_cast<double>(i));
-      return nll_series(cell, nll, "a test");
-    };
+    std::vector<double> nll(static_cast<size_t>(tokens), 3 + shift);
+    for (size_t i = 0; i < nll.size(); ++i) nll[i] += std::sin(static_cast<double>(i));
+    PerplexityResult& perplexity = *result.results.cells[0].perplexity;
+    perplexity.scored = tokens;
+    perplexity.nll_mean =
+        std::accumulate(nll.begin(), nll.end(), 0.0) / static_cast<double>(tokens);
+    result.nll = [nll](const CellResult& cell) { return nll_series(cell, nll, "a test"); };
     return result;
   };
   const Comparison comparison =
@@ -581,7 +651,7 @@ TEST_CASE("NLL files that are missing or of another length are bad input") {
   CHECK_THROWS_AS(run.nll(run.results.cells[0]), InputError);
   folder.write(results.cells[0].nll_file, std::string(40, '\0'));
   CHECK_THROWS_WITH(run.nll(run.results.cells[0]),
-                    ContainsSubstring("10 tokens; expected 8191, as results.json says"));
+                    ContainsSubstring("10 numbers; expected 8191, as many as were scored"));
 }
 
 TEST_CASE("the report says what was compared, what wasn't, and the outcome last") {
@@ -602,5 +672,6 @@ TEST_CASE("the report says what was compared, what wasn't, and the outcome last"
     CHECK_THAT(text, ContainsSubstring(part));
   }
   CHECK_THAT(text, Catch::Matchers::EndsWith("\nREGRESSION: 1 worse, 6 same, 1 cell failed, 1 "
-                                             "cell of the baseline not found\n"));
+                                             "cell of the baseline not found, 1 cell failed in "
+                                             "both, 1 cell in the candidate alone\n"));
 }

@@ -30,14 +30,24 @@ struct Workplace : test::TemporaryFolder {
       const std::function<void(Results&)>& change = [](Results&) {}) const {
     Results results = test::example_results();
     results.info.started = fmt::format("2026-01-{:02}T03:04:05Z", day);
+    for (CellResult& cell : results.cells) {
+      if (!cell.perplexity || shift == 0) continue;
+      cell.perplexity->nll_mean += shift;
+      cell.perplexity->token = std::exp(cell.perplexity->nll_mean);
+    }
     change(results);
     const fs::path folder = path() / fmt::format("run-{}-{}", day, shift);
     fs::create_directories(folder / "nll");
     for (const CellResult& cell : results.cells) {
       if (!cell.perplexity) continue;
       NllFile file(folder / cell.nll_file, NllPrecision::float32);
-      for (int64_t i = 0; i < cell.perplexity->scored; ++i) {
-        const double value = 3 + std::sin(static_cast<float>(i)) + shift;
+      // Waves in pairs, so that the mean is the results'.
+      const int64_t scored = cell.perplexity->scored, pairs = scored / 2;
+      for (int64_t i = 0; i < scored; ++i) {
+        const double wave = std::sin(static_cast<double>(i % std::max<int64_t>(1, pairs)));
+        const double value = cell.perplexity->nll_mean + (i < pairs       ? wave
+                                                          : i < 2 * pairs ? -wave
+                                                                          : 0);
         file.append({&value, 1});
       }
       file.finish();
@@ -105,7 +115,8 @@ TEST_CASE("a comparison with a run of a history is that with its folder") {
   thresholds.set("token_nll=0.1");
   const Comparison a = compare(from_folder, candidate, thresholds);
   const Comparison b = compare(*from_history, candidate, thresholds);
-  CHECK(a.count(Verdict::worse) == 7);  // three cells' perplexity and tokens, one cell's bytes
+  // Three cells' perplexity and tokens, one cell's bytes and another's steps.
+  CHECK(a.count(Verdict::worse) == 8);
   REQUIRE(a.cells.size() == b.cells.size());
   for (size_t c = 0; c < a.cells.size(); ++c) {
     REQUIRE(a.cells[c].quantities.size() == b.cells[c].quantities.size());
@@ -138,10 +149,30 @@ TEST_CASE("the baseline is the newest run of the branch that has a cell of the c
   CHECK(started() == "2026-01-03T03:04:05Z");
   place.add(folder);  // it is not compared with itself
   CHECK(started() == "2026-01-03T03:04:05Z");
+  // A newer one of a few cells doesn't hide the others.
+  place.add(place.run(8, 0, [](Results& results) { results.cells.resize(1); }));
+  CHECK(started() == "2026-01-03T03:04:05Z");
   const Results another = read_results(place.run(7, 0, [](Results& results) {
     for (CellResult& cell : results.cells) cell.dataset_sha256 = "d1";
   }));
   CHECK_FALSE(baseline_from_history(place.database, "main", another));
+}
+
+TEST_CASE("a run that was added by an older program is there already") {
+  const Workplace place;
+  const fs::path folder = place.run(1);
+  CHECK(!place.add(folder).was_there);
+  {  // its record had fewer fields, and so another sum
+    sqlite::Database database(place.database, sqlite::Database::Mode::write);
+    database.execute("UPDATE runs SET sha256 = 'of before'");
+    database.execute(
+        "UPDATE cells SET record = json_remove(record, '$.model.local_layers', '$.kv')");
+  }
+  const Added again = place.add(folder, "topic");
+  CHECK(again.was_there);
+  CHECK(again.branch == "main");
+  CHECK(again.commit == "0123456789abcdef");
+  CHECK(read_history(place.database).size() == 1);
 }
 
 TEST_CASE("a history is plain tables for SQL") {
@@ -213,7 +244,7 @@ TEST_CASE("a run that can't be read whole adds nothing") {
     place.add(place.run(2));
     const std::string before = read_file(place.database);
     fs::resize_file(nll, 8);
-    CHECK_THAT(place.refusal([&] { place.add(folder); }), ContainsSubstring(": 2 tokens"));
+    CHECK_THAT(place.refusal([&] { place.add(folder); }), ContainsSubstring(": 2 numbers"));
     CHECK(read_file(place.database) == before);
   }
 }
@@ -276,6 +307,7 @@ TEST_CASE("trends are drawn of cells that were measured twice") {
   CHECK(nothing.left_out[0] == "perplexity-trend: no cell was measured in two runs");
 
   place.add(place.run(2, 0, [](Results& results) {
+    results.cells[1].perplexity->nll_mean = std::log(50);
     results.cells[1].perplexity->token = 50;
     results.cells[2].model_sha256 = "m1";  // another cell of the same name
   }));

@@ -68,6 +68,7 @@ TEST_CASE("a page loads nothing from elsewhere, and its pictures are of its resu
     if (!cell.perplexity) continue;
     const std::vector<float> nll(static_cast<size_t>(cell.perplexity->scored), 2.0F);
     folder.write(cell.nll_file, {reinterpret_cast<const char*>(nll.data()), nll.size() * 4});
+    cell.perplexity->nll_mean = 2;
   }
   const std::string html = page_of(results, folder.path());
   check_balanced(html);
@@ -193,6 +194,8 @@ TEST_CASE("what is measured of a published quantity") {
   std::vector<float> nll(3000, 1.0F);
   std::fill(nll.begin() + 1024, nll.end(), 4.0F);
   folder.write("a.f32", {reinterpret_cast<const char*>(nll.data()), 4 * nll.size()});
+  cell.perplexity->scored = 3000;
+  cell.perplexity->nll_mean = (1024 + 4.0 * (3000 - 1024)) / 3000;
   CHECK(measured({}, cell, "") == 45.678);
   CHECK(*measured({.first = 1024}, cell, folder.path()) == Approx(std::exp(1.0)));
   CHECK(*measured({.first = 2048}, cell, folder.path()) == Approx(std::exp(2.5)));

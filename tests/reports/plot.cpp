@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <numeric>
 #include <regex>
 #include <set>
 #include <sstream>
@@ -29,11 +30,14 @@ std::vector<float> example_nll(int64_t count) {
   return nll;
 }
 
-void write_nll(const test::TemporaryFolder& folder, const Results& results) {
-  for (const CellResult& cell : results.cells) {
+/// And says so in the results.
+void write_nll(const test::TemporaryFolder& folder, Results& results) {
+  for (CellResult& cell : results.cells) {
     if (!cell.perplexity) continue;
     const std::vector<float> nll = example_nll(cell.perplexity->scored);
     folder.write(cell.nll_file, {reinterpret_cast<const char*>(nll.data()), nll.size() * 4});
+    cell.perplexity->nll_mean =
+        std::accumulate(nll.begin(), nll.end(), 0.0) / static_cast<double>(nll.size());
   }
 }
 
@@ -231,7 +235,7 @@ Results many_cells(int64_t count) {
 TEST_CASE("of many lines each has its name within a picture, and none is lost unsaid", "[plot]") {
   const test::TemporaryFolder folder;
   for (const int64_t count : {11, 12, 50, 100}) {
-    const Results results = many_cells(count);
+    Results results = many_cells(count);
     write_nll(folder, results);
     const Drawable chosen = drawable(result_pictures(results, folder.path()));
     std::multiset<std::string> names;

@@ -33,6 +33,27 @@ void add(Results& results, const std::string& text, const std::string& policy,
 
 }  // namespace
 
+TEST_CASE("what is above dense is above dense attention whose distances aren't capped") {
+  for (const bool capped_first : {false, true}) {
+    Results results;
+    for (const std::string text : {"a", "b"}) {
+      for (const bool capped : {capped_first, !capped_first}) {
+        add(results, text, "dense", {}, capped ? 3.0 : 1.0);
+        if (!capped) continue;
+        results.cells.back().cell.policy.positions = Positions::capped;
+        results.cells.back().cell.policy.cap = 16;
+        results.cells.back().cell.id += "capped";
+      }
+      add(results, text, "window", {{"window", 8}}, 2.0);
+    }
+    const std::vector<Spread> found = spreads(results);
+    REQUIRE(found.size() == 2);  // the window and the capped one
+    for (const Spread& spread : found) {
+      CHECK(spread.mean == Approx(spread.label.starts_with("window") ? 1.0 : 2.0));
+    }
+  }
+}
+
 TEST_CASE("texts and seeds spread as their standard deviations have it") {
   Results results;
   for (const auto& [text, dense] : {std::pair{"a", 1.0}, {"b", 2.0}, {"c", 3.0}}) {

@@ -136,7 +136,8 @@ def adaptive(scores, places, base, floor, protected):
     head = np.concatenate([np.full(len(s), h) for h, s in enumerate(scores)])
     order = np.lexsort((head, np.concatenate(places), np.concatenate(scores)))
     top = head[order[max(0, len(order) - len(scores) * base):]]
-    return [math.floor(np.sum(top == h) * (1 - floor) + math.floor(base * floor) + .5) + protected
+    # round() takes halves to the even number, as torch.round of the published code.
+    return [round(float(np.sum(top == h) * (1 - floor) + math.floor(base * floor))) + protected
             for h in range(len(scores))]
 
 
@@ -664,7 +665,7 @@ def test():
     # PyramidKV
     assert pyramid(64, 8, 20, 4) == [118, 82, 46, 10]
     # Ada-KV: the rounding, then the counts.
-    for base, counts, floor, result in ((2, (3, 1), .2, [2, 1]), (20, (30, 10), .2, [28, 12])):
+    for base, counts, floor, result in ((2, (3, 1), .2, [2, 1]), (20, (30, 10), .2, [28, 12]), (2, (3, 1), .5, [2, 2])):
         total = 3 * base
         s = [np.float32(np.arange(total) < c) for c in counts]
         assert adaptive(s, [np.arange(total)] * 2, base, floor, 0) == result

@@ -99,7 +99,7 @@ inline Results example_results() {
                     .samples = 128,
                     .cache_entries = 256,
                     .fewest_entries = 256,
-                    .samples_ms = {1.5}}};
+                    .samples_ms = std::vector<double>(128, 1.5)}};
   sinks.memory = {.cache_entries = 256,
                   .mean_entries = 256,
                   .kv_bytes_formula = 393'216,
