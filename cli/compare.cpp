@@ -53,8 +53,7 @@ std::optional<MeasuredRun> baseline_of(const Options& options, const MeasuredRun
   if (options.history.empty()) {
     std::error_code error;
     if (std::filesystem::equivalent(options.folders.front(), options.folders.back(), error)) {
-      throw InputError::format("{}: stands as the baseline and as the candidate; expected two runs",
-                               options.folders.front());
+      remark("note: {} is compared with itself\n", options.folders.front());
     }
     return read_run(options.folders.front());
   }

@@ -4,12 +4,14 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <memory>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "cli/commands.h"
+#include "cli/run_experiment.h"
 #include "cli/shell.h"
 #include "reports/plot.h"
 
@@ -80,6 +82,15 @@ void history_show(CLI::App& history) {
   command->footer("Example: sinkbench history show history.db --cell '*-sinks-*'");
   command->callback([options] {
     const std::vector<HistoryRun> runs = read_history(options->database, options->branch);
+    const bool found = std::any_of(runs.begin(), runs.end(), [&](const HistoryRun& run) {
+      return std::any_of(
+          run.results.cells.begin(), run.results.cells.end(),
+          [&](const CellResult& cell) { return is_chosen(cell.cell.id, {options->cell}); });
+    });
+    if (!found && options->cell != "*") {
+      throw InputError::format("--cell {}: no cell of {} matches", options->cell,
+                               options->database);
+    }
     print_out("{}", format_history(runs, options->cell,
                                    options->format == "csv"    ? HistoryFormat::csv
                                    : options->format == "json" ? HistoryFormat::json

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <set>
 
 #include "base/console.h"
@@ -23,7 +24,7 @@ struct Options {
   std::string config;
   Overrides overrides;
   std::string out;
-  std::string shard;
+  std::optional<std::string> shard;
   std::vector<std::string> only;
   bool dry_run = false;
   bool fresh = false;
@@ -93,7 +94,7 @@ void draw(const RunOutcome& outcome) {
 void run(const Options& options, const Experiment& experiment) {
   RunOptions how = {
       .out = options.out, .fresh = options.fresh, .quiet = options.quiet, .only = options.only};
-  if (!options.shard.empty()) how.shard = Shard::parse(options.shard);
+  if (options.shard) how.shard = Shard::parse(*options.shard);
   const auto& cells = experiment.cells;
   if (std::none_of(cells.begin(), cells.end(),
                    [&](const Cell& cell) { return is_chosen(cell.id, options.only); })) {

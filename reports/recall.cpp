@@ -9,6 +9,7 @@
 #include <unordered_map>
 
 #include "base/error.h"
+#include "eval/metrics/batch_means.h"
 #include "reports/names.h"
 #include "reports/picture.h"
 #include "reports/text_table.h"
@@ -31,9 +32,8 @@ void finish(RecallBin& bin, double squares) {
   if (bin.tokens == 0) return;
   const auto n = static_cast<double>(bin.tokens);
   bin.nll /= n;
-  if (bin.tokens > 1) {
-    bin.error = std::sqrt(std::max(0.0, (squares / n - bin.nll * bin.nll) / (n - 1)));
-  }
+  bin.error = bin.tokens > 1 ? std::sqrt(std::max(0.0, (squares / n - bin.nll * bin.nll) / (n - 1)))
+                             : std::nan("");
 }
 
 std::string distance_of(const RecallBin& bin) {
@@ -83,7 +83,7 @@ RecallSplit split_recall(const CellResult& cell, const FedStream& stream,
     split.bins.push_back({.least = least, .most = 2 * least - 1});
   }
   std::vector<double> squares(split.bins.size(), 0.0);
-  double rest = 0;
+  std::vector<double> rest;
   size_t next = 0, piece = 0;
   for (int64_t t = 0; t < std::ssize(stream.ids); ++t) {
     if (piece < stream.pieces.size() && stream.pieces[piece] == t) {  // fed, not scored
@@ -92,14 +92,18 @@ RecallSplit split_recall(const CellResult& cell, const FedStream& stream,
     }
     const double value = nll[next++];
     if (distances[t] == 0) {
-      add(split.rest, value, rest);
+      rest.push_back(value);
     } else {
       const int bin = std::bit_width(static_cast<uint64_t>(distances[t])) - 1;
       add(split.bins[bin], value, squares[bin]);
     }
   }
   for (size_t i = 0; i < split.bins.size(); ++i) finish(split.bins[i], squares[i]);
-  finish(split.rest, rest);
+  BatchMeans means(std::ssize(rest));
+  for (const double value : rest) means.add(value);
+  if (!rest.empty()) {
+    split.rest = {.tokens = means.count(), .nll = means.mean(), .error = means.standard_error()};
+  }
   return split;
 }
 
@@ -114,8 +118,9 @@ std::string format_recall(std::span<const RecallSplit> splits, bool markdown, si
     columns[1].cells.push_back(std::to_string(bin_of(splits.front()).tokens));
     for (size_t i = 0; i < splits.size(); ++i) {
       const RecallBin& bin = bin_of(splits[i]);
-      columns[i + 2].cells.push_back(
-          bin.tokens > 1 ? fmt::format("{:.3f} ±{:.3f}", bin.nll, bin.error) : fixed(bin.nll, 3));
+      columns[i + 2].cells.push_back(std::isfinite(bin.error)
+                                         ? fmt::format("{:.3f} ±{:.3f}", bin.nll, bin.error)
+                                         : fixed(bin.nll, 3));
     }
   };
   for (size_t b = 0; b < splits.front().bins.size(); ++b) {
@@ -138,7 +143,8 @@ std::string recall_csv(std::span<const RecallSplit> splits) {
                           csv_quoted(cell.cell.policy.name), csv_quoted(cell.policy_label),
                           cell.cache_size ? std::to_string(*cell.cache_size) : "",
                           hit ? std::to_string(bin.least) : "", hit ? std::to_string(bin.most) : "",
-                          bin.tokens, bin.nll, bin.error);
+                          bin.tokens, bin.nll,
+                          std::isfinite(bin.error) ? fmt::format("{}", bin.error) : "");
     };
     for (const RecallBin& bin : split.bins) row(bin);
     row(split.rest);

@@ -30,8 +30,10 @@ std::vector<int64_t> recall_distances(const FedStream& stream, int64_t rare);
 struct RecallBin {
   int64_t least = 0, most = 0;
   int64_t tokens = 0;
-  double nll = 0;    ///< mean, nats
-  double error = 0;  ///< of the mean, tokens taken as independent: they lie far apart
+  double nll = 0;  ///< mean, nats
+  /// Standard error of the mean: of a distance's tokens taken as independent, since they lie far
+  /// apart; of the others by batch means. NaN where there are too few.
+  double error = 0;
 };
 
 struct RecallSplit {

@@ -113,6 +113,9 @@ TEST_CASE("compare writes exports, whatever it has found") {
 
 TEST_CASE("compare refuses bad input in one line, with status 2") {
   const TwoRuns runs;
+  const test::Outcome itself = runs({"compare", "results/a", "results/../results/a"});
+  CHECK(itself.status == 0);
+  CHECK_THAT(itself.err, ContainsSubstring("note: results/a is compared with itself"));
   const auto refused = [&](Strings arguments, const std::string& message) {
     arguments.insert(arguments.begin(), "compare");
     const test::Outcome outcome = runs(arguments);
@@ -126,10 +129,12 @@ TEST_CASE("compare refuses bad input in one line, with status 2") {
   refused({"results/a", "results/b", "--thresholds", "none.yaml"}, "none.yaml: no such file");
   refused({"results/a", "results/b", "--threshold", "latencie=1"}, "did you mean 'latency'?");
   refused({"results/a", "results/b", "--export", "junt=x"}, "did you mean 'junit'?");
+  refused({"results/a", "results/b", "--export", "junit=x", "--export", "markdown=x"},
+          "another one goes to that file");
   for (const auto& file : fs::directory_iterator(runs.path() / "results/b/nll")) {
     fs::resize_file(file.path(), 8);
   }
-  refused({"results/a", "results/b"}, ": 2 tokens; expected ");
+  refused({"results/a", "results/b"}, ": 2 numbers; expected ");
   fs::remove_all(runs.path() / "results/b/nll");
   refused({"results/a", "results/b"}, ".f32: ");
 }

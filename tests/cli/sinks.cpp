@@ -281,10 +281,10 @@ TEST_CASE("drawn samples need no text, and natural ones do") {
   CHECK(of("random", {"--seed", "-1"}).status == 2);
   const Outcome logits = of("random", {"--logit-layers", "0,1"});
   CHECK(logits.status == 0);
-  CHECK(fs::exists(place.path() / "results/sinks-model/logits.csv"));
+  CHECK(fs::exists(place.path() / "results/sinks-model-random/logits.csv"));
   CHECK_THAT(of("random", {"--logit-layers", "9"}).err,
              ContainsSubstring("logits of layer 9; expected one of 0 to"));
   // What an earlier measurement has left is not beside the next one.
   CHECK(of("random").status == 0);
-  CHECK(!fs::exists(place.path() / "results/sinks-model/logits.csv"));
+  CHECK(!fs::exists(place.path() / "results/sinks-model-random/logits.csv"));
 }

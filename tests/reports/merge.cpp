@@ -90,6 +90,21 @@ TEST_CASE("a cell that failed never takes the place of one that was measured") {
   CHECK(text.find("from two: 0 of 1 cells") != std::string::npos);
 }
 
+TEST_CASE("what runs differ in is no fact of all of them") {
+  std::vector<Results> runs = {run("2026-01-01T00:00:00Z", {cell("a", 1)}),
+                               run("2026-01-02T00:00:00Z", {cell("b", 1)})};
+  for (Results& results : runs) {
+    results.info.machine = {{"cpu", "fast"}, {"cores", "2"}};
+    results.info.versions = {{"commit", "abc"}};
+  }
+  CHECK(merge(runs).info.machine.at("cpu") == "fast");
+  runs[0].info.machine["cpu"] = "slow";
+  runs[0].info.versions.clear();
+  CHECK(merge(runs).info.machine.at("cpu") == "several processors, which the lines below name");
+  CHECK(merge(runs).info.machine.at("cores") == "2");
+  CHECK(merge(runs).info.versions.at("commit") == "several");
+}
+
 TEST_CASE("what only the older run measured of a cell stays") {
   CellResult older = cell("a", 1);
   older.nll_file = "one/nll/a.f32";

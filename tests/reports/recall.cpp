@@ -40,8 +40,8 @@ TEST_CASE("NLLs are split by distance, each of them once") {
   REQUIRE(split.bins.size() == 3);  // 1, 2-3, 4-7
   CHECK(split.bins[0].tokens == 0);
   CHECK(split.bins[1].tokens == 2);
-  CHECK(split.bins[1].nll == 5.5);    // tokens 4 and 7
-  CHECK(split.bins[1].error == 1.5);  // their deviation 2.12 over the root of 2
+  CHECK(split.bins[1].nll == 5.5);      // tokens 4 and 7
+  CHECK(split.bins[1].error == 1.5);    // their deviation 2.12 over the root of 2
   CHECK(split.bins[2].nll == 8);
   CHECK(split.rest.tokens == 10);
   CHECK(split.rest.nll == Approx((91.0 - 4 - 7 - 8) / 10));  // 1 + ... + 13 = 91
