@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <csignal>
 #include <cstdio>
 
 #include "base/console.h"
@@ -154,6 +155,8 @@ int run(int argc, char** argv) {
 }  // namespace sinkbench
 
 int main(int argc, char** argv) {
+  // A file beyond the size that is allowed is an error of its writing, not the program's end.
+  std::signal(SIGXFSZ, SIG_IGN);
   sinkbench::guard_standard_streams();
   int status = sinkbench::run(argc, argv);
   if (const std::string reason = sinkbench::finish_output(); !reason.empty()) {

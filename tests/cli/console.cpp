@@ -28,6 +28,17 @@ struct Workplace : test::ModelAndBook {
 
 }  // namespace
 
+TEST_CASE("a file that may not grow so large is an error, and nothing is left of it") {
+  const Workplace workplace;
+  REQUIRE(workplace.bash("$S run small.yaml --quiet --no-plots").status == 0);
+  const Outcome outcome =
+      workplace.bash("ulimit -f 1; $S report results/small --format html --out page.html");
+  CHECK((outcome.status == 2 || outcome.status == 4));
+  CHECK_THAT(outcome.err, ContainsSubstring("page.html"));
+  CHECK_THAT(outcome.err, ContainsSubstring("File too large"));
+  CHECK(workplace.bash("ls page.html*").status != 0);
+}
+
 TEST_CASE("output that standard output doesn't take is an error") {
   if (::access("/dev/full", W_OK) != 0) return;
   const Workplace workplace;
