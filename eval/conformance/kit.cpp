@@ -16,7 +16,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
-#include "base/json_field.h"
+#include "base/record_field.h"
 #include "eval/results/policy_json.h"
 #include "policies/registry.h"
 
@@ -76,18 +76,18 @@ std::string policy_text(const KitPolicy& policy, bool doubles) {
   return text + "}";
 }
 
-std::vector<int32_t> ids_from(const OrderedJsonField& list) {
+std::vector<int32_t> ids_from(const OrderedRecordField& list) {
   const std::vector<int64_t> ids = list.integers(0, std::numeric_limits<int32_t>::max());
   if (ids.size() < 2) list.refuse("two token ids or more");
   return {ids.begin(), ids.end()};
 }
 
-KitPolicy policy_from(const std::string& id, const OrderedJsonField& object, int64_t scored) {
-  const OrderedJsonField spec = object.at("policy");
+KitPolicy policy_from(const std::string& id, const OrderedRecordField& object, int64_t scored) {
+  const OrderedRecordField spec = object.at("policy");
   const nlohmann::json sorted(spec.json());
   KitPolicy policy{.id = id,
                    .label = object.at("label").text(),
-                   .policy = policy_from_json(JsonField(sorted, spec.path())),
+                   .policy = policy_from_json(RecordField(sorted, spec.path())),
                    .cached = {},
                    .nll = object.at("nll").numbers(),
                    .decisions = {}};
@@ -96,23 +96,23 @@ KitPolicy policy_from(const std::string& id, const OrderedJsonField& object, int
   } catch (const InputError& error) {
     throw JsonError(fmt::format("{}: {}", spec.path(), error.what()));
   }
-  if (const OrderedJsonField cached = object.at("cached"); !cached.is_null()) {
+  if (const OrderedRecordField cached = object.at("cached"); !cached.is_null()) {
     policy.cached = cached.integer(0);
   }
   if (!object.json().contains("first_evicted")) {
     // Of an older kit; of most policies it is this.
     if (policy.cached && *policy.cached <= scored - 2) policy.first = *policy.cached + 2;
-  } else if (const OrderedJsonField first = object.at("first_evicted"); !first.is_null()) {
+  } else if (const OrderedRecordField first = object.at("first_evicted"); !first.is_null()) {
     policy.first = first.integer(2, scored);
   }
   if (std::ssize(policy.nll) != scored) {
     throw JsonError(fmt::format("{}.nll has {} numbers; expected {}, one fewer than ids",
                                 object.path(), policy.nll.size(), scored));
   }
-  if (const OrderedJsonField decisions = object.later("decisions"); !decisions.is_null()) {
+  if (const OrderedRecordField decisions = object.later("decisions"); !decisions.is_null()) {
     policy.decisions.emplace();
-    for (const OrderedJsonField& record : decisions.elements()) {
-      const std::vector<OrderedJsonField> r = record.elements();
+    for (const OrderedRecordField& record : decisions.elements()) {
+      const std::vector<OrderedRecordField> r = record.elements();
       if (r.size() != 4) record.refuse("a list of t, layer, head and places");
       policy.decisions->push_back({.t = r[0].integer(),
                                    .layer = r[1].integer(),
@@ -292,13 +292,13 @@ Kit read_kit(const fs::path& file) {
           }
           return true;
         });
-    const OrderedJsonField fields(json);
+    const OrderedRecordField fields(json);
     const std::string format = format_name;
     fields.at("format").index_in({&format, 1});
     fields.at("version").integer(kit_version, kit_version);
     Kit kit;
     kit.versions = fields.at("versions").text_map();
-    const OrderedJsonField model = fields.at("model");
+    const OrderedRecordField model = fields.at("model");
     kit.model_name = model.at("name").text();
     kit.model = model.at("path").text();
     kit.model_sha256 = model.at("sha256").text();
@@ -308,7 +308,7 @@ Kit read_kit(const fs::path& file) {
     kit.dtype = fields.at("dtype").text();
     kit.ids = ids_from(fields.at("ids"));
     kit.prefix = fields.at("prefix").integer(0, std::ssize(kit.ids) - 2);
-    const OrderedJsonField policies = fields.at("policies");
+    const OrderedRecordField policies = fields.at("policies");
     for (const auto& [id, object] : policies.members()) {
       kit.policies.push_back(policy_from(id, object, std::ssize(kit.ids) - 1));
     }

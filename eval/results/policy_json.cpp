@@ -2,7 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "base/json_field.h"
+#include "base/record_field.h"
 #include "policies/registry.h"
 
 namespace sinkbench {
@@ -23,7 +23,7 @@ json arguments_to_json(const PolicyArguments& arguments) {
   return object;
 }
 
-PolicyArguments arguments_from_json(const JsonField& object, const std::string& group) {
+PolicyArguments arguments_from_json(const RecordField& object, const std::string& group) {
   PolicyArguments arguments;
   for (const auto& [name, field] : object.members()) {
     const json& value = field.json();
@@ -54,7 +54,7 @@ json policy_to_json(const PolicySpec& policy) {
                : json({{"file", from.file}, {"sha256", from.sha256}, {"version", from.version}})}};
 }
 
-PolicySpec policy_from_json(const JsonField& policy) {
+PolicySpec policy_from_json(const RecordField& policy) {
   PolicySpec spec;
   spec.name = policy.at("name").text();
   spec.arguments = arguments_from_json(policy.at("parameters"));
@@ -63,8 +63,8 @@ PolicySpec policy_from_json(const JsonField& policy) {
     spec.arguments = with_defaults(*entry, std::move(spec.arguments));
   }
   spec.positions = static_cast<Positions>(policy.at("positions").index_in(positions_names()));
-  if (const JsonField cap = policy.later("cap"); !cap.is_null()) spec.cap = cap.integer(0);
-  if (const JsonField plugin = policy.later("plugin"); !plugin.is_null()) {
+  if (const RecordField cap = policy.later("cap"); !cap.is_null()) spec.cap = cap.integer(0);
+  if (const RecordField plugin = policy.later("plugin"); !plugin.is_null()) {
     spec.plugin = {.file = plugin.at("file").text(),
                    .sha256 = plugin.at("sha256").text(),
                    .version = plugin.at("version").text()};

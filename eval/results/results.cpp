@@ -12,7 +12,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
-#include "base/json_field.h"
+#include "base/record_field.h"
 #include "eval/results/policy_json.h"
 #include "policies/registry.h"
 
@@ -28,7 +28,7 @@ json number(double value) {
 }
 
 /// A path that stays in the results' folder, whoever wrote the file.
-std::string inner_path(const JsonField& field) {
+std::string inner_path(const RecordField& field) {
   if (field.is_null()) return {};
   const std::string text = field.text();
   const fs::path path = text;
@@ -41,13 +41,13 @@ std::string inner_path(const JsonField& field) {
 json optional_number(const std::optional<double>& value) {
   return value ? number(*value) : json(nullptr);
 }
-std::optional<double> optional_number(const JsonField& field, double minimum, double maximum) {
+std::optional<double> optional_number(const RecordField& field, double minimum, double maximum) {
   return field.is_null() ? std::nullopt : std::optional(field.number(minimum, maximum));
 }
 
 /// An integer that older results don't have.
-int64_t later_count(const JsonField& object, const char* name, int64_t otherwise = 0) {
-  const JsonField field = object.later(name);
+int64_t later_count(const RecordField& object, const char* name, int64_t otherwise = 0) {
+  const RecordField field = object.later(name);
   return field.is_null() ? otherwise : field.integer(0);
 }
 
@@ -107,10 +107,10 @@ json answers_to_json(const std::vector<AnswerBin>& bins) {
   return array;
 }
 
-std::vector<AnswerBin> answers_from_json(const JsonField& list) {
-  constexpr double infinity = JsonField::infinity;
+std::vector<AnswerBin> answers_from_json(const RecordField& list) {
+  constexpr double infinity = RecordField::infinity;
   std::vector<AnswerBin> bins;
-  for (const JsonField& bin : list.elements()) {
+  for (const RecordField& bin : list.elements()) {
     bins.push_back({.of = bin.at("of").integer_map(),
                     .answers = bin.at("answers").integer(0),
                     .groups = bin.at("groups").integer(0),
@@ -128,12 +128,13 @@ std::vector<AnswerBin> answers_from_json(const JsonField& list) {
   return bins;
 }
 
-TextFacts text_facts_from_json(const JsonField& dataset) {
+TextFacts text_facts_from_json(const RecordField& dataset) {
   TextFacts text;
-  if (const JsonField files = dataset.later("files"); !files.is_null()) {
+  if (const RecordField files = dataset.later("files"); !files.is_null()) {
     for (const std::string& file : files.texts()) text.files.emplace_back(file);
   }
-  if (const JsonField notes = dataset.later("notes"); !notes.is_null()) text.notes = notes.texts();
+  if (const RecordField notes = dataset.later("notes"); !notes.is_null())
+    text.notes = notes.texts();
   text.documents = later_count(dataset, "documents");
   text.characters = later_count(dataset, "characters");
   text.replaced_bytes = later_count(dataset, "replaced_bytes");
@@ -282,35 +283,35 @@ void complete(CellResult& result) {
   result.cache_size = policy->size();
 }
 
-DatasetSpec dataset_from_json(const JsonField& object) {
+DatasetSpec dataset_from_json(const RecordField& object) {
   DatasetSpec dataset;
   dataset.bos =
       object.at("bos").one_of({BosPlacement::stream, BosPlacement::document, BosPlacement::none});
-  if (const JsonField token = object.later("bos_token"); !token.is_null()) {
+  if (const RecordField token = object.later("bos_token"); !token.is_null()) {
     dataset.bos_token = token.text();
   }
-  if (const JsonField spelled = object.later("special_tokens"); !spelled.is_null()) {
+  if (const RecordField spelled = object.later("special_tokens"); !spelled.is_null()) {
     dataset.special_tokens = spelled.one_of({SpecialTokens::parse, SpecialTokens::text});
   }
   dataset.documents.field = object.at("field").text();
-  if (const JsonField subfolders = object.later("subfolders"); !subfolders.is_null()) {
+  if (const RecordField subfolders = object.later("subfolders"); !subfolders.is_null()) {
     dataset.documents.subfolders = subfolders.flag();
   }
-  if (const JsonField invalid = object.later("invalid"); !invalid.is_null()) {
+  if (const RecordField invalid = object.later("invalid"); !invalid.is_null()) {
     dataset.documents.invalid = invalid.one_of({InvalidBytes::refuse, InvalidBytes::replace});
   }
-  if (const JsonField task = object.later("task"); !task.is_null()) {
+  if (const RecordField task = object.later("task"); !task.is_null()) {
     dataset.task = {.name = task.at("name").text(),
                     .arguments = arguments_from_json(task.at("parameters"))};
   }
-  if (const JsonField tokens = object.at("tokens"); !tokens.is_null()) {
+  if (const RecordField tokens = object.at("tokens"); !tokens.is_null()) {
     dataset.tokens = tokens.integer(0);
   }
-  if (const JsonField reset = object.later("reset"); !reset.is_null()) {
+  if (const RecordField reset = object.later("reset"); !reset.is_null()) {
     dataset.reset = reset_from_string(reset.text());
     if (!dataset.reset) reset.refuse("tokens or 'document'");
   }
-  if (const JsonField tokens_file = object.later("tokens_file"); !tokens_file.is_null()) {
+  if (const RecordField tokens_file = object.later("tokens_file"); !tokens_file.is_null()) {
     dataset.tokens_file = tokens_file.text();
   } else {
     for (const std::string& path : object.at("text").texts()) dataset.texts.emplace_back(path);
@@ -318,20 +319,20 @@ DatasetSpec dataset_from_json(const JsonField& object) {
   return dataset;
 }
 
-LatencyResult latency_from_json(const JsonField& object) {
+LatencyResult latency_from_json(const RecordField& object) {
   LatencyResult latency;
   latency.samples_ms = object.at("samples_ms").numbers(0);
   latency.p50_ms = object.at("p50_ms").number(0);
   latency.p90_ms = object.at("p90_ms").number(0);
   latency.p99_ms = object.at("p99_ms").number(0);
   const std::vector<double>& samples = latency.samples_ms;
-  if (const JsonField max = object.later("max_ms"); !max.is_null()) {
+  if (const RecordField max = object.later("max_ms"); !max.is_null()) {
     latency.max_ms = max.number(0);
   } else {  // results of before
     latency.max_ms =
         samples.empty() ? latency.p99_ms : *std::max_element(samples.begin(), samples.end());
   }
-  const JsonField count = object.at("samples");
+  const RecordField count = object.at("samples");
   latency.samples = count.integer(0);
   if (!samples.empty() && latency.samples != std::ssize(samples)) {
     count.refuse(fmt::format("{}, the numbers of samples_ms", samples.size()));
@@ -342,13 +343,13 @@ LatencyResult latency_from_json(const JsonField& object) {
   }
   latency.cache_entries = object.at("cache_entries").integer(0);
   latency.fewest_entries = later_count(object, "fewest_entries", latency.cache_entries);
-  if (const JsonField by_events = object.later("by_events"); !by_events.is_null()) {
+  if (const RecordField by_events = object.later("by_events"); !by_events.is_null()) {
     latency.by_events = by_events.flag();
   }
-  const JsonField rounds = object.later("rounds");
+  const RecordField rounds = object.later("rounds");
   if (rounds.is_null()) return latency;
   int64_t in_rounds = 0;
-  for (const JsonField& round : rounds.elements()) {
+  for (const RecordField& round : rounds.elements()) {
     latency.rounds.push_back(
         {.samples = round.at("samples").integer(0, std::ssize(samples)),
          .processor_ms = round.at("processor_ms").number(0),
@@ -362,7 +363,7 @@ LatencyResult latency_from_json(const JsonField& object) {
   return latency;
 }
 
-MemoryResult memory_from_json(const JsonField& object) {
+MemoryResult memory_from_json(const RecordField& object) {
   MemoryResult memory = {.cache_entries = object.at("cache_entries").integer(0),
                          .mean_entries = 0,
                          .kv_bytes_formula = object.at("kv_bytes_formula").integer(0),
@@ -371,39 +372,39 @@ MemoryResult memory_from_json(const JsonField& object) {
                          .peak_rss_bytes = object.at("peak_rss_bytes").integer(0),
                          .device_held_bytes = later_count(object, "device_held_bytes"),
                          .device_peak_bytes = later_count(object, "device_peak_bytes")};
-  const JsonField mean = object.later("mean_entries");
+  const RecordField mean = object.later("mean_entries");
   memory.mean_entries = mean.is_null() ? static_cast<double>(memory.cache_entries) : mean.number(0);
   return memory;
 }
 
-EvictedMassResult evicted_mass_from_json(const JsonField& object) {
-  const auto lists = [](const JsonField& field) {
+EvictedMassResult evicted_mass_from_json(const RecordField& object) {
+  const auto lists = [](const RecordField& field) {
     std::vector<std::vector<double>> values;
-    for (const JsonField& list : field.elements()) values.push_back(list.numbers_or_nan());
+    for (const RecordField& list : field.elements()) values.push_back(list.numbers_or_nan());
     return values;
   };
   EvictedMassResult mass = {.mean = object.at("mean").number_or_nan(),
                             .tokens = object.at("tokens").integer(0),
                             .by_head = lists(object.at("by_head"))};
-  if (const JsonField error = object.later("output_error"); !error.is_null()) {
+  if (const RecordField error = object.later("output_error"); !error.is_null()) {
     mass.output_error = error.numbers_or_nan();
   }
-  if (const JsonField logit = object.later("to_sink_logit"); !logit.is_null()) {
+  if (const RecordField logit = object.later("to_sink_logit"); !logit.is_null()) {
     mass.to_sink_logit = lists(logit);
   }
   return mass;
 }
 
 /// What was asked for.
-void read_settings(Cell& cell, const JsonField& object) {
+void read_settings(Cell& cell, const RecordField& object) {
   cell.id = object.at("id").text();
-  const JsonField model = object.at("model");
+  const RecordField model = object.at("model");
   cell.model.path = model.at("path").text();
   const std::array<std::string, 3> weights = {"checkpoint", "random", "as-stored"};
   const size_t which = model.at("weights").index_in(weights);
   cell.model.random = which == 1;
   cell.model.as_stored = which == 2;
-  if (const JsonField seed = model.later("seed"); !seed.is_null()) {
+  if (const RecordField seed = model.later("seed"); !seed.is_null()) {
     cell.model.seed = static_cast<uint64_t>(seed.integer());
   }
   cell.dataset = dataset_from_json(object.at("dataset"));
@@ -411,7 +412,7 @@ void read_settings(Cell& cell, const JsonField& object) {
   cell.engine = object.at("engine").text();
   cell.chunk = object.at("chunk").integer(0);
   cell.dtype = object.at("dtype").text();
-  if (const JsonField kv = object.later("kv"); !kv.is_null()) {
+  if (const RecordField kv = object.later("kv"); !kv.is_null()) {
     cell.kv = {.keys = kv.at("keys").text(),
                .values = kv.at("values").text(),
                .rotate = kv.at("rotate").flag(),
@@ -424,43 +425,43 @@ void read_settings(Cell& cell, const JsonField& object) {
   cell.metrics.clear();
   std::vector<std::string> metrics;
   for (const Metric metric : all_metrics) metrics.push_back(to_string(metric));
-  for (const JsonField& name : object.at("metrics").elements()) {
+  for (const RecordField& name : object.at("metrics").elements()) {
     cell.metrics.insert(all_metrics[name.index_in(metrics)]);
   }
-  const JsonField latency = object.at("latency_settings");
+  const RecordField latency = object.at("latency_settings");
   cell.latency = {
       .warmup = latency.at("warmup").integer(0),
       .samples = latency.at("samples").integer(0),
-      .seconds = optional_number(latency.later("seconds"), 0, JsonField::infinity).value_or(0),
+      .seconds = optional_number(latency.later("seconds"), 0, RecordField::infinity).value_or(0),
       .lengths = latency.at("lengths").integers(0)};
-  if (const JsonField id = object.later("reference"); !id.is_null()) cell.reference = id.text();
-  if (const JsonField spec = object.later("evicted_mass_settings"); !spec.is_null()) {
+  if (const RecordField id = object.later("reference"); !id.is_null()) cell.reference = id.text();
+  if (const RecordField spec = object.later("evicted_mass_settings"); !spec.is_null()) {
     cell.evicted_mass_tokens = spec.at("tokens").integer(0);
   }
-  if (const JsonField on = object.later("decisions"); !on.is_null()) cell.decisions = on.flag();
+  if (const RecordField on = object.later("decisions"); !on.is_null()) cell.decisions = on.flag();
 }
 
-CellResult cell_from_json(const JsonField& object) {
-  constexpr double infinity = JsonField::infinity;
+CellResult cell_from_json(const RecordField& object) {
+  constexpr double infinity = RecordField::infinity;
   CellResult result;
   read_settings(result.cell, object);
-  const JsonField model = object.at("model");
+  const RecordField model = object.at("model");
   result.model_sha256 = model.at("sha256").text();
   result.parameters = model.at("parameters").integer(0);
   result.context = model.at("context").integer(0);
-  if (const JsonField local = model.later("local_layers"); !local.is_null()) {
+  if (const RecordField local = model.later("local_layers"); !local.is_null()) {
     result.local_layers = local.integers(0);
   }
-  const JsonField dataset = object.at("dataset");
+  const RecordField dataset = object.at("dataset");
   result.dataset_sha256 = dataset.at("sha256").text();
   result.tokenizer_sha256 = dataset.at("tokenizer_sha256").text();
   result.text = text_facts_from_json(dataset);
   result.pieces = later_count(dataset, "pieces", 1);
-  const JsonField policy = object.at("policy");
+  const RecordField policy = object.at("policy");
   result.policy_label = policy.at("label").text();
-  if (const JsonField cache = policy.later("cache"); !cache.is_null()) {
+  if (const RecordField cache = policy.later("cache"); !cache.is_null()) {
     result.cache_label = cache.text();
-    if (const JsonField size = policy.later("size"); !size.is_null()) {
+    if (const RecordField size = policy.later("size"); !size.is_null()) {
       result.cache_size = size.integer(0);
     }
   } else {
@@ -469,14 +470,14 @@ CellResult cell_from_json(const JsonField& object) {
   result.threads = result.cell.threads;
   result.scoring_seconds = object.at("scoring_seconds").number(0);
   result.seconds = object.at("seconds").number(0);
-  if (const JsonField error = object.at("error"); !error.is_null()) result.error = error.text();
+  if (const RecordField error = object.at("error"); !error.is_null()) result.error = error.text();
   result.decisions_file = inner_path(object.later("decisions_file"));
-  if (const JsonField answers = object.later("answers"); !answers.is_null()) {
+  if (const RecordField answers = object.later("answers"); !answers.is_null()) {
     result.answers = answers_from_json(answers);
   }
   result.answers_file = inner_path(object.later("answers_file"));
   result.nll_file = inner_path(object.at("nll_file"));
-  if (const JsonField p = object.at("perplexity"); !p.is_null()) {
+  if (const RecordField p = object.at("perplexity"); !p.is_null()) {
     result.perplexity = {
         .token = p.at("token").number_or_nan(0, infinity),
         .token_stderr = p.at("token_stderr").number_or_nan(0, infinity),
@@ -492,19 +493,19 @@ CellResult cell_from_json(const JsonField& object) {
       p.at("token").refuse(fmt::format("{}, the exponential of nll_mean", exact));
     }
   }
-  if (const JsonField c = object.later("common"); !c.is_null()) {
+  if (const RecordField c = object.later("common"); !c.is_null()) {
     result.common = {.stride = c.at("stride").integer(1),
                      .scored = c.at("scored").integer(0),
                      .nll_mean = c.at("nll_mean").number_or_nan(),
                      .nll_stderr = c.at("stderr").number_or_nan(0, infinity)};
   }
-  for (const JsonField& latency : object.at("latency").elements()) {
+  for (const RecordField& latency : object.at("latency").elements()) {
     result.latency.push_back(latency_from_json(latency));
   }
-  if (const JsonField memory = object.at("memory"); !memory.is_null()) {
+  if (const RecordField memory = object.at("memory"); !memory.is_null()) {
     result.memory = memory_from_json(memory);
   }
-  if (const JsonField d = object.later("divergence"); !d.is_null()) {
+  if (const RecordField d = object.later("divergence"); !d.is_null()) {
     result.divergence = {.reference = d.at("reference").text(),
                          .kl_mean = d.at("kl_mean").number_or_nan(),
                          .kl_stderr = d.at("kl_stderr").number_or_nan(0, infinity),
@@ -514,16 +515,16 @@ CellResult cell_from_json(const JsonField& object) {
                          .tokens = d.at("tokens").integer(0),
                          .seconds = d.at("seconds").number(0)};
   }
-  if (const JsonField c = object.later("collapse"); !c.is_null()) {
+  if (const RecordField c = object.later("collapse"); !c.is_null()) {
     result.collapse = {.reference = c.at("reference").text(),
                        .window = c.at("window").integer(0),
                        .margin = c.at("margin").number(),
                        .onset = {}};
-    if (const JsonField onset = c.at("onset"); !onset.is_null()) {
+    if (const RecordField onset = c.at("onset"); !onset.is_null()) {
       result.collapse->onset = onset.integer(0);
     }
   }
-  if (const JsonField mass = object.later("evicted_mass"); !mass.is_null()) {
+  if (const RecordField mass = object.later("evicted_mass"); !mass.is_null()) {
     result.evicted_mass = evicted_mass_from_json(mass);
   }
   return result;
@@ -584,7 +585,7 @@ json to_json(const Results& results) {
 }
 
 Results results_from_json(const json& object) {
-  const JsonField fields(object);
+  const RecordField fields(object);
   Results results;
   results.info = {.name = fields.at("name").text(),
                   .config_sha256 = fields.at("config_sha256").text(),
@@ -593,7 +594,7 @@ Results results_from_json(const json& object) {
                   .machine = fields.at("machine").text_map(),
                   .warnings = fields.at("warnings").texts()};
   std::set<std::string> ids;
-  for (const JsonField& cell : fields.at("cells").elements()) {
+  for (const RecordField& cell : fields.at("cells").elements()) {
     results.cells.push_back(cell_from_json(cell));
     if (!ids.insert(results.cells.back().cell.id).second) {
       cell.at("id").refuse("an id that no other cell has");
@@ -607,7 +608,7 @@ Results read_results(const fs::path& folder) {
   const MappedFile file(path);
   try {
     const json object = parse_json(file.text());
-    const int64_t version = JsonField(object).at("schema_version").integer();
+    const int64_t version = RecordField(object).at("schema_version").integer();
     if (version != results_schema_version) {
       throw InputError::format("{}: schema_version is {}; this program reads {}", path.string(),
                                version, results_schema_version);

@@ -9,7 +9,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
-#include "base/json_field.h"
+#include "base/record_field.h"
 
 namespace sinkbench {
 namespace {
@@ -194,22 +194,22 @@ SinkResults read_sinks(const fs::path& folder) {
   const fs::path file = folder / "sinks.json";
   try {
     const json object = parse_json(read_file(file));
-    const JsonField fields(object);
+    const RecordField fields(object);
     fields.at("schema_version").integer(1, sink_schema_version);
     SinkResults results;
     results.info.name = fields.at("name").text();
     results.info.started = fields.at("started").text();
     results.info.versions = fields.at("versions").text_map();
     results.info.machine = fields.at("machine").text_map();
-    const JsonField model = fields.at("model");
+    const RecordField model = fields.at("model");
     results.cell.model.path = model.at("path").text();
     results.model_sha256 = model.at("sha256").text();
     results.parameters = model.at("parameters").integer(0);
     results.context = model.at("context").integer(0);
-    const JsonField dataset = fields.at("dataset");
+    const RecordField dataset = fields.at("dataset");
     results.dataset_sha256 = dataset.at("sha256").text();
     results.tokenizer_sha256 = dataset.at("tokenizer_sha256").text();
-    if (const JsonField tokens = dataset.later("tokens_file"); !tokens.is_null()) {
+    if (const RecordField tokens = dataset.later("tokens_file"); !tokens.is_null()) {
       results.cell.dataset.tokens_file = tokens.text();
     } else {
       for (const std::string& text : dataset.at("text").texts()) {
@@ -224,26 +224,26 @@ SinkResults read_sinks(const fs::path& folder) {
     s.tokens = fields.at("tokens").integer(1);
     s.epsilon = fields.at("epsilon").number(0, 1);
     results.sampling = {.samples = s.samples, .tokens = s.tokens};
-    if (const JsonField input = fields.later("input"); !input.is_null()) {
+    if (const RecordField input = fields.later("input"); !input.is_null()) {
       results.sampling.input = static_cast<SinkInput>(input.index_in(sink_input_names()));
     }
-    if (const JsonField bos = fields.later("bos_asked"); !bos.is_null()) {
+    if (const RecordField bos = fields.later("bos_asked"); !bos.is_null()) {
       results.sampling.bos = bos.flag();
     }
-    if (const JsonField seed = fields.later("seed"); !seed.is_null()) {
+    if (const RecordField seed = fields.later("seed"); !seed.is_null()) {
       if (!seed.json().is_number_unsigned()) seed.refuse("an integer of 0 or more");
       results.sampling.seed = seed.json().get<uint64_t>();
     }
     results.options.epsilon = s.epsilon;
-    if (const JsonField mapped = fields.later("mapped"); !mapped.is_null()) {
+    if (const RecordField mapped = fields.later("mapped"); !mapped.is_null()) {
       results.options.mapped = mapped.integer(0);
     }
-    if (const JsonField logits = fields.later("logits"); !logits.is_null()) {
+    if (const RecordField logits = fields.later("logits"); !logits.is_null()) {
       results.options.logit_layers = logits.at("layers").integers(0);
       results.options.logit_heads = logits.at("heads").integers(0);
     }
     constexpr int64_t largest_id = std::numeric_limits<int32_t>::max();
-    if (const JsonField bos = fields.at("bos"); bos.json().is_array()) {
+    if (const RecordField bos = fields.at("bos"); bos.json().is_array()) {
       for (const int64_t id : bos.integers(0, largest_id)) {
         results.prefix.push_back(static_cast<int32_t>(id));
       }
@@ -252,12 +252,12 @@ SinkResults read_sinks(const fs::path& folder) {
     }
     s.sink_rate = fields.at("sink_percent").numbers(0);
     s.positions = std::ssize(s.sink_rate);
-    const std::vector<JsonField> layers = fields.at("layers").elements();
+    const std::vector<RecordField> layers = fields.at("layers").elements();
     s.layers = std::ssize(layers);
-    for (const JsonField& layer : layers) {
-      const std::vector<JsonField> heads = layer.at("heads").elements();
+    for (const RecordField& layer : layers) {
+      const std::vector<RecordField> heads = layer.at("heads").elements();
       s.heads = std::ssize(heads);
-      for (const JsonField& head : heads) {
+      for (const RecordField& head : heads) {
         const auto append = [&](std::vector<double>& values, const char* name) {
           const std::vector<double> more = head.at(name).numbers_or_nan();
           values.insert(values.end(), more.begin(), more.end());
@@ -267,7 +267,7 @@ SinkResults read_sinks(const fs::path& folder) {
         s.value_norm_first.push_back(head.at("value_norm_first").number_or_nan());
         s.value_norm_others.push_back(head.at("value_norm_others").number_or_nan());
         s.last_to_first.push_back(head.later("last_to_first").number_or_nan());
-        const JsonField mass = head.at("trained_sink_mass");
+        const RecordField mass = head.at("trained_sink_mass");
         s.trained_sink = !mass.is_null();
         s.logit_mass.push_back(mass.is_null() ? 0 : mass.number());
       }

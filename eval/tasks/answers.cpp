@@ -10,7 +10,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
-#include "base/json_field.h"
+#include "base/record_field.h"
 
 namespace sinkbench {
 namespace {
@@ -79,14 +79,14 @@ json to_json(const Answer& answer) {
           {"held_all", optional(answer.held_all)}};
 }
 
-std::vector<int32_t> token_ids(const JsonField& list) {
+std::vector<int32_t> token_ids(const RecordField& list) {
   const std::vector<int64_t> ids = list.integers(0, std::numeric_limits<int32_t>::max());
   return {ids.begin(), ids.end()};
 }
 
-Answer answer_from_json(const JsonField& line) {
+Answer answer_from_json(const RecordField& line) {
   const auto share = [&](const char* name) {
-    const JsonField field = line.at(name);
+    const RecordField field = line.at(name);
     return field.is_null() ? std::nullopt : std::optional(field.number(0, 1));
   };
   const std::vector<int64_t> fact = line.at("fact").integers();
@@ -104,8 +104,9 @@ Answer answer_from_json(const JsonField& line) {
                 .ids = token_ids(line.at("ids")),
                 .nll = line.at("nll").numbers(),
                 .top = {}};
-  for (const JsonField& top : line.at("top").elements()) answer.top.push_back(top.flag());
-  if (const JsonField chosen = line.at("chosen"); !chosen.is_null()) answer.chosen = chosen.flag();
+  for (const RecordField& top : line.at("top").elements()) answer.top.push_back(top.flag());
+  if (const RecordField chosen = line.at("chosen"); !chosen.is_null())
+    answer.chosen = chosen.flag();
   answer.held_some = share("held_some");
   answer.held_all = share("held_all");
   const auto length = static_cast<size_t>(answer.question.end - answer.question.begin);
@@ -187,7 +188,7 @@ std::vector<Answer> read_answers(const fs::path& path) {
   for (std::string line; std::getline(lines, line);) {
     ++number;
     try {
-      answers.push_back(answer_from_json(JsonField(parse_json(line))));
+      answers.push_back(answer_from_json(RecordField(parse_json(line))));
     } catch (const json::exception& error) {
       throw InputError::format("{}:{}: no answer of a task: {}", path.string(), number,
                                json_reason(error));

@@ -1,6 +1,6 @@
 #include "base/json.h"
 
-#include "base/json_field.h"
+#include "base/record_field.h"
 #include "tests/catch.h"
 
 using namespace sinkbench;
@@ -53,7 +53,7 @@ TEST_CASE("a field of a file is refused by the way to it, with what it has and w
   const nlohmann::json file = parse_json(R"({"name": "a", "list": [1, {"x": -0.5, "on": true}],
       "words": {"k": "v"}, "none": null, "large": 9223372036854775808, "long": ")" +
                                          std::string(100, 'e') + "\"}");
-  const JsonField fields(file);
+  const RecordField fields(file);
   CHECK(fields.at("name").text() == "a");
   CHECK(fields.at("list").elements()[0].integer(1, 1) == 1);
   CHECK(fields.at("list").elements()[1].at("x").number(-0.5, -0.5) == -0.5);
@@ -92,6 +92,6 @@ TEST_CASE("a field of a file is refused by the way to it, with what it has and w
   const std::vector<std::string> words = {"b", "c"};
   CHECK(reason([&] { fields.at("name").index_in(words); }) ==
         "name is \"a\"; expected one of b, c");
-  CHECK(reason([&] { JsonField(file["list"]).later("x"); }) ==
+  CHECK(reason([&] { RecordField(file["list"]).later("x"); }) ==
         "the file is [1,{\"on\":true,\"x\":-0.5}]; expected an object");
 }

@@ -18,13 +18,13 @@ namespace sinkbench {
 /// A value below `json`, which outlives it. What isn't as expected throws a JsonError such as
 /// "cells[3].latency[0].p50_ms is -1; expected a number of 0 or more".
 template <typename Json>
-class BasicJsonField {
+class BasicRecordField {
  public:
   static constexpr int64_t least = std::numeric_limits<int64_t>::min();
   static constexpr int64_t most = std::numeric_limits<int64_t>::max();
   static constexpr double infinity = std::numeric_limits<double>::infinity();
 
-  explicit BasicJsonField(const Json& json, std::string path = {})
+  explicit BasicRecordField(const Json& json, std::string path = {})
       : json_(&json), path_(std::move(path)) {}
 
   const Json& json() const { return *json_; }
@@ -33,13 +33,13 @@ class BasicJsonField {
   const std::string& path() const { return path_; }
 
   /// A field of this object.
-  BasicJsonField at(const std::string& name) const;
+  BasicRecordField at(const std::string& name) const;
   /// One that older files don't have: null.
-  BasicJsonField later(const std::string& name) const;
+  BasicRecordField later(const std::string& name) const;
   /// Those of this list.
-  std::vector<BasicJsonField> elements() const;
+  std::vector<BasicRecordField> elements() const;
   /// Those of this object, in their order.
-  std::vector<std::pair<std::string, BasicJsonField>> members() const;
+  std::vector<std::pair<std::string, BasicRecordField>> members() const;
 
   int64_t integer(int64_t minimum = least, int64_t maximum = most) const;
   std::vector<int64_t> integers(int64_t minimum = least, int64_t maximum = most) const;
@@ -72,10 +72,10 @@ class BasicJsonField {
   std::string path_;
 };
 
-extern template class BasicJsonField<nlohmann::json>;
-extern template class BasicJsonField<nlohmann::ordered_json>;
+extern template class BasicRecordField<nlohmann::json>;
+extern template class BasicRecordField<nlohmann::ordered_json>;
 
-using JsonField = BasicJsonField<nlohmann::json>;
-using OrderedJsonField = BasicJsonField<nlohmann::ordered_json>;
+using RecordField = BasicRecordField<nlohmann::json>;
+using OrderedRecordField = BasicRecordField<nlohmann::ordered_json>;
 
 }  // namespace sinkbench

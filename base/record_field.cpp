@@ -1,4 +1,4 @@
-#include "base/json_field.h"
+#include "base/record_field.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -27,7 +27,7 @@ const Json& nothing() {
 }  // namespace
 
 template <typename Json>
-void BasicJsonField<Json>::refuse(const std::string& expected) const {
+void BasicRecordField<Json>::refuse(const std::string& expected) const {
   std::string found = json_->dump(-1, ' ', false, Json::error_handler_t::replace);
   constexpr size_t longest = 80;
   if (found.size() > longest) {  // at the end of a character
@@ -40,16 +40,16 @@ void BasicJsonField<Json>::refuse(const std::string& expected) const {
 }
 
 template <typename Json>
-BasicJsonField<Json> BasicJsonField<Json>::later(const std::string& name) const {
+BasicRecordField<Json> BasicRecordField<Json>::later(const std::string& name) const {
   if (!json_->is_object()) refuse("an object");
   const auto found = json_->find(name);
-  return BasicJsonField(found == json_->end() ? nothing<Json>() : *found,
-                        path_.empty() ? name : path_ + "." + name);
+  return BasicRecordField(found == json_->end() ? nothing<Json>() : *found,
+                          path_.empty() ? name : path_ + "." + name);
 }
 
 template <typename Json>
-BasicJsonField<Json> BasicJsonField<Json>::at(const std::string& name) const {
-  BasicJsonField field = later(name);
+BasicRecordField<Json> BasicRecordField<Json>::at(const std::string& name) const {
+  BasicRecordField field = later(name);
   if (&field.json() == &nothing<Json>()) {
     throw JsonError(path_.empty()
                         ? fmt::format("expected '{}', which isn't there", name)
@@ -59,9 +59,9 @@ BasicJsonField<Json> BasicJsonField<Json>::at(const std::string& name) const {
 }
 
 template <typename Json>
-std::vector<BasicJsonField<Json>> BasicJsonField<Json>::elements() const {
+std::vector<BasicRecordField<Json>> BasicRecordField<Json>::elements() const {
   if (!json_->is_array()) refuse("a list");
-  std::vector<BasicJsonField> fields;
+  std::vector<BasicRecordField> fields;
   for (size_t i = 0; i < json_->size(); ++i) {
     fields.emplace_back((*json_)[i], fmt::format("{}[{}]", path_, i));
   }
@@ -69,17 +69,18 @@ std::vector<BasicJsonField<Json>> BasicJsonField<Json>::elements() const {
 }
 
 template <typename Json>
-std::vector<std::pair<std::string, BasicJsonField<Json>>> BasicJsonField<Json>::members() const {
+std::vector<std::pair<std::string, BasicRecordField<Json>>> BasicRecordField<Json>::members()
+    const {
   if (!json_->is_object()) refuse("an object");
-  std::vector<std::pair<std::string, BasicJsonField>> fields;
+  std::vector<std::pair<std::string, BasicRecordField>> fields;
   for (const auto& [name, value] : json_->items()) {
-    fields.emplace_back(name, BasicJsonField(value, path_.empty() ? name : path_ + "." + name));
+    fields.emplace_back(name, BasicRecordField(value, path_.empty() ? name : path_ + "." + name));
   }
   return fields;
 }
 
 template <typename Json>
-int64_t BasicJsonField<Json>::integer(int64_t minimum, int64_t maximum) const {
+int64_t BasicRecordField<Json>::integer(int64_t minimum, int64_t maximum) const {
   const bool fits = json_->is_number_unsigned()
                         ? std::in_range<int64_t>(json_->template get<uint64_t>())
                         : json_->is_number_integer();
@@ -92,7 +93,7 @@ int64_t BasicJsonField<Json>::integer(int64_t minimum, int64_t maximum) const {
 }
 
 template <typename Json>
-double BasicJsonField<Json>::number(double minimum, double maximum) const {
+double BasicRecordField<Json>::number(double minimum, double maximum) const {
   const double value = json_->is_number() ? json_->template get<double>() : std::nan("");
   if (!(value >= minimum && value <= maximum) || !std::isfinite(value)) {
     refuse(range("a number", minimum == -infinity ? "" : fmt::format("{}", minimum),
@@ -102,66 +103,67 @@ double BasicJsonField<Json>::number(double minimum, double maximum) const {
 }
 
 template <typename Json>
-double BasicJsonField<Json>::number_or_nan(double minimum, double maximum) const {
+double BasicRecordField<Json>::number_or_nan(double minimum, double maximum) const {
   return is_null() ? std::nan("") : number(minimum, maximum);
 }
 
 template <typename Json>
-std::vector<int64_t> BasicJsonField<Json>::integers(int64_t minimum, int64_t maximum) const {
+std::vector<int64_t> BasicRecordField<Json>::integers(int64_t minimum, int64_t maximum) const {
   std::vector<int64_t> values;
-  for (const BasicJsonField& field : elements()) values.push_back(field.integer(minimum, maximum));
+  for (const BasicRecordField& field : elements())
+    values.push_back(field.integer(minimum, maximum));
   return values;
 }
 
 template <typename Json>
-std::vector<double> BasicJsonField<Json>::numbers(double minimum) const {
+std::vector<double> BasicRecordField<Json>::numbers(double minimum) const {
   std::vector<double> values;
-  for (const BasicJsonField& field : elements()) values.push_back(field.number(minimum));
+  for (const BasicRecordField& field : elements()) values.push_back(field.number(minimum));
   return values;
 }
 
 template <typename Json>
-std::vector<double> BasicJsonField<Json>::numbers_or_nan() const {
+std::vector<double> BasicRecordField<Json>::numbers_or_nan() const {
   std::vector<double> values;
-  for (const BasicJsonField& field : elements()) values.push_back(field.number_or_nan());
+  for (const BasicRecordField& field : elements()) values.push_back(field.number_or_nan());
   return values;
 }
 
 template <typename Json>
-bool BasicJsonField<Json>::flag() const {
+bool BasicRecordField<Json>::flag() const {
   if (!json_->is_boolean()) refuse("true or false");
   return json_->template get<bool>();
 }
 
 template <typename Json>
-std::string BasicJsonField<Json>::text() const {
+std::string BasicRecordField<Json>::text() const {
   if (!json_->is_string()) refuse("a text");
   return json_->template get<std::string>();
 }
 
 template <typename Json>
-std::vector<std::string> BasicJsonField<Json>::texts() const {
+std::vector<std::string> BasicRecordField<Json>::texts() const {
   std::vector<std::string> values;
-  for (const BasicJsonField& field : elements()) values.push_back(field.text());
+  for (const BasicRecordField& field : elements()) values.push_back(field.text());
   return values;
 }
 
 template <typename Json>
-std::map<std::string, std::string> BasicJsonField<Json>::text_map() const {
+std::map<std::string, std::string> BasicRecordField<Json>::text_map() const {
   std::map<std::string, std::string> values;
   for (const auto& [name, field] : members()) values[name] = field.text();
   return values;
 }
 
 template <typename Json>
-std::map<std::string, int64_t> BasicJsonField<Json>::integer_map() const {
+std::map<std::string, int64_t> BasicRecordField<Json>::integer_map() const {
   std::map<std::string, int64_t> values;
   for (const auto& [name, field] : members()) values[name] = field.integer();
   return values;
 }
 
 template <typename Json>
-size_t BasicJsonField<Json>::index_in(std::span<const std::string> words) const {
+size_t BasicRecordField<Json>::index_in(std::span<const std::string> words) const {
   const std::string word = text();
   const auto found = std::find(words.begin(), words.end(), word);
   if (found == words.end()) {
@@ -170,7 +172,7 @@ size_t BasicJsonField<Json>::index_in(std::span<const std::string> words) const 
   return static_cast<size_t>(found - words.begin());
 }
 
-template class BasicJsonField<nlohmann::json>;
-template class BasicJsonField<nlohmann::ordered_json>;
+template class BasicRecordField<nlohmann::json>;
+template class BasicRecordField<nlohmann::ordered_json>;
 
 }  // namespace sinkbench
