@@ -228,8 +228,8 @@ void TokenizerConfig::apply(TokenizerJson& out) const {
     add(token, id);
   }
   for (const json& token : named) {
-    if (std::count(stated.begin(), stated.end(), token["content"]) > 0) continue;
-    if (known.contains(token["content"])) continue;
+    const auto& content = token["content"].get_ref<const std::string&>();
+    if (std::count(stated.begin(), stated.end(), content) > 0 || known.contains(content)) continue;
     add(token, std::nullopt);
   }
 
