@@ -48,8 +48,8 @@ std::unique_ptr<Policy> golden_policy(const Json& golden) {
     if (key == "policy" || key == "nll" || key == "evicted") continue;
     if (key == "positions") {
       const auto& names = positions_names();
-      positions =
-          static_cast<Positions>(std::find(names.begin(), names.end(), value) - names.begin());
+      positions = static_cast<Positions>(
+          std::find(names.begin(), names.end(), value.get<std::string>()) - names.begin());
     } else if (key == "cap") {
       cap = value.get<int64_t>();
     } else if (key == "capacity_by_head") {
