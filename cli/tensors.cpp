@@ -3,6 +3,8 @@
 #include <dlfcn.h>
 #include <fmt/format.h>
 
+#include <array>
+#include <csignal>
 #include <cstdlib>
 #include <stdexcept>
 
@@ -29,6 +31,24 @@ void configure_libraries() {
   dlclose(blas);
 }
 
+/// What signals do stays as it was. Debian 13's LibTorch loads UCX, which takes SIGHUP for its
+/// debugging even where nohup had it ignored, and the signals of faults.
+class SignalsKept {
+ public:
+  SignalsKept() {
+    for (size_t i = 0; i < before_.size(); ++i) ::sigaction(number(i), nullptr, &before_[i]);
+  }
+  SignalsKept(const SignalsKept&) = delete;
+  ~SignalsKept() {
+    for (size_t i = 0; i < before_.size(); ++i) ::sigaction(number(i), &before_[i], nullptr);
+  }
+
+ private:
+  static int number(size_t i) { return static_cast<int>(i) + 1; }
+  // SIGKILL's and SIGSTOP's can't be set, and needn't.
+  std::array<struct sigaction, SIGSYS> before_ = {};
+};
+
 const TensorCommands* commands = nullptr;
 
 }  // namespace
@@ -40,6 +60,7 @@ bool tensor_commands_loaded() {
 const TensorCommands& tensor_commands(bool cuda) {
   if (commands != nullptr) return *commands;
   configure_libraries();
+  const SignalsKept signals;
   void* library = nullptr;  // the program's RUNPATH says where they are
   if (cuda) library = dlopen("libsinkbench_tensors_cuda.so", RTLD_LAZY | RTLD_LOCAL);
   if (library == nullptr) library = dlopen("libsinkbench_tensors.so", RTLD_LAZY | RTLD_LOCAL);
