@@ -66,17 +66,30 @@ struct Row {
   double ceiling = 0;
 };
 
-/// Median and spread of seconds, the first call of `work` left out.
+/// For a ceiling beside each repetition.
+constexpr double probe_seconds = 0.25;
+
+/// Of repetitions, the first call of `work` left out.
 struct Timing {
-  double median, spread;
+  double median, spread;  ///< of the seconds
+  double ceiling;         ///< of which the median repetition has the median share
 };
-Timing timing(int64_t repeats, const std::function<double()>& work) {
+
+/// Each repetition is held against the mean of the ceiling just before and just after it.
+Timing timing(int64_t repeats, const Ceiling& ceiling, double probe,
+              const std::function<double()>& work) {
   work();
-  std::vector<double> seconds;
-  for (int64_t i = 0; i < repeats; ++i) seconds.push_back(work());
+  ceiling.measure(0);
+  std::vector<double> seconds, shares;
+  for (double before = ceiling.measure(probe); std::ssize(seconds) < repeats;) {
+    seconds.push_back(work());
+    const double after = ceiling.measure(probe);
+    shares.push_back(1 / (seconds.back() * (before + after) / 2));
+    before = after;
+  }
   const auto [least, most] = std::minmax_element(seconds.begin(), seconds.end());
   const double median = quantile(seconds, 0.5);
-  return {median, (*most - *least) / median};
+  return {median, (*most - *least) / median, 1 / (median * quantile(shares, 0.5))};
 }
 
 double score_seconds(const Decoder& decoder, const Policy& policy, std::span<const int32_t> ids,
@@ -249,8 +262,9 @@ class Report {
 
 /// Everything about one cache in one precision.
 void bench_cache(const BenchOptions& options, const std::string& dtype, const Decoder& decoder,
-                 const Cache& cache, double product, Report& report) {
+                 const Cache& cache, const Ceiling& product, Report& report) {
   const DecoderConfig& config = decoder.config();
+  const double probe = options.ceilings > 0 ? probe_seconds : 0;
   const int64_t capacity = cache.sinks + cache.window;
   const auto sinks = make_policy("sinks", {{"sinks", cache.sinks}, {"window", cache.window}});
   const auto& policy = dynamic_cast<const IndexPolicy&>(*sinks);
@@ -262,7 +276,7 @@ void bench_cache(const BenchOptions& options, const std::string& dtype, const De
   for (int32_t& id : ids) id = static_cast<int32_t>(random() % config.vocab_size);
   const auto first = [&](int64_t tokens) { return std::span(ids).first(tokens + 1); };
   const auto row = [&](const std::string& what, double tokens, const Timing& time, double work,
-                       const char* unit, double ceiling) {
+                       const char* unit) {
     return Row{.dtype = dtype,
                .cache = fmt::format("{}+{}", cache.sinks, cache.window),
                .what = what,
@@ -270,14 +284,14 @@ void bench_cache(const BenchOptions& options, const std::string& dtype, const De
                .spread = time.spread,
                .rate = work / time.median,
                .unit = unit,
-               .ceiling = ceiling};
+               .ceiling = time.ceiling};
   };
   const auto scoring = [&](const std::string& what, const Policy& scored, int64_t tokens,
                            double flops) {
-    const Timing time = timing(options.repeats, [&] {
+    const Timing time = timing(options.repeats, product, probe, [&] {
       return score_seconds(decoder, scored, first(tokens), options.chunk);
     });
-    report.add(row(what, static_cast<double>(tokens), time, flops, "FLOP/s", product));
+    report.add(row(what, static_cast<double>(tokens), time, flops, "FLOP/s"));
   };
   scoring("scoring", policy, options.tokens, scoring_flops(config, policy, options.tokens));
   if (options.recomputed > 0) {
@@ -293,12 +307,13 @@ void bench_cache(const BenchOptions& options, const std::string& dtype, const De
 
   // Steps one by one, by the clock and, on a GPU, by its events: what the host takes between is in
   // both. A repetition's time is the median of its steps.
-  const auto steps = [&](Decoding& decoding, int64_t warmup, int64_t count, Row row) {
+  const auto steps = [&](const std::string& what, Decoding& decoding, int64_t warmup, int64_t count,
+                         double work, const char* unit, const Ceiling& ceiling) {
     decoding.fill(std::nullopt, capacity, warmup + (options.repeats + 1) * count);
     for (int64_t i = 0; i < warmup; ++i) decoding.step(ids[i]);
     decoder.synchronize();
     std::vector<double> events;
-    const Timing time = timing(options.repeats, [&] {
+    const Timing time = timing(options.repeats, ceiling, probe, [&] {
       std::vector<double> clock;
       for (int64_t i = 0; i < count; ++i) {
         const auto begin = Clock::now();
@@ -308,25 +323,22 @@ void bench_cache(const BenchOptions& options, const std::string& dtype, const De
       }
       return quantile(clock, 0.5);
     });
-    row.tokens_per_second = 1 / time.median;
-    row.spread = time.spread;
-    row.milliseconds = 1e3 * time.median;
-    if (is_cuda(options.device)) row.events = 1e3 * quantile(events, 0.5);
-    row.rate /= time.median;
-    report.add(row);
+    Row step = row(what, 1, time, work, unit);
+    step.milliseconds = 1e3 * time.median;
+    if (is_cuda(options.device)) step.events = 1e3 * quantile(events, 0.5);
+    report.add(step);
   };
-  const Timing once{1.0, 0.0};
   if (options.passes > 0) {
     RecomputeEngine engine(decoder, recompute);
     const double n = static_cast<double>(*recompute.size());
-    steps(engine, 2, options.passes,
-          row("pass", 1, once, n * flops_per_token(config, (n + 1) / 2), "FLOP/s", product));
+    steps("pass", engine, 2, options.passes, n * flops_per_token(config, (n + 1) / 2), "FLOP/s",
+          product);
   }
   {
     StepwiseEngine engine(decoder, policy);
     const double bytes = decode_bytes(decoder, capacity);
-    const double read = read_rate(static_cast<int64_t>(bytes), device_of(options), 1.0);
-    steps(engine, 10, options.samples, row("decode", 1, once, bytes, "B/s", read));
+    const Ceiling read = read_ceiling(static_cast<int64_t>(bytes), device_of(options));
+    steps("decode", engine, 10, options.samples, bytes, "B/s", read);
   }
   if (report.table() && is_cuda(options.device)) {
     print_out("  {:<9} {:<8} device memory: held {:.2f} GB, peak while scoring {:.2f} GB\n", dtype,
@@ -369,9 +381,10 @@ void bench(const BenchOptions& options) {
   const double each =
       static_cast<double>(options.ceilings) / static_cast<double>(options.dtypes.size() + 1);
   const int64_t large = int64_t{1} << (is_cuda(options.device) ? 32 : 30);
-  nlohmann::ordered_json ceilings = {{"read_bytes", read_rate(large, device_of(options), each)}};
+  nlohmann::ordered_json ceilings = {
+      {"read_bytes", read_ceiling(large, device_of(options)).measure(each)}};
   for (const std::string& dtype : options.dtypes) {
-    ceilings[dtype + "_flops"] = product_flops(type_of(dtype), device_of(options), each);
+    ceilings[dtype + "_flops"] = product_ceiling(type_of(dtype), device_of(options)).measure(each);
   }
   if (report.table()) {
     print_out("\nCeilings of this {}, through the same library\n",
@@ -391,7 +404,7 @@ void bench(const BenchOptions& options) {
                 static_cast<double>(decoder.parameters()) / 1e6);
     }
     parameters = decoder.parameters();
-    const double product = ceilings[dtype + "_flops"];
+    const Ceiling product = product_ceiling(type_of(dtype), device_of(options));
     for (const Cache& cache : caches) bench_cache(options, dtype, decoder, cache, product, report);
   }
   if (!options.llama_bench.empty()) {
@@ -402,10 +415,12 @@ void bench(const BenchOptions& options) {
   if (report.table()) {
     print_out(
         "\nMedians of {} repetitions; spread: slowest less fastest, of the median. Counted are\n"
-        "multiply-adds (as two) of products with weights and of attention, against a product of "
-        "this\n"
-        "machine; for decode the bytes of the weights and the cache, against a read of as many\n"
-        "(eval/run/bench.h). A decode repetition is the median of {} steps.\n",
+        "multiply-adds (as two) of products with weights and of attention, against a product just "
+        "before\n"
+        "and after each repetition; for decode the bytes of the weights and the cache, against a "
+        "read "
+        "of as\n"
+        "many (eval/run/bench.h). A decode repetition is the median of {} steps.\n",
         options.repeats, options.samples);
     return;
   }

@@ -258,7 +258,7 @@ Plan plan(const Experiment& experiment, const RunOptions& options) {
   const RunInfo info = describe_run(experiment.name, experiment.sha256, false);
   Runner runner(Progress::Style::silent);
   Earlier earlier(plan.folder, options.fresh);
-  const double bytes_per_second = read_rate(int64_t{1} << 28, at::kCPU, 0.1);
+  const double bytes_per_second = read_ceiling(int64_t{1} << 28, at::kCPU).measure(0.1);
   std::map<std::string, double> flops;  // by dtype
   for (const Cell& cell : cells) {
     if (!is_chosen(cell.id, options.only)) continue;
@@ -290,7 +290,7 @@ Plan plan(const Experiment& experiment, const RunOptions& options) {
     }
     if (planned.state != "done" && cell.device == "cpu") {
       const auto [rate, is_new] = flops.emplace(cell.dtype, 0);
-      if (is_new) rate->second = product_flops(to_scalar_type(cell.dtype), at::kCPU, 0.2);
+      if (is_new) rate->second = product_ceiling(to_scalar_type(cell.dtype), at::kCPU).measure(0.2);
       planned.seconds = estimated_seconds(cell, runner, need, rate->second, bytes_per_second);
     }
   }

@@ -65,7 +65,7 @@ std::string speed(const TrainConfig& config, const TrainResult& result) {
   const double flops = 3 * flops_per_token(shape, keys) * result.tokens_per_second;
   const bool bfloat16 = config.schedule.bfloat16;
   const double ceiling =
-      product_flops(bfloat16 ? at::kBFloat16 : at::kFloat, config.device, /*seconds=*/1);
+      product_ceiling(bfloat16 ? at::kBFloat16 : at::kFloat, config.device).measure(1);
   return fmt::format("{:.0f} tokens/s, {:.0f} GFLOP/s, {:.0f} % of this device's {} product",
                      result.tokens_per_second, flops / 1e9, 100 * flops / ceiling,
                      bfloat16 ? "bfloat16" : "float32");

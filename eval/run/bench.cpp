@@ -13,63 +13,60 @@
 #include "models/widened_product.h"
 
 namespace sinkbench {
-namespace {
-
-/// The best of several runs within some seconds: what the machine can do, not what it happened to.
-double best_seconds(double budget_seconds, const std::function<void()>& work) {
+double Ceiling::measure(double seconds) const {
   using Clock = std::chrono::steady_clock;
   const auto elapsed = [](Clock::time_point since) {
     return std::chrono::duration<double>(Clock::now() - since).count();
   };
-  work();  // warm-up
+  // The best: what the machine can do, not what it happened to.
   double best = INFINITY;
   const auto begin = Clock::now();
   do {
-    const auto start = Clock::now();
-    work();
-    best = std::min(best, elapsed(start));
-  } while (elapsed(begin) < budget_seconds);
-  return best;
+    for (const std::function<void()>& work : work_) {
+      const auto start = Clock::now();
+      work();
+      best = std::min(best, elapsed(start));
+    }
+  } while (elapsed(begin) < seconds);
+  return units_ / best;
 }
 
-}  // namespace
-
-double product_flops(at::ScalarType dtype, at::Device device, double seconds) {
+Ceiling product_ceiling(at::ScalarType dtype, at::Device device) {
   const int64_t n = device.is_cpu() ? 2048 : 8192;
   // On a GPU launches return at once: many products, then one wait.
   const int64_t products = device.is_cpu() ? 1 : 8;
   const auto options = at::TensorOptions().device(device);
   const at::Tensor a = at::randn({n, n}, options).to(dtype),
                    b = at::randn({n, n}, options).to(dtype);
-  if (widens(a)) return product_flops(at::kFloat, device, seconds);  // as the engines do
-  const double best = best_seconds(seconds, [&] {
-    at::Tensor product;
-    for (int64_t i = 0; i < products; ++i) product = at::linear(a, b);
-    synchronize(device);
-  });
+  if (widens(a)) return product_ceiling(at::kFloat, device);  // as the engines do
   const double side = static_cast<double>(n);
-  return static_cast<double>(products) * 2.0 * side * side * side / best;
+  return {static_cast<double>(products) * 2.0 * side * side * side, {[=] {
+            at::Tensor product;
+            for (int64_t i = 0; i < products; ++i) product = at::linear(a, b);
+            synchronize(device);
+          }}};
 }
 
-double read_rate(int64_t bytes, at::Device device, double seconds) {
-  const c10::InferenceMode inference;
+Ceiling read_ceiling(int64_t bytes, at::Device device) {
   // As a matrix: a product with a vector reads it as a decode step does, and is as fast as a sum or
   // faster where it stays in a cache.
   constexpr int64_t in = 4096;
   const int64_t out = std::max<int64_t>(1, bytes / (in * 4));
   const auto options = at::TensorOptions().dtype(at::kFloat).device(device);
+  const c10::InferenceMode inference;
   const at::Tensor matrix = at::ones({out, in}, options), x = at::ones({1, in}, options);
-  const auto timed = [&](const std::function<void()>& work) {
-    return best_seconds(seconds / 2, [&] {
-      work();
-      synchronize(device);
-    });
-  };
-  double best = timed([&] { matrix.sum(); });
+  std::vector<std::function<void()>> ways = {[=] {
+    const c10::InferenceMode inference;
+    matrix.sum();
+    synchronize(device);
+  }};
   if (takes_row_product(x, matrix)) {
-    best = std::min(best, timed([&] { row_product(x, matrix, {}); }));
+    ways.emplace_back([=] {
+      const c10::InferenceMode inference;
+      row_product(x, matrix, {});
+    });
   }
-  return static_cast<double>(matrix.nbytes()) / best;
+  return {static_cast<double>(matrix.nbytes()), std::move(ways)};
 }
 
 double flops_per_token(const DecoderConfig& config, double keys) {
