@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <future>
 #include <optional>
 
@@ -16,6 +17,7 @@
 #include "models/fused.h"
 #include "models/gguf.h"
 #include "models/linear.h"
+#include "models/logits_at_once.h"
 #include "models/quantised.h"
 
 namespace sinkbench {
@@ -428,17 +430,49 @@ at::Tensor Decoder::finish(int64_t layer, const at::Tensor& x, const at::Tensor&
 }
 
 at::Tensor Decoder::logits(const at::Tensor& x) const {
-  const at::Tensor logits =
-      folds(config_, weights_.final_norm, x, weights_.head)
-          ? fused::row_product({.x = x,
-                                .linear = weights_.head,
-                                .norm = weights_.final_norm.weight,
-                                .epsilon = config_.norm_epsilon})
-          : apply(weights_.head, norm(weights_.final_norm, x, options_.dtype));
-  if (config_.logit_scale == 1.0 && config_.logit_cap == 0.0) return logits;
-  at::Tensor scaled = logits.to(accumulate_dtype()).mul_(config_.logit_scale);
+  return scaled(folds(config_, weights_.final_norm, x, weights_.head)
+                    ? fused::row_product({.x = x,
+                                          .linear = weights_.head,
+                                          .norm = weights_.final_norm.weight,
+                                          .epsilon = config_.norm_epsilon})
+                    : apply(weights_.head, norm(weights_.final_norm, x, options_.dtype)));
+}
+
+at::Tensor Decoder::scaled(const at::Tensor& products) const {
+  if (config_.logit_scale == 1.0 && config_.logit_cap == 0.0) return products;
+  at::Tensor scaled = products.to(accumulate_dtype()).mul_(config_.logit_scale);
   if (config_.logit_cap == 0.0) return scaled;
   return scaled.div_(config_.logit_cap).tanh_().mul_(config_.logit_cap);
+}
+
+at::Tensor Decoder::nll_of_logits(const at::Tensor& logits, const at::Tensor& targets) const {
+  const bool exact = accumulate_dtype() == at::kDouble;
+  return fused::negative_log_likelihood(exact ? logits.to(at::kDouble) : logits, targets);
+}
+
+at::Tensor Decoder::nll(const at::Tensor& x, const at::Tensor& targets) const {
+  const int64_t vocabulary = config_.vocab_size;
+  const bool tiles = x.is_cpu() && accumulate_dtype() == at::kFloat &&
+                     x.size(0) >= fewest_rows_of_tile && vocabulary > columns_of_tile;
+  const int64_t at_once =
+      tiles ? rows_of_tile : std::max<int64_t>(1, logits_at_once(x.is_cuda()) / vocabulary);
+  std::vector<at::Tensor> parts;
+  for (int64_t row = 0; row < x.size(0); row += at_once) {
+    const int64_t n = std::min(at_once, x.size(0) - row);
+    const at::Tensor rows = x.narrow(0, row, n), of_rows = targets.narrow(0, row, n);
+    if (!tiles) {
+      parts.push_back(nll_of_logits(logits(rows), of_rows));
+      continue;
+    }
+    const at::Tensor normed = norm(weights_.final_norm, rows, options_.dtype);
+    fused::TiledNll sums(of_rows);
+    for (int64_t first = 0; first < vocabulary; first += columns_of_tile) {
+      const int64_t columns = std::min(columns_of_tile, vocabulary - first);
+      sums.add(scaled(apply(narrow(weights_.head, first, columns), normed)), first);
+    }
+    parts.push_back(sums.nll());
+  }
+  return parts.size() == 1 ? parts.front() : at::cat(parts);
 }
 
 }  // namespace sinkbench

@@ -82,6 +82,11 @@ class Decoder {
   /// Logits [n, vocab] in the weights' precision (scaled or capped ones in accumulate_dtype), of
   /// the residual stream after the last layer.
   at::Tensor logits(const at::Tensor& x) const;
+  /// NLL in nats, [n] in accumulate_dtype, of such logits and targets, int64 [n] on the decoder's
+  /// device.
+  at::Tensor nll_of_logits(const at::Tensor& logits, const at::Tensor& targets) const;
+  /// The same of logits(x), of which few exist at a time (models/logits_at_once.h).
+  at::Tensor nll(const at::Tensor& x, const at::Tensor& targets) const;
 
  private:
   /// Of x [n, hidden], in `dtype`; x itself where there are no weights.
@@ -90,6 +95,8 @@ class Decoder {
   at::Tensor norm_heads(const at::Tensor& heads, const at::Tensor& weight) const;
   Projection split(const LayerWeights& layer, const at::Tensor& query,
                    const at::Tensor& keys_and_values) const;
+  /// Logits as they are, from products of the head.
+  at::Tensor scaled(const at::Tensor& products) const;
   /// What the MLP's last map is applied to.
   at::Tensor activated(const LayerWeights& layer, const at::Tensor& normed) const;
 

@@ -338,14 +338,30 @@ at::Tensor negative_log_likelihood(const at::Tensor& logits, const at::Tensor& t
   }
 #endif
   if (on_cpu(logits)) {
-    const at::Tensor nll = at::empty({logits.size(0)}, at::kFloat);
-    with_numbers(logits, [&](const auto* x) {
-      cpu::negative_log_likelihood(x, targets.data_ptr<int64_t>(), logits.size(0), logits.size(1),
-                                   nll.data_ptr<float>());
-    });
-    return nll;
+    TiledNll whole(targets);
+    whole.add(logits, 0);
+    return whole.nll();
   }
   return plain::negative_log_likelihood(logits, targets);
+}
+
+TiledNll::TiledNll(const at::Tensor& targets)
+    : targets_(targets),
+      top_(at::full(targets.sizes(), -INFINITY, at::kFloat)),
+      sum_(at::zeros(targets.sizes(), at::kDouble)),
+      target_(at::empty(targets.sizes(), at::kFloat)) {}
+
+void TiledNll::add(const at::Tensor& logits, int64_t first) {
+  with_numbers(logits, [&](const auto* x) {
+    cpu::add_logits(x, targets_.data_ptr<int64_t>(), logits.size(0), first, logits.size(1),
+                    {.top = top_.data_ptr<float>(),
+                     .sum = sum_.data_ptr<double>(),
+                     .target = target_.data_ptr<float>()});
+  });
+}
+
+at::Tensor TiledNll::nll() const {
+  return (sum_.log() + top_ - target_).to(at::kFloat);
 }
 
 RotaryTable angles(const at::Tensor& places, const at::Tensor& frequencies, double magnitude,

@@ -58,6 +58,19 @@ at::Tensor row_product(const Row& row);
 /// NLL in nats, float32 [n]: logits [n, vocab], targets int64 [n]. No float32 copy of the logits.
 at::Tensor negative_log_likelihood(const at::Tensor& logits, const at::Tensor& targets);
 
+/// The same on the CPU of logits, float32 or bfloat16, of which only a tile of the vocabulary
+/// exists at a time. Tiles of multiples of cpu::log_softmax_piece give the same numbers as one.
+class TiledNll {
+ public:
+  explicit TiledNll(const at::Tensor& targets);
+  /// Logits [n, columns] of the ids first, first + 1, ...
+  void add(const at::Tensor& logits, int64_t first);
+  at::Tensor nll() const;
+
+ private:
+  at::Tensor targets_, top_, sum_, target_;
+};
+
 /// Rows of a rotary table for places that are on the device: int64 [n], frequencies float64.
 RotaryTable angles(const at::Tensor& places, const at::Tensor& frequencies, double magnitude,
                    at::ScalarType dtype);

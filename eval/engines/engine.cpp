@@ -6,8 +6,7 @@
 #include <algorithm>
 
 #include "base/error.h"
-#include "eval/engines/logits_at_once.h"
-#include "models/fused.h"
+#include "models/logits_at_once.h"
 
 namespace sinkbench {
 
@@ -72,26 +71,28 @@ void Engine::advance_rows(const RowSink& sink) {
 
 void Engine::advance(const NllSink& sink) {
   advance_rows([&](const QueryRows& rows) {
-    score_rows(rows, [&](const ScoredRows& scored) { sink(scored.nll); });
+    score_rows(rows, /*with_logits=*/false, [&](const ScoredRows& scored) { sink(scored.nll); });
   });
 }
 
-void Engine::score_rows(const QueryRows& rows, const ScoreSink& sink) const {
+void Engine::score_rows(const QueryRows& rows, bool with_logits, const ScoreSink& sink) const {
   const c10::InferenceMode inference;
   const int64_t count = rows.x.size(0);
-  const int64_t at_once = std::clamp<int64_t>(
-      logits_at_once(rows.x.is_cuda()) / decoder_.config().vocab_size, 1, count);
+  const int64_t at_once =
+      with_logits ? std::clamp<int64_t>(
+                        logits_at_once(rows.x.is_cuda()) / decoder_.config().vocab_size, 1, count)
+                  : count;
   for (int64_t row = 0; row < count; row += at_once) {
     const int64_t n = std::min(at_once, count - row);
     const int64_t first = rows.first + row * rows.step;
-    std::vector<int64_t> targets(n);
-    for (int64_t i = 0; i < n; ++i) targets[i] = stream_.ids[first + i * rows.step + 1];
-    const at::Tensor logits = decoder_.logits(rows.x.narrow(0, row, n));
+    std::vector<int64_t> next(n);
+    for (int64_t i = 0; i < n; ++i) next[i] = stream_.ids[first + i * rows.step + 1];
+    const at::Tensor x = rows.x.narrow(0, row, n);
+    const at::Tensor targets =
+        at::tensor(next, at::kLong).to(x.device(), at::kLong, /*non_blocking=*/true);
+    const at::Tensor logits = with_logits ? decoder_.logits(x) : at::Tensor();
     const at::Tensor nll =
-        negative_log_likelihood(
-            logits,
-            at::tensor(targets, at::kLong).to(logits.device(), at::kLong, /*non_blocking=*/true),
-            decoder_.accumulate_dtype())
+        (with_logits ? decoder_.nll_of_logits(logits, targets) : decoder_.nll(x, targets))
             .to(at::TensorOptions().dtype(at::kDouble).device(at::kCPU))
             .contiguous();
     sink({.logits = logits,
@@ -162,12 +163,6 @@ void check_ids(std::span<const int32_t> ids, const DecoderConfig& config) {
           i, ids[i], config.vocab_size - 1);
     }
   }
-}
-
-at::Tensor negative_log_likelihood(const at::Tensor& logits, const at::Tensor& targets,
-                                   at::ScalarType dtype) {
-  return fused::negative_log_likelihood(
-      logits.to(dtype == at::kDouble ? dtype : logits.scalar_type()), targets);
 }
 
 }  // namespace sinkbench

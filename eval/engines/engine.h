@@ -30,7 +30,7 @@ using RowSink = std::function<void(const QueryRows&)>;
 
 /// The same with what follows from it.
 struct ScoredRows {
-  at::Tensor logits;            ///< [n, vocab] in the weights' precision
+  at::Tensor logits;            ///< [n, vocab] in the weights' precision; undefined: not asked for
   std::span<const double> nll;  ///< [n] of the next tokens
   int64_t first = 0;
   int64_t step = 1;
@@ -70,10 +70,10 @@ class Engine {
   void begin(std::span<const int32_t> ids) { begin(Stream{ids}); }
   /// Feeds the next block of tokens and passes on the NLLs of those after them.
   void advance(const NllSink& sink);
-  /// The same in two steps: the block, and, for rows of it, logits and NLLs. The logits of few rows
-  /// at a time exist, no more than 2^24 of them (2^26 on a CUDA device) or one row's.
+  /// The same in two steps: the block, and, for rows of it, NLLs and, if asked for, logits, of
+  /// which few exist at a time (models/logits_at_once.h).
   void advance_rows(const RowSink& sink);
-  void score_rows(const QueryRows& rows, const ScoreSink& sink) const;
+  void score_rows(const QueryRows& rows, bool with_logits, const ScoreSink& sink) const;
   bool done() const { return piece_ == stream_.pieces.size(); }
   /// Place in the stream of the token that is fed next; of a stream that is done, of its last.
   int64_t next() const {
@@ -139,10 +139,5 @@ int64_t longest_sequence(const DecoderConfig& config);
 /// Throws InputError naming the first id that is outside the model's vocabulary, or a stream of
 /// fewer than two ids.
 void check_ids(std::span<const int32_t> ids, const DecoderConfig& config);
-
-/// NLL in nats of each target: logits [n, vocab] in any precision, targets int64 [n]; the softmax
-/// in `dtype`. Returns [n] in `dtype`.
-at::Tensor negative_log_likelihood(const at::Tensor& logits, const at::Tensor& targets,
-                                   at::ScalarType dtype);
 
 }  // namespace sinkbench

@@ -14,12 +14,12 @@
 #include "eval/engines/chunked.h"
 #include "eval/engines/kivi_engines.h"
 #include "eval/engines/limits.h"
-#include "eval/engines/logits_at_once.h"
 #include "eval/engines/recompute.h"
 #include "eval/engines/scan_engine.h"
 #include "eval/engines/scored_stepwise.h"
 #include "eval/engines/stepwise.h"
 #include "eval/experiment/engine_names.h"
+#include "models/logits_at_once.h"
 
 namespace sinkbench {
 namespace {
@@ -37,6 +37,14 @@ double element_size(at::ScalarType dtype) {
 /// Of the residual stream, norms and softmax.
 double exact_size(at::ScalarType dtype) {
   return dtype == at::kDouble ? 8 : 4;
+}
+/// Of a copy in the precision of sums.
+double widened_size(at::ScalarType dtype) {
+  return exact_size(dtype) > element_size(dtype) ? exact_size(dtype) : 0;
+}
+/// Of a logit, with what is made of it.
+double logit_size(at::ScalarType dtype) {
+  return element_size(dtype) + widened_size(dtype) + 2 * exact_size(dtype);
 }
 
 /// Plain attention has no more scores at once.
@@ -187,7 +195,7 @@ class IndexMethod : public Method {
   /// all of use for the other.
   static double activations(const DecoderConfig& config, at::ScalarType dtype, double rows) {
     const double exact = exact_size(dtype), element = element_size(dtype);
-    const double widened = exact > element ? exact : 0;  // a copy in the precision of sums
+    const double widened = widened_size(dtype);
     const double heads = static_cast<double>(config.heads * config.head_dim);
     const double projected = heads + entry_elements(config);
     const double mlp = static_cast<double>(config.mlp_size) * (config.gated_mlp ? 3 : 2);
@@ -196,10 +204,11 @@ class IndexMethod : public Method {
     const double residual = hidden * (2 * exact + element);
     const double attention = projected * (element + widened) + 1.5 * heads * exact;
     const double attended = heads * (exact + (widened > 0 ? element : 0));
-    const double logits = std::min(std::max(static_cast<double>(logits_at_once(false)), vocabulary),
-                                   rows * vocabulary);
-    return rows * (residual + attention + attended + mlp * element) +
-           logits * (element + widened + 2 * exact);
+    const double logits = rows < fewest_rows_of_tile
+                              ? rows * vocabulary
+                              : std::min(rows, static_cast<double>(rows_of_tile)) *
+                                    std::min(vocabulary, static_cast<double>(columns_of_tile));
+    return rows * (residual + attention + attended + mlp * element) + logits * logit_size(dtype);
   }
 };
 
@@ -416,6 +425,11 @@ class ScanMethod final : public Method {
 };
 
 }  // namespace
+
+double whole_logits(const DecoderConfig& config, at::ScalarType dtype, int64_t fed) {
+  const int64_t rows = std::max<int64_t>(1, logits_at_once(false) / config.vocab_size);
+  return static_cast<double>(std::min(rows, fed) * config.vocab_size) * logit_size(dtype);
+}
 
 std::unique_ptr<Method> make_method(const Policy& policy, const DecoderConfig& config,
                                     const StorageSpec& storage) {

@@ -66,6 +66,10 @@ class Method {
                            int64_t steps) const = 0;
 };
 
+/// Bytes of the logits that exist at once where whole rows of them are needed, not NLLs alone, of
+/// which Method::scoring speaks.
+double whole_logits(const DecoderConfig& config, at::ScalarType dtype, int64_t fed);
+
 /// The policy must outlive it. `storage`: of the keys and values that it keeps.
 std::unique_ptr<Method> make_method(const Policy& policy, const DecoderConfig& config,
                                     const StorageSpec& storage = {});

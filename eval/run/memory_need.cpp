@@ -110,6 +110,10 @@ MemoryNeed memory_need(const Cell& cell, const DecoderConfig& config, int64_t we
       scoring.cache += beside.cache;
       scoring.scratch += beside.scratch;
     }
+    if (reference != nullptr || cell.dataset.is_task() || dtype == at::kDouble ||
+        !device.is_cpu()) {
+      scoring.scratch += whole_logits(config, dtype, cell.engine == "stepwise" ? 1 : fed);
+    }
     at_least(scoring);
   }
   if (cell.metrics.contains(Metric::memory)) {

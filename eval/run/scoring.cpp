@@ -138,9 +138,10 @@ class Scoring {
     Progress progress(job_.progress, job_.label, to_score(), "tokens", means_.count());
     CheckpointClock clock;
     since_ = Clock::now();
+    const bool with_logits = answers_ || divergence_;
     while (!engine_->done()) {
       engine_->advance_rows([&](const QueryRows& rows) {
-        engine_->score_rows(rows, [&](const ScoredRows& scored) {
+        engine_->score_rows(rows, with_logits, [&](const ScoredRows& scored) {
           for (const double value : scored.nll) means_.add(value);
           file_->append(scored.nll);
           if (answers_) answers_->add(scored);

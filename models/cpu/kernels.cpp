@@ -92,33 +92,44 @@ SINKBENCH_INLINE void norm_rows(const float* x, const T* part, float scale, cons
 }
 
 template <int bytes, typename T>
-SINKBENCH_INLINE void nll_rows(const T* logits, const int64_t* target, int64_t vocab, int64_t from,
-                               int64_t to, float* nll) {
-  for (int64_t row = from; row < to; ++row) {
-    const T* x = logits + row * vocab;
+SINKBENCH_INLINE void add_row(const T* x, int64_t columns, float& top, double& sum) {
+  for (int64_t begin = 0; begin < columns; begin += log_softmax_piece) {
+    const int64_t end = std::min(columns, begin + log_softmax_piece);
     Float<bytes> tops = Float<bytes>{} - INFINITY;
-    int64_t i = 0;
-    for (; i + width<bytes> <= vocab; i += width<bytes>) {
+    int64_t i = begin;
+    for (; i + width<bytes> <= end; i += width<bytes>) {
       const Float<bytes> v = simd::load_as_float<bytes>(x + i);
       tops = v > tops ? v : tops;
     }
-    float top = tops[0];
-    for (int lane = 1; lane < width<bytes>; ++lane) top = std::max(top, tops[lane]);
-    for (; i < vocab; ++i) top = std::max(top, simd::as_float(x[i]));
-    // Pieces in float32, their sums in float64.
-    constexpr int64_t piece = 4096;
-    double sum = 0.0;
-    for (int64_t begin = 0; begin < vocab; begin += piece) {
-      const int64_t end = std::min(vocab, begin + piece);
-      Float<bytes> lanes{};
-      int64_t j = begin;
-      for (; j + width<bytes> <= end; j += width<bytes>) {
-        lanes += simd::exp<bytes>(simd::load_as_float<bytes>(x + j) - top);
-      }
-      sum += simd::sum<bytes>(lanes);
-      for (; j < end; ++j) sum += std::exp(simd::as_float(x[j]) - top);
+    float largest = tops[0];
+    for (int lane = 1; lane < width<bytes>; ++lane) largest = std::max(largest, tops[lane]);
+    for (; i < end; ++i) largest = std::max(largest, simd::as_float(x[i]));
+    // A piece without a number keeps no less than NaN of what is in it.
+    const float pivot = largest == -INFINITY ? 0.0f : largest;
+    Float<bytes> lanes{};
+    for (i = begin; i + width<bytes> <= end; i += width<bytes>) {
+      lanes += simd::exp<bytes>(simd::load_as_float<bytes>(x + i) - pivot);
     }
-    nll[row] = static_cast<float>(std::log(sum) + top - simd::as_float(x[target[row]]));
+    double of_piece = simd::sum<bytes>(lanes);
+    for (; i < end; ++i) of_piece += std::exp(simd::as_float(x[i]) - pivot);
+    if (largest > top) {
+      sum = sum * std::exp(static_cast<double>(top) - largest) + of_piece;
+      top = largest;
+    } else {
+      sum += largest == top ? of_piece : of_piece * std::exp(static_cast<double>(largest) - top);
+    }
+  }
+}
+
+template <int bytes, typename T>
+SINKBENCH_INLINE void add_rows(const T* logits, const int64_t* target, int64_t first,
+                               int64_t columns, int64_t from, int64_t to,
+                               const LogSoftmaxSums& sums) {
+  for (int64_t row = from; row < to; ++row) {
+    const T* x = logits + row * columns;
+    add_row<bytes>(x, columns, sums.top[row], sums.sum[row]);
+    const int64_t column = target[row] - first;
+    if (column >= 0 && column < columns) sums.target[row] = simd::as_float(x[column]);
   }
 }
 
@@ -205,10 +216,11 @@ void add_rms_norm(const float* x, const T* part, float scale, const Weight* weig
 }
 
 template <Stored T>
-void negative_log_likelihood(const T* logits, const int64_t* target, int64_t n, int64_t vocab,
-                             float* nll) {
+void add_logits(const T* logits, const int64_t* target, int64_t n, int64_t first, int64_t columns,
+                const LogSoftmaxSums& sums) {
   divide(
-      n, vocab, SINKBENCH_BODY { nll_rows<bytes>(logits, target, vocab, from, to, nll); });
+      n, columns,
+      SINKBENCH_BODY { add_rows<bytes>(logits, target, first, columns, from, to, sums); });
 }
 
 template <Stored T>
@@ -228,8 +240,10 @@ template void add_rms_norm(const float*, const uint16_t*, float, const float*, f
                            int64_t, float*, uint16_t*);
 template void add_rms_norm(const float*, const uint16_t*, float, const uint16_t*, float, int64_t,
                            int64_t, float*, uint16_t*);
-template void negative_log_likelihood(const float*, const int64_t*, int64_t, int64_t, float*);
-template void negative_log_likelihood(const uint16_t*, const int64_t*, int64_t, int64_t, float*);
+template void add_logits(const float*, const int64_t*, int64_t, int64_t, int64_t,
+                         const LogSoftmaxSums&);
+template void add_logits(const uint16_t*, const int64_t*, int64_t, int64_t, int64_t,
+                         const LogSoftmaxSums&);
 template void turn_heads(const Turn&, const float*, float*);
 template void turn_heads(const Turn&, const uint16_t*, float*);
 

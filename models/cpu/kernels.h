@@ -28,11 +28,20 @@ template <Stored T, Stored Weight>
 void add_rms_norm(const float* x, const T* part, float scale, const Weight* weight, float epsilon,
                   int64_t n, int64_t size, float* sum, T* normed);
 
-/// nll[i] = log(sum of exp(logits[i])) - logits[i, target[i]], in nats. Sums over the vocabulary
-/// are carried in float64.
+/// What log-softmax needs of each row's logits, as a tile of the vocabulary after the other is
+/// added (Milakov and Gimelshein 2018, arXiv 1805.02867).
+struct LogSoftmaxSums {
+  float* top;     ///< the largest logit so far; -infinity before the first
+  double* sum;    ///< of exp(logit - top); 0 before the first
+  float* target;  ///< the target's logit, once its tile has been added
+};
+/// Logits are taken by pieces of so many, whose sums are in float32: of a vocabulary in tiles of a
+/// multiple of this the sums are the same bit for bit as in one.
+constexpr int64_t log_softmax_piece = 2048;
+/// Adds the logits [n, columns] of ids first, first + 1, ... to the sums [n]; target [n].
 template <Stored T>
-void negative_log_likelihood(const T* logits, const int64_t* target, int64_t n, int64_t vocab,
-                             float* nll);
+void add_logits(const T* logits, const int64_t* target, int64_t n, int64_t first, int64_t columns,
+                const LogSoftmaxSums& sums);
 
 /// Heads side by side, turned as models/rotary.h has it and laid out head by head in float32:
 /// out[h * head_stride + t * head_dim + i], from x[t * token_stride + h * head_dim + i].

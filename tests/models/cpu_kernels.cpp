@@ -67,14 +67,34 @@ void check_norm(int64_t size) {
   check_close(normed, norm(x), rounding<T>);
 }
 
+/// The logits' NLLs, a tile of so many ids after the other.
+template <typename T>
+at::Tensor nll_by_tiles(const at::Tensor& logits, const at::Tensor& target, int64_t tile) {
+  const int64_t n = logits.size(0), vocab = logits.size(1);
+  const at::Tensor top = at::full({n}, -INFINITY, at::kFloat), sum = at::zeros({n}, at::kDouble);
+  const at::Tensor of_target = at::full({n}, std::nanf(""), at::kFloat);
+  for (int64_t first = 0; first < vocab; first += tile) {
+    const int64_t columns = std::min(tile, vocab - first);
+    const at::Tensor part = logits.narrow(1, first, columns).contiguous();
+    cpu::add_logits(
+        data<T>(part), data<int64_t>(target), n, first, columns,
+        {.top = data<float>(top), .sum = data<double>(sum), .target = data<float>(of_target)});
+  }
+  return sum.log() + top - of_target;
+}
+
 template <typename T>
 void check_nll(int64_t vocab) {
   const at::Tensor logits = random<T>({5, vocab}, 10.0);
-  const at::Tensor target = at::randint(vocab, {5}, at::kLong), nll = at::empty({5}, at::kFloat);
-  cpu::negative_log_likelihood(data<T>(logits), data<int64_t>(target), 5, vocab, data<float>(nll));
+  const at::Tensor target = at::randint(vocab, {5}, at::kLong);
+  const at::Tensor nll = nll_by_tiles<T>(logits, target, vocab);
   const at::Tensor right =
       -at::log_softmax(logits.to(at::kDouble), 1).gather(1, target.unsqueeze(1)).squeeze(1);
-  CHECK((nll.to(at::kDouble) - right).abs().max().item<double>() < 5e-6);
+  CHECK((nll - right).abs().max().item<double>() < 5e-6);
+  CHECK(at::equal(nll_by_tiles<T>(logits, target, cpu::log_softmax_piece), nll));
+  CHECK(at::equal(nll_by_tiles<T>(logits, target, 2 * cpu::log_softmax_piece), nll));
+  const at::Tensor unaligned = nll_by_tiles<T>(logits, target, 7);
+  CHECK((unaligned - right).abs().max().item<double>() < 5e-6);
 }
 
 template <typename T>
@@ -156,8 +176,17 @@ TEST_CASE("bfloat16 is rounded as LibTorch rounds it, and nothing hides a NaN") 
     const float a = normed[i].item<float>(), b = right[i].item<float>();
     CHECK((a == b || (std::isnan(a) && std::isnan(b))));
   }
-  const at::Tensor logits = at::tensor({1.0f, std::nanf(""), 2.0f}), nll = at::zeros({1});
-  const int64_t target = 0;
-  cpu::negative_log_likelihood(data<float>(logits), &target, 1, 3, data<float>(nll));
-  CHECK(std::isnan(nll.item<float>()));
+  const float nan = std::nanf("");
+  const at::Tensor target = at::zeros({1}, at::kLong);
+  for (const int64_t tile : {1, 2, 4}) {
+    const auto nll = [&](std::initializer_list<float> logits) {
+      return nll_by_tiles<float>(at::tensor(logits).unsqueeze(0), target, tile).item<double>();
+    };
+    CHECK(std::isnan(nll({1.0f, nan, 2.0f, 3.0f})));
+    CHECK(std::isnan(nll({1.0f, 2.0f, nan, nan})));
+    CHECK(std::isnan(nll({1.0f, infinity, 2.0f, 3.0f})));
+    // Ids that a model never says, whole tiles of them.
+    CHECK(nll({1.0f, 1.0f, -infinity, -infinity}) == Approx(std::log(2.0)));
+    CHECK(nll({-infinity, -infinity, 1.0f, 1.0f}) == infinity);
+  }
 }

@@ -30,7 +30,8 @@ DivergenceResult measure(const std::string& name, const Decoder& decoder, const 
       std::make_unique<Divergence>(decoder, policy, reference, name, options, Stream{ids});
   while (!engine->done()) {
     engine->advance_rows([&](const QueryRows& rows) {
-      engine->score_rows(rows, [&](const ScoredRows& scored) { divergence->add(scored); });
+      engine->score_rows(rows, /*with_logits=*/true,
+                         [&](const ScoredRows& scored) { divergence->add(scored); });
     });
     if (!in_pieces) continue;
     std::vector<at::Tensor> state, own;

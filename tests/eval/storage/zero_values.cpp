@@ -58,8 +58,7 @@ std::vector<double> by_definition(const Decoder& decoder, const Policy& policy,
     x = decoder.finish(layer, x, attended.flatten(1));
   }
   const at::Tensor logits = decoder.logits(x);
-  const at::Tensor nll =
-      negative_log_likelihood(logits, at::tensor(wide, at::kLong).narrow(0, 1, n), at::kDouble);
+  const at::Tensor nll = decoder.nll_of_logits(logits, at::tensor(wide, at::kLong).narrow(0, 1, n));
   return {nll.data_ptr<double>(), nll.data_ptr<double>() + n};
 }
 
