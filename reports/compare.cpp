@@ -312,6 +312,12 @@ std::vector<double> grouped(const std::vector<double>& values) {
   return result;
 }
 
+/// A machine that is shared or busy has moments in which it is left alone: those in which the
+/// yardstick takes no more than so much (in logarithms) above what it took at the least in the run
+/// in which that is more.
+constexpr double of_fast_moments = 0.04;
+constexpr size_t fewest_fast_rounds = 12;  // of each run
+
 /// Results of before have no rounds: neighbouring samples stand for them.
 std::vector<TimingRound> rounds_of(const LatencyResult& timing) {
   if (!timing.rounds.empty()) return timing.rounds;
@@ -345,9 +351,9 @@ Rounds processor_times(const LatencyResult& timing) {
   return {grouped(result.steps), grouped(result.yardstick)};
 }
 
-/// The program's change, as a share: what the rounds say, and between which bounds.
-Interval program_change(const Rounds& a, const Rounds& b, double confidence) {
-  const Interval steps = difference_of_means(a.steps, b.steps, confidence);
+/// The program's change, as a share, of what became of the steps (in logarithms) by two runs'
+/// rounds.
+Interval program_change(const Rounds& a, const Rounds& b, const Interval& steps) {
   double slower = 0, faster = 0;  // what became of the machine, at the most
   if (!a.yardstick.empty() && !b.yardstick.empty()) {
     const auto [least_a, most_a] = std::minmax_element(a.yardstick.begin(), a.yardstick.end());
@@ -366,6 +372,58 @@ Verdict judge_latency(const Interval& change, double limit) {
   return change.mean <= limit && change.high <= 2 * limit ? Verdict::same : Verdict::unsure;
 }
 
+/// From the nearest to the farthest values of two runs. Moments that are alike to the yardstick
+/// need not be to the program, and that for as long as a run takes: more than the chance of a mean.
+Interval distance(const std::vector<double>& a, const std::vector<double>& b) {
+  const auto mean = [](const std::vector<double>& values) {
+    return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
+  };
+  const auto [least_a, most_a] = std::minmax_element(a.begin(), a.end());
+  const auto [least_b, most_b] = std::minmax_element(b.begin(), b.end());
+  return {.mean = mean(b) - mean(a), .low = *least_b - *most_a, .high = *most_b - *least_a};
+}
+
+/// By the fast steps of the rounds that fell into such moments. Nothing where there are too few, or
+/// where the medians of these rounds say otherwise: some of the steps may have become slower, not
+/// all.
+std::optional<Interval> fast_change(const LatencyResult& a, const LatencyResult& b, double limit) {
+  double least = -INFINITY;
+  for (const LatencyResult* run : {&a, &b}) {
+    double of_run = INFINITY;
+    for (const TimingRound& round : run->rounds) {
+      if (round.fast_ms <= 0 || round.yardstick_ms <= 0) return {};
+      of_run = std::min(of_run, std::log(round.yardstick_ms));
+    }
+    least = std::max(least, of_run);
+  }
+  Rounds fast[2];
+  double medians[2] = {};
+  for (const int run : {0, 1}) {
+    const LatencyResult& timing = run == 0 ? a : b;
+    auto sample = timing.samples_ms.begin();
+    for (const TimingRound& round : timing.rounds) {
+      const double yardstick = std::log(round.yardstick_ms);
+      if (yardstick <= least + of_fast_moments) {
+        fast[run].steps.push_back(std::log(round.fast_ms));
+        fast[run].yardstick.push_back(yardstick);
+        medians[run] += std::log(quantile({sample, sample + round.samples}, 0.5));
+      }
+      sample += round.samples;
+    }
+    const size_t rounds = fast[run].steps.size();
+    if (rounds < fewest_fast_rounds) return {};
+    medians[run] /= static_cast<double>(rounds);
+    fast[run] = {grouped(fast[run].steps), grouped(fast[run].yardstick)};
+  }
+  const Interval change = program_change(fast[0], fast[1], distance(fast[0].steps, fast[1].steps));
+  const double typical = std::expm1(medians[1] - medians[0]);
+  const Verdict verdict = judge_latency(change, limit);
+  const bool agrees = verdict == Verdict::worse    ? typical > 0
+                      : verdict == Verdict::better ? typical < 0
+                                                   : verdict == Verdict::same && typical <= limit;
+  return agrees ? std::optional(change) : std::nullopt;
+}
+
 QuantityComparison compare_samples(const LatencyResult& a, const LatencyResult& b,
                                    std::optional<double> limit, double confidence) {
   QuantityComparison result{.quantity = Quantity::latency,
@@ -380,6 +438,9 @@ QuantityComparison compare_samples(const LatencyResult& a, const LatencyResult& 
     result.high = change.high;
     result.verdict = limit ? judge_latency(change, *limit) : Verdict::shown;
   };
+  const auto likely = [&](const Rounds& before, const Rounds& after) {
+    return difference_of_means(before.steps, after.steps, confidence);
+  };
   // One measurement, not two.
   if (!a.samples_ms.empty() && a.samples_ms == b.samples_ms) {
     take({});
@@ -391,11 +452,17 @@ QuantityComparison compare_samples(const LatencyResult& a, const LatencyResult& 
     result.note = "too few steps to tell a change from chance";
     return result;
   }
-  take(program_change(wall_a, wall_b, confidence));
+  take(program_change(wall_a, wall_b, likely(wall_a, wall_b)));
   if (result.verdict != Verdict::unsure) return result;
+  if (const auto change = fast_change(a, b, *limit)) {
+    take(*change);
+    result.note = "by the moments in which the machine was left alone";
+    return result;
+  }
   const Rounds processor_a = processor_times(a), processor_b = processor_times(b);
   if (std::min(processor_a.steps.size(), processor_b.steps.size()) >= fewest_rounds) {
-    const Interval change = program_change(processor_a, processor_b, confidence);
+    const Interval change =
+        program_change(processor_a, processor_b, likely(processor_a, processor_b));
     if (judge_latency(change, *limit) != Verdict::unsure) {
       take(change);
       result.note = "by processor time: the machine was not steady";

@@ -244,6 +244,7 @@ json cell_to_json(const CellResult& result) {
     json rounds = json::array();
     for (const TimingRound& r : l.rounds) {
       rounds.push_back({{"samples", r.samples},
+                        {"fast_ms", r.fast_ms},
                         {"processor_ms", r.processor_ms},
                         {"yardstick_ms", r.yardstick_ms},
                         {"yardstick_processor_ms", r.yardstick_processor_ms}});
@@ -350,8 +351,10 @@ LatencyResult latency_from_json(const RecordField& object) {
   if (rounds.is_null()) return latency;
   int64_t in_rounds = 0;
   for (const RecordField& round : rounds.elements()) {
+    const RecordField fast = round.later("fast_ms");
     latency.rounds.push_back(
         {.samples = round.at("samples").integer(0, std::ssize(samples)),
+         .fast_ms = fast.is_null() ? 0 : fast.number(0),
          .processor_ms = round.at("processor_ms").number(0),
          .yardstick_ms = round.at("yardstick_ms").number(0),
          .yardstick_processor_ms = round.at("yardstick_processor_ms").number(0)});

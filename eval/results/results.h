@@ -41,6 +41,7 @@ struct CommonTokensResult {
 /// Neighbouring samples of a cell's latency, and what the machine did then.
 struct TimingRound {
   int64_t samples = 0;
+  double fast_ms = 0;                 ///< of a step: a tenth of whole periods take less; 0: unknown
   double processor_ms = 0;            ///< of a step: the mean over the round, all threads together
   double yardstick_ms = 0;            ///< of a fixed piece of work (eval/run/yardstick.h); 0: none
   double yardstick_processor_ms = 0;  ///< the same, of the processors

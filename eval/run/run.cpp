@@ -36,7 +36,12 @@ using Clock = std::chrono::steady_clock;
 constexpr double latency_budget_seconds = 30.0;
 constexpr size_t fewest_samples = 5;
 
-constexpr int64_t rounds_of_samples = 5;  // that the samples after a warm-up are timed in
+// The samples after a warm-up are timed in rounds: short ones, some of which the machine leaves
+// alone.
+constexpr int64_t fewest_rounds = 5;
+constexpr int64_t fewest_periods = 4;  // of steps in a round, where there are as many
+constexpr double longest_round_ms = 15;
+constexpr double fast_share = 0.1;  // of a round's periods, for TimingRound::fast_ms
 constexpr std::chrono::milliseconds pause_between_rounds(20);
 
 double seconds_since(Clock::time_point begin) {
@@ -354,23 +359,34 @@ struct Runner::State {
            ++i) {
         step(i);
       }
-      const int64_t rounds = std::min(rounds_of_samples, periods);
       WorkTime pace = yardstick != nullptr ? yardstick->measure() : WorkTime{};
-      for (int64_t r = 0; r < rounds && in_time; ++r) {
+      for (int64_t p = 0; p < periods && in_time;) {
         TimingRound round;
-        const Stopwatch processor;
-        for (int64_t i = r * periods / rounds * period; i < (r + 1) * periods / rounds * period;
-             ++i) {
-          if (stopped()) throw Interrupted("in " + id + ", while its steps were timed");
-          in_time = timing.samples_ms.size() < fewest_samples || i % period != 0 ||
+        std::vector<double> of_periods;  // a step's mean
+        const Stopwatch stopwatch;
+        const auto is_over = [&] {
+          const auto count = std::ssize(of_periods);
+          return p == periods || count == std::max<int64_t>(1, periods / fewest_rounds) ||
+                 (count >= fewest_periods && stopwatch.elapsed().wall_ms > longest_round_ms);
+        };
+        do {
+          in_time = timing.samples_ms.size() < fewest_samples ||
                     seconds_since(begin) <= latency_budget_seconds;
           if (!in_time) break;
-          timing.samples_ms.push_back(1e3 * seconds_of(device, [&] { step(spec.warmup + i); }));
-          timed_ms += timing.samples_ms.back();
-          ++round.samples;
-        }
+          double period_ms = 0;
+          for (int64_t i = p * period; i < (p + 1) * period; ++i) {
+            if (stopped()) throw Interrupted("in " + id + ", while its steps were timed");
+            timing.samples_ms.push_back(1e3 * seconds_of(device, [&] { step(spec.warmup + i); }));
+            period_ms += timing.samples_ms.back();
+            ++round.samples;
+          }
+          timed_ms += period_ms;
+          of_periods.push_back(period_ms / static_cast<double>(period));
+          ++p;
+        } while (!is_over());
         if (round.samples == 0) break;
-        round.processor_ms = processor.elapsed().processor_ms / static_cast<double>(round.samples);
+        round.fast_ms = quantile(of_periods, fast_share);
+        round.processor_ms = stopwatch.elapsed().processor_ms / static_cast<double>(round.samples);
         if (yardstick != nullptr) {
           const WorkTime after = yardstick->measure();
           round.yardstick_ms = (pace.wall_ms + after.wall_ms) / 2;

@@ -433,6 +433,56 @@ TEST_CASE("what the machine explains is not the program's") {
         Verdict::worse);
 }
 
+namespace {
+
+/// 40 rounds of 10 steps on a machine that leaves the program alone in `quiet` of them, evenly
+/// placed. In the others the yardstick takes up to twice as long, and steps, not in step with it,
+/// up to 2.5 times. Of a round in five some steps are disturbed whatever the yardstick says.
+LatencyResult disturbed(int quiet, double fast_ms, double step_ms, double yardstick_ms = 1) {
+  LatencyResult timing;
+  for (int r = 0; r < 40; ++r) {
+    const bool alone = (r + 1) * quiet / 40 > r * quiet / 40;
+    const double machine = alone ? 1 : 1.1 + 0.9 * ((r * 17) % 40) / 40.0;
+    const double steps = alone ? 1 : 1 + 1.5 * ((r * 23) % 40) / 40.0;
+    for (int i = 0; i < 10; ++i)
+      timing.samples_ms.push_back(step_ms * steps * (r % 5 == 0 ? 1.2 : 1));
+    const double jitter = 0.005 * ((r * 7) % 5 - 2) / 2.0;
+    timing.rounds.push_back({.samples = 10,
+                             .fast_ms = fast_ms * steps * (1 + jitter),
+                             .processor_ms = step_ms * steps,
+                             .yardstick_ms = yardstick_ms * machine * (1 - jitter),
+                             .yardstick_processor_ms = yardstick_ms * machine});
+  }
+  timing.samples = std::ssize(timing.samples_ms);
+  timing.p50_ms = quantile(timing.samples_ms, 0.5);
+  return timing;
+}
+
+}  // namespace
+
+TEST_CASE("the moments in which the machine was left alone tell what the others can't") {
+  const LatencyResult before = disturbed(14, 1.0, 1.05);
+  const auto with = [&](const LatencyResult& after) { return compare_timings(before, after); };
+  const QuantityComparison slower = with(disturbed(16, 1.1, 1.155));
+  CHECK(slower.verdict == Verdict::worse);
+  CHECK(slower.change == Approx(0.1).margin(0.005));
+  CHECK_THAT(slower.note, ContainsSubstring("left alone"));
+  CHECK(with(disturbed(16, 0.9, 0.945)).verdict == Verdict::better);
+  const QuantityComparison same = with(disturbed(16, 1.002, 1.05));
+  CHECK(same.verdict == Verdict::same);
+  CHECK_THAT(same.note, ContainsSubstring("left alone"));
+  // Too few such moments; a machine that never was as fast; no account of the fast steps.
+  CHECK(with(disturbed(5, 1.1, 1.155)).verdict == Verdict::unsure);
+  CHECK(with(disturbed(16, 1.1, 1.155, 1.15)).verdict == Verdict::unsure);
+  LatencyResult older = disturbed(16, 1.1, 1.155);
+  for (TimingRound& round : older.rounds) round.fast_ms = 0;
+  CHECK(with(older).verdict == Verdict::unsure);
+  // Most steps are slower, the fast ones are not: nothing to call the same.
+  CHECK(with(disturbed(16, 1.0, 1.155)).verdict == Verdict::unsure);
+  // Nor is it faster where most steps are slower.
+  CHECK(with(disturbed(16, 0.9, 1.155)).verdict == Verdict::unsure);
+}
+
 TEST_CASE("results without rounds are compared by their neighbouring steps") {
   LatencyResult before = timing_of({}), after = timing_of({.step_ms = 1.65});
   before.rounds.clear();
