@@ -22,6 +22,10 @@ inline constexpr std::array picture_extensions = {".csv", ".gp", ".png", ".svg"}
 inline constexpr const char* black = "#000000";
 inline constexpr std::array line_colours = {"#0072B2", "#D55E00", "#009E73",
                                             "#CC79A7", "#E69F00", "#56B4E9"};
+/// Of words about lines of these: the same, darkened to the contrast with white that text needs
+/// (4.5, WCAG 2.1).
+inline constexpr std::array label_colours = {"#0072B2", "#BF5400", "#008460",
+                                             "#A15F83", "#9C6C00", "#3A7A9E"};
 /// Of a picture of lines.
 inline constexpr const char* gnuplot_axes =
     "set border 3 linecolor '#444444'\n"

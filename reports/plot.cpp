@@ -82,7 +82,8 @@ std::string script(const Picture& picture) {
     const Look& look = layout.looks[i];
     const char* colour = look.colour == 0 ? black : line_colours[look.colour - 1];
     text += fmt::format("set label {} at graph 1.015, graph {:.4f} left textcolor '{}'\n",
-                        gnuplot_quoted(label_of(series)), look.label, colour);
+                        gnuplot_quoted(label_of(series)), look.label,
+                        look.colour == 0 ? black : label_colours[look.colour - 1]);
     // By row, since gnuplot ends a quoted name at its first comma.
     const size_t first = next;
     next += series.points.size();

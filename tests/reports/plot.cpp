@@ -351,6 +351,24 @@ TEST_CASE("an axis has round numbers, more than one of them") {
   CHECK(ticks(3, 1e12).size() > 3);
 }
 
+TEST_CASE("words in colour can be read on white") {
+  // Contrast by WCAG 2.1: (1 + 0.05) / (relative luminance + 0.05).
+  const auto contrast = [](const std::string& colour) {
+    double luminance = 0;
+    const std::array share = {0.2126, 0.7152, 0.0722};
+    for (size_t i = 0; i < share.size(); ++i) {
+      const double value = std::stoi(colour.substr(1 + 2 * i, 2), nullptr, 16) / 255.0;
+      luminance +=
+          share[i] * (value <= 0.03928 ? value / 12.92 : std::pow((value + 0.055) / 1.055, 2.4));
+    }
+    return 1.05 / (luminance + 0.05);
+  };
+  CHECK(contrast("#000000") == Approx(21));
+  CHECK(contrast("#777777") == Approx(4.48).margin(0.01));
+  for (const char* colour : label_colours) CHECK(contrast(colour) >= 4.5);
+  CHECK(label_colours.size() == line_colours.size());
+}
+
 TEST_CASE("a picture in words has its main numbers") {
   const test::TemporaryFolder folder;
   Results results = many_cells(2);
