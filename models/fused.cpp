@@ -157,6 +157,10 @@ at::Tensor activate(const at::Tensor& x, Activation activation) {
     case Activation::silu:
       return at::silu(x);
     case Activation::gelu:
+      // In bfloat16 LibTorch asks oneDNN, which has none of it on arm64.
+      if (x.is_cpu() && x.scalar_type() == at::kBFloat16) {
+        return at::gelu(x.to(at::kFloat), "none").to(at::kBFloat16);
+      }
       return at::gelu(x, "none");
     case Activation::gelu_tanh:
       return at::gelu(x, "tanh");
