@@ -415,12 +415,10 @@ void bench(const BenchOptions& options) {
   if (report.table()) {
     print_out(
         "\nMedians of {} repetitions; spread: slowest less fastest, of the median. Counted are\n"
-        "multiply-adds (as two) of products with weights and of attention, against a product just "
-        "before\n"
-        "and after each repetition; for decode the bytes of the weights and the cache, against a "
-        "read "
-        "of as\n"
-        "many (eval/run/bench.h). A decode repetition is the median of {} steps.\n",
+        "multiply-adds (as two) of products with weights and of attention, against a product just\n"
+        "before and after each repetition; for decode the bytes of the weights and the cache,\n"
+        "against a read of as many (eval/run/bench.h). A decode repetition is the median of {} "
+        "steps.\n",
         options.repeats, options.samples);
     return;
   }
