@@ -11,7 +11,6 @@
 #include <deque>
 #include <limits>
 #include <map>
-#include <numeric>
 #include <set>
 
 #include "base/error.h"
@@ -301,15 +300,7 @@ struct Rounds {
 
 /// Means over as many groups of neighbours as `most_rounds`.
 std::vector<double> grouped(const std::vector<double>& values) {
-  const size_t groups = std::min(most_rounds, values.size());
-  std::vector<double> result;
-  for (size_t g = 0; g < groups; ++g) {
-    const size_t begin = g * values.size() / groups, end = (g + 1) * values.size() / groups;
-    result.push_back(std::accumulate(values.begin() + static_cast<std::ptrdiff_t>(begin),
-                                     values.begin() + static_cast<std::ptrdiff_t>(end), 0.0) /
-                     static_cast<double>(end - begin));
-  }
-  return result;
+  return block_means(values, std::min(most_rounds, values.size()));
 }
 
 /// A machine that is shared or busy has moments in which it is left alone: those in which the
@@ -375,9 +366,6 @@ Verdict judge_latency(const Interval& change, double limit) {
 /// From the nearest to the farthest values of two runs. Moments that are alike to the yardstick
 /// need not be to the program, and that for as long as a run takes: more than the chance of a mean.
 Interval distance(const std::vector<double>& a, const std::vector<double>& b) {
-  const auto mean = [](const std::vector<double>& values) {
-    return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
-  };
   const auto [least_a, most_a] = std::minmax_element(a.begin(), a.end());
   const auto [least_b, most_b] = std::minmax_element(b.begin(), b.end());
   return {.mean = mean(b) - mean(a), .low = *least_b - *most_a, .high = *most_b - *least_a};

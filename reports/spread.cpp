@@ -10,6 +10,7 @@
 #include "eval/results/common_tokens.h"
 #include "policies/registry.h"
 #include "reports/names.h"
+#include "reports/statistics.h"
 
 namespace sinkbench {
 namespace {
@@ -24,12 +25,6 @@ bool counts(const CellResult& cell) {
 PolicySpec without_seed(PolicySpec policy) {
   if (policy.arguments.contains("seed")) policy.arguments["seed"] = 0;
   return policy;
-}
-
-double mean(const std::vector<double>& values) {
-  double sum = 0;
-  for (const double value : values) sum += value;
-  return sum / static_cast<double>(values.size());
 }
 
 double deviation(const std::vector<double>& values) {

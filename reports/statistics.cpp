@@ -43,7 +43,7 @@ struct Sample {
 
 Sample describe(std::span<const double> values) {
   const double n = static_cast<double>(values.size());
-  const double mean = std::accumulate(values.begin(), values.end(), 0.0) / n;
+  const double mean = sinkbench::mean(values);
   double squares = 0;
   for (const double value : values) squares += (value - mean) * (value - mean);
   return {mean, squares / (n - 1), n};
@@ -51,24 +51,29 @@ Sample describe(std::span<const double> values) {
 
 }  // namespace
 
-std::vector<double> block_means(std::span<const double> values) {
+double mean(std::span<const double> values) {
+  return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
+}
+
+std::vector<double> block_means(std::span<const double> values, size_t blocks) {
   const size_t n = values.size();
-  const size_t blocks =
-      std::min(most_blocks, static_cast<size_t>(std::sqrt(static_cast<double>(n))));
   std::vector<double> means;
   for (size_t b = 0; b < blocks; ++b) {
-    const auto block = values.subspan(b * n / blocks, (b + 1) * n / blocks - b * n / blocks);
-    means.push_back(std::accumulate(block.begin(), block.end(), 0.0) /
-                    static_cast<double>(block.size()));
+    means.push_back(mean(values.subspan(b * n / blocks, (b + 1) * n / blocks - b * n / blocks)));
   }
   return means;
+}
+
+std::vector<double> block_means(std::span<const double> values) {
+  const auto root = static_cast<size_t>(std::sqrt(static_cast<double>(values.size())));
+  return block_means(values, std::min(most_blocks, root));
 }
 
 Interval bootstrap_mean(std::span<const double> values, double confidence) {
   constexpr double infinity = std::numeric_limits<double>::infinity();
   const size_t n = values.size();
   const double size = static_cast<double>(n);
-  const double mean = std::accumulate(values.begin(), values.end(), 0.0) / size;
+  const double mean = sinkbench::mean(values);
   if (n < fewest_values || !std::isfinite(mean)) return {mean, -infinity, infinity};
   // About the mean, so that squares lose no digits.
   std::vector<double> centred;

@@ -8,8 +8,13 @@
 
 namespace sinkbench {
 
-/// Means over blocks of neighbours, as many as the square root of the length (1024 at the most),
-/// whose lengths differ by one at the most. Neighbouring tokens are correlated, blocks hardly.
+/// Of no values: NaN.
+double mean(std::span<const double> values);
+
+/// Means over so many blocks of neighbours, whose lengths differ by one at the most.
+std::vector<double> block_means(std::span<const double> values, size_t blocks);
+/// The same, as many as the square root of the length (1024 at the most). Neighbouring tokens are
+/// correlated, blocks hardly.
 std::vector<double> block_means(std::span<const double> values);
 
 struct Interval {

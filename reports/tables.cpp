@@ -7,7 +7,6 @@
 #include <cmath>
 #include <functional>
 #include <map>
-#include <numeric>
 #include <optional>
 #include <set>
 #include <tuple>
@@ -15,6 +14,7 @@
 #include "base/file.h"
 #include "reports/collapse.h"
 #include "reports/spread.h"
+#include "reports/statistics.h"
 #include "reports/text_table.h"
 
 namespace sinkbench {
@@ -60,15 +60,11 @@ void add(Columns& columns, const std::vector<Row>& rows, const std::string& name
   columns.push_back(std::move(column));
 }
 
-double mean_of(const std::vector<double>& numbers) {
-  return std::accumulate(numbers.begin(), numbers.end(), 0.0) / static_cast<double>(numbers.size());
-}
-
 /// Over layers and heads.
 double to_sink_logit(const EvictedMassResult& mass) {
   std::vector<double> layers;
-  for (const std::vector<double>& heads : mass.to_sink_logit) layers.push_back(mean_of(heads));
-  return mean_of(layers);
+  for (const std::vector<double>& heads : mass.to_sink_logit) layers.push_back(mean(heads));
+  return mean(layers);
 }
 
 /// "512", or where heads differ "830, mean 510.5".
@@ -174,7 +170,7 @@ void add_fidelity_columns(Columns& columns, const std::vector<Row>& rows, const 
     };
     if (any(error)) {
       number("output error", error,
-             [](const CellResult& r) { return percent(mean_of(r.evicted_mass->output_error)); });
+             [](const CellResult& r) { return percent(mean(r.evicted_mass->output_error)); });
     }
     const auto logit = [](const CellResult& r) {
       return r.evicted_mass && !r.evicted_mass->to_sink_logit.empty();
@@ -534,7 +530,7 @@ std::string csv(const Results& results, Table table) {
       });
       number("output_error", [](const Row& r) {
         const bool there = r.result->evicted_mass && !r.result->evicted_mass->output_error.empty();
-        return there ? Value(mean_of(r.result->evicted_mass->output_error)) : std::nullopt;
+        return there ? Value(mean(r.result->evicted_mass->output_error)) : std::nullopt;
       });
       number("to_sink_logit", [](const Row& r) {
         const bool there = r.result->evicted_mass && !r.result->evicted_mass->to_sink_logit.empty();
