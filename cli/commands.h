@@ -26,6 +26,7 @@ void add_inspect(CLI::App& app);
 void add_sinks(CLI::App& app);
 void add_list(CLI::App& app);
 void add_compare(CLI::App& app);
+void add_ab(CLI::App& app);
 void add_golden(CLI::App& app);
 void add_history(CLI::App& app);
 void add_completion(CLI::App& app);

@@ -1,21 +1,15 @@
-// sinkbench compare: two runs, and an exit status that says whether the second is worse.
-#include "reports/compare.h"
-
+// sinkbench compare: two runs that were made before, or one and a kit.
 #include <fmt/ranges.h>
 
-#include <algorithm>
 #include <filesystem>
 #include <set>
-#include <sstream>
-#include <string_view>
-#include <utility>
 
 #include "base/console.h"
 #include "base/error.h"
 #include "cli/commands.h"
 #include "cli/conformance.h"
+#include "cli/gate.h"
 #include "eval/experiment/engine_names.h"
-#include "reports/exports.h"
 #include "reports/history.h"
 
 namespace sinkbench {
@@ -23,30 +17,11 @@ namespace {
 
 struct Options {
   std::vector<std::string> folders;
-  std::string thresholds;
-  std::vector<std::string> assignments;
-  std::vector<std::string> exports;
-  std::string format = "table";
+  GateOptions gate;
   std::string history;
   std::string branch = "main";
   ConformanceOptions kit;
 };
-
-ExitStatus status_of(Outcome outcome) {
-  switch (outcome) {
-    case Outcome::fine:
-      return exit_ok;
-    case Outcome::regression:
-      return exit_differs;
-    case Outcome::nothing_comparable:
-      return exit_nothing_comparable;
-    case Outcome::incomplete:
-      return exit_incomplete;
-    case Outcome::unsure:
-      return exit_unsure;
-  }
-  return exit_ok;
-}
 
 /// The folder that was named, or the run of a history; nothing where that has none.
 std::optional<MeasuredRun> baseline_of(const Options& options, const MeasuredRun& candidate) {
@@ -73,26 +48,6 @@ std::optional<MeasuredRun> baseline_of(const Options& options, const MeasuredRun
   return baseline;
 }
 
-/// Verdicts in colour, each on its line.
-std::string coloured(const std::string& text) {
-  constexpr std::pair<std::string_view, const char*> colours[] = {
-      {"  worse", "\033[31m"},       {"REGRESSION", "\033[31m"},   {"  better", "\033[32m"},
-      {"no regression", "\033[32m"}, {"  can't tell", "\033[33m"}, {"CAN'T TELL", "\033[33m"},
-      {"INCOMPLETE", "\033[33m"},    {"NOTHING COMP", "\033[33m"}};
-  std::string result;
-  std::istringstream lines(text);
-  for (std::string line; std::getline(lines, line);) {
-    const auto found =
-        std::find_if(std::begin(colours), std::end(colours), [&](const auto& colour) {
-          return colour.first.front() == ' ' ? line.find(colour.first) != line.npos
-                                             : line.starts_with(colour.first);
-        });
-    result += found == std::end(colours) ? line : found->second + line + "\033[0m";
-    result += '\n';
-  }
-  return result;
-}
-
 /// Numbers of another program, and no results.
 void run_kit(const Options& options) {
   if (!options.folders.empty()) {
@@ -103,12 +58,12 @@ void run_kit(const Options& options) {
     throw InputError::format("{} is missing beside --golden",
                              options.kit.nll.empty() ? "--nll FILE" : "--policy ID");
   }
-  const char* idle = !options.thresholds.empty()    ? "--thresholds"
-                     : !options.assignments.empty() ? "--threshold"
-                     : !options.exports.empty()     ? "--export"
-                     : !options.history.empty()     ? "--baseline-from"
-                     : options.format != "table"    ? "--format"
-                                                    : nullptr;
+  const char* idle = !options.gate.thresholds.empty()    ? "--thresholds"
+                     : !options.gate.assignments.empty() ? "--threshold"
+                     : !options.gate.exports.empty()     ? "--export"
+                     : !options.history.empty()          ? "--baseline-from"
+                     : options.gate.format != "table"    ? "--format"
+                                                         : nullptr;
   if (idle != nullptr) {
     throw InputError::format("{} is of results, and means nothing beside --golden", idle);
   }
@@ -129,18 +84,7 @@ void run(const Options& options) {
                              expected == 1 ? "the candidate's alone beside --baseline-from"
                                            : "two, the baseline's and the candidate's");
   }
-  Thresholds thresholds;
-  if (!options.thresholds.empty()) thresholds.read(options.thresholds);
-  for (const std::string& assignment : options.assignments) thresholds.set(assignment);
-  std::vector<Export> exports;
-  for (const std::string& assignment : options.exports) {
-    exports.push_back(parse_export(assignment));
-    const std::string& file = exports.back().file;
-    if (file != "-" && std::count_if(exports.begin(), exports.end(),
-                                     [&](const Export& to) { return to.file == file; }) > 1) {
-      throw InputError::format("--export {}: another one goes to that file, too", assignment);
-    }
-  }
+  const Gate gate(options.gate);
   const MeasuredRun candidate = read_run(options.folders.back());
   const std::optional<MeasuredRun> baseline = baseline_of(options, candidate);
   Comparison comparison = {
@@ -148,24 +92,8 @@ void run(const Options& options) {
       .candidate = candidate.name,
       .baseline_info = {.started = "no such run"},
       .candidate_info = candidate.results.info};
-  if (baseline) {
-    comparison = compare(*baseline, candidate, thresholds);
-    const bool markdown = options.format == "markdown";
-    const std::string text = format_comparison(comparison, markdown);
-    write_output(has_colours() && !markdown ? coloured(text) : text);
-  }
-  const ExitStatus status = status_of(comparison.outcome());
-  std::optional<InputError> failure;  // the others are written nevertheless
-  for (const Export& to : exports) {
-    try {
-      write_export(to, comparison, candidate.results);
-    } catch (const InputError& error) {
-      if (!failure) failure = error;
-      if (status != exit_ok) remark("not written: {}\n", error.what());
-    }
-  }
-  if (status != exit_ok) throw Exit{status};
-  if (failure) throw *failure;
+  if (baseline) comparison = gate.compare(*baseline, candidate);
+  gate.close(comparison, candidate.results);
 }
 
 }  // namespace
@@ -184,21 +112,7 @@ void add_compare(CLI::App& app) {
   command->add_option("--branch", options->branch, "Of which branch in the history")
       ->needs(history)
       ->capture_default_str();
-  command->add_option("--thresholds", options->thresholds,
-                      "How large a change counts, a YAML file (docs/ci.md)");
-  command
-      ->add_option("--threshold", options->assignments,
-                   "One of them: NAME=VALUE or PATTERN:NAME=VALUE, such as '*-dense-*:latency=0.2' "
-                   "(repeatable)")
-      ->allow_extra_args(false);
-  command
-      ->add_option("--export", options->exports,
-                   "Also write FORMAT=FILE: junit, markdown, bencher, github-benchmark or "
-                   "google-benchmark (repeatable)")
-      ->allow_extra_args(false);
-  command->add_option("--format", options->format, "table or markdown")
-      ->check(CLI::IsMember({"table", "markdown"}))
-      ->capture_default_str();
+  add_gate_options(*command, options->gate);
   CLI::Option* golden =
       command->add_option("--golden", options->kit.kit,
                           "Instead of folders: a kit of `sinkbench golden`, against which --nll "
@@ -228,11 +142,7 @@ void add_compare(CLI::App& app) {
       ->needs(golden);
   command->add_flag("--quiet", options->kit.quiet, "No progress")->needs(golden);
   command->footer(
-      "Exits with 0 where nothing is worse, 1 where something is, 2 for bad input, 3 where "
-      "nothing\n"
-      "could be compared, 4 where cells failed or are missing, 5 where measurements are too few or "
-      "the\n"
-      "machine was too unsteady to tell.\n"
+      std::string(gate_statuses) +
       "Examples: sinkbench compare results/before results/after --threshold latency=0.2\n"
       "          sinkbench compare --baseline-from history.db --branch main results/after\n"
       "          sinkbench compare --golden tiny-kit.json --policy sinks-4+124 --nll mine.json");

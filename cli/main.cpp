@@ -124,6 +124,7 @@ int run(int argc, char** argv) {
   add_sinks(app);
   add_list(app);
   add_compare(app);
+  add_ab(app);
   add_golden(app);
   add_history(app);
   add_completion(app);

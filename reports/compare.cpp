@@ -293,6 +293,8 @@ constexpr size_t fewest_rounds = 3;
 /// so.
 constexpr double machines_share = 1.5;
 
+constexpr size_t fewest_pairs = 5;  // of rounds of two programs in turn
+
 /// What was measured of a cell's steps, by rounds, in logarithms of milliseconds.
 struct Rounds {
   std::vector<double> steps = {}, yardstick = {};
@@ -321,15 +323,25 @@ std::vector<TimingRound> rounds_of(const LatencyResult& timing) {
   return rounds;
 }
 
-Rounds wall_times(const LatencyResult& timing) {
-  Rounds result;
+/// Of each of its rounds the median, in logarithms of milliseconds.
+std::vector<double> medians_of(const LatencyResult& timing,
+                               const std::vector<TimingRound>& rounds) {
+  std::vector<double> medians;
   auto sample = timing.samples_ms.begin();
-  for (const TimingRound& round : rounds_of(timing)) {
-    result.steps.push_back(std::log(quantile({sample, sample + round.samples}, 0.5)));
-    if (round.yardstick_ms > 0) result.yardstick.push_back(std::log(round.yardstick_ms));
+  for (const TimingRound& round : rounds) {
+    medians.push_back(std::log(quantile({sample, sample + round.samples}, 0.5)));
     sample += round.samples;
   }
-  return {grouped(result.steps), grouped(result.yardstick)};
+  return medians;
+}
+
+Rounds wall_times(const LatencyResult& timing) {
+  const std::vector<TimingRound> rounds = rounds_of(timing);
+  std::vector<double> yardstick;
+  for (const TimingRound& round : rounds) {
+    if (round.yardstick_ms > 0) yardstick.push_back(std::log(round.yardstick_ms));
+  }
+  return {grouped(medians_of(timing, rounds)), grouped(yardstick)};
 }
 
 Rounds processor_times(const LatencyResult& timing) {
@@ -388,15 +400,14 @@ std::optional<Interval> fast_change(const LatencyResult& a, const LatencyResult&
   double medians[2] = {};
   for (const int run : {0, 1}) {
     const LatencyResult& timing = run == 0 ? a : b;
-    auto sample = timing.samples_ms.begin();
-    for (const TimingRound& round : timing.rounds) {
+    const std::vector<double> of_rounds = medians_of(timing, timing.rounds);
+    for (size_t r = 0; r < of_rounds.size(); ++r) {
+      const TimingRound& round = timing.rounds[r];
       const double yardstick = std::log(round.yardstick_ms);
-      if (yardstick <= least + of_fast_moments) {
-        fast[run].steps.push_back(std::log(round.fast_ms));
-        fast[run].yardstick.push_back(yardstick);
-        medians[run] += std::log(quantile({sample, sample + round.samples}, 0.5));
-      }
-      sample += round.samples;
+      if (yardstick > least + of_fast_moments) continue;
+      fast[run].steps.push_back(std::log(round.fast_ms));
+      fast[run].yardstick.push_back(yardstick);
+      medians[run] += of_rounds[r];
     }
     const size_t rounds = fast[run].steps.size();
     if (rounds < fewest_fast_rounds) return {};
@@ -410,6 +421,36 @@ std::optional<Interval> fast_change(const LatencyResult& a, const LatencyResult&
                       : verdict == Verdict::better ? typical < 0
                                                    : verdict == Verdict::same && typical <= limit;
   return agrees ? std::optional(change) : std::nullopt;
+}
+
+/// Of two programs whose rounds were timed in turn (eval/run/turns.h): what the machine did is in
+/// both rounds of a pair. One of the candidate's is held against the mean of the baseline's before
+/// and after it, which a steady drift doesn't move. Nothing where there are too few.
+std::optional<Interval> change_in_turn(const LatencyResult& a, const LatencyResult& b,
+                                       double confidence) {
+  if (a.session.empty() || a.session != b.session) return {};
+  std::map<int64_t, double> baseline;  // by turn
+  const std::vector<double> medians_a = medians_of(a, a.rounds);
+  const std::vector<double> medians_b = medians_of(b, b.rounds);
+  for (size_t r = 0; r < medians_a.size(); ++r) baseline[a.rounds[r].turn] = medians_a[r];
+  std::vector<double> changes;
+  for (size_t r = 0; r < medians_b.size(); ++r) {
+    std::vector<double> beside;
+    for (const int64_t turn : {b.rounds[r].turn - 1, b.rounds[r].turn + 1}) {
+      if (const auto it = baseline.find(turn); it != baseline.end()) beside.push_back(it->second);
+    }
+    if (!beside.empty()) changes.push_back(medians_b[r] - mean(beside));
+  }
+  const size_t blocks = std::min(most_rounds, changes.size());
+  if (blocks < fewest_pairs) return {};
+  // A round that something disturbed while its neighbours were left alone moves no median.
+  std::vector<double> medians;
+  for (size_t k = 0; k < blocks; ++k) {
+    const auto at = [&](size_t block) { return changes.begin() + block * changes.size() / blocks; };
+    medians.push_back(quantile({at(k), at(k + 1)}, 0.5));
+  }
+  const Interval change = mean_of(medians, confidence);
+  return Interval{std::expm1(change.mean), std::expm1(change.low), std::expm1(change.high)};
 }
 
 QuantityComparison compare_samples(const LatencyResult& a, const LatencyResult& b,
@@ -432,6 +473,12 @@ QuantityComparison compare_samples(const LatencyResult& a, const LatencyResult& 
   // One measurement, not two.
   if (!a.samples_ms.empty() && a.samples_ms == b.samples_ms) {
     take({});
+    return result;
+  }
+  if (const auto change = change_in_turn(a, b, confidence)) {
+    take(*change);
+    result.note =
+        result.verdict == Verdict::unsure ? "in turn: too few rounds, or too unsteady" : "in turn";
     return result;
   }
   const Rounds wall_a = wall_times(a), wall_b = wall_times(b);

@@ -111,6 +111,15 @@ double student_t(double confidence, int64_t degrees_of_freedom) {
   }
 }
 
+Interval mean_of(std::span<const double> values, double confidence) {
+  constexpr double infinity = std::numeric_limits<double>::infinity();
+  const Sample sample = describe(values);
+  if (values.size() < 2) return {sample.mean, -infinity, infinity};
+  const double reach = student_t(confidence, static_cast<int64_t>(values.size()) - 1) *
+                       std::sqrt(sample.variance / sample.n);
+  return {sample.mean, sample.mean - reach, sample.mean + reach};
+}
+
 Interval difference_of_means(std::span<const double> a, std::span<const double> b,
                              double confidence) {
   constexpr double infinity = std::numeric_limits<double>::infinity();

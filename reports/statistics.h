@@ -31,6 +31,9 @@ Interval bootstrap_mean(std::span<const double> values, double confidence);
 /// whole number of degrees of freedom, 1 or more. Abramowitz and Stegun, 26.7.3 and 26.7.4.
 double student_t(double confidence, int64_t degrees_of_freedom);
 
+/// The mean with its confidence interval by Student's t, which is infinite with fewer than 2 values.
+Interval mean_of(std::span<const double> values, double confidence);
+
 /// The difference of the means, `b` less `a`, with Welch's confidence interval (degrees of freedom
 /// rounded down), which is infinite where either has fewer than 2 values.
 Interval difference_of_means(std::span<const double> a, std::span<const double> b,

@@ -1,19 +1,22 @@
 #!/usr/bin/env bash
-# How often `compare` calls a pair of runs slower, on this machine as it is: runs two programs in turn and
-# counts the verdicts. With the same program twice every "worse" or "better" is a false alarm.
+# How often a pair of runs is called slower, on this machine as it is: runs two programs one after the other
+# and compares, or both by `ab`, and counts the verdicts. With the same program twice every "worse" or "better"
+# is a false alarm.
 #
-#   scripts/gate-statistics.sh [-n PAIRS] [-l BUSY] CONFIG [BEFORE [AFTER]]
+#   scripts/gate-statistics.sh [-n PAIRS] [-l BUSY] [-t] CONFIG [BEFORE [AFTER]]
 #
+# -t: in turn, by AFTER's `ab`.
 # BEFORE and AFTER: programs (default: the one of build/, and BEFORE). BUSY: so many processes that
 # count in a loop, on and off for some seconds, beside the runs. For an AFTER that is slower by what one
 # knows, build a copy with a loop in a decode step.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-pairs=20 busy=0
-while getopts n:l: option; do
+pairs=20 busy=0 in_turn=
+while getopts n:l:t option; do
   case $option in
     n) pairs=$OPTARG ;;
     l) busy=$OPTARG ;;
+    t) in_turn=1 ;;
     *) exit 2 ;;
   esac
 done
@@ -44,10 +47,18 @@ measure() {
   rm -rf "$2"
   "$1" run "$config" --quiet --no-plots --set 'metrics=[latency]' --out "$2" >/dev/null
 }
-for ((pair = 1; pair <= pairs; ++pair)); do
+compared() {
+  if [[ -n $in_turn ]]; then
+    rm -rf "$work/ab"
+    "$after" ab "$before" "$config" --quiet --set 'metrics=[latency]' --out "$work/ab"
+    return
+  fi
   measure "$before" "$work/before"
   measure "$after" "$work/after"
-  "$before" compare "$work/before" "$work/after" --threshold 'kv_bytes_held=off' >"$work/said" || true
+  "$before" compare "$work/before" "$work/after"
+}
+for ((pair = 1; pair <= pairs; ++pair)); do
+  compared >"$work/said" || true
   # Of each line of the table of latency: the change and the verdict.
   awk '/^Latency/ { inside = 1; next } /^$/ { inside = 0 } inside && / ms / {
     verdict = "same"

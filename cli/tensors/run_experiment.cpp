@@ -26,6 +26,7 @@
 #include "eval/run/memory_need.h"
 #include "eval/run/run.h"
 #include "eval/run/scoring.h"
+#include "eval/run/turns.h"
 #include "eval/tasks/task.h"
 #include "models/cuda/graph.h"
 #include "policies/plugin.h"
@@ -301,6 +302,7 @@ RunOutcome run_experiment(const Experiment& experiment, const RunOptions& option
   RunOutcome outcome;
   outcome.folder = results_folder(experiment, options);
   const fs::path& folder = outcome.folder;
+  Turns* const turns = Turns::taken();
   for (const fs::path& plugin : experiment.plugins) load_plugin(plugin);
   const std::vector<Cell> cells = cells_of(experiment, options.shard);
   const auto chosen = [&](const Cell& cell) { return is_chosen(cell.id, options.only); };
@@ -387,6 +389,7 @@ RunOutcome run_experiment(const Experiment& experiment, const RunOptions& option
   };
   const Interruption interruption;  // from here on there is something to lose
   try {
+    if (turns != nullptr) turns->next();
     if (to_do == 0) gather();
     const auto begin = std::chrono::steady_clock::now();
     size_t done = 0;

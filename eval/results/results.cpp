@@ -247,7 +247,8 @@ json cell_to_json(const CellResult& result) {
                         {"fast_ms", r.fast_ms},
                         {"processor_ms", r.processor_ms},
                         {"yardstick_ms", r.yardstick_ms},
-                        {"yardstick_processor_ms", r.yardstick_processor_ms}});
+                        {"yardstick_processor_ms", r.yardstick_processor_ms},
+                        {"turn", r.turn}});
     }
     object["latency"].push_back({{"p50_ms", l.p50_ms},
                                  {"p90_ms", l.p90_ms},
@@ -258,6 +259,7 @@ json cell_to_json(const CellResult& result) {
                                  {"fewest_entries", l.fewest_entries},
                                  {"samples_ms", l.samples_ms},
                                  {"by_events", l.by_events},
+                                 {"session", l.session},
                                  {"rounds", rounds}});
   }
   if (result.memory) {
@@ -347,6 +349,9 @@ LatencyResult latency_from_json(const RecordField& object) {
   if (const RecordField by_events = object.later("by_events"); !by_events.is_null()) {
     latency.by_events = by_events.flag();
   }
+  if (const RecordField session = object.later("session"); !session.is_null()) {
+    latency.session = session.text();
+  }
   const RecordField rounds = object.later("rounds");
   if (rounds.is_null()) return latency;
   int64_t in_rounds = 0;
@@ -357,7 +362,8 @@ LatencyResult latency_from_json(const RecordField& object) {
          .fast_ms = fast.is_null() ? 0 : fast.number(0),
          .processor_ms = round.at("processor_ms").number(0),
          .yardstick_ms = round.at("yardstick_ms").number(0),
-         .yardstick_processor_ms = round.at("yardstick_processor_ms").number(0)});
+         .yardstick_processor_ms = round.at("yardstick_processor_ms").number(0),
+         .turn = later_count(round, "turn", 0)});
     in_rounds += latency.rounds.back().samples;
   }
   if (!latency.rounds.empty() && in_rounds != std::ssize(samples)) {
@@ -548,7 +554,7 @@ json conventions() {
        "one-token decode steps at a cache as full as it gets, after warm-up; recompute: one pass"},
       {"rounds",
        "neighbouring steps; the yardstick is a fixed piece of work around them, which tells the "
-       "machine's speed from the program's"},
+       "machine's speed from the program's; turns are of two programs in one session"},
       {"memory",
        "keys and values of the cached tokens; the query's own is counted where a round comes after "
        "it, under a policy by score"},

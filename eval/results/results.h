@@ -36,8 +36,6 @@ struct CommonTokensResult {
   double nll_mean = 0, nll_stderr = 0;
 };
 
-/// One-token decode steps at a cache as full as it gets; for a policy that recomputes, whole
-/// passes.
 /// Neighbouring samples of a cell's latency, and what the machine did then.
 struct TimingRound {
   int64_t samples = 0;
@@ -45,8 +43,11 @@ struct TimingRound {
   double processor_ms = 0;            ///< of a step: the mean over the round, all threads together
   double yardstick_ms = 0;            ///< of a fixed piece of work (eval/run/yardstick.h); 0: none
   double yardstick_processor_ms = 0;  ///< the same, of the processors
+  int64_t turn = 0;                   ///< of the turns of two programs (below), counted over both
 };
 
+/// One-token decode steps at a cache as full as it gets; for a policy that recomputes, whole
+/// passes.
 struct LatencyResult {
   double p50_ms = 0, p90_ms = 0, p99_ms = 0, max_ms = 0;
   int64_t samples = 0;
@@ -56,6 +57,8 @@ struct LatencyResult {
   std::vector<TimingRound> rounds = {};  ///< of the samples, in their order; none in older results
   /// Whether a CUDA device's events timed the steps, rather than the clock around each.
   bool by_events = false;
+  /// What is the same for two programs whose rounds were timed in turn (eval/run/turns.h); else "".
+  std::string session = {};
 };
 
 struct MemoryResult {

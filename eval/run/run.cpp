@@ -21,6 +21,7 @@
 #include "eval/run/dtype.h"
 #include "eval/run/machine.h"
 #include "eval/run/memory_need.h"
+#include "eval/run/turns.h"
 #include "eval/run/yardstick.h"
 #include "models/cuda/graph.h"
 #include "models/family.h"
@@ -41,6 +42,9 @@ constexpr size_t fewest_samples = 5;
 constexpr int64_t fewest_rounds = 5;
 constexpr int64_t fewest_periods = 4;  // of steps in a round, where there are as many
 constexpr double longest_round_ms = 15;
+// Rounds of two programs in turn: so short that the machine is the same for both of a pair, and so
+// long that their first steps, which find the other program's data in the caches, move no median.
+constexpr double longest_turn_ms = 10;
 constexpr double fast_share = 0.1;  // of a round's periods, for TimingRound::fast_ms
 constexpr std::chrono::milliseconds pause_between_rounds(20);
 
@@ -348,30 +352,42 @@ struct Runner::State {
   template <typename Restart, typename Step>
   Timing time(const std::string& id, const LatencySpec& spec, int64_t period, at::Device device,
               const Yardstick* yardstick, Restart restart, Step step) {
+    Turns* const turns = Turns::taken();
+    if (turns != nullptr) turns->meet();
     const auto begin = Clock::now();
+    double waited = 0;
+    const auto spent = [&] { return seconds_since(begin) - waited; };
+    const auto next_turn = [&] {
+      if (turns == nullptr) return;
+      const auto then = Clock::now();
+      turns->next();
+      waited += seconds_since(then);
+    };
     const int64_t periods = spec.samples / period;
+    const auto part_of = [&](int64_t p) { return p * fewest_rounds / periods; };
     Timing timing;
     double timed_ms = 0;
     bool in_time = true;
     do {
       restart();
-      for (int64_t i = 0; i < spec.warmup && seconds_since(begin) < latency_budget_seconds / 2;
-           ++i) {
-        step(i);
-      }
+      for (int64_t i = 0; i < spec.warmup && spent() < latency_budget_seconds / 2; ++i) step(i);
+      next_turn();  // so that rounds are neighbours, however long this took
       WorkTime pace = yardstick != nullptr ? yardstick->measure() : WorkTime{};
       for (int64_t p = 0; p < periods && in_time;) {
         TimingRound round;
+        if (turns != nullptr) round.turn = turns->number();
         std::vector<double> of_periods;  // a step's mean
         const Stopwatch stopwatch;
         const auto is_over = [&] {
-          const auto count = std::ssize(of_periods);
-          return p == periods || count == std::max<int64_t>(1, periods / fewest_rounds) ||
-                 (count >= fewest_periods && stopwatch.elapsed().wall_ms > longest_round_ms);
+          // A pass gives as many rounds as there must be; of later ones each is as long as it may.
+          const bool is_part =
+              std::ssize(timing.rounds) < fewest_rounds && part_of(p) != part_of(p - 1);
+          const bool enough = turns != nullptr || std::ssize(of_periods) >= fewest_periods;
+          const double longest_ms = turns != nullptr ? longest_turn_ms : longest_round_ms;
+          return p == periods || is_part || (enough && stopwatch.elapsed().wall_ms > longest_ms);
         };
         do {
-          in_time = timing.samples_ms.size() < fewest_samples ||
-                    seconds_since(begin) <= latency_budget_seconds;
+          in_time = timing.samples_ms.size() < fewest_samples || spent() <= latency_budget_seconds;
           if (!in_time) break;
           double period_ms = 0;
           for (int64_t i = p * period; i < (p + 1) * period; ++i) {
@@ -394,7 +410,8 @@ struct Runner::State {
           pace = after;
         }
         timing.rounds.push_back(round);
-        std::this_thread::sleep_for(pause_between_rounds);
+        if (turns == nullptr) std::this_thread::sleep_for(pause_between_rounds);
+        next_turn();
       }
     } while (in_time && timed_ms < 1e3 * spec.seconds);
     return timing;
@@ -430,6 +447,7 @@ struct Runner::State {
       results.push_back(summarize(timing.samples_ms, fewest, most));
       results.back().rounds = timing.rounds;
       results.back().by_events = device.is_cuda();
+      if (const Turns* turns = Turns::taken()) results.back().session = turns->session();
     }
     return results;
   }

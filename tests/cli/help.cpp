@@ -90,9 +90,9 @@ TEST_CASE("every command has a help, and no two of its options and positionals o
   std::set<std::string> seen;
   check_names({}, {}, folder.path(), seen);
   for (const char* command :
-       {"run", "slurm", "reproduce", "report", "plot", "tokenize", "train", "verify", "bench",
-        "inspect", "sinks", "list", "compare", "history", "generate", "recall", "history add",
-        "history show", "history plot"}) {
+       {"run",     "slurm",    "reproduce", "report",      "plot",         "tokenize",    "train",
+        "verify",  "bench",    "inspect",   "sinks",       "list",         "compare",     "ab",
+        "history", "generate", "recall",    "history add", "history show", "history plot"}) {
     INFO(command);
     CHECK(seen.count(command) == 1);
   }
@@ -152,6 +152,7 @@ TEST_CASE("commands without tensors don't load LibTorch") {
                                                        {"report", "nowhere"},
                                                        {"plot", "nowhere"},
                                                        {"compare", "nowhere", "nowhere"},
+                                                       {"ab", "nowhere", "nowhere.yaml"},
                                                        {"history", "nowhere.sqlite"},
                                                        {"slurm", "run.yaml", "--shards", "2"},
                                                        {"tokenize", model, "a.txt"}}) {

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 #include <numeric>
+#include <random>
 #include <thread>
 #include <utility>
 
@@ -481,6 +482,71 @@ TEST_CASE("the moments in which the machine was left alone tell what the others 
   CHECK(with(disturbed(16, 1.0, 1.155)).verdict == Verdict::unsure);
   // Nor is it faster where most steps are slower.
   CHECK(with(disturbed(16, 0.9, 1.155)).verdict == Verdict::unsure);
+}
+
+namespace {
+
+/// Two programs in turn on a machine whose speed wanders by a factor of three and that now and then
+/// makes one round alone twice as long: the second one takes `slower` times as long.
+std::pair<LatencyResult, LatencyResult> in_turn(double slower, int rounds, double noise = 0.05) {
+  std::pair<LatencyResult, LatencyResult> both;
+  std::mt19937 random(3);
+  std::normal_distribution<double> chance(0, noise);
+  for (int turn = 1; turn <= 2 * rounds; ++turn) {
+    LatencyResult& timing = turn % 2 == 1 ? both.first : both.second;
+    const double machine = std::exp(0.55 * std::sin(turn / 30.0));
+    const double alone = turn % 17 == 0 ? 2 : 1;
+    const double step = (turn % 2 == 1 ? 1 : slower) * machine * alone * std::exp(chance(random));
+    timing.samples_ms.insert(timing.samples_ms.end(), {step, 1.02 * step, 0.98 * step});
+    timing.rounds.push_back({.samples = 3, .yardstick_ms = machine, .turn = turn});
+  }
+  for (LatencyResult* timing : {&both.first, &both.second}) {
+    timing->samples = std::ssize(timing->samples_ms);
+    timing->p50_ms = quantile(timing->samples_ms, 0.5);
+    timing->session = "a session";
+  }
+  return both;
+}
+
+}  // namespace
+
+TEST_CASE("two programs in turn are told apart by a tenth on the most unsteady machine") {
+  const auto with = [](double slower, int rounds) {
+    const auto [before, after] = in_turn(slower, rounds);
+    return compare_timings(before, after);
+  };
+  const QuantityComparison slower = with(1.1, 200);
+  CHECK(slower.verdict == Verdict::worse);
+  CHECK(slower.change == Approx(0.1).margin(0.015));
+  CHECK(slower.low > 0.05);
+  CHECK(slower.high < 0.15);
+  CHECK(slower.note == "in turn");
+  CHECK(with(0.9, 200).verdict == Verdict::better);
+  const QuantityComparison same = with(1, 200);
+  CHECK(same.verdict == Verdict::same);
+  CHECK(same.change == Approx(0).margin(0.015));
+  // A change at the limit is neither the same nor worse.
+  CHECK(with(1.05, 200).verdict != Verdict::worse);
+  // Without turns nothing can be said of the same steps, nor with those of another session.
+  auto [before, after] = in_turn(1.1, 200);
+  after.session = "another";
+  CHECK(compare_timings(before, after).verdict == Verdict::unsure);
+  before.session = after.session = "";
+  CHECK(compare_timings(before, after).verdict == Verdict::unsure);
+}
+
+TEST_CASE("few or unsteady rounds in turn say so") {
+  const auto [before, after] = in_turn(1.1, 12, 0.3);
+  const QuantityComparison unsteady = compare_timings(before, after);
+  CHECK(unsteady.verdict == Verdict::unsure);
+  CHECK_THAT(unsteady.note, ContainsSubstring("in turn: too few rounds, or too unsteady"));
+  // Fewer than five pairs are none: rounds are compared as those of two runs are.
+  const auto [few, others] = in_turn(1.1, 4);
+  CHECK_THAT(compare_timings(few, others).note, !ContainsSubstring("in turn"));
+  // Nor are rounds that stand far from each other.
+  auto [early, late] = in_turn(1.1, 200);
+  for (TimingRound& round : late.rounds) round.turn += 1000;
+  CHECK_THAT(compare_timings(early, late).note, !ContainsSubstring("in turn"));
 }
 
 TEST_CASE("results without rounds are compared by their neighbouring steps") {

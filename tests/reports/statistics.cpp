@@ -37,6 +37,16 @@ TEST_CASE("Welch's interval: a worked example") {
   CHECK(std::isinf(difference_of_means(Samples{1}, Samples{3, 3}, 0.99).high));
 }
 
+TEST_CASE("the interval of a mean: a worked example") {
+  // scipy.stats.t.interval(0.99, 5, mean, scipy.stats.sem(values))
+  const Interval interval = mean_of(Samples{22.5, 21.2, 23.1, 22.0, 24.3, 21.8}, 0.99);
+  CHECK(interval.mean == Approx(22.483333333333334).epsilon(1e-12));
+  CHECK(interval.low == Approx(20.675851562208436).epsilon(1e-9));
+  CHECK(interval.high == Approx(24.290815104458233).epsilon(1e-9));
+  CHECK(mean_of(Samples{2, 2, 2}, 0.99).high == 2);
+  CHECK(std::isinf(mean_of(Samples{1}, 0.99).high));
+}
+
 TEST_CASE("Welch's interval misses as rarely as it says") {
   std::mt19937 random(5);
   std::normal_distribution<double> noise(0.0, 1.0);

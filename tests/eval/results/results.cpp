@@ -186,7 +186,8 @@ TEST_CASE("results of before there were a field are read, without it") {
       if (!parent.is_null()) CHECK(parent.erase(field.back()) == 1);
     }
     for (json& timing : cell.at("latency")) {
-      CHECK(timing.erase("fewest_entries") + timing.erase("by_events") == 2);
+      CHECK(timing.erase("fewest_entries") + timing.erase("by_events") + timing.erase("session") ==
+            3);
     }
     json& policy = cell.at("policy");
     if (policy.at("name") == "recompute") CHECK(policy.at("parameters").erase("sinks") == 1);
@@ -207,6 +208,23 @@ TEST_CASE("results of before there were a field are read, without it") {
     cell.text = {};
   }
   CHECK(to_json(read) == to_json(expected));
+}
+
+TEST_CASE("turns of two programs are read back, and rounds of before there were any") {
+  Results results = test::example_results();
+  LatencyResult& timing = results.cells[0].latency[0];
+  timing.session = "0123abcd";
+  timing.rounds = {{.samples = 1, .turn = 3}, {.samples = 2, .turn = 5}};
+  json object = to_json(results);
+  const LatencyResult read = results_from_json(object).cells[0].latency[0];
+  CHECK(read.session == "0123abcd");
+  REQUIRE(read.rounds.size() == 2);
+  CHECK(read.rounds[1].turn == 5);
+  json& older = object.at("cells").at(0).at("latency").at(0);
+  for (json& round : older.at("rounds")) CHECK(round.erase("turn") == 1);
+  CHECK(results_from_json(object).cells[0].latency[0].rounds[1].turn == 0);
+  older.at("rounds").at(0)["turn"] = -1;
+  CHECK_THROWS_WITH(results_from_json(object), ContainsSubstring("turn"));
 }
 
 TEST_CASE("results.json has the fields that its readers are promised") {
