@@ -268,35 +268,35 @@ void run(const Options& options) {
 
 }  // namespace
 
-void add_ab(CLI::App& app) {
+void add_ab(CommandLine app) {
   auto options = std::make_shared<Options>();
-  CLI::App* command =
+  CommandLine command =
       app.add_subcommand("ab",
                          "Run an experiment by another sinkbench and by this one, in turn, "
                          "and say whether this one is worse");
   command
-      ->add_option("baseline", options->baseline, "The other program, such as ../before/sinkbench")
-      ->required();
-  command->add_option("config", options->config, "The experiment, a YAML file")->required();
-  command->add_option("--out", options->out,
-                      "Folder for the results, in baseline and candidate (default: "
-                      "results/ab-NAME)");
+      .add_option("baseline", options->baseline, "The other program, such as ../before/sinkbench")
+      .required();
+  command.add_option("config", options->config, "The experiment, a YAML file").required();
+  command.add_option("--out", options->out,
+                     "Folder for the results, in baseline and candidate (default: "
+                     "results/ab-NAME)");
   command
-      ->add_option("--set", options->overrides.set,
-                   "Replace a value: key=value, such as dataset.tokens=4096 (repeatable)")
-      ->allow_extra_args(false);
+      .add_option("--set", options->overrides.set,
+                  "Replace a value: key=value, such as dataset.tokens=4096 (repeatable)")
+      .repeatable();
   command
-      ->add_option("--only", options->only,
-                   "Run the cells whose id matches, such as '*-sinks-*' (repeatable)")
-      ->allow_extra_args(false);
-  add_overrides(*command, options->overrides, "Threads (default: all cores)");
-  add_plugins(*command, options->overrides.plugins);
-  add_gate_options(*command, options->gate);
-  command->add_flag("--quiet", options->quiet, "No progress");
-  command->footer(
+      .add_option("--only", options->only,
+                  "Run the cells whose id matches, such as '*-sinks-*' (repeatable)")
+      .repeatable();
+  add_overrides(command, options->overrides, "Threads (default: all cores)");
+  add_plugins(command, options->overrides.plugins);
+  add_gate_options(command, options->gate);
+  command.add_flag("--quiet", options->quiet, "No progress");
+  command.footer(
       std::string(gate_statuses) +
       "Example: sinkbench ab ../before/sinkbench configs/ci.yaml --export junit=report.xml");
-  command->callback([options] { run(*options); });
+  command.callback([options] { run(*options); });
 }
 
 }  // namespace sinkbench

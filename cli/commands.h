@@ -2,57 +2,51 @@
 // callback that does the work.
 #pragma once
 
-#include <CLI/CLI.hpp>
-#include <cstdint>
 #include <filesystem>
 #include <string>
 #include <vector>
 
+#include "cli/command_line.h"
+
 namespace sinkbench {
 
-void add_run(CLI::App& app);
-void add_eval(CLI::App& app);
-void add_generate(CLI::App& app);
-void add_recall(CLI::App& app);
-void add_slurm(CLI::App& app);
-void add_reproduce(CLI::App& app);
-void add_report(CLI::App& app);
-void add_plot(CLI::App& app);
-void add_tokenize(CLI::App& app);
-void add_train(CLI::App& app);
-void add_verify(CLI::App& app);
-void add_bench(CLI::App& app);
-void add_inspect(CLI::App& app);
-void add_sinks(CLI::App& app);
-void add_list(CLI::App& app);
-void add_compare(CLI::App& app);
-void add_ab(CLI::App& app);
-void add_golden(CLI::App& app);
-void add_history(CLI::App& app);
-void add_completion(CLI::App& app);
-void add_decisions(CLI::App& app);
+void add_run(CommandLine app);
+void add_eval(CommandLine app);
+void add_generate(CommandLine app);
+void add_recall(CommandLine app);
+void add_slurm(CommandLine app);
+void add_reproduce(CommandLine app);
+void add_report(CommandLine app);
+void add_plot(CommandLine app);
+void add_tokenize(CommandLine app);
+void add_train(CommandLine app);
+void add_verify(CommandLine app);
+void add_bench(CommandLine app);
+void add_inspect(CommandLine app);
+void add_sinks(CommandLine app);
+void add_list(CommandLine app);
+void add_compare(CommandLine app);
+void add_ab(CommandLine app);
+void add_golden(CommandLine app);
+void add_history(CommandLine app);
+void add_completion(CommandLine app);
+void add_decisions(CommandLine app);
 
 struct DocumentOptions;
 struct Overrides;
 
 /// The options of every command that runs experiments and that stand for what their files say:
 /// --threads (`threads` is its help), --device, --limit.
-void add_overrides(CLI::App& command, Overrides& overrides, const std::string& threads);
+void add_overrides(CommandLine command, Overrides& overrides, const std::string& threads);
 
 /// The options of every command that is given texts: --field, --subfolders, --invalid.
-void add_document_options(CLI::App& command, DocumentOptions& options);
+void add_document_options(CommandLine command, DocumentOptions& options);
 
 /// The option of every command that loads plug-ins: --plugin.
-void add_plugins(CLI::App& command, std::vector<std::filesystem::path>& plugins);
+void add_plugins(CommandLine command, std::vector<std::filesystem::path>& plugins);
 
 /// The option of every command that loads a model: --weights.
-void add_weights(CLI::App& command, std::string& weights);
-
-/// For an option that takes an integer: decimal digits (010 is ten) from `least` to `most`.
-CLI::Validator integer(int64_t least, int64_t most);
-
-/// For an option that takes a device: one of eval/experiment/engine_names.h.
-CLI::Validator device_name();
+void add_weights(CommandLine command, std::string& weights);
 
 /// Exit statuses, the same for every subcommand.
 enum ExitStatus : int {

@@ -98,55 +98,55 @@ void run(const Options& options) {
 
 }  // namespace
 
-void add_compare(CLI::App& app) {
+void add_compare(CommandLine app) {
   auto options = std::make_shared<Options>();
-  CLI::App* command =
+  CommandLine command =
       app.add_subcommand("compare", "Say whether a run is worse than an earlier one");
   command
-      ->add_option("folders", options->folders, "The results of the baseline and of the candidate")
-      ->option_text("BASELINE CANDIDATE")
-      ->expected(0, 2);
-  CLI::Option* history = command->add_option("--baseline-from", options->history,
+      .add_option("folders", options->folders, "The results of the baseline and of the candidate")
+      .option_text("BASELINE CANDIDATE")
+      .expected(0, 2);
+  CommandOption history = command.add_option("--baseline-from", options->history,
                                              "Instead of BASELINE: the newest run in this history "
                                              "(`sinkbench history`) that is comparable");
-  command->add_option("--branch", options->branch, "Of which branch in the history")
-      ->needs(history)
-      ->capture_default_str();
-  add_gate_options(*command, options->gate);
-  CLI::Option* golden =
-      command->add_option("--golden", options->kit.kit,
-                          "Instead of folders: a kit of `sinkbench golden`, against which --nll "
-                          "is held (docs/conformance.md)");
-  command->add_option("--policy", options->kit.policy, "Which of the kit's policies: sinks-4+124")
-      ->needs(golden);
+  command.add_option("--branch", options->branch, "Of which branch in the history")
+      .needs(history)
+      .capture_default_str();
+  add_gate_options(command, options->gate);
+  CommandOption golden =
+      command.add_option("--golden", options->kit.kit,
+                         "Instead of folders: a kit of `sinkbench golden`, against which --nll "
+                         "is held (docs/conformance.md)");
+  command.add_option("--policy", options->kit.policy, "Which of the kit's policies: sinks-4+124")
+      .needs(golden);
   command
-      ->add_option("--nll", options->kit.nll,
-                   "Numbers of any program, NLLs in nats of the kit's tokens from the second on: a "
-                   "JSON array, one a line, or raw float32")
-      ->needs(golden);
+      .add_option("--nll", options->kit.nll,
+                  "Numbers of any program, NLLs in nats of the kit's tokens from the second on: a "
+                  "JSON array, one a line, or raw float32")
+      .needs(golden);
   command
-      ->add_option("--model", options->kit.model,
-                   "The kit's model, for the likely cause (default: where it was)")
-      ->needs(golden);
+      .add_option("--model", options->kit.model,
+                  "The kit's model, for the likely cause (default: where it was)")
+      .needs(golden);
   command
-      ->add_option("--tolerance", options->kit.tolerance,
-                   "Nats by which a token may differ from the kit's")
-      ->needs(golden)
-      ->capture_default_str();
-  command->add_option("--device", options->kit.device, device_names)
-      ->check(device_name())
-      ->needs(golden)
-      ->capture_default_str();
-  command->add_option("--threads", options->kit.threads, "Threads (default: all cores)")
-      ->transform(integer(1, 4096))
-      ->needs(golden);
-  command->add_flag("--quiet", options->kit.quiet, "No progress")->needs(golden);
-  command->footer(
+      .add_option("--tolerance", options->kit.tolerance,
+                  "Nats by which a token may differ from the kit's")
+      .needs(golden)
+      .capture_default_str();
+  command.add_option("--device", options->kit.device, device_names)
+      .check(device_name())
+      .needs(golden)
+      .capture_default_str();
+  command.add_option("--threads", options->kit.threads, "Threads (default: all cores)")
+      .check(integer(1, 4096))
+      .needs(golden);
+  command.add_flag("--quiet", options->kit.quiet, "No progress").needs(golden);
+  command.footer(
       std::string(gate_statuses) +
       "Examples: sinkbench compare results/before results/after --threshold latency=0.2\n"
       "          sinkbench compare --baseline-from history.db --branch main results/after\n"
       "          sinkbench compare --golden tiny-kit.json --policy sinks-4+124 --nll mine.json");
-  command->callback([options] { run(*options); });
+  command.callback([options] { run(*options); });
 }
 
 }  // namespace sinkbench

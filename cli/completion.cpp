@@ -4,7 +4,6 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -233,20 +232,21 @@ end
 
 }  // namespace
 
-void add_completion(CLI::App& app) {
+void add_completion(CommandLine app) {
   static const std::map<std::string, std::string (*)(const std::vector<Command>&)> shells = {
       {"bash", bash}, {"fish", fish}, {"zsh", zsh}};
   Strings names;
   for (const auto& [name, make] : shells) names.push_back(name);
   const auto shell = std::make_shared<std::string>();
-  CLI::App* command = app.add_subcommand("completion", "Print what a shell completes commands by");
-  command->add_option("shell", *shell, fmt::format("{}", fmt::join(names, ", ")))
-      ->required()
-      ->check(CLI::IsMember(names));
-  command->footer("Example: source <(sinkbench completion bash)");
-  command->callback([&app, shell] {
+  const CommandLine command =
+      app.add_subcommand("completion", "Print what a shell completes commands by");
+  command.add_option("shell", *shell, fmt::format("{}", fmt::join(names, ", ")))
+      .required()
+      .one_of(names);
+  command.footer("Example: source <(sinkbench completion bash)");
+  command.callback([app, shell] {
     std::vector<Command> commands;
-    collect(app, {}, commands);
+    collect(app.app(), {}, commands);
     print_out("{}", shells.at(*shell)(commands));
   });
 }

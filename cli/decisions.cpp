@@ -87,24 +87,22 @@ void print_decisions(const Options& options) {
 
 }  // namespace
 
-void add_decisions(CLI::App& app) {
+void add_decisions(CommandLine app) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand(
+  CommandLine command = app.add_subcommand(
       "decisions", "Show what caches held over time, from the decision logs of a results folder");
+  command.add_option("folder", options->folder, "The folder that `run` wrote, with decisions: true")
+      .required();
   command
-      ->add_option("folder", options->folder, "The folder that `run` wrote, with decisions: true")
-      ->required();
-  command
-      ->add_option("--only", options->only,
-                   "Cells whose id matches, such as '*-h2o-*' (repeatable)")
-      ->allow_extra_args(false);
-  command->add_option("--head", options->head,
-                      "Draw what a key head holds, LAYER:HEAD, into DIR/plots (gnuplot)");
-  command->add_option("--tokens", options->tokens, "Draw so many tokens")
-      ->transform(integer(2, 1'000'000))
-      ->capture_default_str();
-  command->footer("Example: sinkbench decisions results/caches --head 0:0");
-  command->callback([options] { print_decisions(*options); });
+      .add_option("--only", options->only, "Cells whose id matches, such as '*-h2o-*' (repeatable)")
+      .repeatable();
+  command.add_option("--head", options->head,
+                     "Draw what a key head holds, LAYER:HEAD, into DIR/plots (gnuplot)");
+  command.add_option("--tokens", options->tokens, "Draw so many tokens")
+      .check(integer(2, 1'000'000))
+      .capture_default_str();
+  command.footer("Example: sinkbench decisions results/caches --head 0:0");
+  command.callback([options] { print_decisions(*options); });
 }
 
 }  // namespace sinkbench

@@ -58,22 +58,22 @@ const char* const gate_statuses =
     "the\n"
     "machine was too unsteady to tell.\n";
 
-void add_gate_options(CLI::App& command, GateOptions& options) {
+void add_gate_options(CommandLine command, GateOptions& options) {
   command.add_option("--thresholds", options.thresholds,
                      "How large a change counts, a YAML file (docs/ci.md)");
   command
       .add_option("--threshold", options.assignments,
                   "One of them: NAME=VALUE or PATTERN:NAME=VALUE, such as '*-dense-*:latency=0.2' "
                   "(repeatable)")
-      ->allow_extra_args(false);
+      .repeatable();
   command
       .add_option("--export", options.exports,
                   "Also write FORMAT=FILE: junit, markdown, bencher, github-benchmark or "
                   "google-benchmark (repeatable)")
-      ->allow_extra_args(false);
+      .repeatable();
   command.add_option("--format", options.format, "table or markdown")
-      ->check(CLI::IsMember({"table", "markdown"}))
-      ->capture_default_str();
+      .one_of({"table", "markdown"})
+      .capture_default_str();
 }
 
 Gate::Gate(const GateOptions& options) : markdown_(options.format == "markdown") {

@@ -1,10 +1,10 @@
 // Two runs compared, and an exit status that says whether the second is worse.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <string>
 #include <vector>
 
+#include "cli/command_line.h"
 #include "reports/compare.h"
 #include "reports/exports.h"
 
@@ -18,7 +18,7 @@ struct GateOptions {
 };
 
 /// --thresholds, --threshold, --export and --format.
-void add_gate_options(CLI::App& command, GateOptions& options);
+void add_gate_options(CommandLine command, GateOptions& options);
 
 /// What the exit statuses mean, for a command's help.
 extern const char* const gate_statuses;

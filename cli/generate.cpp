@@ -30,18 +30,6 @@ struct Options {
   bool quiet = false;
 };
 
-/// A number within bounds, which NaN is not.
-CLI::Validator real(double least, double most) {
-  return CLI::Validator(
-      [=](std::string& text) -> std::string {
-        char* end = nullptr;
-        const double value = std::strtod(text.c_str(), &end);
-        if (!text.empty() && *end == '\0' && value >= least && value <= most) return "";
-        return fmt::format("'{}'; expected a number from {} to {}", text, least, most);
-      },
-      "", "");
-}
-
 /// What a suffix of --out asks for.
 std::string page(const Generation& generation, const fs::path& file) {
   const std::string suffix = file.extension().string();
@@ -127,57 +115,57 @@ void run(Options& options) {
 
 }  // namespace
 
-void add_generate(CLI::App& app) {
+void add_generate(CommandLine app) {
   auto options = std::make_shared<Options>();
   Sampling& sampling = options->generation.sampling;
-  CLI::App* command =
+  CommandLine command =
       app.add_subcommand("generate", "Let a model write under several policies, side by side");
-  command->add_option("model", options->what.model, "A checkpoint's folder or a .gguf")->required();
-  command->add_option("--prompt", options->prompt, "What to go on from: a text, or a file with one")
-      ->required();
+  command.add_option("model", options->what.model, "A checkpoint's folder or a .gguf").required();
+  command.add_option("--prompt", options->prompt, "What to go on from: a text, or a file with one")
+      .required();
   command
-      ->add_option("--policy", options->what.policies,
-                   "NAME or NAME:KEY=VALUE,..., such as sinks:sinks=4,window=252 (repeatable; "
-                   "default: dense; `list policies` has them; not the oracle)")
-      ->allow_extra_args(false);
-  command->add_option("--tokens", options->generation.tokens, "Write so many tokens")
-      ->transform(integer(1, int64_t{1} << 32))
-      ->capture_default_str();
+      .add_option("--policy", options->what.policies,
+                  "NAME or NAME:KEY=VALUE,..., such as sinks:sinks=4,window=252 (repeatable; "
+                  "default: dense; `list policies` has them; not the oracle)")
+      .repeatable();
+  command.add_option("--tokens", options->generation.tokens, "Write so many tokens")
+      .check(integer(1, int64_t{1} << 32))
+      .capture_default_str();
   command
-      ->add_option("--temperature", sampling.temperature,
-                   "By which logits are divided before one is drawn; 0: the most likely one")
-      ->check(real(0, 100))
-      ->capture_default_str();
+      .add_option("--temperature", sampling.temperature,
+                  "By which logits are divided before one is drawn; 0: the most likely one")
+      .check(real(0, 100))
+      .capture_default_str();
   command
-      ->add_option("--top-p", sampling.top_p,
-                   "Draw among the most likely tokens that have so much of the probability")
-      ->check(real(0, 1))
-      ->capture_default_str();
-  command->add_option("--seed", sampling.seed, "Of what is drawn")
-      ->transform(integer(0, int64_t{1} << 53))
-      ->capture_default_str();
+      .add_option("--top-p", sampling.top_p,
+                  "Draw among the most likely tokens that have so much of the probability")
+      .check(real(0, 1))
+      .capture_default_str();
+  command.add_option("--seed", sampling.seed, "Of what is drawn")
+      .check(integer(0, int64_t{1} << 53))
+      .capture_default_str();
   command
-      ->add_option("--stop", options->generation.stop,
-                   "A token that ends a text, such as '<|endoftext|>', or its id (repeatable)")
-      ->allow_extra_args(false);
-  command->add_option("--dtype", options->what.dtype, "float32, bfloat16, float16 or float64");
-  add_weights(*command, options->what.weights);
-  command->add_option("--kv", options->what.kv,
-                      "How caches are stored: q8_0, '{keys: q8_0, values: q4_0}', ...");
+      .add_option("--stop", options->generation.stop,
+                  "A token that ends a text, such as '<|endoftext|>', or its id (repeatable)")
+      .repeatable();
+  command.add_option("--dtype", options->what.dtype, "float32, bfloat16, float16 or float64");
+  add_weights(command, options->what.weights);
+  command.add_option("--kv", options->what.kv,
+                     "How caches are stored: q8_0, '{keys: q8_0, values: q4_0}', ...");
   command
-      ->add_option("--out", options->out,
-                   "A page beside: FILE.html, FILE.md or FILE.json (repeatable)")
-      ->allow_extra_args(false);
-  command->add_option("--threads", options->overrides.threads, "Threads (default: all cores)")
-      ->transform(integer(1, 4096));
-  command->add_option("--device", options->overrides.device, device_names)->check(device_name());
-  add_plugins(*command, options->overrides.plugins);
-  command->add_flag("--quiet", options->quiet, "Don't show texts as they are written");
-  command->footer(
+      .add_option("--out", options->out,
+                  "A page beside: FILE.html, FILE.md or FILE.json (repeatable)")
+      .repeatable();
+  command.add_option("--threads", options->overrides.threads, "Threads (default: all cores)")
+      .check(integer(1, 4096));
+  command.add_option("--device", options->overrides.device, device_names).check(device_name());
+  add_plugins(command, options->overrides.plugins);
+  command.add_flag("--quiet", options->quiet, "Don't show texts as they are written");
+  command.footer(
       "Example: sinkbench generate models/tiny --prompt 'In the beginning' --policy "
       "window:window=60 "
       "--policy sinks:sinks=4,window=56 --tokens 300");
-  command->callback([options] { run(*options); });
+  command.callback([options] { run(*options); });
 }
 
 }  // namespace sinkbench

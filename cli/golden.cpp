@@ -102,25 +102,25 @@ void golden(const Options& options) {
 
 }  // namespace
 
-void add_golden(CLI::App& app) {
+void add_golden(CommandLine app) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand(
+  CommandLine command = app.add_subcommand(
       "golden", "Write a conformance kit: what an exact cache gives, token by token");
-  command->add_option("config", options->config, "The experiment, a YAML file")->required();
-  command->add_option("--out", options->out, "The kit, a JSON file")->required();
-  command->add_flag("--decisions", options->decisions,
-                    "Also what each round of a policy by score evicted");
-  command->add_option("--set", options->overrides.set, "Replace a value, as with run (repeatable)")
-      ->allow_extra_args(false);
-  add_overrides(*command, options->overrides, "Threads (default: all cores)");
-  add_plugins(*command, options->overrides.plugins);
-  command->add_flag("--quiet", options->quiet, "No progress");
-  command->footer(
+  command.add_option("config", options->config, "The experiment, a YAML file").required();
+  command.add_option("--out", options->out, "The kit, a JSON file").required();
+  command.add_flag("--decisions", options->decisions,
+                   "Also what each round of a policy by score evicted");
+  command.add_option("--set", options->overrides.set, "Replace a value, as with run (repeatable)")
+      .repeatable();
+  add_overrides(command, options->overrides, "Threads (default: all cores)");
+  add_plugins(command, options->overrides.plugins);
+  command.add_flag("--quiet", options->quiet, "No progress");
+  command.footer(
       "The experiment has one model and one text. `sinkbench compare --golden KIT` holds numbers "
       "of\n"
       "any other program against it (docs/conformance.md).\n"
       "Example: sinkbench golden configs/kits/tiny.yaml --out tiny-kit.json");
-  command->callback([options] { golden(*options); });
+  command.callback([options] { golden(*options); });
 }
 
 }  // namespace sinkbench

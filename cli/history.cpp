@@ -36,22 +36,22 @@ std::string current_branch() {
   return "";
 }
 
-void history_add(CLI::App& history) {
+void history_add(CommandLine history) {
   struct Options {
     std::string database, folder;
     std::optional<std::string> branch, commit;
   };
   auto options = std::make_shared<Options>();
-  CLI::App* command = history.add_subcommand("add", "Add the results of a run");
-  command->add_option("database", options->database, "The history, made if there is none")
-      ->required();
-  command->add_option("folder", options->folder, "The folder that `run` wrote")->required();
-  command->add_option("--branch", options->branch,
-                      "The branch that was measured (default: what git says here)");
-  command->add_option("--commit", options->commit,
-                      "The commit that was measured (default: what git says here)");
-  command->footer("Example: sinkbench history add history.db results/ci --branch main");
-  command->callback([options] {
+  CommandLine command = history.add_subcommand("add", "Add the results of a run");
+  command.add_option("database", options->database, "The history, made if there is none")
+      .required();
+  command.add_option("folder", options->folder, "The folder that `run` wrote").required();
+  command.add_option("--branch", options->branch,
+                     "The branch that was measured (default: what git says here)");
+  command.add_option("--commit", options->commit,
+                     "The commit that was measured (default: what git says here)");
+  command.footer("Example: sinkbench history add history.db results/ci --branch main");
+  command.callback([options] {
     const std::string branch = options->branch ? *options->branch : current_branch();
     const std::string commit = options->commit ? *options->commit : git("rev-parse HEAD");
     const Added added = add_to_history(options->database, options->folder, branch, commit);
@@ -67,20 +67,20 @@ void history_add(CLI::App& history) {
   });
 }
 
-void history_show(CLI::App& history) {
+void history_show(CommandLine history) {
   struct Options {
     std::string database, branch, format = "table", cell = "*";
   };
   auto options = std::make_shared<Options>();
-  CLI::App* command = history.add_subcommand("show", "Print what was measured, run by run");
-  command->add_option("database", options->database, "The history")->required();
-  command->add_option("--cell", options->cell, "Cells whose id matches, such as '*-sinks-*'");
-  command->add_option("--branch", options->branch, "Runs of this branch alone");
-  command->add_option("--format", options->format, "table, csv or json (with every quantity)")
-      ->check(CLI::IsMember({"table", "csv", "json"}))
-      ->capture_default_str();
-  command->footer("Example: sinkbench history show history.db --cell '*-sinks-*'");
-  command->callback([options] {
+  CommandLine command = history.add_subcommand("show", "Print what was measured, run by run");
+  command.add_option("database", options->database, "The history").required();
+  command.add_option("--cell", options->cell, "Cells whose id matches, such as '*-sinks-*'");
+  command.add_option("--branch", options->branch, "Runs of this branch alone");
+  command.add_option("--format", options->format, "table, csv or json (with every quantity)")
+      .one_of({"table", "csv", "json"})
+      .capture_default_str();
+  command.footer("Example: sinkbench history show history.db --cell '*-sinks-*'");
+  command.callback([options] {
     const std::vector<HistoryRun> runs = read_history(options->database, options->branch);
     const bool found = std::any_of(runs.begin(), runs.end(), [&](const HistoryRun& run) {
       return std::any_of(
@@ -98,18 +98,18 @@ void history_show(CLI::App& history) {
   });
 }
 
-void history_plot(CLI::App& history) {
+void history_plot(CommandLine history) {
   struct Options {
     std::string database, branch, out;
   };
   auto options = std::make_shared<Options>();
-  CLI::App* command =
+  CommandLine command =
       history.add_subcommand("plot", "Draw perplexity, latency and memory over the runs");
-  command->add_option("database", options->database, "The history")->required();
-  command->add_option("--out", options->out, "Folder for the pictures, SVG and PNG")->required();
-  command->add_option("--branch", options->branch, "Runs of this branch alone");
-  command->footer("Example: sinkbench history plot history.db --branch main --out trends");
-  command->callback([options] {
+  command.add_option("database", options->database, "The history").required();
+  command.add_option("--out", options->out, "Folder for the pictures, SVG and PNG").required();
+  command.add_option("--branch", options->branch, "Runs of this branch alone");
+  command.footer("Example: sinkbench history plot history.db --branch main --out trends");
+  command.callback([options] {
     const std::vector<HistoryRun> runs = read_history(options->database, options->branch);
     std::vector<TrendRun> trend;
     for (const HistoryRun& run : runs) {
@@ -129,13 +129,13 @@ void history_plot(CLI::App& history) {
 
 }  // namespace
 
-void add_history(CLI::App& app) {
-  CLI::App* history = app.add_subcommand("history", "Keep runs over time in an SQLite file");
-  history->require_subcommand(1);
-  history_add(*history);
-  history_show(*history);
-  history_plot(*history);
-  history->footer("Example: sinkbench history add history.db results/ci --branch main");
+void add_history(CommandLine app) {
+  CommandLine history = app.add_subcommand("history", "Keep runs over time in an SQLite file");
+  history.require_subcommand();
+  history_add(history);
+  history_show(history);
+  history_plot(history);
+  history.footer("Example: sinkbench history add history.db results/ci --branch main");
 }
 
 }  // namespace sinkbench

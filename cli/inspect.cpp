@@ -196,20 +196,20 @@ void inspect(const Options& options) {
 
 }  // namespace
 
-void add_inspect(CLI::App& app) {
+void add_inspect(CommandLine app) {
   const auto options = std::make_shared<Options>();
-  CLI::App* command =
+  CommandLine command =
       app.add_subcommand("inspect", "Show what a model is and which policies it takes");
   command
-      ->add_option("model", options->model,
-                   "A checkpoint's folder, or a config.json (its shape alone)")
-      ->required();
-  command->add_option("--format", options->format, "table or json")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"table", "json"}));
-  add_plugins(*command, options->plugins);
-  command->footer("Example: sinkbench inspect models/tiny");
-  command->callback([options] { inspect(*options); });
+      .add_option("model", options->model,
+                  "A checkpoint's folder, or a config.json (its shape alone)")
+      .required();
+  command.add_option("--format", options->format, "table or json")
+      .capture_default_str()
+      .one_of({"table", "json"});
+  add_plugins(command, options->plugins);
+  command.footer("Example: sinkbench inspect models/tiny");
+  command.callback([options] { inspect(*options); });
 }
 
 }  // namespace sinkbench

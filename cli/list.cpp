@@ -2,7 +2,6 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <filesystem>
 #include <functional>
@@ -365,25 +364,25 @@ void run(const Options& options) {
 
 }  // namespace
 
-void add_list(CLI::App& app) {
+void add_list(CommandLine app) {
   const auto options = std::make_shared<Options>();
   std::vector<std::string> names;
   for (const auto& [name, make] : lists()) names.push_back(name);
-  CLI::App* command =
+  CommandLine command =
       app.add_subcommand("list", "List what there is: policies, families of models and so on");
-  command->add_option("what", options->what, fmt::format("{}", fmt::join(names, ", ")))
-      ->required()
-      ->check(CLI::IsMember(names));
-  command->add_option("name", options->policy,
-                      "With policies or tasks: the one whose parameters to list");
-  command->add_option("--folder", options->folder,
-                      "Where to look for configs (default: configs, or those of the program)");
-  add_plugins(*command, options->plugins);
-  command->add_option("--format", options->format, "table, markdown or json")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"table", "markdown", "json"}));
-  command->footer("Example: sinkbench list policies");
-  command->callback([options] { run(*options); });
+  command.add_option("what", options->what, fmt::format("{}", fmt::join(names, ", ")))
+      .required()
+      .one_of(names);
+  command.add_option("name", options->policy,
+                     "With policies or tasks: the one whose parameters to list");
+  command.add_option("--folder", options->folder,
+                     "Where to look for configs (default: configs, or those of the program)");
+  add_plugins(command, options->plugins);
+  command.add_option("--format", options->format, "table, markdown or json")
+      .capture_default_str()
+      .one_of({"table", "markdown", "json"});
+  command.footer("Example: sinkbench list policies");
+  command.callback([options] { run(*options); });
 }
 
 }  // namespace sinkbench

@@ -3,6 +3,7 @@
 #include <malloc.h>
 #include <unistd.h>
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
@@ -107,27 +108,28 @@ int run(int argc, char** argv) {
   app.require_subcommand(1);
   app.failure_message(usage_error);
   app.footer("Example: sinkbench run configs/quickstart.yaml");
-  add_run(app);
-  add_eval(app);
-  add_generate(app);
-  add_recall(app);
-  add_slurm(app);
-  add_reproduce(app);
-  add_report(app);
-  add_plot(app);
-  add_decisions(app);
-  add_tokenize(app);
-  add_train(app);
-  add_verify(app);
-  add_bench(app);
-  add_inspect(app);
-  add_sinks(app);
-  add_list(app);
-  add_compare(app);
-  add_ab(app);
-  add_golden(app);
-  add_history(app);
-  add_completion(app);
+  const CommandLine line(app);
+  add_run(line);
+  add_eval(line);
+  add_generate(line);
+  add_recall(line);
+  add_slurm(line);
+  add_reproduce(line);
+  add_report(line);
+  add_plot(line);
+  add_decisions(line);
+  add_tokenize(line);
+  add_train(line);
+  add_verify(line);
+  add_bench(line);
+  add_inspect(line);
+  add_sinks(line);
+  add_list(line);
+  add_compare(line);
+  add_ab(line);
+  add_golden(line);
+  add_history(line);
+  add_completion(line);
   try {
     std::vector<std::string> arguments(argv + 1, argv + argc);
     if (!arguments.empty() && arguments.front() == "help") {  // help [COMMAND]

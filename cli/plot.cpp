@@ -9,13 +9,13 @@
 
 namespace sinkbench {
 
-void add_plot(CLI::App& app) {
+void add_plot(CommandLine app) {
   auto folder = std::make_shared<std::string>();
-  CLI::App* command =
+  CommandLine command =
       app.add_subcommand("plot", "Draw the pictures of a results folder into DIR/plots (gnuplot)");
-  command->add_option("folder", *folder, "The folder that `run` wrote")->required();
-  command->footer("Example: sinkbench plot results/quickstart");
-  command->callback([folder] {
+  command.add_option("folder", *folder, "The folder that `run` wrote").required();
+  command.footer("Example: sinkbench plot results/quickstart");
+  command.callback([folder] {
     const std::filesystem::path plots = std::filesystem::path(*folder) / "plots";
     Results results = read_results(*folder);
     find_common_tokens(results, *folder);

@@ -183,27 +183,27 @@ void print_recall(const Options& options) {
 
 }  // namespace
 
-void add_recall(CLI::App& app) {
+void add_recall(CommandLine app) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand(
+  CommandLine command = app.add_subcommand(
       "recall",
       "What caches recalled: tasks by distance, and a run's NLLs by how far back a token stood");
-  command->add_option("folder", options->folder, "The folder that `run` wrote")->required();
+  command.add_option("folder", options->folder, "The folder that `run` wrote").required();
   command
-      ->add_option("--only", options->only,
-                   "Cells whose id matches, such as '*-sinks-*' (repeatable)")
-      ->allow_extra_args(false);
+      .add_option("--only", options->only,
+                  "Cells whose id matches, such as '*-sinks-*' (repeatable)")
+      .repeatable();
   command
-      ->add_option("--rare", options->rare,
-                   "Pairs of tokens that stand in the text no more than so many times")
-      ->transform(integer(2, int64_t{1} << 32))
-      ->capture_default_str();
-  command->add_option("--format", options->format, "table, markdown or csv")
-      ->check(CLI::IsMember({"table", "markdown", "csv"}))
-      ->capture_default_str();
-  command->add_flag("--no-plots", options->no_plots, "Draw no picture");
-  command->footer("Example: sinkbench recall results/quickstart");
-  command->callback([options] { print_recall(*options); });
+      .add_option("--rare", options->rare,
+                  "Pairs of tokens that stand in the text no more than so many times")
+      .check(integer(2, int64_t{1} << 32))
+      .capture_default_str();
+  command.add_option("--format", options->format, "table, markdown or csv")
+      .one_of({"table", "markdown", "csv"})
+      .capture_default_str();
+  command.add_flag("--no-plots", options->no_plots, "Draw no picture");
+  command.footer("Example: sinkbench recall results/quickstart");
+  command.callback([options] { print_recall(*options); });
 }
 
 }  // namespace sinkbench

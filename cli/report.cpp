@@ -48,24 +48,24 @@ Results as_one(const std::vector<std::string>& folders, std::vector<Results> run
 
 }  // namespace
 
-void add_report(CLI::App& app) {
+void add_report(CommandLine app) {
   struct Options {
     std::vector<std::string> folders;
     std::string format = "table";
     std::string out;
   };
   auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand("report", "Print the tables of results folders");
+  CommandLine command = app.add_subcommand("report", "Print the tables of results folders");
   command
-      ->add_option("folders", options->folders,
-                   "The folder that `run` wrote; several become one, the newest of each measurement")
-      ->required();
-  command->add_option("--format", options->format, "table, markdown, csv, json or html")
-      ->check(CLI::IsMember({"table", "markdown", "csv", "json", "html"}))
-      ->capture_default_str();
-  command->add_option("--out", options->out, "Write to this file instead of standard output");
-  command->footer("Example: sinkbench report results/quickstart --format markdown");
-  command->callback([options] {
+      .add_option("folders", options->folders,
+                  "The folder that `run` wrote; several become one, the newest of each measurement")
+      .required();
+  command.add_option("--format", options->format, "table, markdown, csv, json or html")
+      .one_of({"table", "markdown", "csv", "json", "html"})
+      .capture_default_str();
+  command.add_option("--out", options->out, "Write to this file instead of standard output");
+  command.footer("Example: sinkbench report results/quickstart --format markdown");
+  command.callback([options] {
     std::vector<Results> runs;
     for (const std::string& folder : options->folders) runs.push_back(read_results(folder));
     const bool several = runs.size() > 1;

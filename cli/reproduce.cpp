@@ -219,29 +219,29 @@ void reproduce(const Options& options) {
 
 }  // namespace
 
-void add_reproduce(CLI::App& app) {
+void add_reproduce(CommandLine app) {
   auto options = std::make_shared<Options>();
-  CLI::App* command =
+  CommandLine command =
       app.add_subcommand("reproduce",
                          "Run every experiment of a set (tiny, small, sinks, policies, "
                          "streamingllm, or a folder of your own) into one report");
   command
-      ->add_option("folder", options->set,
-                   "The set: a folder below configs/ by its name, or any folder")
-      ->required();
-  command->add_option("experiments", options->only,
-                      "Those of its experiments to run (default: all)");
+      .add_option("folder", options->set,
+                  "The set: a folder below configs/ by its name, or any folder")
+      .required();
+  command.add_option("experiments", options->only,
+                     "Those of its experiments to run (default: all)");
   command
-      ->add_option("--set", options->overrides.set,
-                   "Replace a value in each experiment, as with run (repeatable)")
-      ->allow_extra_args(false);
-  command->add_option("--out", options->out, "Folder for the results (default: results/SET)");
-  add_overrides(*command, options->overrides, "Threads (default: all cores)");
-  command->add_flag("--quiet", options->quiet, "No progress");
-  command->footer(
+      .add_option("--set", options->overrides.set,
+                  "Replace a value in each experiment, as with run (repeatable)")
+      .repeatable();
+  command.add_option("--out", options->out, "Folder for the results (default: results/SET)");
+  add_overrides(command, options->overrides, "Threads (default: all cores)");
+  command.add_flag("--quiet", options->quiet, "No progress");
+  command.footer(
       "Goes on where an earlier call has ended. Writes OUT/report.html.\n"
       "Example: sinkbench reproduce tiny");
-  command->callback([options] {
+  command.callback([options] {
     options->overrides.load_plugins = true;
     reproduce(*options);
   });

@@ -128,7 +128,7 @@ void run(const Options& options, const Experiment& experiment) {
 }
 
 /// The options of `run` and `eval` alike.
-void add_run_options(CLI::App& command, Options& options) {
+void add_run_options(CommandLine command, Options& options) {
   command.add_option("--out", options.out, "Folder for the results (default: results/NAME)");
   add_overrides(command, options.overrides, "Threads (default: all cores)");
   add_plugins(command, options.overrides.plugins);
@@ -141,32 +141,32 @@ void add_run_options(CLI::App& command, Options& options) {
 
 }  // namespace
 
-void add_run(CLI::App& app) {
+void add_run(CommandLine app) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand("run", "Run an experiment and print its tables");
+  CommandLine command = app.add_subcommand("run", "Run an experiment and print its tables");
   command
-      ->add_option("config", options->config, "The experiment, a YAML file (- for standard input)")
-      ->required();
+      .add_option("config", options->config, "The experiment, a YAML file (- for standard input)")
+      .required();
   command
-      ->add_option("--set", options->overrides.set,
-                   "Replace a value: key=value, such as dataset.tokens=4096 (repeatable)")
-      ->allow_extra_args(false);
+      .add_option("--set", options->overrides.set,
+                  "Replace a value: key=value, such as dataset.tokens=4096 (repeatable)")
+      .repeatable();
   command
-      ->add_option("--only", options->only,
-                   "Run the cells whose id matches, such as '*-sinks-*' (repeatable)")
-      ->allow_extra_args(false);
-  command->add_option("--shard", options->shard,
-                      "Run every N-th cell, the I-th part of N: I/N (results: OUT/shard-I-of-N)");
-  add_run_options(*command, *options);
-  command->footer(
+      .add_option("--only", options->only,
+                  "Run the cells whose id matches, such as '*-sinks-*' (repeatable)")
+      .repeatable();
+  command.add_option("--shard", options->shard,
+                     "Run every N-th cell, the I-th part of N: I/N (results: OUT/shard-I-of-N)");
+  add_run_options(command, *options);
+  command.footer(
       "Example: sinkbench run configs/quickstart.yaml --set dataset.text=book.txt --limit 4096");
-  command->callback([options] {
+  command.callback([options] {
     options->overrides.load_plugins = !options->dry_run;
     run(*options, load_experiment(options->config, options->overrides));
   });
 }
 
-void add_eval(CLI::App& app) {
+void add_eval(CommandLine app) {
   struct Quick {
     std::string model, text, dtype, engine, kv, weights;
     std::vector<std::string> policies, metrics;
@@ -174,30 +174,30 @@ void add_eval(CLI::App& app) {
     Options options;
   };
   auto quick = std::make_shared<Quick>();
-  CLI::App* command =
+  CommandLine command =
       app.add_subcommand("eval", "Compare policies on a model and a text, without a YAML file");
-  command->add_option("model", quick->model, "A checkpoint's folder or a .gguf")->required();
-  command->add_option("text", quick->text, "A text, or a folder of texts")->required();
+  command.add_option("model", quick->model, "A checkpoint's folder or a .gguf").required();
+  command.add_option("text", quick->text, "A text, or a folder of texts").required();
   command
-      ->add_option("--policy", quick->policies,
-                   "NAME or NAME:KEY=VALUE,..., such as sinks:sinks=4,window=508 (repeatable; "
-                   "default: dense; `list policies` has them)")
-      ->allow_extra_args(false);
-  command->add_option("--tokens", quick->tokens, "Feed so many tokens of the text")
-      ->transform(integer(2, int64_t{1} << 40))
-      ->capture_default_str();
-  command->add_option("--metrics", quick->metrics, "perplexity, latency, memory, ...")
-      ->delimiter(',');
-  command->add_option("--dtype", quick->dtype, "float32, bfloat16, float16 or float64");
-  add_weights(*command, quick->weights);
-  command->add_option("--engine", quick->engine, "chunked or stepwise");
-  command->add_option("--kv", quick->kv,
-                      "How caches are stored: q8_0, '{keys: q8_0, values: q4_0}', ...");
-  add_run_options(*command, quick->options);
-  command->footer(
+      .add_option("--policy", quick->policies,
+                  "NAME or NAME:KEY=VALUE,..., such as sinks:sinks=4,window=508 (repeatable; "
+                  "default: dense; `list policies` has them)")
+      .repeatable();
+  command.add_option("--tokens", quick->tokens, "Feed so many tokens of the text")
+      .check(integer(2, int64_t{1} << 40))
+      .capture_default_str();
+  command.add_option("--metrics", quick->metrics, "perplexity, latency, memory, ...")
+      .delimiter(',');
+  command.add_option("--dtype", quick->dtype, "float32, bfloat16, float16 or float64");
+  add_weights(command, quick->weights);
+  command.add_option("--engine", quick->engine, "chunked or stepwise");
+  command.add_option("--kv", quick->kv,
+                     "How caches are stored: q8_0, '{keys: q8_0, values: q4_0}', ...");
+  add_run_options(command, quick->options);
+  command.footer(
       "Example: sinkbench eval models/tiny book.txt --policy dense --policy "
       "sinks:sinks=4,window=60");
-  command->callback([quick] {
+  command.callback([quick] {
     QuickExperiment experiment = {.model = quick->model,
                                   .text = quick->text,
                                   .policies = quick->policies,

@@ -60,12 +60,11 @@ std::string name_of(const fs::path& path) {
 }
 
 /// A file with `sinks` in it: its measurements, one after the other.
-void sink_experiment(const Options& options, const CLI::App& command) {
+void sink_experiment(const Options& options, CommandLine command) {
   // What an experiment says itself is not said twice.
-  for (const CLI::Option* option : command.get_options()) {
-    const std::string name = option->get_name();
-    if (option->count() == 0 || name == "model" || name == "--set" || name == "--out" ||
-        name == "--threads" || name == "--device" || name == "--quiet") {
+  for (const std::string& name : command.given()) {
+    if (name == "model" || name == "--set" || name == "--out" || name == "--threads" ||
+        name == "--device" || name == "--quiet") {
       continue;
     }
     throw InputError::format(
@@ -77,7 +76,7 @@ void sink_experiment(const Options& options, const CLI::App& command) {
       options.model,
       {.set = options.set,
        .threads = options.threads > 0 ? std::optional(options.threads) : std::nullopt,
-       .device = command.count("--device") > 0 ? std::optional(options.device) : std::nullopt});
+       .device = command.is_given("--device") ? std::optional(options.device) : std::nullopt});
   const fs::path folder =
       options.out.empty() ? fs::path("results") / experiment.name : fs::path(options.out);
   const auto measured = run_sink_experiment(experiment, folder, options.quiet);
@@ -85,7 +84,7 @@ void sink_experiment(const Options& options, const CLI::App& command) {
             folder.string());
 }
 
-void sinks(Options options, const CLI::App& command) {
+void sinks(Options options, CommandLine command) {
   const std::string extension = fs::path(options.model).extension().string();
   if (extension == ".yaml" || extension == ".yml") return sink_experiment(options, command);
   if (!options.set.empty()) {
@@ -142,75 +141,73 @@ void sinks(Options options, const CLI::App& command) {
 
 }  // namespace
 
-void add_sinks(CLI::App& app) {
+void add_sinks(CommandLine app) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand(
+  CommandLine command = app.add_subcommand(
       "sinks", "Measure a model's attention sinks: the sink metric, by layer and head");
   command
-      ->add_option("model", options->model,
-                   "A checkpoint's folder or a .gguf; or an experiment, a .yaml with `sinks`")
-      ->required();
-  command->add_option(
+      .add_option("model", options->model,
+                  "A checkpoint's folder or a .gguf; or an experiment, a .yaml with `sinks`")
+      .required();
+  command.add_option(
       "--dataset", options->datasets,
       "A text, a folder of texts or JSON lines, several as one stream; or a .json array "
       "of token ids. Drawn samples need none");
-  add_document_options(*command, options->documents);
-  command->add_option("--samples", options->sampling.samples, "Disjoint samples of the text")
-      ->capture_default_str()
-      ->transform(integer(1, int64_t{1} << 32));
+  add_document_options(command, options->documents);
+  command.add_option("--samples", options->sampling.samples, "Disjoint samples of the text")
+      .capture_default_str()
+      .check(integer(1, int64_t{1} << 32));
   command
-      ->add_option("--tokens", options->sampling.tokens, "Tokens of a sample, its BOS included (T)")
-      ->capture_default_str();
-  command->add_option("--epsilon", options->sinks.epsilon, "An alpha above it counts as a sink")
-      ->capture_default_str();
-  command->add_option("--positions", options->sinks.positions, "Positions k = 0, 1, ... looked at")
-      ->capture_default_str();
+      .add_option("--tokens", options->sampling.tokens, "Tokens of a sample, its BOS included (T)")
+      .capture_default_str();
+  command.add_option("--epsilon", options->sinks.epsilon, "An alpha above it counts as a sink")
+      .capture_default_str();
+  command.add_option("--positions", options->sinks.positions, "Positions k = 0, 1, ... looked at")
+      .capture_default_str();
   command
-      ->add_option("--input", options->input,
-                   "natural: pieces of the text; random: tokens drawn evenly; repeated: one such "
-                   "token over and over")
-      ->check(CLI::IsMember(sink_input_names()))
-      ->capture_default_str();
-  command->add_option("--seed", options->sampling.seed, "Of what is drawn")
-      ->transform(integer(0, std::numeric_limits<int64_t>::max()))
-      ->capture_default_str();
+      .add_option("--input", options->input,
+                  "natural: pieces of the text; random: tokens drawn evenly; repeated: one such "
+                  "token over and over")
+      .one_of(sink_input_names())
+      .capture_default_str();
+  command.add_option("--seed", options->sampling.seed, "Of what is drawn")
+      .check(integer(0, std::numeric_limits<int64_t>::max()))
+      .capture_default_str();
   command
-      ->add_option(
-          "--bos", options->bos,
-          "sample (default of natural samples): the tokenizer's BOS, if it has one, before "
-          "each sample; none (of drawn ones)")
-      ->check(CLI::IsMember({"sample", "none"}));
+      .add_option("--bos", options->bos,
+                  "sample (default of natural samples): the tokenizer's BOS, if it has one, before "
+                  "each sample; none (of drawn ones)")
+      .one_of({"sample", "none"});
   command
-      ->add_option("--logit-layers", options->sinks.logit_layers,
-                   "Mean attention logits of these layers, 0,2,10, as CSV and picture")
-      ->delimiter(',')
-      ->transform(integer(0, 1 << 20));
-  command->add_option("--logit-heads", options->sinks.logit_heads, "Of these heads (default: 0)")
-      ->delimiter(',')
-      ->transform(integer(0, 1 << 20));
-  command->add_option("--set", options->set, "Of an experiment: replace a value, as with run")
-      ->allow_extra_args(false);
-  command->add_option("--dtype", options->dtype, "float32, bfloat16, float16 (CUDA) or float64")
-      ->check(CLI::IsMember(dtype_names()))
-      ->capture_default_str();
-  add_weights(*command, options->weights);
-  command->add_option("--device", options->device, device_names)
-      ->check(device_name())
-      ->capture_default_str();
-  command->add_option("--threads", options->threads, "Threads (default: all cores)")
-      ->transform(integer(1, 4096));
-  command->add_option("--format", options->format, "table, json or csv")
-      ->check(CLI::IsMember({"table", "json", "csv"}))
-      ->capture_default_str();
-  command->add_option("--out", options->out,
-                      "Folder for the results (default: results/sinks-NAME)");
-  command->add_flag("--no-plots", options->no_plots, "Draw no pictures");
-  command->add_flag("--quiet", options->quiet, "No progress");
-  command->footer(
+      .add_option("--logit-layers", options->sinks.logit_layers,
+                  "Mean attention logits of these layers, 0,2,10, as CSV and picture")
+      .delimiter(',')
+      .check(integer(0, 1 << 20));
+  command.add_option("--logit-heads", options->sinks.logit_heads, "Of these heads (default: 0)")
+      .delimiter(',')
+      .check(integer(0, 1 << 20));
+  command.add_option("--set", options->set, "Of an experiment: replace a value, as with run")
+      .repeatable();
+  command.add_option("--dtype", options->dtype, "float32, bfloat16, float16 (CUDA) or float64")
+      .one_of(dtype_names())
+      .capture_default_str();
+  add_weights(command, options->weights);
+  command.add_option("--device", options->device, device_names)
+      .check(device_name())
+      .capture_default_str();
+  command.add_option("--threads", options->threads, "Threads (default: all cores)")
+      .check(integer(1, 4096));
+  command.add_option("--format", options->format, "table, json or csv")
+      .one_of({"table", "json", "csv"})
+      .capture_default_str();
+  command.add_option("--out", options->out, "Folder for the results (default: results/sinks-NAME)");
+  command.add_flag("--no-plots", options->no_plots, "Draw no pictures");
+  command.add_flag("--quiet", options->quiet, "No progress");
+  command.footer(
       "Examples: sinkbench sinks models/tiny --dataset .cache/king-james.txt\n"
       "          sinkbench sinks models/tiny --input repeated\n"
       "          sinkbench sinks configs/sinks/table1.yaml");
-  command->callback([options, command] { sinks(*options, *command); });
+  command.callback([options, command] { sinks(*options, command); });
 }
 
 }  // namespace sinkbench

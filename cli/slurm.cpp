@@ -105,28 +105,27 @@ exec {run} --shard "$SLURM_ARRAY_TASK_ID/{shards}"
 
 }  // namespace
 
-void add_slurm(CLI::App& app) {
+void add_slurm(CommandLine app) {
   auto options = std::make_shared<Options>();
-  CLI::App* command =
+  CommandLine command =
       app.add_subcommand("slurm", "Print a Slurm job array that runs an experiment");
-  command->add_option("config", options->config, "The experiment, a YAML file")->required();
+  command.add_option("config", options->config, "The experiment, a YAML file").required();
   command
-      ->add_option("--shards", options->shards,
-                   "Tasks (default: one for each cell, 1000 at the most)")
-      ->transform(integer(1, 1'000'000));
-  command->add_option("--set", options->overrides.set, "Replace a value: key=value (repeatable)")
-      ->allow_extra_args(false);
-  command->add_option("--out", options->out, "Folder for the results (default: results/NAME)");
-  add_overrides(*command, options->overrides, "Threads, and cores of each task");
+      .add_option("--shards", options->shards,
+                  "Tasks (default: one for each cell, 1000 at the most)")
+      .check(integer(1, 1'000'000));
+  command.add_option("--set", options->overrides.set, "Replace a value: key=value (repeatable)")
+      .repeatable();
+  command.add_option("--out", options->out, "Folder for the results (default: results/NAME)");
+  add_overrides(command, options->overrides, "Threads, and cores of each task");
   command
-      ->add_option(
-          "--sbatch", options->sbatch,
-          "An option of sbatch for each task, such as --sbatch=--time=8:00:00 (repeatable)")
-      ->allow_extra_args(false);
-  command->footer(
+      .add_option("--sbatch", options->sbatch,
+                  "An option of sbatch for each task, such as --sbatch=--time=8:00:00 (repeatable)")
+      .repeatable();
+  command.footer(
       "Submit it with sbatch; submit it again to go on where tasks were stopped.\n"
       "Example: sinkbench slurm configs/long.yaml --shards 4 --sbatch=--mem=16G > job.sbatch");
-  command->callback([options] { print_out("{}", script(*options)); });
+  command.callback([options] { print_out("{}", script(*options)); });
 }
 
 }  // namespace sinkbench

@@ -1,6 +1,5 @@
 // sinkbench tokenize: text to ids and back, to see what a checkpoint's tokenizer does.
 #include <fmt/ranges.h>
-#include <CLI/CLI.hpp>
 
 #include <algorithm>
 #include <chrono>
@@ -124,36 +123,37 @@ void run(const Options& options) {
 
 }  // namespace
 
-void add_tokenize(CLI::App& app) {
+void add_tokenize(CommandLine app) {
   const auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand("tokenize", "Turn text into token ids, or ids into text");
+  CommandLine command =
+      app.add_subcommand("tokenize", "Turn text into token ids, or ids into text");
   command
-      ->add_option("tokenizer", options->tokenizer,
-                   "A tokenizer.json or tokenizer.model, or a model's folder with one")
-      ->required();
+      .add_option("tokenizer", options->tokenizer,
+                  "A tokenizer.json or tokenizer.model, or a model's folder with one")
+      .required();
   command
-      ->add_option("file", options->file,
-                   "The text, as `dataset.text` has it: a file, a folder, JSON lines (or, with "
-                   "--decode, the ids); - for standard input")
-      ->required();
-  add_document_options(*command, options->documents);
-  command->add_flag("--no-special", options->no_special,
-                    "Add no special tokens; with --decode, leave them out of the text");
-  command->add_option("--bos-token", options->bos_token,
-                      "A token's text or id: it comes first, in place of the tokenizer's own BOS");
+      .add_option("file", options->file,
+                  "The text, as `dataset.text` has it: a file, a folder, JSON lines (or, with "
+                  "--decode, the ids); - for standard input")
+      .required();
+  add_document_options(command, options->documents);
+  command.add_flag("--no-special", options->no_special,
+                   "Add no special tokens; with --decode, leave them out of the text");
+  command.add_option("--bos-token", options->bos_token,
+                     "A token's text or id: it comes first, in place of the tokenizer's own BOS");
   command
-      ->add_option("--special-tokens", options->special_tokens,
-                   "Those spelled out in the text: parse (themselves) or text (like any other)")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"parse", "text"}));
-  auto* decode = command->add_flag("--decode", options->decode,
-                                   "The file is a JSON array of ids: print their text");
-  command->add_flag("--count", options->count, "Print only how many tokens there are")
-      ->excludes(decode);
-  command->add_flag("--speed", options->speed, "Print only how fast encoding is, on one thread")
-      ->excludes(decode);
-  command->footer("Example: sinkbench tokenize models/tiny book.txt --count");
-  command->callback([options] { run(*options); });
+      .add_option("--special-tokens", options->special_tokens,
+                  "Those spelled out in the text: parse (themselves) or text (like any other)")
+      .capture_default_str()
+      .one_of({"parse", "text"});
+  const CommandOption decode = command.add_flag(
+      "--decode", options->decode, "The file is a JSON array of ids: print their text");
+  command.add_flag("--count", options->count, "Print only how many tokens there are")
+      .excludes(decode);
+  command.add_flag("--speed", options->speed, "Print only how fast encoding is, on one thread")
+      .excludes(decode);
+  command.footer("Example: sinkbench tokenize models/tiny book.txt --count");
+  command.callback([options] { run(*options); });
 }
 
 }  // namespace sinkbench
