@@ -281,14 +281,7 @@ void add_ab(CommandLine app) {
   command.add_option("--out", options->out,
                      "Folder for the results, in baseline and candidate (default: "
                      "results/ab-NAME)");
-  command
-      .add_option("--set", options->overrides.set,
-                  "Replace a value: key=value, such as dataset.tokens=4096 (repeatable)")
-      .repeatable();
-  command
-      .add_option("--only", options->only,
-                  "Run the cells whose id matches, such as '*-sinks-*' (repeatable)")
-      .repeatable();
+  add_grid_options(command, options->overrides, options->only);
   add_overrides(command, options->overrides, "Threads (default: all cores)");
   add_plugins(command, options->overrides.plugins);
   add_gate_options(command, options->gate);

@@ -39,6 +39,9 @@ struct Overrides;
 /// --threads (`threads` is its help), --device, --limit.
 void add_overrides(CommandLine command, Overrides& overrides, const std::string& threads);
 
+/// The options of every command that runs the cells of one experiment's file: --set, --only.
+void add_grid_options(CommandLine command, Overrides& overrides, std::vector<std::string>& only);
+
 /// The options of every command that is given texts: --field, --subfolders, --invalid.
 void add_document_options(CommandLine command, DocumentOptions& options);
 

@@ -13,6 +13,17 @@ void add_overrides(CommandLine command, Overrides& overrides, const std::string&
       .check(integer(2, int64_t{1} << 40));
 }
 
+void add_grid_options(CommandLine command, Overrides& overrides, std::vector<std::string>& only) {
+  command
+      .add_option("--set", overrides.set,
+                  "Replace a value: key=value, such as dataset.tokens=4096 (repeatable)")
+      .repeatable();
+  command
+      .add_option("--only", only,
+                  "Run the cells whose id matches, such as '*-sinks-*' (repeatable)")
+      .repeatable();
+}
+
 void add_plugins(CommandLine command, std::vector<std::filesystem::path>& plugins) {
   command
       .add_option("--plugin", plugins,

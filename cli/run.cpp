@@ -147,14 +147,7 @@ void add_run(CommandLine app) {
   command
       .add_option("config", options->config, "The experiment, a YAML file (- for standard input)")
       .required();
-  command
-      .add_option("--set", options->overrides.set,
-                  "Replace a value: key=value, such as dataset.tokens=4096 (repeatable)")
-      .repeatable();
-  command
-      .add_option("--only", options->only,
-                  "Run the cells whose id matches, such as '*-sinks-*' (repeatable)")
-      .repeatable();
+  add_grid_options(command, options->overrides, options->only);
   command.add_option("--shard", options->shard,
                      "Run every N-th cell, the I-th part of N: I/N (results: OUT/shard-I-of-N)");
   add_run_options(command, *options);

@@ -15,10 +15,11 @@ namespace {
 
 /// What libraries read from the environment when they are loaded. What the user has set stays.
 void configure_libraries() {
-  // A thread that waits for others spins for a few microseconds and then sleeps: asleep at once
-  // costs a quarter of the scoring speed; spinning for long, as is the default, holds the core that
-  // others need on a busy machine.
-  if (getenv("OMP_WAIT_POLICY") == nullptr) setenv("GOMP_SPINCOUNT", "2000", /*overwrite=*/0);
+  // A thread that waits for others spins for half a millisecond at most and then sleeps: asleep
+  // between the products of a decode step it costs a tenth of the step, asleep at once a quarter of
+  // the scoring speed; spinning for long, as is the default, holds the core that others need on a
+  // busy machine.
+  if (getenv("OMP_WAIT_POLICY") == nullptr) setenv("GOMP_SPINCOUNT", "10000", /*overwrite=*/0);
   if (getenv("OPENBLAS_CORETYPE") != nullptr) return;
   // The BLAS that LibTorch will ask for is asked which kernels it would take, which costs some
   // milliseconds, and loaded anew where it would take wrong ones.

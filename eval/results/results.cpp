@@ -358,7 +358,7 @@ LatencyResult latency_from_json(const RecordField& object) {
   for (const RecordField& round : rounds.elements()) {
     const RecordField fast = round.later("fast_ms");
     latency.rounds.push_back(
-        {.samples = round.at("samples").integer(0, std::ssize(samples)),
+        {.samples = round.at("samples").integer(1, std::ssize(samples)),
          .fast_ms = fast.is_null() ? 0 : fast.number(0),
          .processor_ms = round.at("processor_ms").number(0),
          .yardstick_ms = round.at("yardstick_ms").number(0),

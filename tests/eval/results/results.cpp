@@ -225,6 +225,9 @@ TEST_CASE("turns of two programs are read back, and rounds of before there were 
   CHECK(results_from_json(object).cells[0].latency[0].rounds[1].turn == 0);
   older.at("rounds").at(0)["turn"] = -1;
   CHECK_THROWS_WITH(results_from_json(object), ContainsSubstring("turn"));
+  older.at("rounds").at(0)["turn"] = 0;
+  older.at("rounds").at(0)["samples"] = 0;  // of which there is no median
+  CHECK_THROWS_WITH(results_from_json(object), ContainsSubstring("samples"));
 }
 
 TEST_CASE("results.json has the fields that its readers are promised") {
