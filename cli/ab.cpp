@@ -20,8 +20,8 @@
 #include "base/error.h"
 #include "cli/commands.h"
 #include "cli/gate.h"
+#include "cli/interruption.h"
 #include "eval/experiment/experiment.h"
-#include "reports/history.h"
 
 extern char** environ;
 
@@ -36,30 +36,6 @@ struct Options {
   Overrides overrides;
   bool quiet = false;
   GateOptions gate;
-};
-
-volatile std::sig_atomic_t interrupted = 0;
-
-/// For as long as it lives, SIGINT, SIGTERM and SIGHUP end what is waited for, not the program.
-class Interruptible {
- public:
-  Interruptible() {
-    struct sigaction action {};
-    action.sa_handler = [](int) { interrupted = 1; };  // without SA_RESTART
-    for (size_t i = 0; i < signals.size(); ++i) {
-      ::sigaction(signals[i], nullptr, &before_[i]);
-      if (before_[i].sa_handler != SIG_IGN) ::sigaction(signals[i], &action, nullptr);
-    }
-  }
-  ~Interruptible() {
-    for (size_t i = 0; i < signals.size(); ++i) ::sigaction(signals[i], &before_[i], nullptr);
-  }
-  Interruptible(const Interruptible&) = delete;
-  Interruptible& operator=(const Interruptible&) = delete;
-
- private:
-  static constexpr std::array signals = {SIGINT, SIGTERM, SIGHUP};
-  std::array<struct sigaction, signals.size()> before_{};
 };
 
 /// One of the two programs, and what it has asked for (eval/run/turns.h has the protocol).
@@ -160,7 +136,7 @@ class Contestant {
 
 /// Waits until each one waits or is gone.
 void hear(std::array<Contestant, 2>& both) {
-  while (interrupted == 0) {
+  while (!Interruption::asked()) {
     std::vector<pollfd> sockets;
     std::vector<Contestant*> working;
     for (Contestant& one : both) {
@@ -169,7 +145,7 @@ void hear(std::array<Contestant, 2>& both) {
       working.push_back(&one);
     }
     if (working.empty()) return;
-    if (::poll(sockets.data(), sockets.size(), -1) < 0) continue;
+    if (::poll(sockets.data(), sockets.size(), -1) < 0) continue;  // a signal
     for (size_t i = 0; i < working.size(); ++i) {
       if (sockets[i].revents != 0) working[i]->hear();
     }
@@ -182,7 +158,8 @@ void hand_out_turns(std::array<Contestant, 2>& both) {
   // Without the other one there is nothing to compare.
   if (!both[0].has_started() || !both[1].has_started()) return;
   size_t last = 1;
-  for (int64_t turn = 1; interrupted == 0 && !(both[0].is_gone() && both[1].is_gone()); ++turn) {
+  for (int64_t turn = 1; !Interruption::asked() && !(both[0].is_gone() && both[1].is_gone());
+       ++turn) {
     const auto is_ready = [](const Contestant& one) { return one.asked() == 't'; };
     if (!is_ready(both[0]) && !is_ready(both[1])) {
       for (Contestant& one : both) one.meet();
@@ -230,7 +207,7 @@ void run(const Options& options) {
   const std::array folders = {out / "baseline", out / "candidate"};
   const std::string session = new_session();
   {
-    const Interruptible interruptible;
+    const Interruption interruption;
     std::array both = {Contestant(command_of(options, options.baseline, folders[0], true), session),
                        Contestant(command_of(options, fs::read_symlink("/proc/self/exe"),
                                              folders[1], options.quiet),
@@ -238,7 +215,7 @@ void run(const Options& options) {
     hand_out_turns(both);
     const bool started = both[0].has_started() && both[1].has_started();
     for (Contestant& one : both) {
-      if (interrupted != 0) {
+      if (Interruption::asked()) {
         one.send(SIGTERM);  // the signal may have come to this program alone
       } else if (!started && !one.is_gone()) {
         one.send(SIGKILL);  // it waits for its first turn, with nothing to lose
@@ -246,7 +223,7 @@ void run(const Options& options) {
       one.leave();
     }
     const std::array statuses = {both[0].end(), both[1].end()};
-    if (interrupted != 0) throw Exit{exit_interrupted};
+    if (Interruption::asked()) throw Exit{exit_interrupted};
     for (size_t i = 0; i < both.size(); ++i) {
       if (!started && both[i].has_started()) continue;
       if (statuses[i] == exit_bad_input) throw Exit{exit_bad_input};  // it has said why

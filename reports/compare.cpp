@@ -445,9 +445,8 @@ std::optional<Interval> change_in_turn(const LatencyResult& a, const LatencyResu
   if (blocks < fewest_pairs) return {};
   // A round that something disturbed while its neighbours were left alone moves no median.
   std::vector<double> medians;
-  for (size_t k = 0; k < blocks; ++k) {
-    const auto at = [&](size_t block) { return changes.begin() + block * changes.size() / blocks; };
-    medians.push_back(quantile({at(k), at(k + 1)}, 0.5));
+  for (const auto block : blocks_of(changes, blocks)) {
+    medians.push_back(quantile({block.begin(), block.end()}, 0.5));
   }
   const Interval change = mean_of(medians, confidence);
   return Interval{std::expm1(change.mean), std::expm1(change.low), std::expm1(change.high)};

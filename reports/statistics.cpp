@@ -55,12 +55,19 @@ double mean(std::span<const double> values) {
   return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
 }
 
-std::vector<double> block_means(std::span<const double> values, size_t blocks) {
+std::vector<std::span<const double>> blocks_of(std::span<const double> values, size_t blocks) {
   const size_t n = values.size();
-  std::vector<double> means;
+  std::vector<std::span<const double>> result;
   for (size_t b = 0; b < blocks; ++b) {
-    means.push_back(mean(values.subspan(b * n / blocks, (b + 1) * n / blocks - b * n / blocks)));
+    const size_t begin = b * n / blocks, end = (b + 1) * n / blocks;
+    result.push_back(values.subspan(begin, end - begin));
   }
+  return result;
+}
+
+std::vector<double> block_means(std::span<const double> values, size_t blocks) {
+  std::vector<double> means;
+  for (const auto block : blocks_of(values, blocks)) means.push_back(mean(block));
   return means;
 }
 

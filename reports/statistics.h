@@ -11,7 +11,10 @@ namespace sinkbench {
 /// Of no values: NaN.
 double mean(std::span<const double> values);
 
-/// Means over so many blocks of neighbours, whose lengths differ by one at the most.
+/// So many blocks of neighbours, whose lengths differ by one at the most.
+std::vector<std::span<const double>> blocks_of(std::span<const double> values, size_t blocks);
+
+/// The mean of each.
 std::vector<double> block_means(std::span<const double> values, size_t blocks);
 /// The same, as many as the square root of the length (1024 at the most). Neighbouring tokens are
 /// correlated, blocks hardly.
@@ -31,7 +34,8 @@ Interval bootstrap_mean(std::span<const double> values, double confidence);
 /// whole number of degrees of freedom, 1 or more. Abramowitz and Stegun, 26.7.3 and 26.7.4.
 double student_t(double confidence, int64_t degrees_of_freedom);
 
-/// The mean with its confidence interval by Student's t, which is infinite with fewer than 2 values.
+/// The mean with its confidence interval by Student's t, which is infinite with fewer than 2
+/// values.
 Interval mean_of(std::span<const double> values, double confidence);
 
 /// The difference of the means, `b` less `a`, with Welch's confidence interval (degrees of freedom

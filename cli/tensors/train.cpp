@@ -13,8 +13,8 @@
 #include "base/console.h"
 #include "base/error.h"
 #include "base/machine_limits.h"
+#include "cli/interruption.h"
 #include "cli/tensors/commands.h"
-#include "cli/tensors/interruption.h"
 #include "eval/run/bench.h"
 #include "reports/training_pictures.h"
 

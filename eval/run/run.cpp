@@ -364,6 +364,8 @@ struct Runner::State {
       waited += seconds_since(then);
     };
     const int64_t periods = spec.samples / period;
+    const int64_t fewest = turns != nullptr ? 1 : fewest_periods;
+    const double longest_ms = turns != nullptr ? longest_turn_ms : longest_round_ms;
     const auto part_of = [&](int64_t p) { return p * fewest_rounds / periods; };
     Timing timing;
     double timed_ms = 0;
@@ -382,9 +384,8 @@ struct Runner::State {
           // A pass gives as many rounds as there must be; of later ones each is as long as it may.
           const bool is_part =
               std::ssize(timing.rounds) < fewest_rounds && part_of(p) != part_of(p - 1);
-          const bool enough = turns != nullptr || std::ssize(of_periods) >= fewest_periods;
-          const double longest_ms = turns != nullptr ? longest_turn_ms : longest_round_ms;
-          return p == periods || is_part || (enough && stopwatch.elapsed().wall_ms > longest_ms);
+          return p == periods || is_part ||
+                 (std::ssize(of_periods) >= fewest && stopwatch.elapsed().wall_ms > longest_ms);
         };
         do {
           in_time = timing.samples_ms.size() < fewest_samples || spent() <= latency_budget_seconds;

@@ -1,6 +1,5 @@
 // sinkbench ab: two programs in turn.
 #include <chrono>
-#include <cmath>
 #include <set>
 #include <thread>
 

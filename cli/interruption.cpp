@@ -1,4 +1,4 @@
-#include "cli/tensors/interruption.h"
+#include "cli/interruption.h"
 
 namespace sinkbench {
 namespace {
