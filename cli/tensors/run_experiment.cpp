@@ -384,8 +384,10 @@ RunOutcome run_experiment(const Experiment& experiment, const RunOptions& option
     write_tables(outcome.results, folder);
   };
   const auto how_to_go_on = [&](const std::string& what) {
-    return fmt::format("{}; {} of {} done, and the same command goes on from there", what,
-                       outcome.results.cells.size(), counted(cells.size(), "cell"));
+    // A cell's steps in turn with another program's are timed from the start again.
+    return fmt::format("{}; {} of {} done{}", what, outcome.results.cells.size(),
+                       counted(cells.size(), "cell"),
+                       turns == nullptr ? ", and the same command goes on from there" : "");
   };
   const Interruption interruption;  // from here on there is something to lose
   try {

@@ -173,6 +173,8 @@ TEST_CASE("ab that is interrupted ends both programs in order") {
   INFO(outcome.out << outcome.err);
   CHECK(outcome.status == 130);
   CHECK(outcome.out.empty());
+  CHECK_THAT(outcome.err, ContainsSubstring("sinkbench: interrupted "));
+  CHECK_THAT(outcome.err, !ContainsSubstring("goes on from there"));
   // Nobody holds the folders any more.
   for (const char* folder : {"out/baseline", "out/candidate"}) {
     CHECK(test::Program({"run", "small.yaml", "--out", folder, "--quiet"}, place.path())
