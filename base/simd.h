@@ -4,6 +4,8 @@
 
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
+#include <utility>
 
 #define SINKBENCH_INLINE inline __attribute__((always_inline))
 
@@ -75,6 +77,15 @@ SINKBENCH_INLINE void store(double* p, Double<bytes> v) {
   std::memcpy(p, &v, bytes);
 }
 
+// The one instruction that GCC 12 makes six to ten of; it has none but the vector's own target.
+#if defined(__x86_64__) && !defined(__clang__)
+#define SINKBENCH_CONVERT(instruction, narrow, wide) \
+  asm(instruction " %1, %0" : "=v"(wide) : "m"(narrow))
+#else
+#define SINKBENCH_CONVERT(instruction, narrow, wide) \
+  wide = __builtin_convertvector(narrow, std::remove_cvref_t<decltype(wide)>)
+#endif
+
 /// Loads bytes / 4 numbers stored as float or as bfloat16 (its upper half of a float).
 template <int bytes>
 SINKBENCH_INLINE Float<bytes> load_as_float(const float* p) {
@@ -86,7 +97,13 @@ SINKBENCH_INLINE Float<bytes> load_as_float(const uint16_t* p) {
   using Word = typename Vector<bytes>::Word;
   Half half;
   std::memcpy(&half, p, sizeof half);
-  const Word word = __builtin_convertvector(half, Word) << 16;
+  Word word;
+  if constexpr (bytes == 16) {
+    word = __builtin_convertvector(half, Word);
+  } else {
+    SINKBENCH_CONVERT("vpmovzxwd", half, word);
+  }
+  word <<= 16;
   Float<bytes> v;
   std::memcpy(&v, &word, bytes);
   return v;
@@ -125,37 +142,170 @@ SINKBENCH_INLINE void store_one(uint16_t* p, float x) {
   *p = static_cast<uint16_t>(x == x ? (word + 0x7fff + ((word >> 16) & 1)) >> 16 : 0x7fc0);
 }
 
+/// The upper half of a vector.
 template <int bytes>
-SINKBENCH_INLINE float sum(Float<bytes> v) {
-  float total = 0.0f;
-  for (int i = 0; i < bytes / 4; ++i) total += v[i];
-  return total;
+SINKBENCH_INLINE Float<bytes / 2> upper(Float<bytes> v) {
+  Float<bytes / 2> half;
+  std::memcpy(&half, reinterpret_cast<const char*>(&v) + bytes / 2, bytes / 2);
+  return half;
+}
+template <int bytes>
+SINKBENCH_INLINE Float<bytes / 2> lower(Float<bytes> v) {
+  Float<bytes / 2> half;
+  std::memcpy(&half, &v, bytes / 2);
+  return half;
 }
 
-/// a . b over n numbers; a as stored, b in float32. What lies so many bytes after a is fetched
-/// meanwhile, 0: nothing; it need not exist.
+// By halves: lane after lane would wait for each operation.
+template <int bytes>
+SINKBENCH_INLINE float sum(Float<bytes> v) {
+  if constexpr (bytes == 16) {
+    return (v[0] + v[2]) + (v[1] + v[3]);
+  } else {
+    return sum<bytes / 2>(lower<bytes>(v) + upper<bytes>(v));
+  }
+}
+template <int bytes>
+SINKBENCH_INLINE float largest(Float<bytes> v) {
+  if constexpr (bytes == 16) {
+    const float a = v[0] > v[2] ? v[0] : v[2], b = v[1] > v[3] ? v[1] : v[3];
+    return a > b ? a : b;
+  } else {
+    const Float<bytes / 2> a = lower<bytes>(v), b = upper<bytes>(v);
+    return largest<bytes / 2>(a > b ? a : b);
+  }
+}
+
+/// Two vectors of numbers in the order in which they are had with the least work: of floats one
+/// vector and then the next, of bfloat16, the upper halves of floats, those at even places and then
+/// those at odd ones.
+template <int bytes>
+struct Two {
+  Float<bytes> first, second;
+};
+template <int bytes>
+SINKBENCH_INLINE Two<bytes> load_two(const float* p) {
+  return {load<bytes>(p), load<bytes>(p + bytes / 4)};
+}
+template <int bytes>
+SINKBENCH_INLINE Two<bytes> load_two(const uint16_t* p) {
+  using Word = typename Vector<bytes>::Word;
+  Word pairs;
+  std::memcpy(&pairs, p, bytes);
+  const Word even = pairs << 16, odd = pairs & 0xffff0000;
+  Two<bytes> two;
+  std::memcpy(&two.first, &even, bytes);
+  std::memcpy(&two.second, &odd, bytes);
+  return two;
+}
+
+/// Calls f(i, j) for the place i that load_two<bytes>(const T*) gives to the number at j; what is
+/// left of n after whole pairs of vectors keeps its place.
+template <int bytes, typename T, typename F>
+SINKBENCH_INLINE void in_order_of_two(int64_t n, const F& f) {
+  constexpr int64_t width = bytes / 4;
+  int64_t i = 0;
+  if constexpr (sizeof(T) == 2) {
+    for (; i + 2 * width <= n; i += 2 * width) {
+      for (int64_t lane = 0; lane < width; ++lane) {
+        f(i + lane, i + 2 * lane);
+        f(i + width + lane, i + 2 * lane + 1);
+      }
+    }
+  }
+  for (; i < n; ++i) f(i, i);
+}
+
+/// The sums of `bytes / 4` vectors' lanes, each added up as sum() does.
+template <int bytes, int half = bytes / 8>
+SINKBENCH_INLINE Float<bytes> sums(Float<bytes>* v) {
+  constexpr int n = bytes / 4;
+  if constexpr (half == 0) {
+    return v[0];
+  } else {
+    // Lanes with the bit `half` are of v[i + half], the others of v[i]: what is there, and what
+    // is in the lane that differs in that bit.
+    const auto join =
+        []<int... lane>(Float<bytes> a, Float<bytes> b, std::integer_sequence<int, lane...>)
+            __attribute__((always_inline)) {
+      return __builtin_shufflevector(a, b, ((lane & half) ? n + lane : lane)...) +
+             __builtin_shufflevector(a, b, ((lane & half) ? n + lane - half : lane + half)...);
+    };
+    for (int i = 0; i < half; ++i) {
+      v[i] = join(v[i], v[i + half], std::make_integer_sequence<int, n>());
+    }
+    return sums<bytes, half / 2>(v);
+  }
+}
+
+/// Fetches `size` bytes that lie so many after p; they need not exist. To the second-level cache:
+/// the first would wait for each line in one of its few buffers.
+template <int size>
+SINKBENCH_INLINE void fetch(const void* p, int64_t bytes_ahead) {
+  constexpr int cache_line = 64, second_level = 2;
+  for (int line = 0; line < size; line += cache_line) {
+    __builtin_prefetch(static_cast<const char*>(p) + bytes_ahead + line, 0, second_level);
+  }
+}
+
+/// a . b over n numbers, a as stored and b in the order that load_two gives to those; but for
+/// dot_rest, it is the sum of the lanes. What lies so many bytes after a is fetched meanwhile, 0:
+/// nothing; it need not exist.
 template <int bytes, int bytes_ahead = 0, typename T>
-SINKBENCH_INLINE float dot(const T* a, const float* b, int64_t n) {
+SINKBENCH_INLINE Float<bytes> dot_lanes(const T* a, const float* b, int64_t n) {
   constexpr int64_t width = bytes / sizeof(float);
-  constexpr int64_t cache_line = 64;
   // Several sums at once: one alone would wait for each multiply-add to finish.
   Float<bytes> s0{}, s1{}, s2{}, s3{};
   int64_t i = 0;
   for (; i + 4 * width <= n; i += 4 * width) {
-    if constexpr (bytes_ahead > 0) {
-      for (int64_t line = 0; line < 4 * width * int64_t{sizeof(T)}; line += cache_line) {
-        __builtin_prefetch(reinterpret_cast<const char*>(a + i) + bytes_ahead + line);
-      }
-    }
-    s0 += load_as_float<bytes>(a + i) * load<bytes>(b + i);
-    s1 += load_as_float<bytes>(a + i + width) * load<bytes>(b + i + width);
-    s2 += load_as_float<bytes>(a + i + 2 * width) * load<bytes>(b + i + 2 * width);
-    s3 += load_as_float<bytes>(a + i + 3 * width) * load<bytes>(b + i + 3 * width);
+    if constexpr (bytes_ahead > 0) fetch<4 * width * sizeof(T)>(a + i, bytes_ahead);
+    const Two<bytes> p = load_two<bytes>(a + i), q = load_two<bytes>(a + i + 2 * width);
+    s0 += p.first * load<bytes>(b + i);
+    s1 += p.second * load<bytes>(b + i + width);
+    s2 += q.first * load<bytes>(b + i + 2 * width);
+    s3 += q.second * load<bytes>(b + i + 3 * width);
   }
-  for (; i + width <= n; i += width) s0 += load_as_float<bytes>(a + i) * load<bytes>(b + i);
-  float total = sum<bytes>((s0 + s1) + (s2 + s3));
-  for (; i < n; ++i) total += as_float(a[i]) * b[i];
+  if (i + 2 * width <= n) {
+    const Two<bytes> p = load_two<bytes>(a + i);
+    s0 += p.first * load<bytes>(b + i);
+    s1 += p.second * load<bytes>(b + i + width);
+    i += 2 * width;
+  }
+  if (i + width <= n) s2 += load_as_float<bytes>(a + i) * load<bytes>(b + i);
+  return (s0 + s1) + (s2 + s3);
+}
+template <int bytes, typename T>
+SINKBENCH_INLINE float dot_rest(const T* a, const float* b, int64_t n) {
+  constexpr int64_t width = bytes / sizeof(float);
+  float total = 0.0f;
+  for (int64_t i = n / width * width; i < n; ++i) total += as_float(a[i]) * b[i];
   return total;
+}
+
+template <int bytes, typename T>
+SINKBENCH_INLINE float dot(const T* a, const float* b, int64_t n) {
+  return sum<bytes>(dot_lanes<bytes>(a, b, n)) + dot_rest<bytes>(a, b, n);
+}
+
+/// y[i] = a[i] . b for `count` rows of n numbers, the same of each row whichever are its
+/// neighbours; f(i, y) is called with the results of rows i, i + 1, ..., as many as a vector has
+/// or, with a float, of one.
+template <int bytes, int bytes_ahead = 0, typename T, typename F>
+SINKBENCH_INLINE void dot_rows(const T* a, const float* b, int64_t n, int64_t count, const F& f) {
+  constexpr int64_t width = bytes / sizeof(float);
+  int64_t i = 0;
+  for (; i + width <= count; i += width) {
+    Float<bytes> lanes[width];
+    for (int64_t row = 0; row < width; ++row) {
+      lanes[row] = dot_lanes<bytes, bytes_ahead>(a + (i + row) * n, b, n);
+    }
+    Float<bytes> y = sums<bytes>(lanes);
+    if (n % width != 0) {
+      for (int64_t row = 0; row < width; ++row) y[row] += dot_rest<bytes>(a + (i + row) * n, b, n);
+    }
+    f(i, y);
+  }
+  for (; i < count; ++i) f(i, dot<bytes>(a + i * n, b, n));
 }
 
 /// A head whose first 2 * half numbers are turned by halves: pairs are half a head apart. What
@@ -236,6 +386,18 @@ inline Level level() {
   return Level::baseline;
 #endif
 }
+
+/// Whether kernels that are bound by memory should fetch what lies `bytes_ahead` further on:
+/// Intel's own prefetchers leave a quarter to half of what the memory gives (bfloat16 on Emerald
+/// Rapids: 8.9 GB/s a core, and 11.9 so); on AMD's this costs a fifth.
+inline bool fetches() {
+#if defined(__x86_64__)
+  return level() == Level::avx512 && __builtin_cpu_is("intel");
+#else
+  return false;
+#endif
+}
+inline constexpr int bytes_ahead = 4096;
 
 #if defined(__x86_64__)
 #define SINKBENCH_AVX2 __attribute__((target("avx2,fma")))

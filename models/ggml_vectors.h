@@ -44,15 +44,6 @@ struct Narrow<64> {
   typedef uint16_t Half __attribute__((vector_size(32), aligned(1), may_alias));
 };
 
-// The one instruction that GCC 12 makes ten of; it has none but the vector's own target.
-#if defined(__x86_64__) && !defined(__clang__)
-#define SINKBENCH_CONVERT(instruction, narrow, wide) \
-  asm(instruction " %1, %0" : "=v"(wide) : "m"(narrow))
-#else
-#define SINKBENCH_CONVERT(instruction, narrow, wide) \
-  wide = __builtin_convertvector(narrow, std::remove_cvref_t<decltype(wide)>)
-#endif
-
 /// Numbers of one byte each.
 template <int bytes>
 SINKBENCH_INLINE Int<bytes> widen(Bytes p) {

@@ -1,66 +1,84 @@
 #include "models/row_product.h"
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <memory>
+#include <type_traits>
 
 #include "base/simd.h"
+#include "models/share.h"
 
 #pragma GCC diagnostic ignored "-Wpsabi"
 
 namespace sinkbench {
 namespace {
 
-/// y[i] = weight[i] . x for rows from .. to
+template <typename T>
+struct Product {
+  const float* x;     // [in], in the order of simd::load_two
+  const T* weight;    // [out, in]
+  const float* bias;  // [out], or null
+  T* y;               // [out]
+  int64_t in;
+};
+
+/// Rows from .. to of the weight.
 template <int bytes, int bytes_ahead = 0, typename T>
-SINKBENCH_INLINE void rows(const T* weight, const float* x, int64_t in, int64_t from, int64_t to,
-                           float* y) {
-  for (int64_t i = from; i < to; ++i) y[i] = simd::dot<bytes, bytes_ahead>(weight + i * in, x, in);
+SINKBENCH_INLINE void rows(const Product<T>& p, int64_t from, int64_t to) {
+  simd::dot_rows<bytes, bytes_ahead>(
+      p.weight + from * p.in, p.x, p.in, to - from, [&](int64_t i, auto y) {
+        T* const out = p.y + from + i;
+        const float* const bias = p.bias != nullptr ? p.bias + from + i : nullptr;
+        if constexpr (std::is_same_v<decltype(y), float>) {
+          simd::store_one(out, bias != nullptr ? y + *bias : y);
+        } else {
+          simd::store_rounded<bytes>(out, bias != nullptr ? y + simd::load<bytes>(bias) : y);
+        }
+      });
 }
 
+/// x in the order of simd::load_two.
+template <int bytes, typename T>
+SINKBENCH_INLINE void order(const T* x, int64_t in, float* out) {
+  simd::in_order_of_two<bytes, T>(in, [&](int64_t i, int64_t j) { out[i] = simd::as_float(x[j]); });
+}
+
+/// One instruction set's.
 template <typename T>
-using RowsFunction = void (*)(const T*, const float*, int64_t in, int64_t from, int64_t to, float*);
+struct Kernel {
+  void (*order)(const T* x, int64_t in, float* out);
+  void (*rows)(const Product<T>& p, int64_t from, int64_t to);
+};
 
 #if defined(__x86_64__)
 template <typename T>
-SINKBENCH_AVX512 void rows_avx512(const T* weight, const float* x, int64_t in, int64_t from,
-                                  int64_t to, float* y) {
-  rows<64>(weight, x, in, from, to, y);
-}
-/// Intel's own prefetchers leave a third to half of what the memory gives (bfloat16 on Emerald
-/// Rapids: 7.1 GB/s a core, and 12.4 so); on AMD's this costs a fifth.
-template <typename T>
-SINKBENCH_AVX512 void rows_avx512_ahead(const T* weight, const float* x, int64_t in, int64_t from,
-                                        int64_t to, float* y) {
-  rows<64, 4096>(weight, x, in, from, to, y);
+SINKBENCH_AVX512 void rows_avx512(const Product<T>& p, int64_t from, int64_t to) {
+  rows<64>(p, from, to);
 }
 template <typename T>
-SINKBENCH_AVX2 void rows_avx2(const T* weight, const float* x, int64_t in, int64_t from, int64_t to,
-                              float* y) {
-  rows<32>(weight, x, in, from, to, y);
+SINKBENCH_AVX512 void rows_avx512_ahead(const Product<T>& p, int64_t from, int64_t to) {
+  rows<64, simd::bytes_ahead>(p, from, to);
+}
+template <typename T>
+SINKBENCH_AVX2 void rows_avx2(const Product<T>& p, int64_t from, int64_t to) {
+  rows<32>(p, from, to);
 }
 #endif
 template <typename T>
-void rows_baseline(const T* weight, const float* x, int64_t in, int64_t from, int64_t to,
-                   float* y) {
-  rows<16>(weight, x, in, from, to, y);
+void rows_baseline(const Product<T>& p, int64_t from, int64_t to) {
+  rows<16>(p, from, to);
 }
 
 template <typename T>
-void product(const void* weight, const float* x, int64_t in, int64_t out, float* y) {
-  static const RowsFunction<T> function = [] {
+Kernel<T> best_kernel() {
 #if defined(__x86_64__)
-    if (simd::level() == simd::Level::avx512) {
-      return RowsFunction<T>(__builtin_cpu_is("intel") ? rows_avx512_ahead<T> : rows_avx512<T>);
-    }
-    if (simd::level() == simd::Level::avx2) return RowsFunction<T>(rows_avx2<T>);
+  if (simd::level() == simd::Level::avx512) {
+    return {order<64, T>, simd::fetches() ? rows_avx512_ahead<T> : rows_avx512<T>};
+  }
+  if (simd::level() == simd::Level::avx2) return {order<32, T>, rows_avx2<T>};
 #endif
-    return RowsFunction<T>(rows_baseline<T>);
-  }();
-  constexpr int64_t worth_a_thread = int64_t{1} << 15;  // multiply-adds
-  at::parallel_for(0, out, std::max<int64_t>(1, worth_a_thread / in),
-                   [&](int64_t from, int64_t to) {
-                     function(static_cast<const T*>(weight), x, in, from, to, y);
-                   });
+  return {order<16, T>, rows_baseline<T>};
 }
 
 }  // namespace
@@ -72,17 +90,28 @@ bool takes_row_product(const at::Tensor& x, const at::Tensor& weight) {
 }
 
 at::Tensor row_product(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
-  const int64_t out = weight.size(0);
-  const int64_t in = weight.size(1);
-  at::Tensor y = at::empty({1, out}, at::kFloat);
-  const at::Tensor exact = x.to(at::kFloat);
-  if (weight.scalar_type() == at::kBFloat16) {
-    product<uint16_t>(weight.data_ptr(), exact.data_ptr<float>(), in, out, y.data_ptr<float>());
+  const int64_t out = weight.size(0), in = weight.size(1);
+  const at::Tensor y = at::empty({1, out}, x.options());
+  const at::Tensor added = bias.defined() ? bias.to(at::kFloat).contiguous() : bias;
+  const auto call = [&]<typename T>(T* to) {
+    static const Kernel<T> kernel = best_kernel<T>();
+    const auto ordered = std::make_unique_for_overwrite<float[]>(in);
+    kernel.order(static_cast<const T*>(x.data_ptr()), in, ordered.get());
+    const Product<T> whole = {.x = ordered.get(),
+                              .weight = static_cast<const T*>(weight.data_ptr()),
+                              .bias = added.defined() ? added.data_ptr<float>() : nullptr,
+                              .y = to,
+                              .in = in};
+    constexpr int64_t part_numbers = int64_t{1} << 15, part_rows = 16;  // so many, in whole vectors
+    const int64_t part = std::max<int64_t>(1, part_numbers / (part_rows * in)) * part_rows;
+    share(out, part, [&](int64_t begin, int64_t end) { kernel.rows(whole, begin, end); });
+  };
+  if (x.scalar_type() == at::kBFloat16) {
+    call(static_cast<uint16_t*>(y.data_ptr()));
   } else {
-    product<float>(weight.data_ptr(), exact.data_ptr<float>(), in, out, y.data_ptr<float>());
+    call(y.data_ptr<float>());
   }
-  if (bias.defined()) y += bias;
-  return y.to(x.scalar_type());
+  return y;
 }
 
 }  // namespace sinkbench

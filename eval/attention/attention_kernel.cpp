@@ -5,11 +5,13 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <memory>
 #include <type_traits>
 #include <vector>
 
 #include "base/simd.h"
 #include "eval/attention/panel.h"
+#include "models/share.h"
 
 #pragma GCC diagnostic ignored "-Wpsabi"
 
@@ -131,8 +133,7 @@ SINKBENCH_INLINE void attend_tile(const BlockAttention& block, std::span<const P
           const F v = simd::load<bytes>(row + j);
           largest = v > largest ? v : largest;
         }
-        float tile_maximum = largest[0];
-        for (int l = 1; l < width; ++l) tile_maximum = std::max(tile_maximum, largest[l]);
+        const float tile_maximum = simd::largest<bytes>(largest);
         if (tile_maximum > maximum[i]) {
           const float rescale = std::exp(maximum[i] - tile_maximum);
           maximum[i] = tile_maximum;
@@ -147,9 +148,7 @@ SINKBENCH_INLINE void attend_tile(const BlockAttention& block, std::span<const P
           simd::store<bytes>(row + j, weight);
           sum += weight;
         }
-        float total = 0.0f;
-        for (int l = 0; l < width; ++l) total += sum[l];
-        denominator[i] += total;
+        denominator[i] += simd::sum<bytes>(sum);
       }
       for (int64_t c = 0; c < value_columns; c += columns) {
         panel<bytes, rows, vectors>(keys, scores, key_tile, packed.value + tile * value_columns + c,
@@ -202,35 +201,66 @@ Dispatch best_tile() {
   return {attend_tile_baseline, 4};
 }
 
-/// Scores, softmax and mix of one query head. `scores`: room for all keys and itself.
-template <int bytes, typename K, typename V>
-SINKBENCH_INLINE void attend_one_head(const DecodeAttention& a, int64_t head, float* scores) {
+/// Room for one thread's work on a query head.
+struct HeadScratch {
+  float* scores;  // [slots + 1], and a vector
+  float* row;     // [head_dim]
+};
+
+/// Scores, softmax and mix of one query head; what lies so many bytes ahead is fetched, 0: nothing.
+template <int bytes, int bytes_ahead, typename K, typename V>
+SINKBENCH_INLINE void attend_one_head(const DecodeAttention& a, int64_t head,
+                                      const HeadScratch& scratch) {
   using F = simd::Float<bytes>;
   constexpr int64_t width = bytes / sizeof(float);
   const int64_t d = a.head_dim;
   const int64_t kv_head = head / (a.heads / a.kv_heads);
   const K* keys = static_cast<const K*>(a.key) + kv_head * a.slots * d;
   const V* values = static_cast<const V*>(a.value) + kv_head * a.slots * d;
-  const float* own_query = a.query + (a.ranges * a.heads + head) * d;
+  float* const scores = scratch.scores;
+  float* const row = scratch.row;
 
-  const auto capped = [&](float score) {
-    return a.score_cap == 0.0f ? score : a.score_cap * std::tanh(score / a.score_cap);
-  };
   int64_t n = 0;
   for (const Segment& segment : a.segments) {
-    const float* query = a.query + (static_cast<int64_t>(segment.range) * a.heads + head) * d;
-    const float* bias = a.bias != nullptr ? a.bias + head * a.slots + segment.slot : nullptr;
-    for (int64_t j = 0; j < segment.size; ++j, ++n) {
-      scores[n] = capped(simd::dot<bytes>(keys + (segment.slot + j) * d, query, d) * a.scale);
-      if (bias != nullptr) scores[n] += bias[j];
+    const float* query = a.query + (head * (a.ranges + 1) + int64_t{segment.range}) * d;
+    simd::in_order_of_two<bytes, K>(d, [&](int64_t i, int64_t j) { row[i] = query[j]; });
+    simd::dot_rows<bytes, bytes_ahead>(keys + segment.slot * d, row, d, segment.size,
+                                       [&](int64_t j, auto y) {
+                                         if constexpr (std::is_same_v<decltype(y), float>) {
+                                           scores[n + j] = y * a.scale;
+                                         } else {
+                                           simd::store<bytes>(scores + n + j, y * a.scale);
+                                         }
+                                       });
+    n += segment.size;
+  }
+  const float* own_query = a.query + (head * (a.ranges + 1) + a.ranges) * d;
+  scores[n++] = simd::dot<bytes>(a.own_key + kv_head * d, own_query, d) * a.scale;
+  const int64_t end = (n + width - 1) / width * width;
+  if (a.score_cap != 0.0f) {
+    std::fill(scores + n, scores + end, 0.0f);
+    for (int64_t j = 0; j < end; j += width) {
+      const F score = simd::load<bytes>(scores + j) / a.score_cap;
+      simd::store<bytes>(scores + j, simd::tanh<bytes>(score) * a.score_cap);
     }
   }
-  scores[n++] = capped(simd::dot<bytes>(a.own_key + kv_head * d, own_query, d) * a.scale);
+  if (a.bias != nullptr) {
+    float* score = scores;
+    for (const Segment& segment : a.segments) {
+      const float* bias = a.bias + head * a.slots + segment.slot;
+      for (int64_t j = 0; j < segment.size; ++j) *score++ += bias[j];
+    }
+  }
 
-  float maximum = *std::max_element(scores, scores + n);
+  constexpr float infinity = std::numeric_limits<float>::infinity();
+  std::fill(scores + n, scores + end, -infinity);
+  F largest = F{} - infinity;
+  for (int64_t j = 0; j < end; j += width) {
+    const F v = simd::load<bytes>(scores + j);
+    largest = v > largest ? v : largest;
+  }
+  float maximum = simd::largest<bytes>(largest);
   if (a.sink_logit != nullptr) maximum = std::max(maximum, a.sink_logit[head]);
-  const int64_t end = (n + width - 1) / width * width;
-  std::fill(scores + n, scores + end, -std::numeric_limits<float>::infinity());
   F total{};
   for (int64_t j = 0; j < end; j += width) {
     const F weight = simd::exp<bytes>(simd::load<bytes>(scores + j) - maximum);
@@ -240,63 +270,97 @@ SINKBENCH_INLINE void attend_one_head(const DecodeAttention& a, int64_t head, fl
   float denominator = simd::sum<bytes>(total);
   if (a.sink_logit != nullptr) denominator += std::exp(a.sink_logit[head] - maximum);
 
-  float* out = a.output + head * d;
-  const float own = scores[n - 1];
-  for (int64_t c = 0; c < d; ++c) out[c] = own * a.own_value[kv_head * d + c];
-  // Four columns of vectors stay in registers while the values pass by.
+  // Some columns stay in registers while the values pass by.
   int64_t c = 0;
-  const auto mix = [&]<int vectors>(std::integral_constant<int, vectors>)
+  const auto mix = [&]<int pairs>(std::integral_constant<int, pairs>)
       __attribute__((always_inline)) {
-    F sum[vectors];
-    for (int v = 0; v < vectors; ++v) sum[v] = simd::load<bytes>(out + c + v * width);
+    F sum[2 * pairs] = {};
     const float* weight = scores;
     for (const Segment& segment : a.segments) {
-      const V* row = values + segment.slot * d + c;
-      for (int64_t j = 0; j < segment.size; ++j, row += d) {
+      const V* value = values + segment.slot * d + c;
+      for (int64_t j = 0; j < segment.size; ++j, value += d) {
         const float factor = *weight++;
-        for (int v = 0; v < vectors; ++v) {
-          sum[v] += factor * simd::load_as_float<bytes>(row + v * width);
+        for (int p = 0; p < pairs; ++p) {
+          const V* const columns = value + 2 * p * width;
+          if constexpr (bytes_ahead > 0) simd::fetch<2 * width * sizeof(V)>(columns, bytes_ahead);
+          const simd::Two<bytes> two = simd::load_two<bytes>(columns);
+          sum[2 * p] += factor * two.first;
+          sum[2 * p + 1] += factor * two.second;
         }
       }
     }
-    for (int v = 0; v < vectors; ++v) simd::store<bytes>(out + c + v * width, sum[v]);
+    for (int v = 0; v < 2 * pairs; ++v) simd::store<bytes>(row + c + v * width, sum[v]);
+    c += 2 * pairs * width;
   };
-  for (; c + 4 * width <= d; c += 4 * width) mix(std::integral_constant<int, 4>());
-  for (; c + width <= d; c += width) mix(std::integral_constant<int, 1>());
-  for (; c < d; ++c) {
+  while (c + 8 * width <= d) mix(std::integral_constant<int, 4>());
+  while (c + 4 * width <= d) mix(std::integral_constant<int, 2>());
+  while (c + 2 * width <= d) mix(std::integral_constant<int, 1>());
+  if (c + width <= d) {
+    F sum{};
     const float* weight = scores;
     for (const Segment& segment : a.segments) {
-      for (int64_t j = 0; j < segment.size; ++j) {
-        out[c] += *weight++ * simd::as_float(values[(segment.slot + j) * d + c]);
+      const V* value = values + segment.slot * d + c;
+      for (int64_t j = 0; j < segment.size; ++j, value += d) {
+        sum += *weight++ * simd::load_as_float<bytes>(value);
       }
     }
+    simd::store<bytes>(row + c, sum);
+    c += width;
+  }
+  for (; c < d; ++c) {
+    float sum = 0.0f;
+    const float* weight = scores;
+    for (const Segment& segment : a.segments) {
+      const V* value = values + segment.slot * d + c;
+      for (int64_t j = 0; j < segment.size; ++j) sum += *weight++ * simd::as_float(value[j * d]);
+    }
+    row[c] = sum;
   }
   const float inverse = 1.0f / denominator;
-  for (int64_t i = 0; i < d; ++i) out[i] *= inverse;
+  const float own = scores[n - 1];
+  const auto result = [&](auto* out) {
+    simd::in_order_of_two<bytes, V>(d, [&](int64_t i, int64_t j) {
+      const float mixed = (row[i] + own * a.own_value[kv_head * d + j]) * inverse;
+      simd::store_one(out + head * d + j, mixed);
+    });
+  };
+  if (a.bfloat16_output) {
+    result(static_cast<uint16_t*>(a.output));
+  } else {
+    result(static_cast<float*>(a.output));
+  }
 }
 
-using OneHeadFunction = void (*)(const DecodeAttention&, int64_t head, float* scores);
+using OneHeadFunction = void (*)(const DecodeAttention&, int64_t head, const HeadScratch&);
 
 #if defined(__x86_64__)
 template <typename K, typename V>
 SINKBENCH_AVX512 void attend_one_head_avx512(const DecodeAttention& a, int64_t head,
-                                             float* scores) {
-  attend_one_head<64, K, V>(a, head, scores);
+                                             const HeadScratch& scratch) {
+  attend_one_head<64, 0, K, V>(a, head, scratch);
 }
 template <typename K, typename V>
-SINKBENCH_AVX2 void attend_one_head_avx2(const DecodeAttention& a, int64_t head, float* scores) {
-  attend_one_head<32, K, V>(a, head, scores);
+SINKBENCH_AVX512 void attend_one_head_avx512_ahead(const DecodeAttention& a, int64_t head,
+                                                   const HeadScratch& scratch) {
+  attend_one_head<64, simd::bytes_ahead, K, V>(a, head, scratch);
+}
+template <typename K, typename V>
+SINKBENCH_AVX2 void attend_one_head_avx2(const DecodeAttention& a, int64_t head,
+                                         const HeadScratch& scratch) {
+  attend_one_head<32, 0, K, V>(a, head, scratch);
 }
 #endif
 
 template <typename K, typename V>
 OneHeadFunction best_one_head() {
 #if defined(__x86_64__)
-  if (simd::level() == simd::Level::avx512) return attend_one_head_avx512<K, V>;
+  if (simd::level() == simd::Level::avx512) {
+    return simd::fetches() ? attend_one_head_avx512_ahead<K, V> : attend_one_head_avx512<K, V>;
+  }
   if (simd::level() == simd::Level::avx2) return attend_one_head_avx2<K, V>;
 #endif
-  return [](const DecodeAttention& a, int64_t head, float* scores) {
-    attend_one_head<16, K, V>(a, head, scores);
+  return [](const DecodeAttention& a, int64_t head, const HeadScratch& scratch) {
+    attend_one_head<16, 0, K, V>(a, head, scratch);
   };
 }
 
@@ -440,9 +504,12 @@ void attend_one(const DecodeAttention& a) {
       {best_one_head<uint16_t, float>(), best_one_head<uint16_t, uint16_t>()}};
   const OneHeadFunction function = functions[a.bfloat16_keys][a.bfloat16_values];
   constexpr int64_t widest = 16;  // floats in a vector, which the last store may fill
-  at::parallel_for(0, a.heads, 1, [&](int64_t from, int64_t to) {
-    std::vector<float> scores(a.slots + 1 + widest);
-    for (int64_t head = from; head < to; ++head) function(a, head, scores.data());
+  share(a.heads, 1, [&](int64_t from, int64_t to) {
+    const auto scores = std::make_unique_for_overwrite<float[]>(a.slots + 1 + widest);
+    const auto row = std::make_unique_for_overwrite<float[]>(a.head_dim);
+    for (int64_t head = from; head < to; ++head) {
+      function(a, head, {.scores = scores.get(), .row = row.get()});
+    }
   });
 }
 

@@ -66,7 +66,7 @@ void attend_block(const BlockAttention& block, std::span<const RangeOfBlock> ran
 struct DecodeAttention {
   int64_t heads, kv_heads, head_dim;
   int64_t ranges;        ///< of the view
-  const float* query;    ///< [ranges + 1, heads, head_dim]: placed for each range, then
+  const float* query;    ///< [heads, ranges + 1, head_dim]: placed for each range, then
                          ///< for the query itself
   int64_t slots;         ///< of the cache, per key head
   bool bfloat16_keys;    ///< `key` is bfloat16, else float32
@@ -80,7 +80,8 @@ struct DecodeAttention {
   float scale;
   float score_cap;
   const float* sink_logit;  ///< as in BlockAttention
-  float* output;            ///< [heads * head_dim]
+  bool bfloat16_output;     ///< `output` is bfloat16, else float32
+  void* output;             ///< [heads * head_dim]
 };
 void attend_one(const DecodeAttention& attention);
 

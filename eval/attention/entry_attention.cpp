@@ -63,7 +63,7 @@ SINKBENCH_INLINE void softmax_row(const EntryAttention<T>& a, int64_t i, T* row)
         largest = v > largest ? v : largest;
       }
     }
-    for (int l = 0; l < width; ++l) maximum = std::max(maximum, largest[l]);
+    maximum = std::max(maximum, simd::largest<bytes>(largest));
     F sum{};
     for (int64_t j = 0; j < end; j += width) {
       const F weight = simd::exp<bytes>(simd::load<bytes>(row + j) - maximum);

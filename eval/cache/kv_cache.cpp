@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "base/simd.h"
+
 namespace sinkbench {
 namespace {
 
@@ -44,6 +46,38 @@ std::vector<Segment> joined(std::span<const int64_t> tokens, auto range_of_token
     }
   }
   return result;
+}
+
+/// Calls f with a pointer to the numbers of a tensor that has the CPU's floats or bfloat16 side by
+/// side; returns whether it has.
+template <typename F>
+bool with_numbers(const at::Tensor& x, const F& f) {
+  if (!x.is_cpu() || !x.is_contiguous()) return false;
+  if (x.scalar_type() == at::kFloat) {
+    f(static_cast<float*>(x.data_ptr()));
+  } else if (x.scalar_type() == at::kBFloat16) {
+    f(static_cast<uint16_t*>(x.data_ptr()));
+  } else {
+    return false;
+  }
+  return true;
+}
+
+/// row [1, heads, size] to a slot of held [heads, slots, size].
+void put_row(const at::Tensor& held, int64_t slot, const at::Tensor& row) {
+  const int64_t heads = held.size(0), slots = held.size(1), size = held.size(2);
+  bool done = false;  // a step puts two rows in each layer: LibTorch takes microseconds for one
+  with_numbers(row, [&](const auto* from) {
+    done = with_numbers(held, [&](auto* to) {
+      for (int64_t head = 0; head < heads; ++head) {
+        for (int64_t i = 0; i < size; ++i) {
+          simd::store_one(to + (head * slots + slot) * size + i,
+                          simd::as_float(from[head * size + i]));
+        }
+      }
+    });
+  });
+  if (!done) held.narrow(1, slot, 1).copy_(row.transpose(0, 1));
 }
 
 }  // namespace
@@ -111,6 +145,11 @@ int64_t KvCache::bytes() const {
     for (const at::Tensor& tensor : tensors) total += static_cast<int64_t>(tensor.nbytes());
   }
   return total;
+}
+
+void KvCache::put(int64_t layer, int64_t slot, const at::Tensor& key, const at::Tensor& value) {
+  put_row(keys_[layer], slot, key);
+  put_row(values_[layer], slot, value);
 }
 
 }  // namespace sinkbench

@@ -62,6 +62,8 @@ class KvCache {
   /// row_bytes]
   at::Tensor& keys(int64_t layer) { return keys_[layer]; }
   at::Tensor& values(int64_t layer) { return values_[layer]; }
+  /// A token's, [1, kv_heads, head_dim] or as bytes, into a slot.
+  void put(int64_t layer, int64_t slot, const at::Tensor& key, const at::Tensor& value);
   int64_t bytes() const;  ///< of the tensors' memory, counted tensor by tensor
 
  private:

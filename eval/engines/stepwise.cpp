@@ -25,6 +25,13 @@ at::Tensor turned(const RotaryConfig& rotary, const at::Tensor& keys,
   return result;
 }
 
+/// x [n, heads, head_dim], placed: [heads, n, head_dim] in float32.
+at::Tensor head_by_head(const RotaryConfig* rotary, const at::Tensor& x, const RotaryTable& table) {
+  at::Tensor result = at::empty({x.size(1), x.size(0), x.size(2)}, at::kFloat);
+  place_heads(rotary, x, table, result);
+  return result;
+}
+
 }  // namespace
 
 StepwiseEngine::StepwiseEngine(const Decoder& decoder, const IndexPolicy& policy, bool planned,
@@ -192,7 +199,8 @@ StepwiseEngine::Step StepwiseEngine::begin_step(int64_t k, int64_t t) {
   if (kind.rotary != nullptr && kind.placing == Placing::by_rank) {
     const auto at_rank = [&](const at::Tensor& rows) { return rows.narrow(0, own, 1); };
     step.own = {at_rank(kind.ranks.cosine), at_rank(kind.ranks.sine)};
-    step.table = {step.own.cosine.expand({2, -1}), step.own.sine.expand({2, -1})};
+    const auto twice = [](const at::Tensor& row) { return row.expand({2, -1}).contiguous(); };
+    step.table = {twice(step.own.cosine), twice(step.own.sine)};
   } else if (kind.rotary != nullptr) {
     places.push_back(own);
     step.table = rotary_table(*kind.rotary, places, decoder_.accumulate_dtype(), device);
@@ -258,11 +266,9 @@ at::Tensor StepwiseEngine::step_row(int32_t id) {
     const Kind& kind = kinds_[views_.kind(layer)];
     const Step& step = steps[views_.kind(layer)];
     const Projection projection = decoder_.project(layer, x);
-    at::Tensor queries = projection.query.expand({step.rows, config.heads, config.head_dim});
     at::Tensor key = projection.key, value = projection.value;
     at::Tensor stored_key, stored_value;
     const bool by_rank = kind.placing == Placing::by_rank && kind.rotary != nullptr;
-    if (kind.rotary != nullptr) queries = rotate(*kind.rotary, queries, step.table);
     if (storage_.keys() != nullptr) {
       // Stored as it is at its place in the stream, and then put where the query stands.
       const std::vector<int64_t> place = {t};
@@ -275,7 +281,11 @@ at::Tensor StepwiseEngine::step_row(int32_t id) {
       if (by_rank) key = turned(*kind.rotary, key, {step.own_place - t});
     } else {
       const at::Tensor before = key;
-      if (kind.rotary != nullptr) key = rotate(*kind.rotary, key, step.own);
+      if (uses_kernel()) {  // which takes what isn't rounded
+        key = head_by_head(kind.rotary, key, step.own).view(key.sizes());
+      } else if (kind.rotary != nullptr) {
+        key = rotate(*kind.rotary, key, step.own);
+      }
       stored_key = by_rank ? before : key;
     }
     stored_value = value;
@@ -289,14 +299,12 @@ at::Tensor StepwiseEngine::step_row(int32_t id) {
     }
     const at::Tensor keys = placed_keys(kind, step, layer);
     const at::Tensor values = held_values(kind, layer);
+    const at::Tensor query = projection.query.expand({step.rows, config.heads, config.head_dim});
     const at::Tensor attended =
-        uses_kernel() ? attend_by_kernel(step, layer, keys, values, queries, key, value)
-                      : attend_by_tensors(step, layer, keys, values, queries, key, value);
-    if (step.slot >= 0) {
-      cache_->keys(layer).narrow(1, step.slot, 1).copy_(stored_key.transpose(0, 1));
-      cache_->values(layer).narrow(1, step.slot, 1).copy_(stored_value.transpose(0, 1));
-    }
-    x = decoder_.finish(layer, x, attended.to(decoder_.options().dtype));
+        uses_kernel() ? attend_by_kernel(kind, step, layer, keys, values, query, key, value)
+                      : attend_by_tensors(kind, step, layer, keys, values, query, key, value);
+    if (step.slot >= 0) cache_->put(layer, step.slot, stored_key, stored_value);
+    x = decoder_.finish(layer, x, attended);
   }
   return x;
 }
@@ -359,21 +367,22 @@ at::Tensor StepwiseEngine::placed_keys(const Kind& kind, const Step& step, int64
   return placed;
 }
 
-at::Tensor StepwiseEngine::attend_by_kernel(const Step& step, int64_t layer, const at::Tensor& keys,
-                                            const at::Tensor& values, const at::Tensor& queries,
-                                            const at::Tensor& own_key,
+at::Tensor StepwiseEngine::attend_by_kernel(const Kind& kind, const Step& step, int64_t layer,
+                                            const at::Tensor& keys, const at::Tensor& values,
+                                            const at::Tensor& query, const at::Tensor& own_key,
                                             const at::Tensor& own_value) {
   const DecoderConfig& config = decoder_.config();
-  const at::Tensor query = queries.to(at::kFloat).contiguous();
-  const at::Tensor key = own_key.to(at::kFloat).contiguous();
-  const at::Tensor value = own_value.to(at::kFloat).contiguous();
+  const at::Tensor queries = head_by_head(kind.rotary, query, step.table);
+  const at::Tensor key = own_key.contiguous();
+  const at::Tensor value = head_by_head(nullptr, own_value, {});
   const at::Tensor sink_logit = decoder_.sink_logit(layer);
-  at::Tensor output = at::empty({1, config.heads * config.head_dim}, at::kFloat);
+  const at::Tensor output =
+      at::empty({1, config.heads * config.head_dim}, decoder_.options().dtype);
   attend_one({.heads = config.heads,
               .kv_heads = config.kv_heads,
               .head_dim = config.head_dim,
-              .ranges = queries.size(0) - 1,
-              .query = query.data_ptr<float>(),
+              .ranges = step.rows - 1,
+              .query = queries.data_ptr<float>(),
               .slots = keys.size(1),
               .bfloat16_keys = keys.scalar_type() == at::kBFloat16,
               .bfloat16_values = values.scalar_type() == at::kBFloat16,
@@ -386,15 +395,18 @@ at::Tensor StepwiseEngine::attend_by_kernel(const Step& step, int64_t layer, con
               .scale = static_cast<float>(config.attention_scale),
               .score_cap = static_cast<float>(config.score_cap),
               .sink_logit = sink_logit.defined() ? sink_logit.data_ptr<float>() : nullptr,
-              .output = output.data_ptr<float>()});
+              .bfloat16_output = output.scalar_type() == at::kBFloat16,
+              .output = output.data_ptr()});
   return output;
 }
 
-at::Tensor StepwiseEngine::attend_by_tensors(const Step& step, int64_t layer,
+at::Tensor StepwiseEngine::attend_by_tensors(const Kind& kind, const Step& step, int64_t layer,
                                              const at::Tensor& cached, const at::Tensor& held,
-                                             const at::Tensor& queries, const at::Tensor& own_key,
+                                             const at::Tensor& query, const at::Tensor& own_key,
                                              const at::Tensor& own_value) {
   const DecoderConfig& config = decoder_.config();
+  const at::Tensor queries =
+      kind.rotary != nullptr ? rotate(*kind.rotary, query, step.table) : query;
   const at::ScalarType dtype = decoder_.accumulate_dtype();
   const int64_t share = config.heads / config.kv_heads;
   // Query heads that share a key head are the rows of one small product.
@@ -424,7 +436,8 @@ at::Tensor StepwiseEngine::attend_by_tensors(const Step& step, int64_t layer,
   }
   const at::Tensor weights = at::softmax(at::cat(scores, 1), 1);
   return at::bmm(weights.view({config.kv_heads, share, -1}), at::cat(values, 1))
-      .view({1, config.heads * config.head_dim});
+      .view({1, config.heads * config.head_dim})
+      .to(decoder_.options().dtype);
 }
 
 void StepwiseEngine::advance_piece(const RowSink& sink) {

@@ -83,14 +83,16 @@ class StepwiseEngine final : public Engine, public Decoding {
   /// stand for, which takes its place.
   static at::Tensor store(const Codec& codec, at::Tensor& row);
   // One layer's attention by the kernel, and by plain tensor operations for other devices and
-  // precisions. queries: [ranges + 1, heads, head_dim], for each range and then for the query
-  // itself; own_key, own_value: [1, kv_heads, head_dim]. Returns [1, heads * head_dim].
-  at::Tensor attend_by_kernel(const Step& step, int64_t layer, const at::Tensor& keys,
-                              const at::Tensor& values, const at::Tensor& queries,
-                              const at::Tensor& own_key, const at::Tensor& own_value);
-  at::Tensor attend_by_tensors(const Step& step, int64_t layer, const at::Tensor& keys,
-                               const at::Tensor& values, const at::Tensor& queries,
-                               const at::Tensor& own_key, const at::Tensor& own_value);
+  // precisions. query: [ranges + 1, heads, head_dim], rows to be placed for each range and then for
+  // the query itself; own_key, own_value: [1, kv_heads, head_dim]. Returns [1, heads * head_dim].
+  at::Tensor attend_by_kernel(const Kind& kind, const Step& step, int64_t layer,
+                              const at::Tensor& keys, const at::Tensor& values,
+                              const at::Tensor& query, const at::Tensor& own_key,
+                              const at::Tensor& own_value);
+  at::Tensor attend_by_tensors(const Kind& kind, const Step& step, int64_t layer,
+                               const at::Tensor& keys, const at::Tensor& values,
+                               const at::Tensor& query, const at::Tensor& own_key,
+                               const at::Tensor& own_value);
 
   /// `step` up to the logits: the residual stream after the last layer, [1, hidden].
   at::Tensor step_row(int32_t id);

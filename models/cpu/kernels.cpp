@@ -101,8 +101,7 @@ SINKBENCH_INLINE void add_row(const T* x, int64_t columns, float& top, double& s
       const Float<bytes> v = simd::load_as_float<bytes>(x + i);
       tops = v > tops ? v : tops;
     }
-    float largest = tops[0];
-    for (int lane = 1; lane < width<bytes>; ++lane) largest = std::max(largest, tops[lane]);
+    float largest = simd::largest<bytes>(tops);
     for (; i < end; ++i) largest = std::max(largest, simd::as_float(x[i]));
     // A piece without a number keeps no less than NaN of what is in it.
     const float pivot = largest == -INFINITY ? 0.0f : largest;
@@ -216,6 +215,19 @@ void add_rms_norm(const float* x, const T* part, float scale, const Weight* weig
 }
 
 template <Stored T>
+void add(const float* x, const T* part, float scale, int64_t n, float* sum) {
+  divide(
+      n, 1, SINKBENCH_BODY {
+        int64_t i = from;
+        for (; i + width<bytes> <= to; i += width<bytes>) {
+          simd::store<bytes>(
+              sum + i, simd::load<bytes>(x + i) + scale * simd::load_as_float<bytes>(part + i));
+        }
+        for (; i < to; ++i) sum[i] = x[i] + scale * simd::as_float(part[i]);
+      });
+}
+
+template <Stored T>
 void add_logits(const T* logits, const int64_t* target, int64_t n, int64_t first, int64_t columns,
                 const LogSoftmaxSums& sums) {
   divide(
@@ -240,6 +252,8 @@ template void add_rms_norm(const float*, const uint16_t*, float, const float*, f
                            int64_t, float*, uint16_t*);
 template void add_rms_norm(const float*, const uint16_t*, float, const uint16_t*, float, int64_t,
                            int64_t, float*, uint16_t*);
+template void add(const float*, const float*, float, int64_t, float*);
+template void add(const float*, const uint16_t*, float, int64_t, float*);
 template void add_logits(const float*, const int64_t*, int64_t, int64_t, int64_t,
                          const LogSoftmaxSums&);
 template void add_logits(const uint16_t*, const int64_t*, int64_t, int64_t, int64_t,

@@ -28,6 +28,10 @@ template <Stored T, Stored Weight>
 void add_rms_norm(const float* x, const T* part, float scale, const Weight* weight, float epsilon,
                   int64_t n, int64_t size, float* sum, T* normed);
 
+/// sum [n] = x + scale * part
+template <Stored T>
+void add(const float* x, const T* part, float scale, int64_t n, float* sum);
+
 /// What log-softmax needs of each row's logits, as a tile of the vocabulary after the other is
 /// added (Milakov and Gimelshein 2018, arXiv 1805.02867).
 struct LogSoftmaxSums {

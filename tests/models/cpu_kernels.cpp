@@ -62,6 +62,9 @@ void check_norm(int64_t size) {
                     data<float>(sum), data<T>(normed));
   check_close(sum, x.to(at::kDouble) + 0.5 * part.to(at::kDouble), 1e-5);
   check_close(normed, norm(sum), rounding<T>);
+  const at::Tensor alone = at::empty_like(sum);
+  cpu::add(data<float>(x), data<T>(part), 0.5f, 3 * size, data<float>(alone));
+  CHECK(alone.equal(sum));
   cpu::add_rms_norm(data<float>(x), static_cast<const T*>(nullptr), 1.0f, data<Weight>(weight),
                     1e-5f, 3, size, nullptr, data<T>(normed));
   check_close(normed, norm(x), rounding<T>);

@@ -26,6 +26,17 @@ TEST_CASE("one-row products equal the library's, in both precisions") {
       const at::Tensor exact16 = at::linear(x16.to(at::kDouble), weight16.to(at::kDouble));
       const at::Tensor ours = row_product(x16, weight16, {}).to(at::kDouble);
       CHECK(((ours - exact16).abs() - exact16.abs() / 256).max().item().toDouble() < 2e-6 * scale);
+      const at::Tensor bias16 = bias.to(at::kBFloat16);
+      const at::Tensor sum16 = exact16 + bias16.to(at::kDouble);
+      const at::Tensor biased = row_product(x16, weight16, bias16).to(at::kDouble);
+      CHECK(((biased - sum16).abs() - sum16.abs() / 256).max().item().toDouble() < 2e-6 * scale);
+
+      // A row's result is the same to the bit whichever rows are beside it.
+      const int64_t from = out / 3, rows = out - from;
+      CHECK(row_product(x, weight.narrow(0, from, rows), bias.narrow(0, from, rows))
+                .equal(row_product(x, weight, bias).narrow(1, from, rows)));
+      CHECK(row_product(x16, weight16.narrow(0, from, rows), {})
+                .equal(row_product(x16, weight16, {}).narrow(1, from, rows)));
     }
   }
   CHECK(!takes_row_product(at::randn({2, 4}), at::randn({3, 4})));

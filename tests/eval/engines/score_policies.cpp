@@ -534,7 +534,10 @@ TEST_CASE("in float32 both engines agree along one log, and what differs from it
       const Run blocks = run("chunked", decoder, *policy, ids, 50);
       const Run oracle = run("stepwise", decoder, *policy, ids, 0, &blocks.decisions);
       CHECK(largest_difference(blocks.nll, oracle.nll) < (dtype == at::kFloat ? 1e-4 : 0.05));
-      if (oracle.disagreement) CHECK(std::abs(oracle.disagreement->gap) < 1e-2);
+      // lagkv's scores are ranks among eight: neighbours that rounding makes change places differ
+      // by an eighth.
+      const double gap = dtype == at::kBFloat16 && entry.name == "lagkv" ? 0.1251 : 1e-2;
+      if (oracle.disagreement) CHECK(std::abs(oracle.disagreement->gap) < gap);
     }
   }
   // The log of another policy: its NLLs, and the first decision that this one would not have made.
