@@ -3,9 +3,9 @@
 #include <ATen/ATen.h>
 
 #include "models/fused.h"
+#include "models/product.h"
 #include "models/quantised.h"
 #include "models/row_product.h"
-#include "models/widened_product.h"
 
 namespace sinkbench {
 
@@ -13,8 +13,7 @@ at::Tensor apply(const Linear& linear, const at::Tensor& x) {
   if (linear.stored.defined()) return linear.stored.product(x, linear.bias);
   if (takes_row_product(x, linear.weight)) return row_product(x, linear.weight, linear.bias);
   if (fused::takes_row(x, linear.weight)) return fused::row_product({.x = x, .linear = linear});
-  if (widens(x)) return widened_product(x, linear.weight, linear.bias);
-  return at::linear(x, linear.weight, linear.bias);
+  return product(x, linear.weight, linear.bias);
 }
 
 Linear narrow(const Linear& linear, int64_t first, int64_t rows) {

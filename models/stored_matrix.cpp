@@ -8,7 +8,7 @@
 
 #include "models/ggml_blocks.h"
 #include "models/ggml_dot.h"
-#include "models/widened_product.h"
+#include "models/product.h"
 
 namespace sinkbench {
 
@@ -185,8 +185,7 @@ at::Tensor StoredMatrix::product(const at::Tensor& x, const at::Tensor& bias) co
     const int64_t rows = std::min(step, rows_ - row);
     const at::Tensor part = narrow(row, rows).decode(x.scalar_type());
     const at::Tensor added = bias.defined() ? bias.narrow(0, row, rows) : bias;
-    y.narrow(1, row, rows)
-        .copy_(widens(x) ? widened_product(x, part, added) : at::linear(x, part, added));
+    y.narrow(1, row, rows).copy_(sinkbench::product(x, part, added));
   }
   return y;
 }

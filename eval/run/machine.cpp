@@ -15,6 +15,7 @@
 
 #include "base/openblas.h"
 #include "eval/run/version.h"
+#include "models/product.h"
 
 namespace sinkbench {
 namespace {
@@ -47,7 +48,8 @@ Blas blas() {
                 "the BLAS is not OpenBLAS: matrix products may be 50 times slower "
                 "(Debian: apt-get install libopenblas0-openmp)"};
   }
-  Blas blas{fmt::format("{}, kernels for {}", config(), core())};
+  Blas blas{fmt::format("{}, kernels for {}{}", config(), core(),
+                        uses_onednn() ? "; float32 products of many rows by oneDNN" : "")};
   if (const std::string better = better_openblas_core(core()); !better.empty()) {
     blas.warning = fmt::format(
         "OpenBLAS uses its kernels for {}, though the processor has what those for {} need: matrix "
