@@ -30,7 +30,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Options {
+struct AbOptions {
   std::string baseline, config, out;
   std::vector<std::string> only;
   Overrides overrides;
@@ -177,7 +177,7 @@ std::string new_session() {
 }
 
 /// What either program is told to do.
-std::vector<std::string> command_of(const Options& options, const std::string& program,
+std::vector<std::string> command_of(const AbOptions& options, const std::string& program,
                                     const fs::path& out, bool quiet) {
   std::vector<std::string> words = {program,      "run",   options.config, "--fresh",
                                     "--no-plots", "--out", out.string()};
@@ -194,7 +194,7 @@ std::vector<std::string> command_of(const Options& options, const std::string& p
   return words;
 }
 
-void run(const Options& options) {
+void run(const AbOptions& options) {
   if (options.config == "-") {
     throw InputError(
         "-: standard input can be read only once, and two programs are to read it; "
@@ -246,7 +246,7 @@ void run(const Options& options) {
 }  // namespace
 
 void add_ab(CommandLine app) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<AbOptions>();
   CommandLine command =
       app.add_subcommand("ab",
                          "Run an experiment by another sinkbench and by this one, in turn, "

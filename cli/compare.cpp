@@ -15,7 +15,7 @@
 namespace sinkbench {
 namespace {
 
-struct Options {
+struct CompareOptions {
   std::vector<std::string> folders;
   GateOptions gate;
   std::string history;
@@ -24,7 +24,7 @@ struct Options {
 };
 
 /// The folder that was named, or the run of a history; nothing where that has none.
-std::optional<MeasuredRun> baseline_of(const Options& options, const MeasuredRun& candidate) {
+std::optional<MeasuredRun> baseline_of(const CompareOptions& options, const MeasuredRun& candidate) {
   if (options.history.empty()) {
     std::error_code error;
     if (std::filesystem::equivalent(options.folders.front(), options.folders.back(), error)) {
@@ -49,7 +49,7 @@ std::optional<MeasuredRun> baseline_of(const Options& options, const MeasuredRun
 }
 
 /// Numbers of another program, and no results.
-void run_kit(const Options& options) {
+void run_kit(const CompareOptions& options) {
   if (!options.folders.empty()) {
     throw InputError::format("--golden stands beside '{}'; expected a kit and --nll, or folders",
                              options.folders.front());
@@ -76,7 +76,7 @@ void run_kit(const Options& options) {
   if (status != exit_ok) throw Exit{status};
 }
 
-void run(const Options& options) {
+void run(const CompareOptions& options) {
   if (!options.kit.kit.empty()) return run_kit(options);
   const size_t expected = options.history.empty() ? 2 : 1;
   if (options.folders.size() != expected) {
@@ -99,7 +99,7 @@ void run(const Options& options) {
 }  // namespace
 
 void add_compare(CommandLine app) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<CompareOptions>();
   CommandLine command =
       app.add_subcommand("compare", "Say whether a run is worse than an earlier one");
   command

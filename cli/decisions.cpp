@@ -16,7 +16,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Options {
+struct DecisionsOptions {
   std::string folder, head;
   std::vector<std::string> only;
   int64_t tokens = 1024;
@@ -50,7 +50,7 @@ void check_head(const std::vector<HeldCache>& caches, std::pair<int64_t, int64_t
   }
 }
 
-void print_decisions(const Options& options) {
+void print_decisions(const DecisionsOptions& options) {
   Results results = read_results(options.folder);
   std::erase_if(results.cells, [&](const CellResult& cell) {
     return !is_chosen(cell.cell.id, options.only) || !cell.error.empty();
@@ -88,7 +88,7 @@ void print_decisions(const Options& options) {
 }  // namespace
 
 void add_decisions(CommandLine app) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<DecisionsOptions>();
   CommandLine command = app.add_subcommand(
       "decisions", "Show what caches held over time, from the decision logs of a results folder");
   command.add_option("folder", options->folder, "The folder that `run` wrote, with decisions: true")

@@ -21,7 +21,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Options {
+struct GenerateOptions {
   QuickExperiment what;
   Overrides overrides;
   std::string prompt;
@@ -51,7 +51,7 @@ void show(std::string_view text) {
   std::fflush(stdout);
 }
 
-void run(Options& options) {
+void run(GenerateOptions& options) {
   for (const std::string& file : options.out) {
     const std::string suffix = fs::path(file).extension().string();
     if (suffix != ".md" && suffix != ".html" && suffix != ".json") {
@@ -116,7 +116,7 @@ void run(Options& options) {
 }  // namespace
 
 void add_generate(CommandLine app) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<GenerateOptions>();
   Sampling& sampling = options->generation.sampling;
   CommandLine command =
       app.add_subcommand("generate", "Let a model write under several policies, side by side");

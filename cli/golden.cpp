@@ -16,7 +16,7 @@
 namespace sinkbench {
 namespace {
 
-struct Options {
+struct GoldenOptions {
   std::string config, out;
   Overrides overrides;
   bool decisions = false, quiet = false;
@@ -61,7 +61,7 @@ void check(const Experiment& experiment, const std::string& config) {
   }
 }
 
-void golden(const Options& options) {
+void golden(const GoldenOptions& options) {
   Overrides overrides = options.overrides;
   overrides.load_plugins = true;
   Experiment experiment = load_experiment(options.config, overrides);
@@ -103,7 +103,7 @@ void golden(const Options& options) {
 }  // namespace
 
 void add_golden(CommandLine app) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<GoldenOptions>();
   CommandLine command = app.add_subcommand(
       "golden", "Write a conformance kit: what an exact cache gives, token by token");
   command.add_option("config", options->config, "The experiment, a YAML file").required();

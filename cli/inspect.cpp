@@ -17,7 +17,7 @@ namespace {
 
 using nlohmann::ordered_json;
 
-struct Options {
+struct InspectOptions {
   std::string model;
   std::string format = "table";
   std::vector<std::filesystem::path> plugins;
@@ -184,7 +184,7 @@ void print_model(const ordered_json& model) {
   print_out("{}", render({name, allowed, note}, false));
 }
 
-void inspect(const Options& options) {
+void inspect(const InspectOptions& options) {
   const ordered_json model =
       tensor_commands(/*cuda=*/false).inspect_model(options.model, options.plugins);
   if (options.format == "json") {
@@ -197,7 +197,7 @@ void inspect(const Options& options) {
 }  // namespace
 
 void add_inspect(CommandLine app) {
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<InspectOptions>();
   CommandLine command =
       app.add_subcommand("inspect", "Show what a model is and which policies it takes");
   command

@@ -31,7 +31,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Options {
+struct ListOptions {
   std::string what, policy;  // or the name of a task
   std::string folder;        ///< empty: the program's own
   std::string format = "table";
@@ -319,15 +319,15 @@ void print_list(const List& list, const std::string& format) {
   if (format == "table" && !list.note.empty()) print_out("{}\n", list.note);
 }
 
-const std::vector<std::pair<std::string, std::function<List(const Options&)>>>& lists() {
-  static const std::vector<std::pair<std::string, std::function<List(const Options&)>>> lists = {
+const std::vector<std::pair<std::string, std::function<List(const ListOptions&)>>>& lists() {
+  static const std::vector<std::pair<std::string, std::function<List(const ListOptions&)>>> lists = {
       {"policies",
-       [](const Options& options) {
+       [](const ListOptions& options) {
          for (const fs::path& plugin : options.plugins) load_plugin(plugin);
          return options.policy.empty() ? policies() : parameters_of(find_policy(options.policy));
        }},
       {"tasks",
-       [](const Options& options) {
+       [](const ListOptions& options) {
          if (options.policy.empty()) return tasks();
          const TaskEntry* entry = task_named(options.policy);
          if (entry != nullptr) return parameters_of(*entry);
@@ -336,13 +336,13 @@ const std::vector<std::pair<std::string, std::function<List(const Options&)>>>& 
          throw InputError::format("unknown task '{}'{}", options.policy,
                                   suggestion(options.policy, names));
        }},
-      {"storage", [](const Options&) { return storage(); }},
-      {"families", [](const Options&) { return families(); }},
-      {"formats", [](const Options&) { return formats(); }},
-      {"models", [](const Options&) { return models(); }},
-      {"tokenizers", [](const Options&) { return tokenizers(); }},
-      {"datasets", [](const Options&) { return datasets(); }},
-      {"configs", [](const Options& options) {
+      {"storage", [](const ListOptions&) { return storage(); }},
+      {"families", [](const ListOptions&) { return families(); }},
+      {"formats", [](const ListOptions&) { return formats(); }},
+      {"models", [](const ListOptions&) { return models(); }},
+      {"tokenizers", [](const ListOptions&) { return tokenizers(); }},
+      {"datasets", [](const ListOptions&) { return datasets(); }},
+      {"configs", [](const ListOptions& options) {
          // As people would name them, below the current folder.
          const fs::path own = fs::is_directory("configs") ? "configs" : configs_folder();
          return configs(!options.folder.empty() ? fs::path(options.folder)
@@ -352,7 +352,7 @@ const std::vector<std::pair<std::string, std::function<List(const Options&)>>>& 
   return lists;
 }
 
-void run(const Options& options) {
+void run(const ListOptions& options) {
   if (!options.policy.empty() && options.what != "policies" && options.what != "tasks") {
     throw InputError::format("list {}: '{}' is one too many; expected nothing after it",
                              options.what, options.policy);
@@ -365,7 +365,7 @@ void run(const Options& options) {
 }  // namespace
 
 void add_list(CommandLine app) {
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<ListOptions>();
   std::vector<std::string> names;
   for (const auto& [name, make] : lists()) names.push_back(name);
   CommandLine command =

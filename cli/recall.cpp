@@ -22,7 +22,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Options {
+struct RecallOptions {
   std::string folder, format = "table";
   std::vector<std::string> only;
   int64_t rare = 4;
@@ -35,7 +35,7 @@ struct Chosen {
   std::vector<std::string> left_out;
 };
 
-Chosen choose(const Results& results, const Options& options) {
+Chosen choose(const Results& results, const RecallOptions& options) {
   Chosen chosen;
   const auto alike = [](const CellResult& a, const CellResult& b) {
     return a.model_sha256 == b.model_sha256 && a.dataset_sha256 == b.dataset_sha256 &&
@@ -75,7 +75,7 @@ Chosen choose(const Results& results, const Options& options) {
 }
 
 std::vector<RecallSplit> split(const std::vector<const CellResult*>& cells,
-                               const Options& options) {
+                               const RecallOptions& options) {
   const CellResult& first = *cells.front();
   const FedStream stream = tensor_commands(false).fed_stream(first.cell);
   if (ids_sha256(stream.ids) != first.dataset_sha256) {
@@ -92,7 +92,7 @@ std::vector<RecallSplit> split(const std::vector<const CellResult*>& cells,
   return splits;
 }
 
-void print_task(const TaskGroup& group, const Options& options) {
+void print_task(const TaskGroup& group, const RecallOptions& options) {
   const bool markdown = options.format == "markdown";
   const Cell& first = group.front()->cell;
   print_out("{}{}: {}, {}\n\n{}\n", markdown ? "## " : "", printable(model_name(first)),
@@ -109,7 +109,7 @@ void print_task(const TaskGroup& group, const Options& options) {
   if (!lines.empty()) print_out("\n");
 }
 
-void print_recall(const Options& options) {
+void print_recall(const RecallOptions& options) {
   const Results results = read_results(options.folder);
   const Chosen chosen = choose(results, options);
   std::vector<std::vector<RecallSplit>> splits;
@@ -184,7 +184,7 @@ void print_recall(const Options& options) {
 }  // namespace
 
 void add_recall(CommandLine app) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<RecallOptions>();
   CommandLine command = app.add_subcommand(
       "recall",
       "What caches recalled: tasks by distance, and a run's NLLs by how far back a token stood");

@@ -29,7 +29,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Options {
+struct ReproduceOptions {
   std::string set;
   std::vector<std::string> only;
   std::string out;
@@ -173,7 +173,7 @@ void write_report(const std::string& name, const std::vector<fs::path>& files, c
   write_file_atomically(out / "report.html", html_page(name, sections));
 }
 
-void reproduce(const Options& options) {
+void reproduce(const ReproduceOptions& options) {
   const fs::path set = without_dots(fs::absolute(find_set(options.set)));
   const std::string name = (set.has_filename() ? set : set.parent_path()).filename().string();
   const fs::path out = options.out.empty() ? fs::path("results") / name : fs::path(options.out);
@@ -220,7 +220,7 @@ void reproduce(const Options& options) {
 }  // namespace
 
 void add_reproduce(CommandLine app) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<ReproduceOptions>();
   CommandLine command =
       app.add_subcommand("reproduce",
                          "Run every experiment of a set (tiny, small, sinks, policies, "

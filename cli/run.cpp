@@ -20,7 +20,7 @@
 namespace sinkbench {
 namespace {
 
-struct Options {
+struct RunArguments {
   std::string config;
   Overrides overrides;
   std::string out;
@@ -91,7 +91,7 @@ void draw(const RunOutcome& outcome) {
   }
 }
 
-void run(const Options& options, const Experiment& experiment) {
+void run(const RunArguments& options, const Experiment& experiment) {
   RunOptions how = {
       .out = options.out, .fresh = options.fresh, .quiet = options.quiet, .only = options.only};
   if (options.shard) how.shard = Shard::parse(*options.shard);
@@ -128,7 +128,7 @@ void run(const Options& options, const Experiment& experiment) {
 }
 
 /// The options of `run` and `eval` alike.
-void add_run_options(CommandLine command, Options& options) {
+void add_run_options(CommandLine command, RunArguments& options) {
   command.add_option("--out", options.out, "Folder for the results (default: results/NAME)");
   add_overrides(command, options.overrides, "Threads (default: all cores)");
   add_plugins(command, options.overrides.plugins);
@@ -142,7 +142,7 @@ void add_run_options(CommandLine command, Options& options) {
 }  // namespace
 
 void add_run(CommandLine app) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<RunArguments>();
   CommandLine command = app.add_subcommand("run", "Run an experiment and print its tables");
   command
       .add_option("config", options->config, "The experiment, a YAML file (- for standard input)")
@@ -164,7 +164,7 @@ void add_eval(CommandLine app) {
     std::string model, text, dtype, engine, kv, weights;
     std::vector<std::string> policies, metrics;
     int64_t tokens = 8192;
-    Options options;
+    RunArguments options;
   };
   auto quick = std::make_shared<Quick>();
   CommandLine command =

@@ -20,7 +20,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Options {
+struct SinksOptions {
   std::string model;
   std::vector<std::string> datasets;
   DocumentOptions documents;
@@ -35,7 +35,7 @@ struct Options {
   bool no_plots = false, quiet = false;
 };
 
-DatasetSpec dataset(const Options& options) {
+DatasetSpec dataset(const SinksOptions& options) {
   DatasetSpec result;
   result.documents = options.documents;
   for (const std::string& path : options.datasets) {
@@ -60,7 +60,7 @@ std::string name_of(const fs::path& path) {
 }
 
 /// A file with `sinks` in it: its measurements, one after the other.
-void sink_experiment(const Options& options, CommandLine command) {
+void sink_experiment(const SinksOptions& options, CommandLine command) {
   // What an experiment says itself is not said twice.
   for (const std::string& name : command.given()) {
     if (name == "model" || name == "--set" || name == "--out" || name == "--threads" ||
@@ -84,7 +84,7 @@ void sink_experiment(const Options& options, CommandLine command) {
             folder.string());
 }
 
-void sinks(Options options, CommandLine command) {
+void sinks(SinksOptions options, CommandLine command) {
   const std::string extension = fs::path(options.model).extension().string();
   if (extension == ".yaml" || extension == ".yml") return sink_experiment(options, command);
   if (!options.set.empty()) {
@@ -142,7 +142,7 @@ void sinks(Options options, CommandLine command) {
 }  // namespace
 
 void add_sinks(CommandLine app) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<SinksOptions>();
   CommandLine command = app.add_subcommand(
       "sinks", "Measure a model's attention sinks: the sink metric, by layer and head");
   command

@@ -19,7 +19,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Options {
+struct SlurmOptions {
   std::string config;
   Overrides overrides;
   std::string out;
@@ -27,7 +27,7 @@ struct Options {
   std::vector<std::string> sbatch;
 };
 
-std::string script(const Options& options) {
+std::string script(const SlurmOptions& options) {
   if (!fs::is_regular_file(options.config) &&
       (options.config == "-" || fs::exists(options.config))) {
     throw InputError::format("{}: expected a file, which the job's tasks can read again",
@@ -106,7 +106,7 @@ exec {run} --shard "$SLURM_ARRAY_TASK_ID/{shards}"
 }  // namespace
 
 void add_slurm(CommandLine app) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<SlurmOptions>();
   CommandLine command =
       app.add_subcommand("slurm", "Print a Slurm job array that runs an experiment");
   command.add_option("config", options->config, "The experiment, a YAML file").required();

@@ -26,7 +26,7 @@
 namespace sinkbench {
 namespace {
 
-struct Options {
+struct TokenizeOptions {
   std::string tokenizer, file;
   DocumentOptions documents;
   std::string bos_token, special_tokens = "parse";
@@ -60,7 +60,7 @@ std::vector<int32_t> read_ids(const std::string& file) {
 }
 
 /// The texts of the documents, read as `run` reads them.
-std::vector<std::string> read_texts(const Options& options) {
+std::vector<std::string> read_texts(const TokenizeOptions& options) {
   DocumentReader reader({options.file == "-" ? "/dev/stdin" : options.file}, options.documents);
   std::vector<std::string> texts;
   while (std::optional<Document> document = reader.next()) {
@@ -101,7 +101,7 @@ void measure(const Tokenizer& tokenizer, const std::vector<std::string>& texts) 
       *std::max_element(megabytes_per_second.begin(), megabytes_per_second.end()), passes));
 }
 
-void run(const Options& options) {
+void run(const TokenizeOptions& options) {
   const Tokenizer tokenizer = Tokenizer::load(options.tokenizer);
   Notes().say(tokenizer.notes());
   const auto spelled =
@@ -124,7 +124,7 @@ void run(const Options& options) {
 }  // namespace
 
 void add_tokenize(CommandLine app) {
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<TokenizeOptions>();
   CommandLine command =
       app.add_subcommand("tokenize", "Turn text into token ids, or ids into text");
   command

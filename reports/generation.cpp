@@ -22,7 +22,7 @@ std::optional<double> mean_nll(const Generated& text, int64_t begin, int64_t end
          static_cast<double>(end - begin);
 }
 
-std::string share(double x) {
+std::string whole_percent(double x) {
   return fmt::format("{:.0f} %", 100 * x);
 }
 
@@ -49,7 +49,7 @@ Columns summary(const Generation& generation) {
             ? significant(static_cast<double>(text.steps) / text.seconds)
             : none,
         leaves_at(generation, text),
-        share(repetition(text.ids, 0, count)),
+        whole_percent(repetition(text.ids, 0, count)),
         mean_nll(text, 0, count) ? fixed(*mean_nll(text, 0, count), 3) : none};
     for (size_t i = 0; i < columns.size(); ++i) columns[i].cells.push_back(values[i]);
   }
@@ -78,7 +78,7 @@ std::string facts(const Generation& generation, const Generated& text, size_t p)
   const int64_t begin = text.cuts[p], end = text.cuts[p + 1];
   std::string line = fmt::format("[{}-{}]", begin + 1, end);
   if (const auto nll = mean_nll(text, begin, end)) line += " NLL " + fixed(*nll, 2);
-  line += ", repeats " + share(repetition(text.ids, begin, end));
+  line += ", repeats " + whole_percent(repetition(text.ids, begin, end));
   if (text.first_eviction) {
     const int64_t at = *text.first_eviction - generation.prompt_tokens;  // of what was written
     if (at > begin && at <= end) line += fmt::format(", first leaves at {}", at);

@@ -76,7 +76,7 @@ pre { white-space: pre-wrap; overflow-wrap: anywhere; font-size: 0.85rem; }
 )";
 
 /// A heading sorts its table's rows, again the other way round; what has no value comes last.
-constexpr const char* script = R"(
+constexpr const char* page_script = R"(
 const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
 const order = new Intl.Collator('en', {numeric: true});
 function amount(text) {
@@ -412,7 +412,7 @@ std::string html_page(const std::string& title, std::span<const HtmlSection> sec
     html += with_own_names(section_body(sections[i], {several ? 3 : 2}),
                            several ? sections[i].title : "", regions);
   }
-  return html + conventions + "</main>\n<script>" + script + "</script>\n</body>\n</html>\n";
+  return html + conventions + "</main>\n<script>" + page_script + "</script>\n</body>\n</html>\n";
 }
 
 }  // namespace sinkbench

@@ -15,7 +15,7 @@ namespace sinkbench {
 /// What one experiment adds to a page.
 struct HtmlSection {
   std::string title;
-  Results results;
+  Results results = {};
   /// Where the NLL files are; empty: unknown, and without what is made of them.
   std::filesystem::path folder;
   std::string provenance = {};   ///< of merged results: format_provenance

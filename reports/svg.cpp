@@ -9,13 +9,13 @@
 namespace sinkbench {
 namespace {
 
-constexpr double width = 760, letter = 7.6;  // a letter's width, roughly
+constexpr double svg_width = 760, letter = 7.6;  // a letter's width, roughly
 constexpr size_t most_hints = 64;            // points of a line that say their values
 
 /// Places of a picture's values in the SVG.
-class Canvas {
+class PlotCanvas {
  public:
-  Canvas(const Picture& picture, const Layout& layout) : layout_(layout) {
+  PlotCanvas(const Picture& picture, const Layout& layout) : layout_(layout) {
     size_t longest = 0;
     for (const Series& series : picture.series) {
       longest = std::max(longest, label_of(series).size());
@@ -23,7 +23,7 @@ class Canvas {
     size_t ticks = 0;
     for (const auto& [place, name] : layout.y.ticks) ticks = std::max(ticks, name.size());
     left = 34 + letter * static_cast<double>(ticks);
-    right = width - 36 - letter * static_cast<double>(longest);
+    right = svg_width - 36 - letter * static_cast<double>(longest);
   }
   double x(double value) const { return left + within(layout_.x, value) * (right - left); }
   double y(double value) const { return at_share(within(layout_.y, value)); }
@@ -51,7 +51,7 @@ std::string words_at(double x, double y, const char* anchor, const std::string& 
                      anchor, more, html_escaped(text));
 }
 
-std::string axes(const Picture& picture, const Layout& layout, const Canvas& at) {
+std::string axes(const Picture& picture, const Layout& layout, const PlotCanvas& at) {
   std::string svg;
   for (const auto& [value, name] : layout.y.ticks) {
     svg += line(at.left, at.y(value), at.right, at.y(value), "grid");
@@ -63,7 +63,7 @@ std::string axes(const Picture& picture, const Layout& layout, const Canvas& at)
   }
   svg += line(at.left, at.bottom, at.right, at.bottom, "axis");
   svg += line(at.left, at.top, at.left, at.bottom, "axis");
-  svg += words_at((at.left + at.right) / 2, Canvas::height - 10, "middle", picture.x_label);
+  svg += words_at((at.left + at.right) / 2, PlotCanvas::height - 10, "middle", picture.x_label);
   svg += words_at(
       0, 0, "middle", picture.y_label,
       fmt::format(" transform=\"translate(14 {:.1f}) rotate(-90)\"", (at.top + at.bottom) / 2));
@@ -86,7 +86,7 @@ std::string hint(const Picture& picture, const Series& series, const Point& p) {
 }
 
 std::string lines_of(const Picture& picture, const Series& series, const Look& look,
-                     const Canvas& at) {
+                     const PlotCanvas& at) {
   const std::string dash = look.off > 0
                                ? fmt::format(" stroke-dasharray=\"{} {}\"", look.on, look.off)
                            : look.dotted       ? " stroke-dasharray=\"2 4\""
@@ -141,11 +141,11 @@ svg circle.unseen { fill-opacity: 0; } svg circle.unseen:hover { fill-opacity: 0
 
 std::string svg_picture(const Picture& picture, const std::string& words) {
   const Layout layout = layout_of(picture);
-  const Canvas at(picture, layout);
+  const PlotCanvas at(picture, layout);
   std::string svg = fmt::format(
       "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {} {}\" role=\"img\" "
       "aria-label=\"{}\">\n",
-      width, Canvas::height, html_escaped(words));
+      svg_width, PlotCanvas::height, html_escaped(words));
   svg += axes(picture, layout, at);
   for (size_t i = 0; i < picture.series.size(); ++i) {
     svg += lines_of(picture, picture.series[i], layout.looks[i], at);

@@ -222,7 +222,7 @@ SINKBENCH_INLINE void attend_one_head(const DecodeAttention& a, int64_t head,
 
   int64_t n = 0;
   for (const Segment& segment : a.segments) {
-    const float* query = a.query + (head * (a.ranges + 1) + int64_t{segment.range}) * d;
+    const float* query = a.query + (head * (a.ranges + 1) + static_cast<int64_t>(segment.range)) * d;
     simd::in_order_of_two<bytes, K>(d, [&](int64_t i, int64_t j) { row[i] = query[j]; });
     simd::dot_rows<bytes, bytes_ahead>(keys + segment.slot * d, row, d, segment.size,
                                        [&](int64_t j, auto y) {

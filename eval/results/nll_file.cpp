@@ -20,7 +20,7 @@ namespace fs = std::filesystem;
 
 static_assert(std::endian::native == std::endian::little, "NLL files are little-endian");
 
-constexpr size_t most_pending = 65536;  // bytes that are written together
+constexpr size_t most_unwritten = 65536;  // bytes that are written together
 
 size_t size_of(NllPrecision precision) {
   return precision == NllPrecision::float64 ? sizeof(double) : sizeof(float);
@@ -76,7 +76,7 @@ void NllFile::append(std::span<const double> nll) {
       put(static_cast<float>(value));
     }
   }
-  if (pending_.size() >= most_pending) flush();
+  if (pending_.size() >= most_unwritten) flush();
 }
 
 void NllFile::flush() {

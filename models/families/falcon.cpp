@@ -18,7 +18,7 @@ bool has_two_norms(const ConfigReader& reader) {
          reader.integer({"num_ln_in_parallel_attn"}, 1, 2) == 2;
 }
 
-DecoderConfig read_config(const ConfigReader& reader) {
+DecoderConfig falcon_config(const ConfigReader& reader) {
   DecoderConfig config;
   const bool is_new = reader.boolean({"new_decoder_architecture"}, false);
   config.vocab_size = reader.integer({"vocab_size"}, 1);
@@ -55,7 +55,7 @@ DecoderConfig read_config(const ConfigReader& reader) {
   return config;
 }
 
-DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader&,
+DecoderWeights falcon_weights(const DecoderConfig& config, const ConfigReader&,
                             TensorSource& source) {
   const int64_t hidden = config.hidden_size;
   const int64_t rows = (config.heads + 2 * config.kv_heads) * config.head_dim;
@@ -90,7 +90,7 @@ DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader&,
 }
 
 /// llama.cpp's files don't name the style. (Those of RW, with ALiBi, don't exist.)
-void adapt_gguf(const GgufFile& gguf, nlohmann::json& config) {
+void falcon_gguf(const GgufFile& gguf, nlohmann::json& config) {
   const bool two_norms = gguf.tensors.contains("blk.0.attn_norm_2.weight");
   config["new_decoder_architecture"] = two_norms || config.value("num_kv_heads", 1) != 1;
   config["num_ln_in_parallel_attn"] = two_norms ? 2 : 1;
@@ -100,14 +100,14 @@ void adapt_gguf(const GgufFile& gguf, nlohmann::json& config) {
 
 Family falcon_family() {
   return {.name = "falcon",
-          .read_config = read_config,
-          .read_weights = read_weights,
+          .read_config = falcon_config,
+          .read_weights = falcon_weights,
           .gguf = {.name = "falcon",
                    .mlp_by_tensor = true,
                    .epsilon = "layer_norm_epsilon",
                    .keys = {{"ffn_hidden_size", "feed_forward_length"},
                             {"num_kv_heads", "attention.head_count_kv"}},
-                   .adapt = adapt_gguf}};
+                   .adapt = falcon_gguf}};
 }
 
 }  // namespace sinkbench

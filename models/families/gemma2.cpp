@@ -35,7 +35,7 @@ DecoderWeights read_gemma_weights(const DecoderConfig& config, const ConfigReade
 
 namespace {
 
-DecoderConfig read_config(const ConfigReader& reader) {
+DecoderConfig gemma2_config(const ConfigReader& reader) {
   DecoderConfig config = read_gemma_shape(reader);
   config.rotaries = {read_rotary(reader, config.head_dim, config.context)};
   // Absent, they are the class's; null, there are none.
@@ -52,7 +52,7 @@ DecoderConfig read_config(const ConfigReader& reader) {
 
 Family gemma2_family() {
   return {.name = "gemma2",
-          .read_config = read_config,
+          .read_config = gemma2_config,
           .read_weights = read_gemma_weights,
           .gguf = {.name = "gemma2",
                    .keys = {{"attn_logit_softcapping", "attn_logit_softcapping"},

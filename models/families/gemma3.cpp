@@ -32,7 +32,7 @@ ConfigReader text_part(const ConfigReader& reader) {
   return ConfigReader(reader.path(), text, "text_config");
 }
 
-DecoderConfig read_config(const ConfigReader& reader) {
+DecoderConfig gemma3_config(const ConfigReader& reader) {
   const ConfigReader text = text_part(reader);
   DecoderConfig config = read_text_config(text);
   refuse_unread(text, config);
@@ -56,7 +56,7 @@ DecoderWeights read_text_weights(const DecoderConfig& config, const ConfigReader
       source);
 }
 
-void adapt_gguf(const GgufFile&, nlohmann::json& config) {
+void gemma3_gguf(const GgufFile&, nlohmann::json& config) {
   set_gemma_scale(config, 62);
   if (!config.contains("sliding_window")) config["sliding_window"] = nullptr;
 }
@@ -71,11 +71,11 @@ Family gemma3_text_family() {
                    .keys = {{"final_logit_softcapping", "final_logit_softcapping"},
                             {"rope_local_base_freq", "rope.freq_base_swa"},
                             {"sliding_window", "attention.sliding_window"}},
-                   .adapt = adapt_gguf}};
+                   .adapt = gemma3_gguf}};
 }
 
 Family gemma3_family() {
-  return {.name = "gemma3", .read_config = read_config, .read_weights = read_text_weights};
+  return {.name = "gemma3", .read_config = gemma3_config, .read_weights = read_text_weights};
 }
 
 }  // namespace sinkbench

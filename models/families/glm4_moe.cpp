@@ -8,7 +8,7 @@
 namespace sinkbench {
 namespace {
 
-DecoderConfig read_config(const ConfigReader& reader) {
+DecoderConfig glm4_moe_config(const ConfigReader& reader) {
   DecoderConfig config = read_llama_config(reader, {.epsilon = 1e-5, .fraction = 0.5});
   config.qkv_bias = reader.boolean({"attention_bias"}, false);
   if (reader.boolean({"use_qk_norm"}, false)) config.query_key_norm = QueryKeyNorm::heads;
@@ -32,7 +32,7 @@ DecoderConfig read_config(const ConfigReader& reader) {
   return config;
 }
 
-DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader& reader,
+DecoderWeights glm4_moe_weights(const DecoderConfig& config, const ConfigReader& reader,
                             TensorSource& source) {
   // Layers that guess the tokens after the next one have no part in what the model says of that.
   const int64_t beyond = reader.integer({"num_nextn_predict_layers"}, 0, 0);
@@ -45,7 +45,7 @@ DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader& rea
 }  // namespace
 
 Family glm4_moe_family() {
-  return {.name = "glm4_moe", .read_config = read_config, .read_weights = read_weights};
+  return {.name = "glm4_moe", .read_config = glm4_moe_config, .read_weights = glm4_moe_weights};
 }
 
 }  // namespace sinkbench

@@ -7,7 +7,7 @@
 namespace sinkbench {
 namespace {
 
-DecoderConfig read_config(const ConfigReader& reader) {
+DecoderConfig gpt2_config(const ConfigReader& reader) {
   DecoderConfig config;
   config.vocab_size = reader.integer({"vocab_size"}, 1);
   config.hidden_size = reader.integer({"n_embd", "hidden_size"}, 1);
@@ -36,7 +36,7 @@ Linear read_conv(TensorSource& source, const std::string& name, int64_t out, int
           source.get(name + ".bias", {out})};
 }
 
-DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader&,
+DecoderWeights gpt2_weights(const DecoderConfig& config, const ConfigReader&,
                             TensorSource& source) {
   const int64_t hidden = config.hidden_size;
   const std::string root = read_root(source, "transformer.", "ln_f.weight");
@@ -63,8 +63,8 @@ DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader&,
 
 Family gpt2_family() {
   return {.name = "gpt2",
-          .read_config = read_config,
-          .read_weights = read_weights,
+          .read_config = gpt2_config,
+          .read_weights = gpt2_weights,
           .gguf = {.name = "gpt2",
                    .epsilon = "layer_norm_epsilon",
                    .keys = {{"n_inner", "feed_forward_length"}}}};

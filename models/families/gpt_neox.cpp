@@ -5,7 +5,7 @@
 namespace sinkbench {
 namespace {
 
-DecoderConfig read_config(const ConfigReader& reader) {
+DecoderConfig gpt_neox_config(const ConfigReader& reader) {
   DecoderConfig config;
   config.vocab_size = reader.integer({"vocab_size"}, 1);
   config.hidden_size = reader.integer({"hidden_size"}, 1);
@@ -31,7 +31,7 @@ DecoderConfig read_config(const ConfigReader& reader) {
   return config;
 }
 
-DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader&,
+DecoderWeights gpt_neox_weights(const DecoderConfig& config, const ConfigReader&,
                             TensorSource& source) {
   const int64_t hidden = config.hidden_size;
   const bool attention_bias = config.qkv_bias;
@@ -58,7 +58,7 @@ DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader&,
 }
 
 /// GGUF doesn't say which GELU it is: GPT-NeoX-20B's is by tanh, Pythia's and the others' is not.
-void adapt(const GgufFile&, nlohmann::json& config) {
+void gpt_neox_gguf(const GgufFile&, nlohmann::json& config) {
   const bool is_20b = config["num_hidden_layers"] == 44 && config["hidden_size"] == 6144;
   config["hidden_act"] = is_20b ? "gelu_fast" : "gelu";
 }
@@ -67,12 +67,12 @@ void adapt(const GgufFile&, nlohmann::json& config) {
 
 Family gpt_neox_family() {
   return {.name = "gpt_neox",
-          .read_config = read_config,
-          .read_weights = read_weights,
+          .read_config = gpt_neox_config,
+          .read_weights = gpt_neox_weights,
           .gguf = {.name = "gptneox",
                    .epsilon = "layer_norm_eps",
                    .keys = {{"use_parallel_residual", "use_parallel_residual"}},
-                   .adapt = adapt}};
+                   .adapt = gpt_neox_gguf}};
 }
 
 }  // namespace sinkbench

@@ -5,7 +5,7 @@
 namespace sinkbench {
 namespace {
 
-DecoderConfig read_config(const ConfigReader& reader) {
+DecoderConfig gpt_oss_config(const ConfigReader& reader) {
   DecoderConfig config =
       read_llama_config(reader, {.epsilon = 1e-5, .theta = 150000.0, .head_dim = 64});
   config.qkv_bias = config.output_bias = reader.boolean({"attention_bias"}, true);
@@ -36,14 +36,14 @@ DecoderConfig read_config(const ConfigReader& reader) {
   return config;
 }
 
-DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader&,
+DecoderWeights gpt_oss_weights(const DecoderConfig& config, const ConfigReader&,
                             TensorSource& source) {
   return read_llama_weights(config, {.experts = {.router = "router", .stacked = true}}, source);
 }
 
 /// GGUF doesn't say that YaRN's bounds are not rounded, which all of these models have in common. A
 /// file without scaling has none.
-void adapt(const GgufFile&, nlohmann::json& config) {
+void gpt_oss_gguf(const GgufFile&, nlohmann::json& config) {
   nlohmann::json& scaling = config["rope_scaling"];
   if (scaling.is_object()) {
     scaling["truncate"] = false;
@@ -56,14 +56,14 @@ void adapt(const GgufFile&, nlohmann::json& config) {
 
 Family gpt_oss_family() {
   return {.name = "gpt_oss",
-          .read_config = read_config,
-          .read_weights = read_weights,
+          .read_config = gpt_oss_config,
+          .read_weights = gpt_oss_weights,
           .gguf = {.name = "gpt-oss",
                    .keys = {{"num_local_experts", "expert_count"},
                             {"num_experts_per_tok", "expert_used_count"},
                             {"intermediate_size", "expert_feed_forward_length"},
                             {"sliding_window", "attention.sliding_window"}},
-                   .adapt = adapt}};
+                   .adapt = gpt_oss_gguf}};
 }
 
 }  // namespace sinkbench

@@ -7,7 +7,7 @@
 namespace sinkbench {
 namespace {
 
-DecoderConfig read_config(const ConfigReader& reader) {
+DecoderConfig granite_config(const ConfigReader& reader) {
   DecoderConfig config = read_llama_config(reader);
   read_llama_biases(config, reader);
   config.embedding_scale = reader.number({"embedding_multiplier"}, 1.0);
@@ -20,7 +20,7 @@ DecoderConfig read_config(const ConfigReader& reader) {
   return config;
 }
 
-void adapt_gguf(const GgufFile& gguf, nlohmann::json& config) {
+void granite_gguf(const GgufFile& gguf, nlohmann::json& config) {
   // llama.cpp takes this for a model whose queries and keys aren't rotated (Granite 4).
   const char* key = "granite.rope.scaling.finetuned";
   if (gguf.metadata.value(key, true) != true) {
@@ -35,7 +35,7 @@ void adapt_gguf(const GgufFile& gguf, nlohmann::json& config) {
 
 Family granite_family() {
   return {.name = "granite",
-          .read_config = read_config,
+          .read_config = granite_config,
           .read_weights = read_llama_weights,
           .gguf = {.name = "granite",
                    .paired = true,
@@ -43,7 +43,7 @@ Family granite_family() {
                             {"attention_multiplier", "attention.scale"},
                             {"residual_multiplier", "residual_scale"},
                             {"logits_scaling", "logit_scale"}},
-                   .adapt = adapt_gguf}};
+                   .adapt = granite_gguf}};
 }
 
 }  // namespace sinkbench

@@ -301,7 +301,7 @@ DecoderWeights read_llama_weights(const DecoderConfig& config, const ConfigReade
 
 namespace {
 
-DecoderConfig read_config(const ConfigReader& reader) {
+DecoderConfig llama_config(const ConfigReader& reader) {
   DecoderConfig config = read_llama_config(reader);
   read_llama_biases(config, reader);
   return config;
@@ -311,7 +311,7 @@ DecoderConfig read_config(const ConfigReader& reader) {
 
 Family llama_family() {
   return {.name = "llama",
-          .read_config = read_config,
+          .read_config = llama_config,
           .read_weights = read_llama_weights,
           .gguf = {.name = "llama", .paired = true}};
 }

@@ -5,7 +5,7 @@
 namespace sinkbench {
 namespace {
 
-DecoderConfig read_config(const ConfigReader& reader) {
+DecoderConfig mistral_config(const ConfigReader& reader) {
   DecoderConfig config = read_llama_config(reader);
   // A list of kinds makes it Ministral, which follows the list.
   read_local_windows(config, reader, 4096, [](int64_t) { return true; });
@@ -15,7 +15,7 @@ DecoderConfig read_config(const ConfigReader& reader) {
 }  // namespace
 
 Family mistral_family() {
-  return {.name = "mistral", .read_config = read_config, .read_weights = read_llama_weights};
+  return {.name = "mistral", .read_config = mistral_config, .read_weights = read_llama_weights};
 }
 
 }  // namespace sinkbench

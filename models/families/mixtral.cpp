@@ -5,7 +5,7 @@
 namespace sinkbench {
 namespace {
 
-DecoderConfig read_config(const ConfigReader& reader) {
+DecoderConfig mixtral_config(const ConfigReader& reader) {
   DecoderConfig config = read_llama_config(reader, {.epsilon = 1e-5, .theta = 1e6});
   read_local_window(config, reader);
   ExpertsConfig experts = read_experts(reader, 8, 2);
@@ -14,7 +14,7 @@ DecoderConfig read_config(const ConfigReader& reader) {
   return config;
 }
 
-DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader&,
+DecoderWeights mixtral_weights(const DecoderConfig& config, const ConfigReader&,
                             TensorSource& source) {
   return read_llama_weights(
       config, {.experts = {.block = "block_sparse_moe", .gate = "w1", .up = "w3", .down = "w2"}},
@@ -25,8 +25,8 @@ DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader&,
 
 Family mixtral_family() {
   return {.name = "mixtral",
-          .read_config = read_config,
-          .read_weights = read_weights,
+          .read_config = mixtral_config,
+          .read_weights = mixtral_weights,
           .gguf = {.name = "llama",
                    .paired = true,
                    .keys = {{"num_local_experts", "expert_count"},

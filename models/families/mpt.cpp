@@ -27,7 +27,7 @@ std::vector<double> mpt_slopes(int64_t heads, double bias_max) {
   return slopes;
 }
 
-DecoderConfig read_config(const ConfigReader& reader) {
+DecoderConfig mpt_config(const ConfigReader& reader) {
   DecoderConfig config;
   config.vocab_size = reader.integer({"vocab_size"}, 1);
   config.hidden_size = reader.integer({"d_model", "hidden_size"}, 1);
@@ -98,7 +98,7 @@ DecoderConfig read_config(const ConfigReader& reader) {
   return config;
 }
 
-DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader&,
+DecoderWeights mpt_weights(const DecoderConfig& config, const ConfigReader&,
                             TensorSource& source) {
   const int64_t hidden = config.hidden_size;
   const bool bias = config.norm_bias;
@@ -124,7 +124,7 @@ DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader&,
   return weights;
 }
 
-void adapt_gguf(const GgufFile&, nlohmann::json& config) {
+void mpt_gguf(const GgufFile&, nlohmann::json& config) {
   // As llama.cpp's conversion says it: no bias of positions, but positions that are learned.
   nlohmann::json& attention = config["attn_config"];
   if (attention.value("alibi_bias_max", 0.0) == 0.0) {
@@ -138,14 +138,14 @@ void adapt_gguf(const GgufFile&, nlohmann::json& config) {
 
 Family mpt_family() {
   return {.name = "mpt",
-          .read_config = read_config,
-          .read_weights = read_weights,
+          .read_config = mpt_config,
+          .read_weights = mpt_weights,
           .gguf = {.name = "mpt",
                    .epsilon = "layer_norm_epsilon",
                    .keys = {{"max_seq_len", "context_length"},
                             {"attn_config.alibi_bias_max", "attention.max_alibi_bias"},
                             {"attn_config.clip_qkv", "attention.clamp_kqv"}},
-                   .adapt = adapt_gguf}};
+                   .adapt = mpt_gguf}};
 }
 
 }  // namespace sinkbench

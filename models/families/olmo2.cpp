@@ -16,7 +16,7 @@ DecoderConfig read_shape(const ConfigReader& reader) {
   return config;
 }
 
-DecoderConfig read_config(const ConfigReader& reader) {
+DecoderConfig olmo2_config(const ConfigReader& reader) {
   DecoderConfig config = read_shape(reader);
   config.rotaries = {read_rotary(reader, config.head_dim, config.context)};
   return config;
@@ -31,7 +31,7 @@ DecoderConfig read_config_3(const ConfigReader& reader) {
 }
 
 /// Files of both are of one architecture; those of OLMo 3 have a window.
-void adapt_gguf(const GgufFile& gguf, nlohmann::json& config) {
+void olmo2_gguf(const GgufFile& gguf, nlohmann::json& config) {
   // Written for Gemma's sake; here llama.cpp takes freq_base in all layers.
   if (const auto local = config.find("rope_local_base_freq"); local != config.end()) {
     if (*local != config["rope_theta"]) {
@@ -48,12 +48,12 @@ void adapt_gguf(const GgufFile& gguf, nlohmann::json& config) {
 
 Family olmo2_family() {
   return {.name = "olmo2",
-          .read_config = read_config,
+          .read_config = olmo2_config,
           .read_weights = read_llama_weights,
           .gguf = {.name = "olmo2",
                    .keys = {{"rope_local_base_freq", "rope.freq_base_swa"},
                             {"sliding_window", "attention.sliding_window"}},
-                   .adapt = adapt_gguf}};
+                   .adapt = olmo2_gguf}};
 }
 
 Family olmo3_family() {

@@ -5,7 +5,7 @@
 namespace sinkbench {
 namespace {
 
-DecoderConfig read_config(const ConfigReader& reader) {
+DecoderConfig olmoe_config(const ConfigReader& reader) {
   DecoderConfig config = read_llama_config(reader, {.epsilon = 1e-5});
   config.qkv_bias = config.output_bias = reader.boolean({"attention_bias"}, false);
   config.query_key_norm = QueryKeyNorm::whole;
@@ -21,7 +21,7 @@ DecoderConfig read_config(const ConfigReader& reader) {
 
 Family olmoe_family() {
   return {.name = "olmoe",
-          .read_config = read_config,
+          .read_config = olmoe_config,
           .read_weights = read_llama_weights,
           .gguf = {.name = "olmoe",
                    .keys = {{"num_experts", "expert_count"},

@@ -8,7 +8,7 @@
 namespace sinkbench {
 namespace {
 
-DecoderConfig read_config(const ConfigReader& reader) {
+DecoderConfig opt_config(const ConfigReader& reader) {
   DecoderConfig config;
   config.vocab_size = reader.integer({"vocab_size"}, 1);
   config.hidden_size = reader.integer({"hidden_size"}, 1);
@@ -37,7 +37,7 @@ DecoderConfig read_config(const ConfigReader& reader) {
   return config;
 }
 
-DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader& reader,
+DecoderWeights opt_weights(const DecoderConfig& config, const ConfigReader& reader,
                             TensorSource& source) {
   const int64_t hidden = config.hidden_size;
   const std::string root = read_root(source, "model.", "decoder.embed_tokens.weight") + "decoder.";
@@ -92,7 +92,7 @@ DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader& rea
 }  // namespace
 
 Family opt_family() {
-  return {.name = "opt", .read_config = read_config, .read_weights = read_weights};
+  return {.name = "opt", .read_config = opt_config, .read_weights = opt_weights};
 }
 
 }  // namespace sinkbench

@@ -5,7 +5,7 @@
 namespace sinkbench {
 namespace {
 
-DecoderConfig read_config(const ConfigReader& reader) {
+DecoderConfig phi_config(const ConfigReader& reader) {
   DecoderConfig config;
   config.vocab_size = reader.integer({"vocab_size"}, 1);
   config.hidden_size = reader.integer({"hidden_size"}, 1);
@@ -30,7 +30,7 @@ DecoderConfig read_config(const ConfigReader& reader) {
   return config;
 }
 
-DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader&,
+DecoderWeights phi_weights(const DecoderConfig& config, const ConfigReader&,
                             TensorSource& source) {
   const int64_t hidden = config.hidden_size;
   const std::string root = read_root(source, "model.", "final_layernorm.weight");
@@ -56,8 +56,8 @@ DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader&,
 
 Family phi_family() {
   return {.name = "phi",
-          .read_config = read_config,
-          .read_weights = read_weights,
+          .read_config = phi_config,
+          .read_weights = phi_weights,
           .gguf = {.name = "phi2", .mlp_by_tensor = true, .epsilon = "layer_norm_eps"}};
 }
 

@@ -5,13 +5,13 @@
 namespace sinkbench {
 namespace {
 
-DecoderConfig read_config(const ConfigReader& reader) {
+DecoderConfig phi3_config(const ConfigReader& reader) {
   DecoderConfig config = read_llama_config(reader, {.epsilon = 1e-5});
   read_local_window(config, reader);
   return config;
 }
 
-DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader&,
+DecoderWeights phi3_weights(const DecoderConfig& config, const ConfigReader&,
                             TensorSource& source) {
   return read_llama_weights(config, {.fused = true}, source);
 }
@@ -20,8 +20,8 @@ DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader&,
 
 Family phi3_family() {
   return {.name = "phi3",
-          .read_config = read_config,
-          .read_weights = read_weights,
+          .read_config = phi3_config,
+          .read_weights = phi3_weights,
           .gguf = {.name = "phi3", .keys = {{"sliding_window", "attention.sliding_window"}}}};
 }
 

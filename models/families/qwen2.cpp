@@ -5,7 +5,7 @@
 namespace sinkbench {
 namespace {
 
-DecoderConfig read_config(const ConfigReader& reader) {
+DecoderConfig qwen2_config(const ConfigReader& reader) {
   DecoderConfig config = read_llama_config(reader);
   config.qkv_bias = true;
   read_upper_local_windows(config, reader);
@@ -16,7 +16,7 @@ DecoderConfig read_config(const ConfigReader& reader) {
 
 Family qwen2_family() {
   return {.name = "qwen2",
-          .read_config = read_config,
+          .read_config = qwen2_config,
           .read_weights = read_llama_weights,
           .gguf = {.name = "qwen2"}};
 }

@@ -5,7 +5,7 @@
 namespace sinkbench {
 namespace {
 
-DecoderConfig read_config(const ConfigReader& reader) {
+DecoderConfig qwen2_moe_config(const ConfigReader& reader) {
   DecoderConfig config = read_llama_config(reader);
   config.qkv_bias = reader.boolean({"qkv_bias"}, true);
   if (uses_windows(reader)) {
@@ -28,7 +28,7 @@ DecoderConfig read_config(const ConfigReader& reader) {
 Family qwen2_moe_family() {
   return {
       .name = "qwen2_moe",
-      .read_config = read_config,
+      .read_config = qwen2_moe_config,
       .read_weights = read_llama_weights,
       .gguf = {.name = "qwen2moe",
                .keys = {{"num_experts", "expert_count"},

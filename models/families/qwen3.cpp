@@ -5,7 +5,7 @@
 namespace sinkbench {
 namespace {
 
-DecoderConfig read_config(const ConfigReader& reader) {
+DecoderConfig qwen3_config(const ConfigReader& reader) {
   DecoderConfig config = read_llama_config(reader, {.head_dim = 128});
   config.qkv_bias = config.output_bias = reader.boolean({"attention_bias"}, false);
   config.query_key_norm = QueryKeyNorm::heads;
@@ -17,7 +17,7 @@ DecoderConfig read_config(const ConfigReader& reader) {
 
 Family qwen3_family() {
   return {.name = "qwen3",
-          .read_config = read_config,
+          .read_config = qwen3_config,
           .read_weights = read_llama_weights,
           .gguf = {.name = "qwen3"}};
 }

@@ -4,7 +4,7 @@
 namespace sinkbench {
 namespace {
 
-DecoderConfig read_config(const ConfigReader& reader) {
+DecoderConfig qwen3_moe_config(const ConfigReader& reader) {
   DecoderConfig config = read_llama_config(reader);
   config.qkv_bias = config.output_bias = reader.boolean({"attention_bias"}, false);
   config.query_key_norm = QueryKeyNorm::heads;
@@ -18,7 +18,7 @@ DecoderConfig read_config(const ConfigReader& reader) {
 }
 
 /// GGUF doesn't say it; llama.cpp takes it for granted.
-void adapt(const GgufFile&, nlohmann::json& config) {
+void qwen3_moe_gguf(const GgufFile&, nlohmann::json& config) {
   config["norm_topk_prob"] = true;
 }
 
@@ -26,13 +26,13 @@ void adapt(const GgufFile&, nlohmann::json& config) {
 
 Family qwen3_moe_family() {
   return {.name = "qwen3_moe",
-          .read_config = read_config,
+          .read_config = qwen3_moe_config,
           .read_weights = read_llama_weights,
           .gguf = {.name = "qwen3moe",
                    .keys = {{"num_experts", "expert_count"},
                             {"num_experts_per_tok", "expert_used_count"},
                             {"moe_intermediate_size", "expert_feed_forward_length"}},
-                   .adapt = adapt}};
+                   .adapt = qwen3_moe_gguf}};
 }
 
 }  // namespace sinkbench

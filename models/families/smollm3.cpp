@@ -5,7 +5,7 @@
 namespace sinkbench {
 namespace {
 
-DecoderConfig read_config(const ConfigReader& reader) {
+DecoderConfig smollm3_config(const ConfigReader& reader) {
   DecoderConfig config = read_llama_config(reader, {.theta = 2e6, .tied = true});
   read_llama_biases(config, reader);
   const auto layers = static_cast<size_t>(config.layers);
@@ -33,7 +33,7 @@ DecoderConfig read_config(const ConfigReader& reader) {
 
 Family smollm3_family() {
   return {.name = "smollm3",
-          .read_config = read_config,
+          .read_config = smollm3_config,
           .read_weights = read_llama_weights,
           .gguf = {.name = "smollm3", .paired = true}};
 }

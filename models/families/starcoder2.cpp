@@ -5,7 +5,7 @@
 namespace sinkbench {
 namespace {
 
-DecoderConfig read_config(const ConfigReader& reader) {
+DecoderConfig starcoder2_config(const ConfigReader& reader) {
   DecoderConfig config = read_llama_config(reader, {.tied = true});
   config.norm = NormKind::layer;
   config.norm_epsilon = reader.number({"norm_epsilon"}, 1e-5);
@@ -18,7 +18,7 @@ DecoderConfig read_config(const ConfigReader& reader) {
   return config;
 }
 
-DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader&,
+DecoderWeights starcoder2_weights(const DecoderConfig& config, const ConfigReader&,
                             TensorSource& source) {
   const int64_t hidden = config.hidden_size;
   const int64_t query_size = config.heads * config.head_dim;
@@ -46,8 +46,8 @@ DecoderWeights read_weights(const DecoderConfig& config, const ConfigReader&,
 
 Family starcoder2_family() {
   return {.name = "starcoder2",
-          .read_config = read_config,
-          .read_weights = read_weights,
+          .read_config = starcoder2_config,
+          .read_weights = starcoder2_weights,
           .gguf = {.name = "starcoder2", .epsilon = "norm_epsilon"}};
 }
 
