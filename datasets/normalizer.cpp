@@ -11,10 +11,6 @@
 namespace sinkbench {
 namespace {
 
-bool is_ascii(char c) {
-  return static_cast<unsigned char>(c) < 0x80;
-}
-
 CodePointSet set_of(UnicodeTables::Numbers edges) {
   return CodePointSet(std::vector<uint32_t>(edges.begin(), edges.end()));
 }

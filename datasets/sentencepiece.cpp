@@ -98,7 +98,7 @@ class Message {
 };
 
 /// What sentencepiece_model.proto calls these, and its defaults.
-struct Model {
+struct ModelProto {
   enum { unigram = 1, bpe = 2 };
   std::vector<Piece> pieces;
   uint64_t model_type = unigram;
@@ -108,8 +108,8 @@ struct Model {
   bool add_dummy_prefix = true, remove_extra_whitespaces = true, escape_whitespaces = true;
 };
 
-Model parse(const std::string& file, std::string_view bytes) {
-  Model model;
+ModelProto parse(const std::string& file, std::string_view bytes) {
+  ModelProto model;
   Message message(file, bytes);
   while (const auto part = message.next()) {
     Message inner(file, part->bytes);
@@ -144,12 +144,12 @@ Model parse(const std::string& file, std::string_view bytes) {
   return model;
 }
 
-void check(const std::string& file, const Model& model) {
+void check(const std::string& file, const ModelProto& model) {
   const auto fail = [&](const std::string& text) {
     throw InputError::format("{}: {}", file, text);
   };
   if (model.pieces.empty()) fail("no pieces: no SentencePiece model, or a damaged one");
-  if (model.model_type != Model::unigram && model.model_type != Model::bpe) {
+  if (model.model_type != ModelProto::unigram && model.model_type != ModelProto::bpe) {
     fail(fmt::format(
         "trainer_spec.model_type is {}; expected 1 (unigram) or 2 (BPE): no other is supported",
         model.model_type));
@@ -180,7 +180,7 @@ void check(const std::string& file, const Model& model) {
     fail(fmt::format("trainer_spec.byte_fallback is {}, and {} pieces are of type 6 (byte)",
                      model.byte_fallback, bytes));
   }
-  if (model.model_type == Model::unigram) return;
+  if (model.model_type == ModelProto::unigram) return;
   for (size_t i = 0; i < model.pieces.size(); ++i) {
     const Piece& piece = model.pieces[i];
     const std::string_view text = piece.text;
@@ -203,7 +203,7 @@ void check(const std::string& file, const Model& model) {
 }
 
 /// What a unigram model takes the pieces for.
-UnigramScores scores_of(const Model& model) {
+UnigramScores scores_of(const ModelProto& model) {
   // As unigram_model.cc has it: of the highest score it says FLT_MIN, a number above zero.
   float lowest = std::numeric_limits<float>::max(), highest = std::numeric_limits<float>::min();
   for (const Piece& piece : model.pieces) {
@@ -223,7 +223,7 @@ UnigramScores scores_of(const Model& model) {
   return out;
 }
 
-SentencePieceNormalizer normalizer_of(const std::string& file, const Model& model) {
+SentencePieceNormalizer normalizer_of(const std::string& file, const ModelProto& model) {
   SentencePieceNormalizer out;
   if (!model.charsmap.empty()) {
     out.chars_map = std::make_shared<const CharsMap>(
@@ -243,7 +243,7 @@ SentencePieceNormalizer normalizer_of(const std::string& file, const Model& mode
 
 TokenizerJson read_sentencepiece(const fs::path& path, const TokenizerConfig* beside) {
   const std::string bytes = read_file(path);
-  const Model model = parse(path.string(), bytes);
+  const ModelProto model = parse(path.string(), bytes);
   TokenizerJson out;
   out.file = path.string();
   check(out.file, model);
@@ -269,20 +269,20 @@ TokenizerJson read_sentencepiece(const fs::path& path, const TokenizerConfig* be
     if (piece.type == Piece::control && piece.text == model.eos && add_eos) {
       frame.after = {std::string(model.eos)};
     }
-    if (piece.type == Piece::user_defined && model.model_type == Model::bpe)
+    if (piece.type == Piece::user_defined && model.model_type == ModelProto::bpe)
       out.symbols.push_back(id);
   }
   frame.rule = !add_bos               ? "tokenizer_config.json (add_bos_token is false)"
                : frame.before.empty() ? "tokenizer.model has none"
                                       : "tokenizer.model";
-  kind["type"] = model.model_type == Model::bpe ? "BPE" : "Unigram";
+  kind["type"] = model.model_type == ModelProto::bpe ? "BPE" : "Unigram";
   kind["fuse_unk"] = true;
   kind["byte_fallback"] = model.byte_fallback;
   out.root = {{"version", "1.0"},
               {"model", kind},
               {"decoder", piece_decoder(model.add_dummy_prefix, model.remove_extra_whitespaces)}};
-  out.has_vocab = model.model_type == Model::bpe;
-  if (model.model_type == Model::bpe) {
+  out.has_vocab = model.model_type == ModelProto::bpe;
+  if (model.model_type == ModelProto::bpe) {
     // Of an unused one, which is made of nothing, others are made all the same.
     std::vector<Piece> pieces = model.pieces;
     for (Piece& piece : pieces) {

@@ -48,6 +48,10 @@ inline CodePoint decode_utf8(const char* p) {
           4};
 }
 
+inline bool is_ascii(char c) {
+  return static_cast<unsigned char>(c) < 0x80;
+}
+
 /// The start of the character before `p`, which must not be the start of the text.
 inline const char* previous_utf8(const char* p) {
   do {

@@ -91,10 +91,6 @@ const Tables& tables() {
   return tables;
 }
 
-bool is_ascii(char c) {
-  return static_cast<unsigned char>(c) < 0x80;
-}
-
 /// Puts marks after a character into the order of their classes.
 void reorder(std::vector<uint32_t>& text) {
   const auto is_starter = [](uint32_t c) { return tables().combining(c) == 0; };

@@ -104,7 +104,7 @@ SINKBENCH_INLINE void tile(const float* x, int64_t in, int64_t depth, const floa
   }
 }
 
-struct Product {
+struct WidenedProduct {
   const float* x;          // [n, in]
   const uint16_t* weight;  // [out, in]
   const float* bias;       // [out], or null
@@ -119,7 +119,8 @@ struct Scratch {
 
 /// Columns from .. to of the result, at most columns_at_once.
 template <int bytes>
-SINKBENCH_INLINE void block(const Product& p, int64_t from, int64_t to, const Scratch& scratch) {
+SINKBENCH_INLINE void block(const WidenedProduct& p, int64_t from, int64_t to,
+                            const Scratch& scratch) {
   constexpr int64_t w = width<bytes>;
   const int64_t columns = to - from;
   for (int64_t row = 0; row < p.n; ++row) {
@@ -158,20 +159,22 @@ SINKBENCH_INLINE void block(const Product& p, int64_t from, int64_t to, const Sc
 }
 
 #if defined(__x86_64__)
-SINKBENCH_AVX512 void block_avx512(const Product& p, int64_t from, int64_t to, const Scratch& s) {
+SINKBENCH_AVX512 void block_avx512(const WidenedProduct& p, int64_t from, int64_t to,
+                                   const Scratch& s) {
   block<64>(p, from, to, s);
 }
-SINKBENCH_AVX2 void block_avx2(const Product& p, int64_t from, int64_t to, const Scratch& s) {
+SINKBENCH_AVX2 void block_avx2(const WidenedProduct& p, int64_t from, int64_t to,
+                               const Scratch& s) {
   block<32>(p, from, to, s);
 }
 #endif
-void block_baseline(const Product& p, int64_t from, int64_t to, const Scratch& s) {
+void block_baseline(const WidenedProduct& p, int64_t from, int64_t to, const Scratch& s) {
   block<16>(p, from, to, s);
 }
 
-using Block = void (*)(const Product&, int64_t from, int64_t to, const Scratch&);
+using BlockFunction = void (*)(const WidenedProduct&, int64_t from, int64_t to, const Scratch&);
 
-Block best_block() {
+BlockFunction best_block() {
 #if defined(__x86_64__)
   if (simd::level() == simd::Level::avx512) return block_avx512;
   if (simd::level() == simd::Level::avx2) return block_avx2;
@@ -189,7 +192,7 @@ int64_t up(int64_t n, int64_t step) {
   return (n + step - 1) / step;
 }
 
-Division divide(const Product& p, int64_t threads) {
+Division divide(const WidenedProduct& p, int64_t threads) {
   constexpr int64_t widest_panel = 32, fewest_rows = 48;  // of a part, which packs for itself
   const int64_t shares = threads * up(p.out, threads * columns_at_once);
   const int64_t columns = up(up(p.out, shares), widest_panel) * widest_panel;
@@ -221,17 +224,17 @@ bool widens(const at::Tensor& x) {
 }
 
 at::Tensor widened_product(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
-  static const Block block = best_block();
+  static const BlockFunction block = best_block();
   const at::Tensor wide = x.to(at::kFloat).contiguous(), rows = weight.contiguous();
   const at::Tensor added = bias.defined() ? bias.to(at::kFloat).contiguous() : bias;
   const at::Tensor y = at::empty({x.size(0), weight.size(0)}, x.options());
-  const Product whole = {.x = wide.data_ptr<float>(),
-                         .weight = static_cast<const uint16_t*>(rows.data_ptr()),
-                         .bias = added.defined() ? added.data_ptr<float>() : nullptr,
-                         .y = static_cast<uint16_t*>(y.data_ptr()),
-                         .n = x.size(0),
-                         .in = weight.size(1),
-                         .out = weight.size(0)};
+  const WidenedProduct whole = {.x = wide.data_ptr<float>(),
+                                .weight = static_cast<const uint16_t*>(rows.data_ptr()),
+                                .bias = added.defined() ? added.data_ptr<float>() : nullptr,
+                                .y = static_cast<uint16_t*>(y.data_ptr()),
+                                .n = x.size(0),
+                                .in = weight.size(1),
+                                .out = weight.size(0)};
   const Division division = divide(whole, at::get_num_threads());
   at::parallel_for(0, division.blocks * division.parts, 1, [&](int64_t from, int64_t to) {
     const auto packed = std::make_unique_for_overwrite<float[]>(columns_at_once * depth_at_once);
@@ -239,7 +242,7 @@ at::Tensor widened_product(const at::Tensor& x, const at::Tensor& weight, const 
     for (int64_t i = from; i < to; ++i) {
       const int64_t column = i / division.parts * division.columns;
       const int64_t row = std::min(i % division.parts * division.rows, whole.n);
-      Product part = whole;
+      WidenedProduct part = whole;
       part.x += row * whole.in;
       part.y += row * whole.out;
       part.n = std::min(division.rows, whole.n - row);

@@ -87,7 +87,7 @@ std::string facts(const Generation& generation, const Generated& text, size_t p)
   return line;
 }
 
-size_t most_parts(const Generation& generation) {
+size_t parts_of_longest(const Generation& generation) {
   size_t most = 0;
   for (const Generated& text : generation.texts) most = std::max(most, text.parts.size());
   return most;
@@ -195,7 +195,7 @@ std::string format_generation(const Generation& generation, size_t width) {
   for (const Generated& of : generation.texts) heads.push_back("== " + printable(of.label) + " ==");
   text += "\n";
   row(heads);
-  for (size_t p = 0; p < most_parts(generation); ++p) {
+  for (size_t p = 0; p < parts_of_longest(generation); ++p) {
     std::vector<std::vector<std::string>> parts;
     size_t height = 0;
     for (const Generated& of : generation.texts) {
@@ -221,7 +221,7 @@ std::string generation_markdown(const Generation& generation) {
   text += "\n|";
   for (size_t i = 0; i < generation.texts.size(); ++i) text += "---|";
   text += "\n";
-  for (size_t p = 0; p < most_parts(generation); ++p) {
+  for (size_t p = 0; p < parts_of_longest(generation); ++p) {
     text += "|";
     for (const Generated& of : generation.texts) {
       const bool there = p < of.parts.size();
@@ -274,7 +274,7 @@ caption { text-align: left; padding-bottom: 0.5rem; }
     html += fmt::format("<th scope=\"col\">{}</th>", html_escaped(printable(of.label)));
   }
   html += "</tr>\n</thead>\n<tbody>\n";
-  for (size_t p = 0; p < most_parts(generation); ++p) {
+  for (size_t p = 0; p < parts_of_longest(generation); ++p) {
     html += "<tr>";
     for (const Generated& of : generation.texts) {
       if (p >= of.parts.size()) {

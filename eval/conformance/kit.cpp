@@ -34,7 +34,7 @@ const std::array<std::string, 2> weights_words = {"decoded", "as-stored"};
 
 /// A short way of writing numbers that says all of them: as few digits as float32, or float64,
 /// needs.
-std::string numbers(const std::vector<double>& values, bool doubles) {
+std::string numbers_as_text(const std::vector<double>& values, bool doubles) {
   std::string text = "[";
   for (size_t i = 0; i < values.size(); ++i) {
     if (i > 0) text += i % 8 == 0 ? ",\n        " : ",";
@@ -71,7 +71,7 @@ std::string policy_text(const KitPolicy& policy, bool doubles) {
       {"first_evicted", policy.first ? ordered_json(*policy.first) : ordered_json()}};
   std::string text = head.dump();
   text.pop_back();  // the brace
-  text += ",\n      \"nll\": " + numbers(policy.nll, doubles);
+  text += ",\n      \"nll\": " + numbers_as_text(policy.nll, doubles);
   if (policy.decisions) text += ",\n      \"decisions\": " + decisions_text(*policy.decisions);
   return text + "}";
 }

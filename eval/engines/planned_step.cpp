@@ -5,8 +5,8 @@
 namespace sinkbench {
 namespace {
 
-constexpr int64_t places = fused::step_ranges + 1;
-constexpr int64_t numbers_of_kind = 2 + places;  // slot, used, places
+constexpr int64_t places_of_kind = fused::step_ranges + 1;
+constexpr int64_t numbers_of_kind = 2 + places_of_kind;  // slot, used, places
 
 int64_t offset(size_t kind) {
   return 1 + static_cast<int64_t>(kind) * numbers_of_kind;
@@ -80,7 +80,7 @@ at::Tensor PlannedStep::step() {
     const Kind& kind = kinds_[k];
     Shared of{.slot = numbers_.narrow(0, offset(k), 1),
               .used = numbers_.narrow(0, offset(k) + 1, 1),
-              .places = numbers_.narrow(0, offset(k) + 2, places),
+              .places = numbers_.narrow(0, offset(k) + 2, places_of_kind),
               .ranges = ranges_.narrow(0, slots, kind.room),
               .tokens = {},
               .table = {}};

@@ -766,7 +766,7 @@ Experiment make_experiment(YAML::Node root, const fs::path& yaml, std::vector<st
               top.at("policies").fail(fmt::format("cell {} stands twice in the grid", cell.id));
             }
             // Two folders of one name: told apart by what is behind the name.
-            cell.id += fmt::format("-{}", short_hash(sources(cell)));
+            cell.id += fmt::format("-{}", short_hash(sources_of(cell)));
             if (!by_id.emplace(cell.id, cell).second) {
               top.at("policies").fail(fmt::format("cell {} stands twice in the grid", cell.id));
             }

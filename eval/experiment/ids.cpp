@@ -65,7 +65,7 @@ std::string model_slug(const fs::path& path) {
   return slug((path.has_filename() ? path : path.parent_path()).filename().string());
 }
 
-std::string sources(const Cell& cell) {
+std::string sources_of(const Cell& cell) {
   std::string result = cell.model.path.string() + "\n" + cell.dataset.tokens_file.string() + "\n" +
                        cell.dataset.documents.field;
   for (const fs::path& text : cell.dataset.texts) result += "\n" + text.string();

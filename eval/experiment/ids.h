@@ -21,7 +21,7 @@ std::string policy_label(const PolicySpec& policy);
 /// A policy's part of an id: "sinks-4+124", "window-0+128-original".
 std::string policy_id(const PolicySpec& policy);
 /// What the paths' last parts, which an id shows, leave unsaid.
-std::string sources(const Cell& cell);
+std::string sources_of(const Cell& cell);
 std::string cell_id(const Cell& cell);
 
 }  // namespace sinkbench

@@ -18,7 +18,7 @@ namespace {
 
 constexpr int64_t most_logit_tokens = 256;  // of a map that someone looks at
 
-std::vector<double> numbers(const at::Tensor& tensor) {
+std::vector<double> numbers_of(const at::Tensor& tensor) {
   const at::Tensor flat = tensor.to(at::kCPU, at::kDouble).contiguous();
   const double* data = flat.data_ptr<double>();
   return {data, data + flat.numel()};
@@ -143,7 +143,7 @@ SinkStatistics measure_sinks(const Decoder& decoder, std::span<const std::vector
       const at::Tensor seen = at::isfinite(mean).logical_and(at::ones_like(mean).tril() > 0);
       logits.push_back({.layer = options.logit_layers[i],
                         .head = options.logit_heads[j],
-                        .mean = numbers(mean.masked_fill(seen.logical_not(), std::nan("")))});
+                        .mean = numbers_of(mean.masked_fill(seen.logical_not(), std::nan("")))});
     }
   }
   return {.layers = config.layers,
@@ -152,17 +152,17 @@ SinkStatistics measure_sinks(const Decoder& decoder, std::span<const std::vector
           .samples = count,
           .tokens = T,
           .epsilon = options.epsilon,
-          .sink_rate = numbers(100 / n * above.flatten(0, 1).mean(0)),
-          .alpha = numbers(alpha / n),
-          .above = numbers(100 / n * above),
+          .sink_rate = numbers_of(100 / n * above.flatten(0, 1).mean(0)),
+          .alpha = numbers_of(alpha / n),
+          .above = numbers_of(100 / n * above),
           .trained_sink = trained_sink,
-          .logit_mass = numbers(logit / n),
-          .value_norm_first = numbers(first / n),
-          .value_norm_others = numbers(others / n),
+          .logit_mass = numbers_of(logit / n),
+          .value_norm_first = numbers_of(first / n),
+          .value_norm_others = numbers_of(others / n),
           .mapped = mapped,
-          .map = numbers(map / n),
-          .map_logit = numbers(map_logit / n),
-          .last_to_first = numbers(last / n),
+          .map = numbers_of(map / n),
+          .map_logit = numbers_of(map_logit / n),
+          .last_to_first = numbers_of(last / n),
           .logits = std::move(logits)};
 }
 
