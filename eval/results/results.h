@@ -139,12 +139,12 @@ struct CellResult {
 
 /// Facts of the machine and of the program that ran.
 struct RunInfo {
-  std::string name;  ///< of the experiment
-  std::string config_sha256;
-  std::string started;  ///< UTC, ISO 8601
-  std::map<std::string, std::string> versions;
-  std::map<std::string, std::string> machine;
-  std::vector<std::string> warnings;  ///< why a measurement can't be trusted
+  std::string name = {};  ///< of the experiment
+  std::string config_sha256 = {};
+  std::string started = {};  ///< UTC, ISO 8601
+  std::map<std::string, std::string> versions = {};
+  std::map<std::string, std::string> machine = {};
+  std::vector<std::string> warnings = {};  ///< why a measurement can't be trusted
 };
 
 struct Results {
