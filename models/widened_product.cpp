@@ -1,13 +1,13 @@
 #include "models/widened_product.h"
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 
 #include <algorithm>
 #include <memory>
 #include <utility>
 
 #include "base/simd.h"
+#include "models/share.h"
 
 #pragma GCC diagnostic ignored "-Wpsabi"
 
@@ -236,7 +236,7 @@ at::Tensor widened_product(const at::Tensor& x, const at::Tensor& weight, const 
                                 .in = weight.size(1),
                                 .out = weight.size(0)};
   const Division division = divide(whole, at::get_num_threads());
-  at::parallel_for(0, division.blocks * division.parts, 1, [&](int64_t from, int64_t to) {
+  share(division.blocks * division.parts, 1, [&](int64_t from, int64_t to) {
     const auto packed = std::make_unique_for_overwrite<float[]>(columns_at_once * depth_at_once);
     const auto sums = std::make_unique_for_overwrite<float[]>(division.rows * columns_at_once);
     for (int64_t i = from; i < to; ++i) {

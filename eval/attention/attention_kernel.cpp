@@ -222,7 +222,8 @@ SINKBENCH_INLINE void attend_one_head(const DecodeAttention& a, int64_t head,
 
   int64_t n = 0;
   for (const Segment& segment : a.segments) {
-    const float* query = a.query + (head * (a.ranges + 1) + static_cast<int64_t>(segment.range)) * d;
+    const float* query =
+        a.query + (head * (a.ranges + 1) + static_cast<int64_t>(segment.range)) * d;
     simd::in_order_of_two<bytes, K>(d, [&](int64_t i, int64_t j) { row[i] = query[j]; });
     simd::dot_rows<bytes, bytes_ahead>(keys + segment.slot * d, row, d, segment.size,
                                        [&](int64_t j, auto y) {
@@ -428,7 +429,7 @@ void attend_block(const BlockAttention& block, std::span<const RangeOfBlock> ran
       for (int64_t j = 0; j < block.keys; ++j) packing.put_value(j, value + j * block.head_dim);
     }
   });
-  const int64_t share = block.heads / block.kv_heads;
+  const int64_t group = block.heads / block.kv_heads;
   const auto packed_ranges = [&](int64_t kv_head) {
     std::vector<PackedRange> result;
     for (const RangeOfBlock& range : ranges) {
@@ -444,12 +445,13 @@ void attend_block(const BlockAttention& block, std::span<const RangeOfBlock> ran
   };
   if (scattered == nullptr) {
     const int64_t tiles = (block.queries + tile.rows - 1) / tile.rows;
-    at::parallel_for(0, block.heads * tiles, 1, [&](int64_t from, int64_t to) {
+    constexpr int64_t tiles_at_once = 16;
+    share(block.heads * tiles, tiles_at_once, [&](int64_t from, int64_t to) {
       Scratch scratch(tile.rows, block.head_dim, value_columns);
       std::vector<PackedRange> packed;
       for (int64_t i = from; i < to; ++i) {
         const int64_t head = i / tiles;
-        if (i == from || i % tiles == 0) packed = packed_ranges(head / share);
+        if (i == from || i % tiles == 0) packed = packed_ranges(head / group);
         tile.function(block, packed, {head, 1, 0, block.queries}, i % tiles * tile.rows,
                       scratch.tile());
       }
@@ -467,7 +469,7 @@ void attend_block(const BlockAttention& block, std::span<const RangeOfBlock> ran
   }
   const int64_t count = static_cast<int64_t>(spans.size());
   const int64_t entry_columns = padded(most) + key_tile;
-  at::parallel_for(0, block.kv_heads * count, 1, [&](int64_t from, int64_t to) {
+  share(block.kv_heads * count, 1, [&](int64_t from, int64_t to) {
     Scratch scratch(tile.rows, block.head_dim, value_columns);
     std::vector<float> entry_keys(block.head_dim * entry_columns);
     std::vector<float> entry_values(most * value_columns);
@@ -490,7 +492,7 @@ void attend_block(const BlockAttention& block, std::span<const RangeOfBlock> ran
         }
         packed.back().bias_place = places.data();
       }
-      const TileRows rows = {kv_head * share, share, span.begin, span.end};
+      const TileRows rows = {kv_head * group, group, span.begin, span.end};
       for (int64_t first = 0; first < rows.count(); first += tile.rows) {
         tile.function(block, packed, rows, first, scratch.tile());
       }
