@@ -332,8 +332,8 @@ SINKBENCH_INLINE void turn(const T* x, int64_t half, const float* cosine, const 
 template <int bytes>
 SINKBENCH_INLINE Float<bytes> exp(Float<bytes> x) {
   using F = Float<bytes>;
-  // x = n ln 2 + r with |r| <= ln(2)/2. Adding 1.5 * 2^23 rounds to the nearest integer, and 127 more
-  // leaves the exponent of 2^n in the lowest bits.
+  // x = n ln 2 + r with |r| <= ln(2)/2. Adding 1.5 * 2^23 rounds to the nearest integer, and 127
+  // more leaves the exponent of 2^n in the lowest bits.
   constexpr float to_exponent = 12582912.0f + 127.0f;
   const F shifted = x * 1.44269504088896341f + to_exponent;
   const F n = shifted - to_exponent;
