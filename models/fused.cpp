@@ -10,6 +10,7 @@
 #include <type_traits>
 
 #include "models/cpu/kernels.h"
+#include "models/stored_numbers.h"
 
 #ifdef SINKBENCH_CUDA
 #include <c10/cuda/CUDAStream.h>
@@ -33,26 +34,13 @@ at::Tensor turned(const at::Tensor& x, int64_t dims, const RotaryTable& table) {
   return dims == 0 ? wide : rotate(RotaryConfig{.dims = dims}, wide, table);
 }
 
-/// Whether the CPU's kernels take a tensor.
-bool on_cpu(const at::Tensor& x) {
-  return x.is_cpu() && x.is_contiguous() &&
-         (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16);
-}
-
-/// Calls f with a pointer to the numbers of such a tensor: float, or bfloat16's bits.
-template <typename F>
-void with_numbers(const at::Tensor& x, F f) {
-  if (x.scalar_type() == at::kFloat) return f(static_cast<float*>(x.data_ptr()));
-  f(static_cast<uint16_t*>(x.data_ptr()));
-}
-
 /// As add_rms_norm; `part` undefined: sum stays so, and x is normed.
 NormedSum norm_on_cpu(const at::Tensor& x, const at::Tensor& part, double scale,
                       const at::Tensor& weight, double epsilon, at::ScalarType dtype) {
   NormedSum result = {part.defined() ? at::empty_like(x) : at::Tensor(),
                       at::empty(x.sizes(), x.options().dtype(dtype))};
-  with_numbers(weight, [&](const auto* w) {
-    with_numbers(result.normed, [&](auto* y) {
+  with_stored_numbers(weight, [&](const auto* w) {
+    with_stored_numbers(result.normed, [&](auto* y) {
       using T = std::remove_pointer_t<decltype(y)>;
       cpu::add_rms_norm(x.data_ptr<float>(),
                         part.defined() ? static_cast<const T*>(part.data_ptr()) : nullptr,
@@ -64,8 +52,8 @@ NormedSum norm_on_cpu(const at::Tensor& x, const at::Tensor& part, double scale,
 }
 
 bool takes_norm_on_cpu(const at::Tensor& x, const at::Tensor& weight, at::ScalarType dtype) {
-  return on_cpu(x) && x.dim() == 2 && x.scalar_type() == at::kFloat && on_cpu(weight) &&
-         (dtype == at::kFloat || dtype == at::kBFloat16);
+  return has_stored_numbers(x) && x.dim() == 2 && x.scalar_type() == at::kFloat &&
+         has_stored_numbers(weight) && (dtype == at::kFloat || dtype == at::kBFloat16);
 }
 
 // Kernels of one row read 16 bytes at a time.
@@ -255,7 +243,8 @@ NormedSum add_rms_norm(const at::Tensor& x, const at::Tensor& part, double scale
     return result;
   }
 #endif
-  if (takes_norm_on_cpu(x, weight, dtype) && on_cpu(part) && part.scalar_type() == dtype) {
+  if (takes_norm_on_cpu(x, weight, dtype) && has_stored_numbers(part) &&
+      part.scalar_type() == dtype) {
     return norm_on_cpu(x, part, scale, weight, epsilon, dtype);
   }
   return plain::add_rms_norm(x, part, scale, weight, epsilon, dtype);
@@ -281,9 +270,10 @@ at::Tensor add(const at::Tensor& x, const at::Tensor& part, double scale) {
     return sum;
   }
 #endif
-  if (on_cpu(x) && x.scalar_type() == at::kFloat && on_cpu(part) && x.sizes() == part.sizes()) {
+  if (has_stored_numbers(x) && x.scalar_type() == at::kFloat && has_stored_numbers(part) &&
+      x.sizes() == part.sizes()) {
     const at::Tensor sum = at::empty_like(x);
-    with_numbers(part, [&](const auto* p) {
+    with_stored_numbers(part, [&](const auto* p) {
       cpu::add(x.data_ptr<float>(), p, static_cast<float>(scale), x.numel(), sum.data_ptr<float>());
     });
     return sum;
@@ -300,10 +290,10 @@ at::Tensor gate(const at::Tensor& inner, Activation activation) {
     return y;
   }
 #endif
-  if (on_cpu(inner) && cpu::has_gate(activation)) {
+  if (has_stored_numbers(inner) && cpu::has_gate(activation)) {
     const int64_t n = inner.size(0), size = inner.size(1) / 2;
     const at::Tensor y = at::empty({n, size}, inner.options());
-    with_numbers(inner, [&](const auto* in) {
+    with_stored_numbers(inner, [&](const auto* in) {
       cpu::gate(in, n, size, activation,
                 static_cast<std::remove_cv_t<std::remove_pointer_t<decltype(in)>>*>(y.data_ptr()));
     });
@@ -348,7 +338,7 @@ at::Tensor negative_log_likelihood(const at::Tensor& logits, const at::Tensor& t
     return nll;
   }
 #endif
-  if (on_cpu(logits)) {
+  if (has_stored_numbers(logits)) {
     TiledNll whole(targets);
     whole.add(logits, 0);
     return whole.nll();
@@ -363,7 +353,7 @@ TiledNll::TiledNll(const at::Tensor& targets)
       target_(at::empty(targets.sizes(), at::kFloat)) {}
 
 void TiledNll::add(const at::Tensor& logits, int64_t first) {
-  with_numbers(logits, [&](const auto* x) {
+  with_stored_numbers(logits, [&](const auto* x) {
     cpu::add_logits(x, targets_.data_ptr<int64_t>(), logits.size(0), first, logits.size(1),
                     {.top = top_.data_ptr<float>(),
                      .sum = sum_.data_ptr<double>(),

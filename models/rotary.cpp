@@ -6,6 +6,7 @@
 
 #include "models/cpu/kernels.h"
 #include "models/fused.h"
+#include "models/stored_numbers.h"
 
 namespace sinkbench {
 
@@ -80,11 +81,8 @@ void place_heads(const RotaryConfig* config, const at::Tensor& x, const RotaryTa
                           .rotated = config != nullptr ? config->dims : 0,
                           .cosine = config != nullptr ? table.cosine.data_ptr<float>() : nullptr,
                           .sine = config != nullptr ? table.sine.data_ptr<float>() : nullptr};
-  if (x.scalar_type() == at::kFloat) {
-    cpu::turn_heads(turn, x.data_ptr<float>(), out.data_ptr<float>());
-  } else {
-    cpu::turn_heads(turn, static_cast<const uint16_t*>(x.data_ptr()), out.data_ptr<float>());
-  }
+  with_stored_numbers(
+      x, [&](const auto* from) { cpu::turn_heads(turn, from, out.data_ptr<float>()); });
 }
 
 }  // namespace sinkbench

@@ -8,6 +8,7 @@
 
 #include "base/simd.h"
 #include "models/share.h"
+#include "models/stored_numbers.h"
 
 #pragma GCC diagnostic ignored "-Wpsabi"
 
@@ -84,9 +85,8 @@ RowKernel<T> best_row_kernel() {
 }  // namespace
 
 bool takes_row_product(const at::Tensor& x, const at::Tensor& weight) {
-  return x.dim() == 2 && x.size(0) == 1 && x.device().is_cpu() && x.is_contiguous() &&
-         weight.is_contiguous() && x.scalar_type() == weight.scalar_type() &&
-         (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16);
+  return x.dim() == 2 && x.size(0) == 1 && has_stored_numbers(x) && has_stored_numbers(weight) &&
+         x.scalar_type() == weight.scalar_type();
 }
 
 at::Tensor row_product(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
@@ -106,11 +106,7 @@ at::Tensor row_product(const at::Tensor& x, const at::Tensor& weight, const at::
     const int64_t part = std::max<int64_t>(1, part_numbers / (part_rows * in)) * part_rows;
     share(out, part, [&](int64_t begin, int64_t end) { kernel.rows(whole, begin, end); });
   };
-  if (x.scalar_type() == at::kBFloat16) {
-    call(static_cast<uint16_t*>(y.data_ptr()));
-  } else {
-    call(y.data_ptr<float>());
-  }
+  with_stored_numbers(y, call);
   return y;
 }
 

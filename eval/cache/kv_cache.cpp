@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/simd.h"
+#include "models/stored_numbers.h"
 
 namespace sinkbench {
 namespace {
@@ -48,27 +49,16 @@ std::vector<Segment> joined(std::span<const int64_t> tokens, auto range_of_token
   return result;
 }
 
-/// Calls f with a pointer to the numbers of a tensor that has the CPU's floats or bfloat16 side by
-/// side; returns whether it has.
-template <typename F>
-bool with_numbers(const at::Tensor& x, const F& f) {
-  if (!x.is_cpu() || !x.is_contiguous()) return false;
-  if (x.scalar_type() == at::kFloat) {
-    f(static_cast<float*>(x.data_ptr()));
-  } else if (x.scalar_type() == at::kBFloat16) {
-    f(static_cast<uint16_t*>(x.data_ptr()));
-  } else {
-    return false;
-  }
-  return true;
-}
-
 /// row [1, heads, size] to a slot of held [heads, slots, size].
 void put_row(const at::Tensor& held, int64_t slot, const at::Tensor& row) {
+  if (!has_stored_numbers(held) || !has_stored_numbers(row)) {
+    held.narrow(1, slot, 1).copy_(row.transpose(0, 1));
+    return;
+  }
+  // A step puts two rows in each layer: LibTorch takes microseconds for one.
   const int64_t heads = held.size(0), slots = held.size(1), size = held.size(2);
-  bool done = false;  // a step puts two rows in each layer: LibTorch takes microseconds for one
-  with_numbers(row, [&](const auto* from) {
-    done = with_numbers(held, [&](auto* to) {
+  with_stored_numbers(row, [&](const auto* from) {
+    with_stored_numbers(held, [&](auto* to) {
       for (int64_t head = 0; head < heads; ++head) {
         for (int64_t i = 0; i < size; ++i) {
           simd::store_one(to + (head * slots + slot) * size + i,
@@ -77,7 +67,6 @@ void put_row(const at::Tensor& held, int64_t slot, const at::Tensor& row) {
       }
     });
   });
-  if (!done) held.narrow(1, slot, 1).copy_(row.transpose(0, 1));
 }
 
 }  // namespace
